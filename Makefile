@@ -1,0 +1,32 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo test up check record clean
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: .venv/installed ## the virtual environment, with pinned dependencies
+
+.venv/installed: requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	touch $@
+
+demo: install ## orders that end in every way, on a fresh embedded system (KEEP=1 leaves it running)
+	$(BIN)/python starter.py demo $(if $(KEEP),--keep)
+
+test: install ## the whole test suite
+	$(BIN)/python -m pytest -n 2
+
+up: install ## the embedded Temporal server with its Web UI, and every service, until Ctrl-C
+	$(BIN)/python worker.py --embedded
+
+check: install ## format, lint, types, import rules
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+record: install ## record the histories that the replay tests replay
+	$(BIN)/python -m tests.record
+
+clean: ## the virtual environment, local data and caches
+	rm -rf .venv data .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,14 @@
+"""The five services, by the name of their task queue."""
+
+from __future__ import annotations
+
+from activities.inventory import INVENTORY
+from activities.notification import NOTIFICATION
+from activities.order import ORDER
+from activities.payment import PAYMENT
+from activities.service import ServiceDefinition
+from activities.shipping import SHIPPING
+
+SERVICES: dict[str, ServiceDefinition] = {
+    definition.name: definition for definition in (ORDER, PAYMENT, INVENTORY, SHIPPING, NOTIFICATION)
+}

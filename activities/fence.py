@@ -1,0 +1,163 @@
+"""The fence: why every operation of every service takes effect at most once, and never after it was undone.
+
+Each operation leaves a `Passage` in its service's database, in the local transaction of its business write, under the
+key `(transaction id, step)`; an operation and its undo share the step.
+
+| arrives | finds | does |
+|---|---|---|
+| forward | nothing | acts, keeps its reply |
+| forward | the same forward, same request | acts not, returns the kept reply |
+| forward | the same forward, other request | refuses: IDEMPOTENCY_CONFLICT |
+| forward | its own refusal | refuses again, with the same words: no late attempt can act after a "no" was heard |
+| forward | an undo, or its tombstone | refuses: STEP_UNDONE. A timed-out attempt that wakes up late lands here |
+| undo | the forward, same request | undoes it |
+| undo | the forward, other request | refuses: IDEMPOTENCY_CONFLICT |
+| undo | nothing, or a refusal | leaves a tombstone; there is nothing to undo ("null compensation") |
+| undo | an undo, or its tombstone | nothing |
+
+The three hazards (a duplicate, an undo before its forward, a forward after its undo) are those of DTM's sub-transaction
+barrier (dtm-labs, `client/dtmcli/barrier.go`); the kept refusal closes a fourth: attempt one hangs, attempt two is
+refused, the saga moves on, attempt one wakes up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import MetaData
+
+from activities.records import Record, Rows, record
+from contracts.errors import Code
+from contracts.message import Reply, Request
+from saga import Operation
+
+Answer = TypeVar("Answer", bound=Reply)
+
+
+class PassageState(StrEnum):
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+    UNDONE = "UNDONE"
+    TOMBSTONE = "TOMBSTONE"
+
+
+class Refusal(Exception):
+    """A service says no: a stable code, and words for a person."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Decision(Generic[Answer]):
+    """What an operation answers, and the rows it changes. Nothing is changed if `changed` is empty."""
+
+    reply: Answer
+    changed: Iterable[Record] = field(default=())
+
+
+@dataclass(frozen=True)
+class Passage(Record):
+    """What became of one step: `answer` is the reply as JSON, or `CODE message` of a refusal."""
+
+    transaction_id: str
+    step: str
+    state: PassageState
+    digest: str
+    answer: str
+
+
+def declare_fence(metadata: MetaData) -> type[Passage]:
+    """The fence of one service: its own `operations` table in its own database."""
+
+    @record(metadata, "operations", key=("transaction_id", "step"))
+    @dataclass(frozen=True)
+    class ServicePassage(Passage):
+        pass
+
+    return ServicePassage
+
+
+def digest(request: Request) -> str:
+    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+
+
+def admit(
+    rows: Rows,
+    passages: type[Passage],
+    operation: Operation[Any, Answer],
+    request: Request,
+    decide: Callable[[], Decision[Answer]],
+) -> Answer:
+    """Let `request` through to `decide` if, and only if, the table above says so. Raises `Refusal`.
+
+    Reads and writes only `rows`; the caller loads them before and saves them after, in one local transaction.
+    """
+    found = rows.get(passages, request.transaction_id, operation.step)
+    fresh = passages(request.transaction_id, operation.step, PassageState.DONE, digest(request), "")
+    through = _undo if operation.undoes is not None else _forward
+    return through(rows, found, fresh, operation, decide)
+
+
+def _forward(
+    rows: Rows,
+    found: Passage | None,
+    fresh: Passage,
+    operation: Operation[Any, Answer],
+    decide: Callable[[], Decision[Answer]],
+) -> Answer:
+    if found is None:
+        try:
+            return _act(rows, fresh, PassageState.DONE, operation, decide)
+        except Refusal as refusal:
+            rows.put([replace(fresh, state=PassageState.REFUSED, answer=f"{refusal.code} {refusal.message}")])
+            raise
+    if found.state in (PassageState.UNDONE, PassageState.TOMBSTONE):
+        raise Refusal(Code.STEP_UNDONE, f"{operation.step} was undone: it can no longer be done")
+    _same_request(found, fresh)
+    if found.state is PassageState.REFUSED:
+        code, _, message = found.answer.partition(" ")
+        raise Refusal(Code(code), message)
+    return operation.reply.model_validate_json(found.answer)
+
+
+def _undo(
+    rows: Rows,
+    found: Passage | None,
+    fresh: Passage,
+    operation: Operation[Any, Answer],
+    decide: Callable[[], Decision[Answer]],
+) -> Answer:
+    if found is None or found.state is PassageState.REFUSED:
+        return _act(rows, found or fresh, PassageState.TOMBSTONE, operation, decide)
+    if found.state is PassageState.DONE:
+        _same_request(found, fresh)
+        return _act(rows, found, PassageState.UNDONE, operation, decide)
+    return operation.reply.model_validate_json(found.answer)
+
+
+def _act(
+    rows: Rows,
+    passage: Passage,
+    state: PassageState,
+    operation: Operation[Any, Answer],
+    decide: Callable[[], Decision[Answer]],
+) -> Answer:
+    decision = decide()
+    changed = list(decision.changed)
+    rows.put(changed)
+    rows.put([replace(passage, state=state, answer=decision.reply.model_dump_json())])
+    if changed:
+        rows.note_effect(passage.transaction_id, operation.name)
+    return decision.reply
+
+
+def _same_request(found: Passage, fresh: Passage) -> None:
+    if found.digest != fresh.digest:
+        raise Refusal(Code.IDEMPOTENCY_CONFLICT, f"{found.step} came before with another request")

@@ -1,0 +1,150 @@
+"""The inventory service: stock by sku, and for each transaction the units it has put aside.
+
+Several lines are reserved together or not at all. `on_hand` counts what is on the shelf, the reserved units included:
+for each sku, `received` = `on_hand` + committed - returned, and `reserved` = the sum of its held reservations.
+Concurrent orders meet in the version of the stock row: the slower one reads and decides again, so nothing is oversold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import MetaData, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.fence import Decision, Refusal, declare_fence
+from activities.records import Record, Ref, Rows, effects_table, record
+from activities.service import Query, ServiceDefinition, implements
+from contracts import inventory
+from contracts.errors import Code
+from contracts.inventory import (
+    ListStock,
+    ReservationState,
+    ReserveStock,
+    SetStock,
+    StockLevel,
+    StockLevels,
+    StockMoved,
+    StockSet,
+)
+
+metadata = MetaData()
+Fence = declare_fence(metadata)
+effects_table(metadata)
+
+LEASE = timedelta(hours=2)
+"""How long a reservation is good for: twice the longest deadline an order may have, so that no living saga loses it."""
+
+
+@record(metadata, "stock", key=("sku",))
+@dataclass(frozen=True)
+class Stock(Record):
+    sku: str
+    received: int
+    on_hand: int
+    reserved: int
+
+    @property
+    def available(self) -> int:
+        return self.on_hand - self.reserved
+
+
+@record(metadata, "reservations", key=("transaction_id", "sku"))
+@dataclass(frozen=True)
+class Reservation(Record):
+    transaction_id: str
+    sku: str
+    order_id: str
+    quantity: int
+    state: ReservationState
+    lease_until: datetime
+
+
+def _its_rows(request: ReserveStock) -> Iterable[Ref]:
+    for line in request.lines:
+        yield Ref(Stock, (line.sku,))
+        yield Ref(Reservation, (request.transaction_id, line.sku))
+
+
+def _reservations(rows: Rows, request: ReserveStock) -> list[Reservation]:
+    found = (rows.get(Reservation, request.transaction_id, line.sku) for line in request.lines)
+    return [reservation for reservation in found if reservation is not None]
+
+
+def _stock(rows: Rows, sku: str) -> Stock:
+    stock = rows.get(Stock, sku)
+    if stock is None:
+        raise Refusal(Code.UNKNOWN_SKU, f"there is no sku {sku}")
+    return stock
+
+
+@implements(inventory.reserve, touches=_its_rows)
+def reserve(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
+    changed: list[Record] = []
+    until = datetime.now(UTC) + LEASE
+    for line in request.lines:
+        stock = _stock(rows, line.sku)
+        if stock.available < line.quantity:
+            message = f"{line.sku}: {line.quantity} wanted, {stock.available} available"
+            raise Refusal(Code.OUT_OF_STOCK, message)
+        held = ReservationState.HELD
+        changed.append(replace(stock, reserved=stock.reserved + line.quantity))
+        changed.append(Reservation(request.transaction_id, line.sku, request.order_id, line.quantity, held, until))
+    return Decision(StockMoved(lines=request.lines), changed)
+
+
+@implements(inventory.release, touches=_its_rows)
+def release(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
+    """Put held units back into the available stock; units that were already taken out come back to the shelf."""
+    changed: list[Record] = []
+    for reservation in _reservations(rows, request):
+        stock = _stock(rows, reservation.sku)
+        if reservation.state is ReservationState.HELD:
+            changed.append(replace(stock, reserved=stock.reserved - reservation.quantity))
+            changed.append(replace(reservation, state=ReservationState.RELEASED))
+        elif reservation.state is ReservationState.COMMITTED:
+            changed.append(replace(stock, on_hand=stock.on_hand + reservation.quantity))
+            changed.append(replace(reservation, state=ReservationState.RETURNED))
+    return Decision(StockMoved(lines=request.lines), changed)
+
+
+@implements(inventory.commit, touches=_its_rows)
+def commit(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
+    """Take the reserved units out of stock."""
+    reservations = _reservations(rows, request)
+    if len(reservations) < len(request.lines) or any(r.state is not ReservationState.HELD for r in reservations):
+        raise Refusal(Code.NOTHING_TO_ACT_ON, f"{request.transaction_id} does not hold all it wants to take")
+    changed: list[Record] = []
+    for reservation in reservations:
+        stock, quantity = _stock(rows, reservation.sku), reservation.quantity
+        changed.append(replace(stock, on_hand=stock.on_hand - quantity, reserved=stock.reserved - quantity))
+        changed.append(replace(reservation, state=ReservationState.COMMITTED))
+    return Decision(StockMoved(lines=request.lines), changed)
+
+
+@implements(inventory.set_stock, touches=lambda request: [Ref(Stock, (request.sku,))])
+def set_stock(rows: Rows, request: SetStock) -> Decision[StockSet]:
+    stock = rows.get(Stock, request.sku) or Stock(request.sku, 0, 0, 0)
+    if request.on_hand < stock.reserved:
+        raise Refusal(
+            Code.INVALID_REQUEST, f"{stock.reserved} units of {stock.sku} are reserved: there cannot be fewer"
+        )
+    received = stock.received + request.on_hand - stock.on_hand
+    stock = replace(stock, on_hand=request.on_hand, received=received)
+    return Decision(StockSet(level=_view(replace(stock, version=stock.version + 1))), [stock])
+
+
+async def _list_stock(connection: AsyncConnection, _: ListStock) -> StockLevels:
+    found = await connection.execute(select(Stock.table).order_by(Stock.table.c.sku))
+    return StockLevels(levels=tuple(_view(Stock(**row)) for row in found.mappings()))
+
+
+def _view(stock: Stock) -> StockLevel:
+    return StockLevel(sku=stock.sku, on_hand=stock.on_hand, reserved=stock.reserved, version=stock.version)
+
+
+INVENTORY = ServiceDefinition(
+    "inventory", metadata, Fence, [reserve, release, commit, set_stock], [Query(inventory.list_stock, _list_stock)]
+)

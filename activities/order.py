@@ -1,0 +1,84 @@
+"""The order service: owns the order document and whether the order is pending, confirmed or cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sqlalchemy import MetaData
+
+from activities.fence import Decision, Refusal, declare_fence
+from activities.records import Record, Ref, Rows, effects_table, record
+from activities.service import ServiceDefinition, implements
+from contracts import order
+from contracts.errors import Code
+from contracts.order import ConfirmOrder, CreateOrder, OrderRecorded, OrderState
+
+metadata = MetaData()
+Fence = declare_fence(metadata)
+effects_table(metadata)
+
+
+@record(metadata, "orders", key=("order_id",))
+@dataclass(frozen=True)
+class PlacedOrder(Record):
+    """`document` is the order as it was placed, in JSON: enough to finish or undo the order without its workflow."""
+
+    order_id: str
+    transaction_id: str
+    customer_id: str
+    currency: str
+    total_minor: int
+    state: OrderState
+    document: str
+
+    def answer(self) -> OrderRecorded:
+        return OrderRecorded(order_id=self.order_id, state=self.state, total_minor=self.total_minor)
+
+
+def _its_order(request: CreateOrder) -> Iterable[Ref]:
+    return [Ref(PlacedOrder, (request.order.order_id,))]
+
+
+@implements(order.create, touches=_its_order)
+def create(rows: Rows, request: CreateOrder) -> Decision[OrderRecorded]:
+    placed = request.order
+    if rows.get(PlacedOrder, placed.order_id) is not None:
+        raise Refusal(Code.DUPLICATE_ORDER, f"order {placed.order_id} exists under another transaction")
+    row = PlacedOrder(
+        order_id=placed.order_id,
+        transaction_id=request.transaction_id,
+        customer_id=placed.customer_id,
+        currency=placed.currency,
+        total_minor=placed.total_minor,
+        state=OrderState.PENDING,
+        document=placed.model_dump_json(),
+    )
+    return Decision(row.answer(), [row])
+
+
+@implements(order.cancel, touches=_its_order)
+def cancel(rows: Rows, request: CreateOrder) -> Decision[OrderRecorded]:
+    placed = request.order
+    row = rows.get(PlacedOrder, placed.order_id)
+    if row is None or row.transaction_id != request.transaction_id:
+        nothing = OrderRecorded(order_id=placed.order_id, state=OrderState.CANCELLED, total_minor=placed.total_minor)
+        return Decision(nothing)
+    if row.state is OrderState.CONFIRMED:
+        raise Refusal(Code.CANCEL_REFUSED, f"order {row.order_id} is confirmed")
+    row = replace(row, state=OrderState.CANCELLED)
+    return Decision(row.answer(), [row])
+
+
+@implements(order.confirm, touches=lambda request: [Ref(PlacedOrder, (request.order_id,))])
+def confirm(rows: Rows, request: ConfirmOrder) -> Decision[OrderRecorded]:
+    row = rows.get(PlacedOrder, request.order_id)
+    if row is None or row.transaction_id != request.transaction_id:
+        raise Refusal(Code.NOTHING_TO_ACT_ON, f"there is no order {request.order_id} in this transaction")
+    if row.state is not OrderState.PENDING:
+        raise Refusal(Code.CANCELLED, f"order {row.order_id} is {row.state}")
+    row = replace(row, state=OrderState.CONFIRMED)
+    return Decision(row.answer(), [row])
+
+
+ORDER = ServiceDefinition("order", metadata, Fence, [create, cancel, confirm])

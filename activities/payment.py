@@ -1,0 +1,157 @@
+"""The payment service: accounts with balances, and for each transaction a payment that moves through its states.
+
+It simulates a card network with real state: what is held cannot be spent twice, and money is neither made nor lost:
+for each account, `deposited` = `balance` + captured - refunded, and `held` = the sum of its authorized payments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sqlalchemy import MetaData, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.fence import Decision, Refusal, declare_fence
+from activities.records import Record, Ref, Rows, effects_table, record
+from activities.service import Query, ServiceDefinition, implements
+from contracts import payment
+from contracts.errors import Code
+from contracts.payment import (
+    Accounts,
+    AccountSet,
+    Authorization,
+    AuthorizePayment,
+    Cancellation,
+    ListAccounts,
+    PaymentState,
+    Receipt,
+    SetAccount,
+)
+
+metadata = MetaData()
+Fence = declare_fence(metadata)
+effects_table(metadata)
+
+
+@record(metadata, "accounts", key=("customer_id",))
+@dataclass(frozen=True)
+class Account(Record):
+    """`balance_minor` includes what is held; `deposited_minor` is all that was ever paid in, less what was paid out."""
+
+    customer_id: str
+    currency: str
+    deposited_minor: int
+    balance_minor: int
+    held_minor: int
+
+    @property
+    def available_minor(self) -> int:
+        return self.balance_minor - self.held_minor
+
+
+@record(metadata, "payments", key=("transaction_id",))
+@dataclass(frozen=True)
+class Payment(Record):
+    transaction_id: str
+    order_id: str
+    customer_id: str
+    amount_minor: int
+    currency: str
+    state: PaymentState
+
+
+def _its_rows(request: AuthorizePayment) -> Iterable[Ref]:
+    return [Ref(Account, (request.customer_id,)), Ref(Payment, (request.transaction_id,))]
+
+
+@implements(payment.authorize, touches=_its_rows)
+def authorize(rows: Rows, request: AuthorizePayment) -> Decision[Authorization]:
+    account = rows.get(Account, request.customer_id)
+    if account is None:
+        raise Refusal(Code.PAYMENT_DECLINED, f"customer {request.customer_id} has no account")
+    if account.currency != request.currency:
+        raise Refusal(Code.PAYMENT_DECLINED, f"the account is in {account.currency}, not {request.currency}")
+    if account.available_minor < request.amount_minor:
+        raise Refusal(
+            Code.INSUFFICIENT_FUNDS, f"{request.amount_minor} {request.currency} minor units are not available"
+        )
+    held = replace(account, held_minor=account.held_minor + request.amount_minor)
+    fields = request.model_dump(exclude={"attempt"})
+    hold = Payment(**fields, state=PaymentState.AUTHORIZED)
+    return Decision(Authorization(amount_minor=hold.amount_minor, currency=hold.currency), [held, hold])
+
+
+@implements(payment.cancel, touches=_its_rows)
+def cancel(rows: Rows, request: AuthorizePayment) -> Decision[Cancellation]:
+    """Release the hold; if the money was already taken, give it back."""
+    account, held = rows.get(Account, request.customer_id), rows.get(Payment, request.transaction_id)
+    if account is None or held is None or held.state is not PaymentState.AUTHORIZED:
+        return _give_back(account, held)
+    account = replace(account, held_minor=account.held_minor - held.amount_minor)
+    released = Cancellation(released_minor=held.amount_minor)
+    return Decision(released, [account, replace(held, state=PaymentState.CANCELLED)])
+
+
+@implements(payment.capture, touches=_its_rows)
+def capture(rows: Rows, request: AuthorizePayment) -> Decision[Receipt]:
+    account, hold = rows.get(Account, request.customer_id), rows.get(Payment, request.transaction_id)
+    if account is None or hold is None or hold.state is not PaymentState.AUTHORIZED:
+        raise Refusal(Code.NOTHING_TO_ACT_ON, f"no authorized payment for {request.transaction_id}")
+    charged = replace(
+        account,
+        balance_minor=account.balance_minor - hold.amount_minor,
+        held_minor=account.held_minor - hold.amount_minor,
+    )
+    return Decision(Receipt(captured_minor=hold.amount_minor), [charged, replace(hold, state=PaymentState.CAPTURED)])
+
+
+@implements(payment.refund, touches=_its_rows)
+def refund(rows: Rows, request: AuthorizePayment) -> Decision[Cancellation]:
+    """Give captured money back: the undo of a capture. Money that is only held is for `cancel` to release."""
+    return _give_back(rows.get(Account, request.customer_id), rows.get(Payment, request.transaction_id))
+
+
+def _give_back(account: Account | None, taken: Payment | None) -> Decision[Cancellation]:
+    if account is None or taken is None or taken.state is not PaymentState.CAPTURED:
+        return Decision(Cancellation())
+    account = replace(account, balance_minor=account.balance_minor + taken.amount_minor)
+    refunded = Cancellation(refunded_minor=taken.amount_minor)
+    return Decision(refunded, [account, replace(taken, state=PaymentState.REFUNDED)])
+
+
+@implements(payment.set_account, touches=lambda request: [Ref(Account, (request.customer_id,))])
+def set_account(rows: Rows, request: SetAccount) -> Decision[AccountSet]:
+    account = rows.get(Account, request.customer_id)
+    if account is None:
+        account = Account(request.customer_id, request.currency, 0, 0, 0)
+    if account.currency != request.currency:
+        raise Refusal(Code.INVALID_REQUEST, f"the account of {account.customer_id} is in {account.currency}")
+    if request.balance_minor < account.held_minor:
+        raise Refusal(Code.INVALID_REQUEST, f"{account.held_minor} minor units are held: the balance cannot be less")
+    paid_in = request.balance_minor - account.balance_minor
+    account = replace(account, balance_minor=request.balance_minor, deposited_minor=account.deposited_minor + paid_in)
+    return Decision(AccountSet(account=_view(account)), [account])
+
+
+async def _list_accounts(connection: AsyncConnection, _: ListAccounts) -> Accounts:
+    found = await connection.execute(select(Account.table).order_by(Account.table.c.customer_id))
+    return Accounts(accounts=tuple(_view(Account(**row)) for row in found.mappings()))
+
+
+def _view(account: Account) -> payment.Account:
+    return payment.Account(
+        customer_id=account.customer_id,
+        currency=account.currency,
+        balance_minor=account.balance_minor,
+        held_minor=account.held_minor,
+    )
+
+
+PAYMENT = ServiceDefinition(
+    "payment",
+    metadata,
+    Fence,
+    [authorize, cancel, capture, refund, set_account],
+    [Query(payment.list_accounts, _list_accounts)],
+)

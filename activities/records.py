@@ -1,0 +1,198 @@
+"""Rows as frozen dataclasses: declared once, loaded by key in one query, saved under a version check in one statement.
+
+The version check is optimistic concurrency control, the same for every row of every service: a row is written only if
+nobody has written it since it was read. It needs no lock that outlives a statement, so nothing can deadlock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Enum,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    bindparam,
+    func,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware and UTC on both databases; SQLite alone would forget the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:  # noqa: ARG002 — SQLAlchemy's signature
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A row. Subclasses are frozen dataclasses made with `@record`; `version` counts how often the row was written."""
+
+    table: ClassVar[Table]
+    key_columns: ClassVar[tuple[str, ...]]
+    version: int = dataclasses.field(default=0, kw_only=True)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.key_columns)
+
+
+R = TypeVar("R", bound=Record)
+Key = tuple[Any, ...]
+
+
+class Ref(NamedTuple):
+    """A row by its primary key."""
+
+    kind: type[Record]
+    key: Key
+
+
+class Stale(Exception):
+    """Somebody wrote a row between our reading and our writing it. Read again, decide again."""
+
+
+def record(metadata: MetaData, name: str, *, key: Sequence[str]) -> Callable[[type[R]], type[R]]:
+    """Class decorator: declare the table of a `Record` from its fields."""
+
+    def declare(cls: type[R]) -> type[R]:
+        hints = typing.get_type_hints(cls)
+        columns = [
+            Column(
+                field.name,
+                _column_type(hints[field.name]),
+                primary_key=field.name in key,
+                nullable=_optional(hints[field.name]),
+            )
+            for field in dataclasses.fields(cls)
+        ]
+        cls.table = Table(name, metadata, *columns)
+        cls.key_columns = tuple(key)
+        return cls
+
+    return declare
+
+
+def _optional(hint: Any) -> bool:
+    return type(None) in typing.get_args(hint)
+
+
+def _column_type(hint: Any) -> Any:
+    if _optional(hint):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if issubclass(hint, StrEnum):
+        return Enum(
+            hint,
+            native_enum=False,
+            create_constraint=False,
+            length=32,
+            values_callable=lambda names: [name.value for name in names],
+        )
+    return {str: Text(), int: BigInteger(), datetime: UtcDateTime()}[hint]
+
+
+def effects_table(metadata: MetaData) -> Table:
+    """An append-only list of what was done: one row for each time an operation changed something, with no key that
+    could hide a second time. The audit reads it to see that no operation took effect twice."""
+    return Table(
+        "effects",
+        metadata,
+        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+        Column("transaction_id", Text, nullable=False, index=True),
+        Column("operation", Text, nullable=False),
+        Column("at", UtcDateTime, nullable=False, server_default=func.now()),
+    )
+
+
+class Rows:
+    """What one local transaction has read, and what it will write. Decisions read through `get`."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        self._effects = metadata.tables["effects"]
+        self._rows: dict[Ref, Record] = {}
+        self._changed: dict[Ref, None] = {}
+        self._done: list[dict[str, str]] = []
+
+    def get(self, kind: type[R], *key: Any) -> R | None:
+        return typing.cast("R | None", self._rows.get(Ref(kind, key)))
+
+    def put(self, changed: Iterable[Record]) -> None:
+        for row in changed:
+            ref = Ref(type(row), row.key)
+            self._rows[ref] = row
+            self._changed[ref] = None
+
+    def note_effect(self, transaction_id: str, operation: str) -> None:
+        self._done.append({"transaction_id": transaction_id, "operation": operation})
+
+    async def load(self, tx: AsyncConnection, refs: Iterable[Ref]) -> None:
+        """Read the rows that exist among `refs`: one query a table."""
+        keys: dict[type[Record], dict[Key, None]] = defaultdict(dict)
+        for kind, key in refs:
+            keys[kind][key] = None
+        for kind, wanted in keys.items():
+            flat = [key[0] for key in wanted] if len(kind.key_columns) == 1 else list(wanted)
+            for found in (await tx.execute(_select(kind.table, kind.key_columns), {"keys": flat})).mappings():
+                row = kind(**found)
+                self._rows[Ref(kind, row.key)] = row
+
+    async def save(self, tx: AsyncConnection) -> None:
+        """Write what was put: one statement a table, rows in key order so that two savers never wait in a circle.
+
+        Raises `Stale` if any row has been written since it was loaded; the transaction must then be rolled back.
+        """
+        changed: dict[type[Record], list[Record]] = defaultdict(list)
+        for ref in sorted(self._changed, key=lambda ref: (ref.kind.table.name, ref.key)):
+            changed[ref.kind].append(self._rows[ref])
+        for kind, rows in changed.items():
+            values = [{**_values(row), "version": row.version + 1} for row in rows]
+            written = await tx.execute(_upsert(kind.table, kind.key_columns, tx.dialect.name), values)
+            if len(written.all()) < len(rows):
+                raise Stale(kind.table.name)
+        if self._done:
+            await tx.execute(self._effects.insert(), self._done)
+
+
+def _values(row: Record) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+
+
+@cache
+def _select(table: Table, key_columns: tuple[str, ...]) -> Select[Any]:
+    columns = [table.c[name] for name in key_columns]
+    key = columns[0] if len(columns) == 1 else tuple_(*columns)
+    return select(table).where(key.in_(bindparam("keys", expanding=True)))
+
+
+@cache
+def _upsert(table: Table, key_columns: tuple[str, ...], dialect: str) -> ReturningInsert[Any]:
+    """Insert at version 1, or update from the version before; returns a row for each one written."""
+    insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    fresh = insert.excluded
+    return insert.on_conflict_do_update(
+        index_elements=[table.c[name] for name in key_columns],
+        set_={column.name: fresh[column.name] for column in table.c if column.name not in key_columns},
+        where=table.c.version == fresh.version - 1,
+    ).returning(table.c.version)

@@ -1,0 +1,166 @@
+"""An operation from request to commit: read, pass the fence, decide, write, in one local transaction.
+
+A service is a list of `Handler`s over its own database. Each is set-based: it takes a list of requests, reads the rows
+of all of them at once, decides them one after the other in memory, writes all at once and commits once. The activity
+of a single request is a list of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+from sqlalchemy import MetaData
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.fence import Decision, Passage, Refusal, admit
+from activities.records import Ref, Rows, Stale
+from contracts.errors import Code
+from contracts.message import Message, Reply, Request
+from contracts.problems import first_problem
+from saga import Operation
+
+Asked = TypeVar("Asked", bound=Request)
+Question = TypeVar("Question", bound=Message)
+Answer = TypeVar("Answer", bound=Reply)
+
+OPTIMISTIC_ATTEMPTS = 12
+"""Times a transaction is read and decided again when another was faster. At each round at least one contender gets
+through; what loses twelve times goes back to Temporal's retries instead of spinning here."""
+
+
+@dataclass(frozen=True)
+class Handler(Generic[Asked, Answer]):
+    """How a service performs an operation: `touches` names the rows it needs, `decide` is a pure function of them."""
+
+    operation: Operation[Asked, Answer]
+    touches: Callable[[Asked], Iterable[Ref]]
+    decide: Callable[[Rows, Asked], Decision[Answer]]
+
+
+def implements(
+    operation: Operation[Asked, Answer], *, touches: Callable[[Asked], Iterable[Ref]]
+) -> Callable[[Callable[[Rows, Asked], Decision[Answer]]], Handler[Asked, Answer]]:
+    """Decorator: this decision is how the service performs `operation`. mypy holds it to the declared types."""
+
+    def bind(decide: Callable[[Rows, Asked], Decision[Answer]]) -> Handler[Asked, Answer]:
+        return Handler(operation, touches, decide)
+
+    return bind
+
+
+@dataclass(frozen=True)
+class Query(Generic[Question, Answer]):
+    """A question that changes nothing, and so needs no fence."""
+
+    operation: Operation[Question, Answer]
+    read: Callable[[AsyncConnection, Question], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class ServiceDefinition:
+    """What a service is, apart from where its database lies."""
+
+    name: str
+    metadata: MetaData
+    passages: type[Passage]
+    handlers: Sequence[Handler[Any, Any]]
+    queries: Sequence[Query[Any, Any]] = ()
+
+
+class Service:
+    """A service at work on its own database."""
+
+    def __init__(self, definition: ServiceDefinition, engine: AsyncEngine) -> None:
+        self.definition = definition
+        self._engine = engine
+
+    async def perform(self, handler: Handler[Asked, Answer], requests: Sequence[Asked]) -> list[Answer | Refusal]:
+        """Perform one operation for many requests in one local transaction; one refusal leaves the others alone.
+
+        Raises `Stale` when other writers were faster every time.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with self._engine.begin() as tx:
+                    return await self._perform_once(tx, handler, requests)
+            except Stale:
+                if attempt == OPTIMISTIC_ATTEMPTS:
+                    raise
+                # Full jitter, growing to about 100 ms: contenders must not meet again in step.
+                await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
+
+    async def _perform_once(
+        self, tx: AsyncConnection, handler: Handler[Asked, Answer], requests: Sequence[Asked]
+    ) -> list[Answer | Refusal]:
+        operation, passages = handler.operation, self.definition.passages
+        rows = Rows(self.definition.metadata)
+        refs = [Ref(passages, (request.transaction_id, operation.step)) for request in requests]
+        await rows.load(tx, [*refs, *(ref for request in requests for ref in handler.touches(request))])
+        answers: list[Answer | Refusal] = []
+        for request in requests:
+            try:
+                answers.append(admit(rows, passages, operation, request, partial(handler.decide, rows, request)))
+            except Refusal as refusal:
+                answers.append(refusal)
+        await rows.save(tx)
+        return answers
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """What a worker serves on this service's task queue."""
+        return [*map(self._activity, self.definition.handlers), *map(self._query_activity, self.definition.queries)]
+
+    def _activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
+        @activity.defn(name=handler.operation.name)
+        async def perform(document: Any) -> Any:
+            request = _valid(handler.operation, document)
+            try:
+                [answer] = await self.perform(handler, [request])
+            except (DBAPIError, PoolTimeout, OSError, Stale) as error:
+                raise self._unavailable(error) from error
+            if isinstance(answer, Refusal):
+                raise _refused(answer)
+            return answer.model_copy(update={"attempt": activity.info().attempt})
+
+        return perform
+
+    def _query_activity(self, query: Query[Any, Any]) -> Callable[..., Any]:
+        @activity.defn(name=query.operation.name)
+        async def ask(document: Any) -> Any:
+            question = _valid(query.operation, document)
+            try:
+                async with self._engine.connect() as connection:
+                    return await query.read(connection, question)
+            except (DBAPIError, PoolTimeout, OSError) as error:
+                raise self._unavailable(error) from error
+
+        return ask
+
+    def _unavailable(self, error: Exception) -> ApplicationError:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        words = str(cause) or type(cause).__name__
+        message = f"{self.definition.name} database: {words.splitlines()[0]}"
+        return ApplicationError(message, type=Code.SERVICE_UNAVAILABLE)
+
+
+def _valid(operation: Operation[Any, Any], document: Any) -> Any:
+    try:
+        return operation.request.model_validate(document)
+    except ValidationError as error:
+        raise _refused(Refusal(Code.INVALID_REQUEST, f"{operation.name}: {first_problem(error)}")) from error
+
+
+def _refused(refusal: Refusal) -> ApplicationError:
+    """A no that Temporal must not retry. The attempt that heard it travels along, for the saga's log."""
+    return ApplicationError(refusal.message, activity.info().attempt, type=refusal.code, non_retryable=True)

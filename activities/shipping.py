@@ -1,0 +1,85 @@
+"""The shipping service: books a simulated courier, who serves the countries of `SERVED` and no other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sqlalchemy import MetaData
+
+from activities.fence import Decision, Refusal, declare_fence
+from activities.records import Record, Ref, Rows, effects_table, record
+from activities.service import ServiceDefinition, implements
+from contracts import shipping
+from contracts.errors import Code
+from contracts.shipping import ScheduleShipment, ShipmentRecorded, ShipmentState
+
+metadata = MetaData()
+Fence = declare_fence(metadata)
+effects_table(metadata)
+
+SERVED = frozenset(
+    {"AT", "BE", "CH", "CZ", "DE", "DK", "ES", "FI", "FR", "GB", "IE", "IT", "LU", "NL", "NO", "PL", "PT", "SE", "US"}
+)
+"""Where the courier delivers."""
+
+
+@record(metadata, "shipments", key=("transaction_id",))
+@dataclass(frozen=True)
+class Shipment(Record):
+    transaction_id: str
+    order_id: str
+    tracking_code: str
+    country: str
+    state: ShipmentState
+
+    def answer(self) -> ShipmentRecorded:
+        return ShipmentRecorded(tracking_code=self.tracking_code, state=self.state)
+
+
+def _its_shipment(request: ScheduleShipment) -> Iterable[Ref]:
+    return [Ref(Shipment, (request.transaction_id,))]
+
+
+def _tracking_code(transaction_id: str) -> str:
+    return "TRK-" + hashlib.sha256(transaction_id.encode()).hexdigest()[:12].upper()
+
+
+@implements(shipping.schedule, touches=_its_shipment)
+def schedule(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded]:  # noqa: ARG001 — a decision takes rows
+    country = request.ship_to.country
+    if country not in SERVED:
+        raise Refusal(Code.SHIPPING_UNAVAILABLE, f"the courier does not deliver to {country}")
+    shipment = Shipment(
+        transaction_id=request.transaction_id,
+        order_id=request.order_id,
+        tracking_code=_tracking_code(request.transaction_id),
+        country=country,
+        state=ShipmentState.SCHEDULED,
+    )
+    return Decision(shipment.answer(), [shipment])
+
+
+@implements(shipping.cancel, touches=_its_shipment)
+def cancel(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded]:
+    """Call the courier off; a parcel that is already on its way is recalled."""
+    shipment = rows.get(Shipment, request.transaction_id)
+    if shipment is None:
+        code = _tracking_code(request.transaction_id)
+        return Decision(ShipmentRecorded(tracking_code=code, state=ShipmentState.CANCELLED))
+    dispatched = shipment.state is ShipmentState.DISPATCHED
+    shipment = replace(shipment, state=ShipmentState.RECALLED if dispatched else ShipmentState.CANCELLED)
+    return Decision(shipment.answer(), [shipment])
+
+
+@implements(shipping.dispatch, touches=_its_shipment)
+def dispatch(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded]:
+    shipment = rows.get(Shipment, request.transaction_id)
+    if shipment is None or shipment.state is not ShipmentState.SCHEDULED:
+        raise Refusal(Code.NOTHING_TO_ACT_ON, f"no scheduled shipment for {request.transaction_id}")
+    shipment = replace(shipment, state=ShipmentState.DISPATCHED)
+    return Decision(shipment.answer(), [shipment])
+
+
+SHIPPING = ServiceDefinition("shipping", metadata, Fence, [schedule, cancel, dispatch])

@@ -1,0 +1,33 @@
+"""The codes a caller can meet. They are stable: more may join, none changes its meaning."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    # a service says no
+    OUT_OF_STOCK = "OUT_OF_STOCK"
+    UNKNOWN_SKU = "UNKNOWN_SKU"
+    PAYMENT_DECLINED = "PAYMENT_DECLINED"
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    SHIPPING_UNAVAILABLE = "SHIPPING_UNAVAILABLE"
+    NOTIFICATION_FAILED = "NOTIFICATION_FAILED"
+    # no answer, or too late (the saga kernel names these itself)
+    STEP_TIMEOUT = "STEP_TIMEOUT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    CANCELLED = "CANCELLED"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    # the fence says no
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    STEP_UNDONE = "STEP_UNDONE"
+    NOTHING_TO_ACT_ON = "NOTHING_TO_ACT_ON"
+    # the caller's mistake
+    DUPLICATE_ORDER = "DUPLICATE_ORDER"
+    INVALID_ORDER = "INVALID_ORDER"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    UNKNOWN_ORDER = "UNKNOWN_ORDER"
+    CANCEL_REFUSED = "CANCEL_REFUSED"
+    # the command line's own
+    USAGE = "USAGE"
+    UNREACHABLE = "UNREACHABLE"

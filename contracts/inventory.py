@@ -1,0 +1,75 @@
+"""The operations of the inventory service: put goods aside, take them out, put them back."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from contracts.message import Id, Message, Quantity, Reply, Request, Sku
+from saga import Operation
+
+QUEUE = "inventory"
+
+UnitCount = Annotated[int, Field(strict=True, ge=0, le=10**12)]
+
+
+class ReservationState(StrEnum):
+    HELD = "HELD"
+    COMMITTED = "COMMITTED"
+    RELEASED = "RELEASED"
+    RETURNED = "RETURNED"
+
+
+class StockLine(Message):
+    sku: Sku
+    quantity: Quantity
+
+
+class ReserveStock(Request):
+    order_id: Id
+    lines: Annotated[tuple[StockLine, ...], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _each_sku_once(self) -> Self:
+        if len({line.sku for line in self.lines}) < len(self.lines):
+            raise ValueError("a sku is on two lines: add up the quantities on one")
+        return self
+
+
+class StockMoved(Reply):
+    lines: tuple[StockLine, ...]
+
+
+class SetStock(Request):
+    """Count the shelf: from now on there are `on_hand` units of `sku`, the reserved ones included."""
+
+    sku: Sku
+    on_hand: UnitCount
+
+
+class StockLevel(Message):
+    sku: Sku
+    on_hand: UnitCount
+    reserved: UnitCount
+    version: int
+
+
+class StockSet(Reply):
+    level: StockLevel
+
+
+class ListStock(Message):
+    pass
+
+
+class StockLevels(Reply):
+    levels: tuple[StockLevel, ...]
+
+
+reserve = Operation("inventory.reserve", ReserveStock, StockMoved, queue=QUEUE)
+release = Operation("inventory.release", ReserveStock, StockMoved, queue=QUEUE, undoes=reserve)
+commit = Operation("inventory.commit", ReserveStock, StockMoved, queue=QUEUE)
+set_stock = Operation("inventory.set_stock", SetStock, StockSet, queue=QUEUE)
+list_stock = Operation("inventory.list_stock", ListStock, StockLevels, queue=QUEUE)

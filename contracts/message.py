@@ -1,0 +1,55 @@
+"""What all messages share: how a model behaves, the request and reply every operation builds on, the bounded types."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_CURRENCIES = (
+    "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY "
+    "COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR "
+    "ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK "
+    "MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF "
+    "SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU "
+    "UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG"
+)
+"""ISO 4217, the codes of money in circulation."""
+
+
+def _iso_4217(code: str) -> str:
+    if code not in _CURRENCIES.split():
+        raise ValueError("not an ISO 4217 currency code such as EUR")
+    return code
+
+
+_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+Id = Annotated[str, Field(pattern=_ID, max_length=64)]
+"""An identifier that people choose: letters, digits, dot, dash, underscore."""
+TransactionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?$", max_length=128)]
+"""`order/<order id>` for an order; an `Id` for a transaction of a user's own. The slash keeps the two apart."""
+Sku = Annotated[str, Field(pattern=_ID, max_length=64)]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=10_000)]
+AmountMinor = Annotated[int, Field(strict=True, ge=0, le=10**15)]
+"""Money in minor units (cents). The bound keeps any sum of a million of them inside 64 bits."""
+Currency = Annotated[str, AfterValidator(_iso_4217)]
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+
+
+class Message(BaseModel):
+    """Frozen, and closed: an unknown field is an error, not a typo that passes."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+
+class Request(Message):
+    """The transaction id travels through every service; with the operation's step it is the idempotency key."""
+
+    transaction_id: TransactionId
+
+
+class Reply(Message):
+    """`attempt` is the one that answered, from 1."""
+
+    attempt: int = 1

@@ -1,0 +1,33 @@
+"""The operations of the notification service: tell the customer by e-mail and SMS how the order ended."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from contracts.message import AmountMinor, Currency, Id, Reply, Request
+from contracts.order import Contact
+from saga import Operation
+
+QUEUE = "notification"
+
+
+class Channel(StrEnum):
+    EMAIL = "email"
+    SMS = "sms"
+
+
+class NotifyCustomer(Request):
+    order_id: Id
+    contact: Contact
+    total_minor: AmountMinor
+    currency: Currency
+
+
+class CustomerNotified(Reply):
+    channels: tuple[Channel, ...]
+
+
+send_confirmation = Operation("notification.send_confirmation", NotifyCustomer, CustomerNotified, queue=QUEUE)
+send_cancellation = Operation(
+    "notification.send_cancellation", NotifyCustomer, CustomerNotified, queue=QUEUE, undoes=send_confirmation
+)

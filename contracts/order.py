@@ -1,0 +1,106 @@
+"""The order document, and the operations of the order service."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from contracts.message import AmountMinor, Currency, Id, Message, Quantity, Reply, Request, Sku, Text
+from saga import Operation
+
+QUEUE = "order"
+WORKFLOWS_QUEUE = "orders"
+"""The task queue of the workflows; every service has one of its own name."""
+MAX_LINES = 100
+"""Keeps the largest order under 20 kB, a hundredth of Temporal's payload limit."""
+
+
+class NotificationMode(StrEnum):
+    BEST_EFFORT = "best_effort"
+    REQUIRED = "required"
+
+
+class OrderLine(Message):
+    sku: Sku
+    quantity: Quantity
+    unit_price_minor: Annotated[int, Field(strict=True, ge=0, le=10**9)]
+
+
+class Address(Message):
+    name: Text
+    street: Text
+    city: Text
+    postcode: Annotated[str, Field(min_length=1, max_length=16)]
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
+
+
+class Contact(Message):
+    email: Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$")]
+    phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164")]
+
+
+class Order(Message):
+    """What a customer asks for. `deadline_s` bounds, in seconds, the time until the order is confirmed."""
+
+    order_id: Id
+    customer_id: Id
+    currency: Currency
+    lines: Annotated[tuple[OrderLine, ...], Field(min_length=1, max_length=MAX_LINES)]
+    ship_to: Address
+    contact: Contact
+    notification: NotificationMode = NotificationMode.BEST_EFFORT
+    deadline_s: Annotated[float, Field(ge=0.1, le=3600)] = 60
+
+    @model_validator(mode="after")
+    def _each_sku_once(self) -> Self:
+        skus = [line.sku for line in self.lines]
+        twice = sorted({sku for sku in skus if skus.count(sku) > 1})
+        if twice:
+            raise ValueError(f"sku {twice[0]} is on two lines: add up the quantities on one")
+        return self
+
+    @property
+    def total_minor(self) -> int:
+        return sum(line.quantity * line.unit_price_minor for line in self.lines)
+
+    @property
+    def transaction_id(self) -> str:
+        """Also the workflow id: an order has one transaction, whoever starts it and how often."""
+        return transaction_id(self.order_id)
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal content: tells an order placed twice from another order under the same id."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def transaction_id(order_id: str) -> str:
+    return f"order/{order_id}"
+
+
+class OrderState(StrEnum):
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLED = "CANCELLED"
+
+
+class CreateOrder(Request):
+    order: Order
+
+
+class ConfirmOrder(Request):
+    order_id: Id
+
+
+class OrderRecorded(Reply):
+    order_id: Id
+    state: OrderState
+    total_minor: AmountMinor
+
+
+create = Operation("order.create", CreateOrder, OrderRecorded, queue=QUEUE)
+cancel = Operation("order.cancel", CreateOrder, OrderRecorded, queue=QUEUE, undoes=create)
+confirm = Operation("order.confirm", ConfirmOrder, OrderRecorded, queue=QUEUE)

@@ -1,0 +1,75 @@
+"""The operations of the payment service: hold money, take it, give it back."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from contracts.message import AmountMinor, Currency, Id, Message, Reply, Request
+from saga import Operation
+
+QUEUE = "payment"
+
+
+class PaymentState(StrEnum):
+    AUTHORIZED = "AUTHORIZED"
+    CAPTURED = "CAPTURED"
+    CANCELLED = "CANCELLED"
+    REFUNDED = "REFUNDED"
+
+
+class AuthorizePayment(Request):
+    order_id: Id
+    customer_id: Id
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class Authorization(Reply):
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class Cancellation(Reply):
+    """What was given back: a hold that is released, or money that was already taken."""
+
+    released_minor: AmountMinor = 0
+    refunded_minor: AmountMinor = 0
+
+
+class Receipt(Reply):
+    captured_minor: AmountMinor
+
+
+class SetAccount(Request):
+    """Fill or empty an account so that its balance is `balance_minor`; held money stays held."""
+
+    customer_id: Id
+    balance_minor: AmountMinor
+    currency: Currency = "EUR"
+
+
+class Account(Message):
+    customer_id: Id
+    currency: Currency
+    balance_minor: AmountMinor
+    held_minor: AmountMinor
+
+
+class AccountSet(Reply):
+    account: Account
+
+
+class ListAccounts(Message):
+    pass
+
+
+class Accounts(Reply):
+    accounts: tuple[Account, ...]
+
+
+authorize = Operation("payment.authorize", AuthorizePayment, Authorization, queue=QUEUE)
+cancel = Operation("payment.cancel", AuthorizePayment, Cancellation, queue=QUEUE, undoes=authorize)
+capture = Operation("payment.capture", AuthorizePayment, Receipt, queue=QUEUE)
+refund = Operation("payment.refund", AuthorizePayment, Cancellation, queue=QUEUE, undoes=capture)
+set_account = Operation("payment.set_account", SetAccount, AccountSet, queue=QUEUE)
+list_accounts = Operation("payment.list_accounts", ListAccounts, Accounts, queue=QUEUE)

@@ -1,0 +1,15 @@
+"""Words for a person about input that does not fit a model."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+
+def first_problem(error: ValidationError) -> str:
+    """One line: the field, what is wrong with it, and how many more fields are. Never the input itself."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    first = problems[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{field}: {message}{more}" if field else f"{message}{more}"

@@ -1,0 +1,33 @@
+"""The operations of the shipping service: book a courier, hand over the parcel, call it off."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from contracts.message import Id, Reply, Request
+from contracts.order import Address
+from saga import Operation
+
+QUEUE = "shipping"
+
+
+class ShipmentState(StrEnum):
+    SCHEDULED = "SCHEDULED"
+    DISPATCHED = "DISPATCHED"
+    CANCELLED = "CANCELLED"
+    RECALLED = "RECALLED"
+
+
+class ScheduleShipment(Request):
+    order_id: Id
+    ship_to: Address
+
+
+class ShipmentRecorded(Reply):
+    tracking_code: str
+    state: ShipmentState
+
+
+schedule = Operation("shipping.schedule", ScheduleShipment, ShipmentRecorded, queue=QUEUE)
+cancel = Operation("shipping.cancel", ScheduleShipment, ShipmentRecorded, queue=QUEUE, undoes=schedule)
+dispatch = Operation("shipping.dispatch", ScheduleShipment, ShipmentRecorded, queue=QUEUE)

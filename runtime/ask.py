@@ -1,0 +1,51 @@
+"""Calls one operation of one service from outside any workflow: what the command line does for stock and accounts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypeVar
+from uuid import uuid4
+
+from temporalio.client import ActivityFailureError, Client
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+
+from contracts.errors import Code
+from saga import Operation
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+_ATTEMPT_TIMEOUT = timedelta(seconds=5)
+_TOTAL = timedelta(seconds=15)
+"""A person is waiting: three attempts, or fifteen seconds without a worker, and they are told."""
+
+
+class AskFailed(Exception):
+    """The service said no (`code` is its code), or did not answer (UNREACHABLE)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+async def ask(client: Client, operation: Operation[Request, Reply], request: Request) -> Reply:
+    """Have the service behind `operation` perform it, and return its reply. Raises `AskFailed`."""
+    try:
+        return await client.execute_activity(
+            operation.name,
+            request,
+            id=f"{operation.name}/{uuid4()}",
+            task_queue=operation.queue,
+            result_type=operation.reply,
+            start_to_close_timeout=_ATTEMPT_TIMEOUT,
+            schedule_to_close_timeout=_TOTAL,
+            retry_policy=RetryPolicy(maximum_attempts=3),
+        )
+    except ActivityFailureError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError):
+            raise AskFailed(cause.type or Code.SERVICE_UNAVAILABLE, cause.message) from error
+        message = f"no worker of the {operation.service} service answered within {_TOTAL.total_seconds():g} s"
+        raise AskFailed(Code.UNREACHABLE, f"{message}; start one with `python worker.py`") from error

@@ -1,0 +1,85 @@
+"""How every process talks to Temporal: where it is, how payloads are written, where the SDK's logs and metrics go."""
+
+from __future__ import annotations
+
+import logging
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    OpenTelemetryConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from runtime import logs
+from runtime.encryption import EncryptionCodec
+from runtime.settings import Settings, SettingsError
+from saga import SEARCH_ATTRIBUTES
+
+DEFAULT_ADDRESS = "localhost:7233"
+
+
+class Unreachable(Exception):
+    """Temporal does not answer. The message says where it was looked for, and what to do."""
+
+
+def data_converter(settings: Settings) -> DataConverter:
+    """JSON by pydantic; encrypted if the settings hold a key."""
+    codec = EncryptionCodec(settings.payload_key) if settings.payload_key else None
+    return DataConverter(payload_converter_class=PydanticPayloadConverter, payload_codec=codec)
+
+
+def make_runtime(settings: Settings) -> Runtime:
+    """The SDK's core, logging into our log and exporting metrics where the settings say."""
+    forwarding = LogForwardingConfig(logger=logs.CORE)
+    metrics: PrometheusConfig | OpenTelemetryConfig | None = None
+    if settings.metrics_port is not None:
+        metrics = PrometheusConfig(bind_address=f"0.0.0.0:{settings.metrics_port}")
+    elif settings.otel_exporter_otlp_endpoint is not None:
+        metrics = OpenTelemetryConfig(url=settings.otel_exporter_otlp_endpoint)
+    logging_config = LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
+    return Runtime(telemetry=TelemetryConfig(logging=logging_config, metrics=metrics))
+
+
+async def connect(settings: Settings, *, address: str | None = None) -> Client:
+    """A client for the Temporal that `TEMPORAL_*` and `temporal.toml` name, or for `address`.
+
+    Raises `Unreachable` and `SettingsError`.
+    """
+    try:
+        profile = ClientConfig.load_client_connect_config()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise SettingsError(f"TEMPORAL_* or temporal.toml: {error}") from error
+    profile["target_host"] = address or profile.get("target_host", DEFAULT_ADDRESS)
+    try:
+        return await Client.connect(**profile, data_converter=data_converter(settings), runtime=make_runtime(settings))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        where = f"no Temporal server at {profile['target_host']} ({reason})"
+        raise Unreachable(f"{where}; start one with `make up`, or set TEMPORAL_ADDRESS") from error
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make sure the namespace knows what sagas publish. Does nothing where an administrator has done it."""
+    types = {
+        "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+        "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
+    }
+    wanted = {key.name: types[key.indexed_value_type.name.title()] for key in SEARCH_ATTRIBUTES}
+    request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=wanted)
+    try:
+        await client.operator_service.add_search_attributes(request)
+    except RPCError as error:
+        if error.status not in (RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.PERMISSION_DENIED):
+            raise
+        logging.getLogger(__name__).debug("search attributes: %s", error.message)

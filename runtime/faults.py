@@ -1,0 +1,135 @@
+"""Fault injection, from outside the services: what goes wrong between Temporal and an operation.
+
+A rate and a seed make a share of all attempts fail, the same ones whenever the run is repeated: the draw depends on
+the seed, the transaction, the operation and the attempt, not on when the attempt arrives. A file (TOML) names single
+faults:
+
+    [[fault]]
+    operation = "payment.authorize"   # a pattern: `payment.*`, `*`
+    transaction = "order/o-7"         # a pattern; default: every transaction
+    kind = "error_after"              # error_before, error_after (a lost reply), delay, hang, refuse
+    attempts = 1                      # the first N attempts of the activity; default: all
+    seconds = 2.5                     # of a delay
+    code = "SHIPPING_UNAVAILABLE"     # of a refusal
+    rate = 0.1                        # the share of matching attempts; default: all
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tomllib
+from collections.abc import Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from contracts.errors import Code
+from contracts.message import Message
+from contracts.problems import first_problem
+from runtime.logs import transaction_id_of
+from runtime.settings import SettingsError
+
+HANG_S = 3600.0
+"""Longer than any step's timeout: the attempt is given up, and the worker is told so."""
+
+
+class FaultKind(StrEnum):
+    ERROR_BEFORE = "error_before"
+    ERROR_AFTER = "error_after"
+    DELAY = "delay"
+    HANG = "hang"
+    REFUSE = "refuse"
+
+
+class Fault(Message):
+    operation: str
+    transaction: str = "*"
+    kind: FaultKind
+    attempts: Annotated[int, Field(ge=1)] | None = None
+    seconds: Annotated[float, Field(ge=0, le=HANG_S)] = 1.0
+    code: Code = Code.SERVICE_UNAVAILABLE
+    rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    def strikes(self, transaction_id: str, info: activity.Info, seed: int) -> bool:
+        return (
+            fnmatchcase(info.activity_type, self.operation)
+            and fnmatchcase(transaction_id, self.transaction)
+            and (self.attempts is None or info.attempt <= self.attempts)
+            and _draw(seed, self.kind, transaction_id, info) < self.rate
+        )
+
+
+class FaultFile(Message):
+    fault: tuple[Fault, ...] = ()
+
+
+def random_faults(rate: float) -> list[Fault]:
+    """A share `rate` of all attempts at operations of a saga fails: half before they act, half after."""
+    # Where the first does not strike, the second draws anew: for half of `rate` overall it needs a little more.
+    half = rate / 2
+    before = Fault(operation="*", transaction="?*", kind=FaultKind.ERROR_BEFORE, rate=half)
+    after = Fault(operation="*", transaction="?*", kind=FaultKind.ERROR_AFTER, rate=half / (1 - half))
+    return [before, after]
+
+
+def read_faults(path: Path) -> list[Fault]:
+    """Raises `SettingsError`."""
+    try:
+        return list(FaultFile.model_validate(tomllib.loads(path.read_text())).fault)
+    except OSError as error:
+        raise SettingsError(f"--faults {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--faults {path}: not TOML: {error}") from error
+    except ValidationError as error:
+        raise SettingsError(f"--faults {path}: {first_problem(error)}") from error
+
+
+class FaultInterceptor(Interceptor):
+    """Stands between Temporal and the operations. They cannot tell an injected fault from a real one."""
+
+    def __init__(self, faults: Sequence[Fault], seed: int = 0) -> None:
+        self._faults = faults
+        self._seed = seed
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
+        return _FaultyActivity(next, self._faults, self._seed)
+
+
+class _FaultyActivity(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, faults: Sequence[Fault], seed: int) -> None:  # noqa: A002
+        super().__init__(next)
+        self._faults = faults
+        self._seed = seed
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
+        transaction_id, info = transaction_id_of(input), activity.info()
+        striking = (fault for fault in self._faults if fault.strikes(transaction_id, info, self._seed))
+        fault = next(striking, None)
+        if fault is None:
+            return await super().execute_activity(input)
+        match fault.kind:
+            case FaultKind.ERROR_BEFORE:
+                raise ApplicationError("injected: the service is down", type=Code.SERVICE_UNAVAILABLE)
+            case FaultKind.REFUSE:
+                raise ApplicationError(
+                    "injected: the service says no", info.attempt, type=fault.code, non_retryable=True
+                )
+            case FaultKind.DELAY:
+                await asyncio.sleep(fault.seconds)
+            case FaultKind.HANG:
+                await asyncio.sleep(HANG_S)
+        reply = await super().execute_activity(input)
+        if fault.kind is FaultKind.ERROR_AFTER:
+            raise ApplicationError("injected: the reply is lost", type=Code.SERVICE_UNAVAILABLE)
+        return reply
+
+
+def _draw(seed: int, kind: FaultKind, transaction_id: str, info: activity.Info) -> float:
+    return random.Random(f"{seed}/{kind}/{transaction_id}/{info.activity_type}/{info.attempt}").random()  # noqa: S311 — repeatable on purpose

@@ -1,0 +1,98 @@
+"""One log for everything, on stderr: workflows, activities, the command line, the SDK's core, any library.
+
+Every line has a UTC `timestamp`; lines about a call have `transaction_id`, `step`, `service`, `attempt` and `status`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import structlog
+import temporalio.activity
+import temporalio.workflow
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from runtime.settings import LogFormat
+
+CORE = logging.getLogger("temporalio.core")
+"""Where the SDK's Rust core logs to; see `connection`."""
+_log = structlog.stdlib.get_logger("activities")
+
+
+def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
+    """Send every logger of this process through structlog to stderr."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        _drop_sdk_context,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if log_format is LogFormat.CONSOLE:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=9)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    CORE.setLevel(logging.WARNING)
+    # The fields are in `extra`; the SDK would repeat them in the text of each line.
+    temporalio.workflow.logger.workflow_info_on_message = False
+    temporalio.activity.logger.activity_info_on_message = False
+
+
+def _drop_sdk_context(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name in ("temporal_workflow", "temporal_activity", "temporal_log"):
+        event.pop(name, None)
+    return event
+
+
+class LoggingInterceptor(Interceptor):
+    """A line for each attempt at an operation, as the service saw it."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
+        return _LoggedActivity(next)
+
+
+class _LoggedActivity(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
+        info = temporalio.activity.info()
+        log = _log.bind(
+            transaction_id=transaction_id_of(input),
+            step=info.activity_type,
+            service=info.activity_type.partition(".")[0],
+            attempt=info.attempt,
+        )
+        started = time.perf_counter()
+        try:
+            reply = await super().execute_activity(input)
+        except ApplicationError as error:
+            status = "REFUSED" if error.non_retryable else "FAILED"
+            log.warning("operation", status=status, error_code=error.type, error=error.message)
+            raise
+        except Exception:
+            log.exception("operation", status="FAILED")
+            raise
+        log.info("operation", status="DONE", milliseconds=round((time.perf_counter() - started) * 1000, 1))
+        return reply
+
+
+def transaction_id_of(call: ExecuteActivityInput) -> str:
+    """The transaction that an operation's request belongs to; empty for a query, which belongs to none."""
+    request = call.args[0] if call.args else None
+    return str(request.get("transaction_id", "")) if isinstance(request, dict) else ""

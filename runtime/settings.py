@@ -1,0 +1,75 @@
+"""The settings, read from the environment once. What is malformed is an error that names the variable."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from contracts.problems import first_problem
+
+
+class SettingsError(Exception):
+    """A variable of the environment, or an option, is unknown or malformed. The message names it."""
+
+
+class LogFormat(StrEnum):
+    CONSOLE = "console"
+    JSON = "json"
+
+
+_DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+
+
+def _database_url(template: str) -> str:
+    if "{service}" not in template:
+        raise ValueError("must contain {service}: every service has a database of its own")
+    try:
+        driver = make_url(template).drivername
+    except ArgumentError as error:
+        raise ValueError("is not a database URL") from error
+    if driver not in _DRIVERS:
+        raise ValueError(f"must begin with {' or '.join(_DRIVERS)}")
+    return template
+
+
+def _payload_key(encoded: str) -> str:
+    try:
+        key = base64.urlsafe_b64decode(encoded)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("must be URL-safe base64") from error
+    if len(key) != 32:
+        raise ValueError("must be 32 bytes in URL-safe base64, such as `openssl rand -base64 32` prints")
+    return encoded
+
+
+class Settings(BaseModel):
+    """Each field is the variable of the same name in capitals. Temporal's own variables are read by temporalio."""
+
+    model_config = ConfigDict(frozen=True)
+
+    database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite+aiosqlite:///data/{service}.db"
+    log_format: LogFormat = LogFormat.CONSOLE
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    payload_key: Annotated[str, AfterValidator(_payload_key)] | None = None
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises `SettingsError`."""
+        given = {name: environment[name.upper()] for name in cls.model_fields if environment.get(name.upper())}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            variable, _, problem = first_problem(error).partition(": ")
+            raise SettingsError(f"{variable.split('.')[0].upper()}: {problem}") from error
+
+    def database_of(self, service: str) -> str:
+        return self.database_url.replace("{service}", service)

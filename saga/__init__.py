@@ -1,0 +1,43 @@
+"""The saga pattern on Temporal, and nothing about any business.
+
+A saga is a list of local transactions that either all take effect or are all undone (Garcia-Molina and Salem, 1987).
+Write the process with `Saga`, declare what it calls as `Operation`, read what happened from its `TransactionLog`:
+
+    async with Saga("t-1", deadline=timedelta(seconds=60)) as saga:
+        await saga.step(flight.book, trip, undo=flight.cancel)
+        await saga.pivot(trip.confirm, trip)               # from here on only forward
+        await saga.finish(flight.ticket, trip)
+
+| module | holds |
+|---|---|
+| `operation` | the typed declaration of what a service does |
+| `policy` | timeouts and retries, each number with its reason |
+| `outcome` | the three ways a call can end: done, refused, unknown |
+| `journal` | the transaction log, and what is published from it |
+| `kernel` | the saga: steps, undo stack, pivot, unwinding |
+
+It imports the standard library and temporalio, so that it can be lifted into another project as it is.
+"""
+
+from saga.journal import SEARCH_ATTRIBUTES, Entry, Failure, Kind, State, Status, TransactionLog
+from saga.kernel import CancelRefused, Saga, StepFailed
+from saga.operation import Operation
+from saga.policy import POLICIES, Policies, Policy, Rounds
+
+__all__ = [
+    "POLICIES",
+    "SEARCH_ATTRIBUTES",
+    "CancelRefused",
+    "Entry",
+    "Failure",
+    "Kind",
+    "Operation",
+    "Policies",
+    "Policy",
+    "Rounds",
+    "Saga",
+    "State",
+    "Status",
+    "StepFailed",
+    "TransactionLog",
+]

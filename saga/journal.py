@@ -1,0 +1,176 @@
+"""The transaction log of one saga: the list behind the `transaction_log` query, and all that is published from it.
+
+Log lines, search attributes and the Web UI's details are written here, from the entries, so that they cannot disagree.
+The log lives in workflow memory and needs no table: Temporal's history rebuilds it after any crash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+
+SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
+"""Written when the state leaves RUNNING; a workflow without it is RUNNING."""
+SAGA_ERROR_CODE = SearchAttributeKey.for_keyword("SagaErrorCode")
+"""Why the saga was rolled back, or is being rolled back."""
+SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")
+"""Since when a call that must get through has not; unset when none is parked."""
+SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE)
+"""What a namespace must have registered before it runs a saga."""
+
+
+class State(StrEnum):
+    """Where a saga stands. The last three are ends; PARKED is not: a parked saga goes on trying."""
+
+    RUNNING = "RUNNING"
+    COMPENSATING = "COMPENSATING"
+    PARKED = "PARKED"
+    CONFIRMED = "CONFIRMED"
+    ROLLED_BACK = "ROLLED_BACK"
+    ROLLED_BACK_WITH_SKIPS = "ROLLED_BACK_WITH_SKIPS"
+
+    @property
+    def is_end(self) -> bool:
+        return self in (State.CONFIRMED, State.ROLLED_BACK, State.ROLLED_BACK_WITH_SKIPS)
+
+
+class Kind(StrEnum):
+    FORWARD = "forward"
+    UNDO = "undo"
+    FINISH = "finish"
+
+
+class Status(StrEnum):
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+    UNKNOWN = "UNKNOWN"
+    PARKED = "PARKED"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass
+class Entry:
+    """One call of one operation. `attempts` counts what was tried so far; times are UTC."""
+
+    step: str
+    service: str
+    kind: Kind
+    status: Status
+    attempts: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    error_code: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a saga is rolled back: a stable code, words for a person, and the step, if one step is the cause."""
+
+    code: str
+    message: str
+    step: str | None = None
+
+
+@dataclass(frozen=True)
+class TransactionLog:
+    transaction_id: str
+    state: State
+    error: Failure | None = None
+    steps: tuple[Entry, ...] = ()
+
+
+@dataclass
+class Journal:
+    """Keeps the log. `move` and `settle` are the only ways to change it, and both publish."""
+
+    transaction_id: str
+    error: Failure | None = None
+    _phase: State = State.RUNNING
+    _entries: list[Entry] = field(default_factory=list)
+    _published: State = State.RUNNING
+    _parked_since: datetime | None = None
+
+    @property
+    def state(self) -> State:
+        if not self._phase.is_end and any(entry.status is Status.PARKED for entry in self._entries):
+            return State.PARKED
+        return self._phase
+
+    @property
+    def log(self) -> TransactionLog:
+        return TransactionLog(self.transaction_id, self.state, self.error, tuple(replace(e) for e in self._entries))
+
+    def begin(self, step: str, kind: Kind) -> Entry:
+        service = step.partition(".")[0]
+        entry = Entry(step, service, kind, Status.RUNNING, attempts=0, started_at=workflow.now())
+        self._entries.append(entry)
+        self._log_line(entry)
+        return entry
+
+    def settle(self, entry: Entry, status: Status, attempts: int, error_code: str | None = None) -> None:
+        """`attempts` more were made and the entry is now in `status`. PARKED leaves it open."""
+        entry.status = status
+        entry.attempts += attempts
+        entry.error_code = error_code
+        if status is not Status.PARKED:
+            entry.ended_at = workflow.now()
+        self._log_line(entry)
+        self._publish()
+
+    def move(self, phase: State, error: Failure | None = None) -> None:
+        """The saga enters `phase`; `error` is kept from the first time one is given."""
+        self._phase = phase
+        self.error = self.error or error
+        self._publish()
+
+    def end_of_unwinding(self) -> State:
+        """Rolled back is claimed only if every undo is proven; a skipped one is said for ever."""
+        skipped = any(entry.status is Status.SKIPPED for entry in self._entries)
+        return State.ROLLED_BACK_WITH_SKIPS if skipped else State.ROLLED_BACK
+
+    def _log_line(self, entry: Entry) -> None:
+        level = {Status.PARKED: workflow.logger.error, Status.UNKNOWN: workflow.logger.warning}
+        fields: dict[str, object] = {
+            "transaction_id": self.transaction_id,
+            "step": entry.step,
+            "service": entry.service,
+            "kind": str(entry.kind),
+            "attempt": entry.attempts,
+            "status": str(entry.status),
+        }
+        if entry.error_code is not None:
+            fields["error_code"] = entry.error_code
+        level.get(entry.status, workflow.logger.info)("step", extra=fields)
+
+    def _publish(self) -> None:
+        state = self.state
+        if state is State.PARKED or self._published is State.PARKED:
+            workflow.set_current_details(self._details())
+        if state is self._published:
+            return
+        self._published = state
+        updates: list[SearchAttributeUpdate[Any]] = [SAGA_STATE.value_set(str(state))]
+        if self.error is not None:
+            updates.append(SAGA_ERROR_CODE.value_set(self.error.code))
+        if state is State.PARKED:
+            self._parked_since = workflow.now()
+            updates.append(SAGA_PARKED_SINCE.value_set(self._parked_since))
+        elif self._parked_since is not None:
+            self._parked_since = None
+            updates.append(SAGA_PARKED_SINCE.value_unset())
+        workflow.upsert_search_attributes(updates)
+        log = workflow.logger.error if state is State.PARKED else workflow.logger.info
+        fields = {"transaction_id": self.transaction_id, "service": "saga", "status": str(state)}
+        log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))
+
+    def _details(self) -> str:
+        """What the Web UI shows on top of the execution: the calls that do not get through, in Markdown."""
+        parked = [entry for entry in self._entries if entry.status is Status.PARKED]
+        lines = [f"- `{e.step}` since {e.started_at:%Y-%m-%d %H:%M:%SZ}: {e.error_code}" for e in parked]
+        return "\n".join(["**Parked**", *lines]) if parked else ""

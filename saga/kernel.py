@@ -1,0 +1,340 @@
+"""The saga: steps forward, a stack of undos, a pivot, and an unwinding that nothing stops.
+
+The rules, and where they are kept:
+
+- an undo is data and is pushed *before* its step is dispatched (`step`), so a step with an unknown outcome is undone;
+- undos run in reverse, those of a parallel group together (`_unwind`), each until it is done (`_until_done`);
+- what does not get through is parked: visible, tried again in rounds, and in nobody's way (`_undo`);
+- before the pivot a deadline or a cancel interrupts the body (`_interrupt`), after it nothing does (`_outlive`);
+- a bug (any exception that is not a Temporal failure) fails the workflow task and is retried after a fix: it never
+  starts an unwinding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from saga import outcome
+from saga.journal import Entry, Failure, Journal, Kind, State, Status, TransactionLog
+from saga.operation import Operation, Reply, Request
+from saga.outcome import Done, Refused, Unknown
+from saga.policy import POLICIES, Policies, Policy
+
+T = TypeVar("T")
+
+DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+"""The deadline passed before the pivot."""
+
+
+class StepFailed(Exception):
+    """A forward step was refused, or its outcome is unknown. Left alone it rolls the saga back; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.code}: {failure.message}")
+        self.failure = failure
+
+
+class CancelRefused(Exception):
+    """The pivot has been reached: the saga can only go forward."""
+
+
+@dataclass(frozen=True)
+class Undo(Generic[Request]):
+    """A compensation as data: what to call, and with which request."""
+
+    operation: Operation[Request, Any]
+    request: Request
+
+
+class Branch(list["Undo[Any] | list[Branch]"]):
+    """A stack of undos. A parallel group is one element of it: a list of branches, unwound together."""
+
+
+_BRANCH: ContextVar[Branch] = ContextVar("branch")
+"""The stack that a step pushes its undo onto: the saga's own, or the one of its call in a parallel group."""
+
+
+class _Phase(Enum):
+    PREPARING = auto()
+    UNWINDING = auto()
+    COMMITTED = auto()  # the pivot has been asked for: from here on only forward, unless it is refused
+
+
+class Saga:
+    """One saga, used as `async with Saga(...) as saga:` in a workflow's `run`.
+
+    Left without an error it ends CONFIRMED. Left by a failure it unwinds and raises an `ApplicationError` whose type is
+    the error code and whose one detail is the `TransactionLog`. `deadline` bounds the phase before the pivot.
+    """
+
+    def __init__(
+        self, transaction_id: str, *, deadline: timedelta | None = None, policies: Policies = POLICIES
+    ) -> None:
+        self._journal = Journal(transaction_id)
+        self._deadline = deadline
+        self._policies = policies
+        self._phase = _Phase.PREPARING
+        self._undos = Branch()
+        self._farewell: Undo[Any] | None = None
+        self._parked: list[asyncio.Task[Any]] = []
+        self._interruption: Failure | None = None
+        self._body: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._outer_branch: Token[Branch]
+
+    @property
+    def log(self) -> TransactionLog:
+        """The transaction log as it stands now."""
+        return self._journal.log
+
+    # --- what a workflow writes ---------------------------------------------------------------------------------------
+
+    async def step(
+        self,
+        operation: Operation[Request, Reply],
+        request: Request,
+        *,
+        undo: Operation[Request, Any] | None = None,
+        attempt_timeout: timedelta | None = None,
+    ) -> Reply:
+        """Run `operation`; should the saga fail from here on, run `undo` with the same request.
+
+        `attempt_timeout` replaces the policy's. Raises `StepFailed`.
+        """
+        self._require(_Phase.PREPARING)
+        branch = _BRANCH.get()
+        compensation = Undo(operation if undo is None else undo, request)
+        if undo is not None:
+            branch.append(compensation)
+        entry = self._journal.begin(operation.name, Kind.FORWARD)
+        forward = self._policies.forward
+        policy = forward if attempt_timeout is None else forward.within(attempt_timeout)
+        ended = await self._attempt(operation, request, policy)
+        if isinstance(ended, Refused) and undo is not None:
+            branch.remove(compensation)
+        return self._settled(entry, ended)
+
+    async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> list[Any]:
+        """Run `calls` (the saga's own, or coroutines of them) side by side and return their results in order.
+
+        The undos of the group run together. If one call fails, the others get `Policies.settle` to end; what is still
+        under way then is abandoned as unknown.
+        """
+        branches = [Branch() for _ in calls]
+        _BRANCH.get().append(branches)
+        group = self._group(branches, calls)
+        return await (self._outlive(group) if self._phase is _Phase.COMMITTED else group)
+
+    async def pivot(self, operation: Operation[Request, Reply], request: Request) -> Reply:
+        """The step that decides. It is asked until the answer is known; a refusal rolls the saga back."""
+        self._require(_Phase.PREPARING)
+        self._phase = _Phase.COMMITTED
+        self._stop_timer()
+        entry = self._journal.begin(operation.name, Kind.FORWARD)
+        ended = await self._outlive(self._until_done(entry, operation, request, self._policies.finish))
+        if isinstance(ended, Refused):
+            self._phase = _Phase.PREPARING
+        return self._settled(entry, ended)
+
+    async def finish(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
+        """Work that the pivot has promised: repeated until it is done. `None` if an operator skipped it."""
+        self._require(_Phase.COMMITTED)
+        entry = self._journal.begin(operation.name, Kind.FINISH)
+        ended = await self._outlive(self._until_done(entry, operation, request, self._policies.finish))
+        return ended.reply if isinstance(ended, Done) else None
+
+    async def best_effort(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
+        """A few attempts at something that does not change how the saga ends. `None` if it did not get through."""
+        entry = self._journal.begin(operation.name, Kind.FINISH)
+        ended = await self._outlive(self._attempt(operation, request, self._policies.best_effort))
+        try:
+            return self._settled(entry, ended)
+        except StepFailed:
+            return None  # the journal has its status and code
+
+    def on_rollback(self, operation: Operation[Request, Any], request: Request) -> None:
+        """Should the saga be rolled back, make this `best_effort` call at the end of it: to tell someone, say."""
+        self._farewell = Undo(operation, request)
+
+    def cancel(self, reason: str) -> None:
+        """Ask for a rollback. No more than a confirmation while it is under way; `CancelRefused` from the pivot on."""
+        self.check_cancellable()
+        if self._phase is _Phase.PREPARING:
+            self._interrupt(Failure(outcome.CANCELLED, reason))
+
+    def check_cancellable(self) -> None:
+        """Raise `CancelRefused` if the saga can only go forward."""
+        if self._phase is _Phase.COMMITTED:
+            raise CancelRefused("the pivot has been reached: the saga can only go forward")
+
+    # --- entering and leaving -----------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._body = asyncio.current_task()
+        self._outer_branch = _BRANCH.set(self._undos)
+        if self._deadline is not None:
+            late = Failure(DEADLINE_EXCEEDED, f"not confirmed within {self._deadline.total_seconds():g} s")
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._deadline.total_seconds(), self._interrupt, late)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop_timer()
+        _BRANCH.reset(self._outer_branch)
+        if error is not None and self._phase is _Phase.COMMITTED:
+            raise RuntimeError(
+                "past the pivot, await only calls of the saga: what else fails there has no undo"
+            ) from error
+        failure = self._cause_of(error)
+        if failure is None:
+            if error is None:
+                self._journal.move(State.CONFIRMED)
+            return  # a bug, or an eviction: not for the saga to handle
+        self._phase = _Phase.UNWINDING
+        self._journal.move(State.COMPENSATING, failure)
+        await self._outlive(self._unwind_everything())
+        self._journal.move(self._journal.end_of_unwinding())
+        raise ApplicationError(failure.message, self.log, type=failure.code, non_retryable=True) from error
+
+    def _cause_of(self, error: BaseException | None) -> Failure | None:
+        """Why the saga must unwind, or `None` if it must not."""
+        interruption = self._interruption
+        if interruption is None and workflow.cancellation_reason() is not None and self._phase is _Phase.PREPARING:
+            interruption = Failure(outcome.CANCELLED, workflow.cancellation_reason() or "the workflow was cancelled")
+        if isinstance(error, StepFailed):
+            return interruption or error.failure
+        if isinstance(error, asyncio.CancelledError):
+            return interruption
+        if error is not None and workflow.is_failure_exception(error):
+            code = error.type if isinstance(error, ApplicationError) and error.type else type(error).__name__
+            return interruption or Failure(code, str(error))
+        return interruption if error is None else None
+
+    # --- one call -----------------------------------------------------------------------------------------------------
+
+    async def _attempt(
+        self, operation: Operation[Request, Reply], request: Request, policy: Policy
+    ) -> Done[Reply] | Refused | Unknown:
+        """One activity with its retries, and what became of it. The only place that starts one."""
+        try:
+            reply = await workflow.execute_activity(
+                operation.name,
+                request,
+                task_queue=operation.queue,
+                result_type=operation.reply,
+                start_to_close_timeout=policy.attempt_timeout,
+                schedule_to_close_timeout=policy.total,
+                retry_policy=policy.retry_policy,
+                cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+            )
+        except (ActivityError, ApplicationError) as error:
+            return outcome.classify(error, policy.attempts)
+        return Done(reply)
+
+    async def _until_done(
+        self, entry: Entry, operation: Operation[Request, Reply], request: Request, policy: Policy
+    ) -> Done[Reply] | Refused:
+        """Rounds of attempts with durable pauses between them; parked from the first round that did not get through.
+
+        Only the pivot may be refused: an undo or a finish that a service refuses needs a person, and stays parked.
+        """
+        rounds = 0
+        while True:
+            ended = await self._attempt(operation, request, policy)
+            if isinstance(ended, Done):
+                if entry.kind is not Kind.FORWARD:
+                    self._journal.settle(entry, Status.DONE, ended.attempts)
+                return ended
+            if isinstance(ended, Refused) and entry.kind is Kind.FORWARD:
+                return ended
+            rounds += 1
+            self._journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
+            await workflow.sleep(self._policies.rounds.pause(rounds))
+
+    def _settled(self, entry: Entry, ended: Done[Reply] | Refused | Unknown) -> Reply:
+        if isinstance(ended, Done):
+            self._journal.settle(entry, Status.DONE, ended.attempts)
+            return ended.reply
+        status = Status.REFUSED if isinstance(ended, Refused) else Status.UNKNOWN
+        cause = self._interruption if ended.code == outcome.CANCELLED and self._interruption else ended
+        self._journal.settle(entry, status, ended.attempts, cause.code)
+        raise StepFailed(Failure(cause.code, cause.message, entry.step))
+
+    async def _group(self, branches: list[Branch], calls: tuple[Coroutine[Any, Any, Any], ...]) -> list[Any]:
+        async def in_branch(branch: Branch, call: Coroutine[Any, Any, T]) -> T:
+            _BRANCH.set(branch)  # of this task only: a task runs in a copy of the context
+            return await call
+
+        tasks = [asyncio.create_task(in_branch(branch, call)) for branch, call in zip(branches, calls, strict=True)]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            _, late = await workflow.wait(tasks, timeout=self._policies.settle.total_seconds())
+            for task in late:
+                task.cancel()
+            if late:
+                await workflow.wait(late)
+            raise
+
+    # --- the way back -------------------------------------------------------------------------------------------------
+
+    async def _unwind_everything(self) -> None:
+        await self._unwind(self._undos)
+        await asyncio.gather(*self._parked)
+        if self._farewell is not None:
+            await self.best_effort(self._farewell.operation, self._farewell.request)
+
+    async def _unwind(self, branch: Branch) -> None:
+        while branch:
+            top = branch.pop()
+            if isinstance(top, Undo):
+                await self._undo(top)
+            else:
+                await asyncio.gather(*map(self._unwind, top))
+
+    async def _undo(self, undo: Undo[Any]) -> None:
+        """Return when the undo is done, or parked and going on by itself."""
+        entry = self._journal.begin(undo.operation.name, Kind.UNDO)
+        task = asyncio.create_task(self._until_done(entry, undo.operation, undo.request, self._policies.undo))
+        self._parked.append(task)
+        await workflow.wait_condition(lambda: entry.status is not Status.RUNNING or task.done())
+
+    # --- interruptions ------------------------------------------------------------------------------------------------
+
+    def _interrupt(self, cause: Failure) -> None:
+        """Stop the body where it waits. The first cause is the one that is told."""
+        if self._interruption is None and self._phase is _Phase.PREPARING and self._body is not None:
+            self._interruption = cause
+            self._body.cancel()
+
+    def _require(self, phase: _Phase) -> None:
+        if self._phase is not phase:
+            raise RuntimeError(f"this call belongs to {phase.name}, the saga is {self._phase.name}")
+        if phase is _Phase.PREPARING and (self._interruption or workflow.cancellation_reason() is not None):
+            raise asyncio.CancelledError  # the interruption came together with a reply, and so interrupted nothing
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _outlive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work` to end, whatever is asked of the waiter meanwhile. It fails only if `work` itself does."""
+        task = asyncio.create_task(work)
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await workflow.wait([task])
+        return task.result()

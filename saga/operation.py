@@ -1,0 +1,37 @@
+"""What a service does, declared once and typed, so that a workflow and a service meet only in the declaration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+@dataclass(frozen=True)
+class Operation(Generic[Request, Reply]):
+    """One operation of one service: the name of its activity, its types, and the task queue that serves it.
+
+    `name` is `<service>.<verb>`. An undo names the operation it `undoes` and takes the same request: so it can run when
+    nobody knows whether that operation took effect, and both find each other under one idempotency key.
+    """
+
+    name: str
+    request: type[Request]
+    reply: type[Reply]
+    queue: str
+    undoes: Operation[Request, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.undoes is not None and self.undoes.request is not self.request:
+            raise TypeError(f"{self.name} must take the request of {self.undoes.name}, which it undoes")
+
+    @property
+    def service(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def step(self) -> str:
+        """The second half of the idempotency key `<transaction id>/<step>`, shared by an operation and its undo."""
+        return self.undoes.name if self.undoes is not None else self.name

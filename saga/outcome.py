@@ -1,0 +1,65 @@
+"""How a call ended: done, refused or unknown. The one place that reads Temporal's failures.
+
+*Done*: the service says so. *Refused*: the service said no and kept nothing; there is nothing to undo. *Unknown*: it
+timed out, retries ran out, it was cancelled, the worker was lost; it may have taken effect. Unknown is never taken for
+failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as TimedOut
+
+Reply = TypeVar("Reply")
+
+STEP_TIMEOUT = "STEP_TIMEOUT"
+"""No answer within the attempts and the time that the policy allows."""
+CANCELLED = "CANCELLED"
+"""Somebody asked for the saga, or the call, to stop."""
+SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+"""The service answered every attempt with an error that does not say no."""
+
+
+@dataclass(frozen=True)
+class Done(Generic[Reply]):
+    reply: Reply
+
+    @property
+    def attempts(self) -> int:
+        return int(getattr(self.reply, "attempt", 1))
+
+
+@dataclass(frozen=True)
+class Refused:
+    code: str
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Unknown:
+    code: str
+    message: str
+    attempts: int
+
+
+def classify(error: FailureError, attempts: int) -> Refused | Unknown:
+    """Name the outcome of a failed call that was allowed `attempts` attempts.
+
+    A regular activity fails with an `ActivityError` around the cause, a local one with the bare cause: both arrive
+    here. A service says on which attempt it answered in the first detail of its error, where it can.
+    """
+    cause = (error.cause or error) if isinstance(error, ActivityError) else error
+    if is_cancelled_exception(error):
+        return Unknown(CANCELLED, "the call was cancelled while it ran", 1)
+    if isinstance(cause, TimedOut):
+        return Unknown(STEP_TIMEOUT, "no answer in time", attempts)
+    if isinstance(cause, ApplicationError):
+        answered = cause.details[0] if cause.details and isinstance(cause.details[0], int) else attempts
+        if cause.non_retryable and cause.type:
+            return Refused(cause.type, cause.message, answered)
+        return Unknown(SERVICE_UNAVAILABLE, cause.message, attempts)
+    return Unknown(SERVICE_UNAVAILABLE, str(cause), attempts)

@@ -1,0 +1,76 @@
+"""How long and how often a saga tries: every number, with its reason. Nothing is left to a library's default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The bounds of one call: `attempts` tries of at most `attempt_timeout` each, all within `total`.
+
+    `total` also bounds the wait for a worker: a call to a service that nobody serves ends after it, not never.
+    """
+
+    attempt_timeout: timedelta
+    attempts: int
+    total: timedelta
+    first_pause: timedelta = timedelta(milliseconds=200)
+    """Longer than a lost connection takes to be replaced, shorter than a person notices."""
+    longest_pause: timedelta = timedelta(seconds=2)
+    """Doubling stops here: longer would eat the caller's deadline, shorter would hammer a sick service."""
+
+    def within(self, attempt_timeout: timedelta) -> Policy:
+        """The same policy for a step with a timeout of its own; the total grows so that every attempt still fits."""
+        pauses = self.longest_pause * (self.attempts - 1)
+        return replace(self, attempt_timeout=attempt_timeout, total=attempt_timeout * self.attempts + pauses)
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(
+            initial_interval=self.first_pause,
+            backoff_coefficient=2.0,
+            maximum_interval=self.longest_pause,
+            maximum_attempts=self.attempts,
+        )
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The pauses between rounds of a call that must get through (an undo, a finish, the pivot).
+
+    They double, so a round comes at most as late again as the trouble has lasted. The longest is six hours: a year of
+    trouble is then about 1,500 rounds, a third of Temporal's limit of 51,200 history events.
+    """
+
+    first_pause: timedelta = timedelta(seconds=10)
+    longest_pause: timedelta = timedelta(hours=6)
+
+    def pause(self, finished_rounds: int) -> timedelta:
+        doublings = min(finished_rounds - 1, 30)  # 10 s doubled 30 times is past any cap: no overflow after a year
+        pause: timedelta = self.first_pause * 2**doublings
+        return min(pause, self.longest_pause)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policies of one saga. `forward` gives up, `undo` and `finish` park and go on, `best_effort` may fail."""
+
+    forward: Policy = Policy(attempt_timeout=timedelta(seconds=5), attempts=4, total=timedelta(seconds=25))
+    """Four attempts outlive a restarting worker; 4 x 5 s and the pauses are 21.4 s, well inside a 60 s deadline."""
+    undo: Policy = Policy(attempt_timeout=timedelta(seconds=10), attempts=5, total=timedelta(seconds=30))
+    """Nobody waits for an undo, so an attempt may take longer; 30 s and it is parked, where people can see it."""
+    finish: Policy = Policy(attempt_timeout=timedelta(seconds=10), attempts=5, total=timedelta(seconds=30))
+    """As for an undo: past the pivot the only way is forward."""
+    best_effort: Policy = Policy(attempt_timeout=timedelta(seconds=5), attempts=3, total=timedelta(seconds=20))
+    """What does not matter enough to hold up an end: three attempts, then the journal says it did not get through."""
+    rounds: Rounds = Rounds()
+    settle: timedelta = timedelta(seconds=2)
+    """How long the rest of a parallel group may take to end after one of it failed. Ten times a healthy call, so that
+    the outcome is nearly always known, and short enough that a hanging sibling does not hold up the unwinding."""
+
+
+POLICIES = Policies()

@@ -1,0 +1,163 @@
+"""The composition root: builds the services from the settings and serves their task queues. See `python worker.py --help`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.catalogue import SERVICES
+from activities.database import connect as connect_database
+from activities.database import migrate
+from activities.service import Service
+from contracts.order import WORKFLOWS_QUEUE
+from runtime import connection, logs
+from runtime.commandline import run
+from runtime.embedded import EmbeddedServer, embedded_server
+from runtime.faults import FaultInterceptor, random_faults, read_faults
+from runtime.seed import seed
+from runtime.settings import Settings, SettingsError
+from workflows.order import OrderWorkflow
+
+QUEUES = (WORKFLOWS_QUEUE, *SERVICES)
+WORKFLOWS = [OrderWorkflow]
+
+PASSTHROUGH = ("saga", "contracts", "pydantic", "pydantic_core", "annotated_types", "typing_extensions")
+"""Modules that a workflow shares with the process instead of importing them anew for every execution (12 ms of CPU
+each time). They hold no state and do nothing that a replay would not repeat; tests run `saga` inside the sandbox."""
+
+_POLLERS = PollerBehaviorAutoscaling(minimum=1, initial=2, maximum=20)
+"""A fixed number of pollers leaves a tail of seconds at 50 orders at once; these grow with the load."""
+_DRAIN = timedelta(seconds=5)
+"""What SIGTERM leaves running activities: an attempt's timeout. Longer ones are retried by another worker."""
+_READY_TIMEOUT_S = 15
+
+
+def workflow_runner() -> WorkflowRunner:
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH))
+
+
+def workflow_worker(client: Client, interceptors: Sequence[Interceptor] = ()) -> Worker:
+    return Worker(
+        client,
+        task_queue=WORKFLOWS_QUEUE,
+        workflows=WORKFLOWS,
+        workflow_runner=workflow_runner(),
+        interceptors=interceptors,
+        workflow_task_poller_behavior=_POLLERS,
+        graceful_shutdown_timeout=_DRAIN,
+    )
+
+
+def service_worker(client: Client, service: Service, interceptors: Sequence[Interceptor] = ()) -> Worker:
+    return Worker(
+        client,
+        task_queue=service.definition.name,
+        activities=service.activities(),
+        interceptors=interceptors,
+        activity_task_poller_behavior=_POLLERS,
+        graceful_shutdown_timeout=_DRAIN,
+    )
+
+
+@asynccontextmanager
+async def serving(
+    client: Client, settings: Settings, queues: Sequence[str] = QUEUES, interceptors: Sequence[Interceptor] = ()
+) -> AsyncIterator[None]:
+    """Serve `queues` until the block is left: schemas are at their newest version and every poller runs inside it."""
+    async with AsyncExitStack() as stack:
+        for queue in queues:
+            if queue == WORKFLOWS_QUEUE:
+                await stack.enter_async_context(workflow_worker(client, interceptors))
+                continue
+            definition = SERVICES[queue]
+            engine = connect_database(settings.database_of(queue))
+            stack.push_async_callback(engine.dispose)
+            await migrate(engine, queue)
+            await stack.enter_async_context(service_worker(client, Service(definition, engine), interceptors))
+        async with asyncio.timeout(_READY_TIMEOUT_S):
+            await asyncio.gather(*(_polled(client, queue) for queue in queues))
+        yield
+
+
+async def _polled(client: Client, queue: str) -> None:
+    """Wait until the server sees this process polling `queue`."""
+    kind = (
+        TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW if queue == WORKFLOWS_QUEUE else TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+    )
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+    )
+    while True:
+        seen = await client.workflow_service.describe_task_queue(request)
+        if any(poller.identity == client.identity for poller in seen.pollers):
+            return
+        await asyncio.sleep(0.05)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    service: Annotated[
+        list[str] | None, typer.Option(help=f"A queue to serve, repeatable: {', '.join(QUEUES)}.")
+    ] = None,
+    embedded: Annotated[bool, typer.Option("--embedded", help="Start the Temporal dev server and Web UI too.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the embedded server.")] = 7233,
+    ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the embedded server's Web UI.")] = 8233,
+    data: Annotated[Path, typer.Option(help="Where the embedded server keeps its state.")] = Path("data"),
+    fault_rate: Annotated[float, typer.Option(min=0, max=1, help="The share of attempts that fail.")] = 0,
+    fault_seed: Annotated[int, typer.Option(help="The same seed, the same faults.")] = 0,
+    faults: Annotated[Path | None, typer.Option(help="A TOML file of faults; runtime/faults.py has its form.")] = None,
+) -> None:
+    """Serve the workflows and the services of the order saga until SIGTERM."""
+    settings = Settings.read()
+    logs.configure(settings.log_format)
+    queues = tuple(dict.fromkeys(service or QUEUES))
+    unknown = [queue for queue in queues if queue not in QUEUES]
+    if unknown:
+        raise SettingsError(f"--service {unknown[0]}: there are only {', '.join(QUEUES)}")
+    injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
+    interceptors: list[Interceptor] = [logs.LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
+    server = embedded_server(port=port, ui_port=ui_port, data=data) if embedded else None
+    asyncio.run(_serve_until_stopped(settings, queues, interceptors, server))
+
+
+async def _serve_until_stopped(
+    settings: Settings,
+    queues: Sequence[str],
+    interceptors: Sequence[Interceptor],
+    server: AbstractAsyncContextManager[EmbeddedServer] | None,
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(server) if server else None
+        client = await connection.connect(settings, address=running.address if running else None)
+        await stack.enter_async_context(serving(client, settings, queues, interceptors))
+        if running and set(queues) == set(QUEUES):
+            await seed(client)
+        where = f"Temporal at {client.service_client.config.target_host}"
+        web_ui = f", Web UI at {running.web_ui}" if running else ""
+        print(f"ready: serving {', '.join(queues)}; {where}{web_ui}", flush=True)  # noqa: T201
+        await stop.wait()
+        structlog.get_logger("worker").info("draining")
+
+
+if __name__ == "__main__":
+    run(app)
