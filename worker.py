@@ -1,4 +1,4 @@
-"""The composition root: builds the services from the settings and serves their task queues. See `python worker.py --help`."""
+"""The composition root: builds the services from the settings and serves their task queues."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated
 
 import structlog
 import typer
+from sqlalchemy.exc import DBAPIError
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -26,6 +27,7 @@ from activities.service import Service
 from contracts.order import WORKFLOWS_QUEUE
 from runtime import connection, logs
 from runtime.commandline import run
+from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
 from runtime.faults import FaultInterceptor, random_faults, read_faults
 from runtime.seed import seed
@@ -86,7 +88,11 @@ async def serving(
             definition = SERVICES[queue]
             engine = connect_database(settings.database_of(queue))
             stack.push_async_callback(engine.dispose)
-            await migrate(engine, queue)
+            try:
+                await migrate(engine, queue)
+            except (DBAPIError, OSError) as error:
+                cause = error.orig if isinstance(error, DBAPIError) else error
+                raise Unreachable(f"{queue} database: {str(cause).splitlines()[0]}; see DATABASE_URL") from error
             await stack.enter_async_context(service_worker(client, Service(definition, engine), interceptors))
         async with asyncio.timeout(_READY_TIMEOUT_S):
             await asyncio.gather(*(_polled(client, queue) for queue in queues))

@@ -17,11 +17,21 @@ POOL_SIZE = 10
 """Connections a PostgreSQL service holds. Each is in use for one short transaction; ten saturate two cores."""
 
 
-def connect(url: str) -> AsyncEngine:
-    """An engine for one service's database. Nothing is opened until the first use."""
+def connect(url: str, *, read_only: bool = False) -> AsyncEngine:
+    """An engine for one service's database. Nothing is opened until the first use.
+
+    `read_only` gives its transactions one snapshot to read, keeps them out of writers' way, and creates no file.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True)
+        isolation = {"isolation_level": "REPEATABLE READ"} if read_only else {}
+        return create_async_engine(parsed, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, **isolation)
+    if read_only:
+        parsed = parsed.set(database=f"file:{parsed.database}").update_query_dict({"mode": "ro", "uri": "true"})
+        engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+        event.listen(engine.sync_engine, "connect", _let_sqlalchemy_begin)
+        event.listen(engine.sync_engine, "begin", _begin)
+        return engine
     # SQLite has one writer at a time: one connection a process queues fairly, where many would poll a lock.
     engine = create_async_engine(parsed, pool_size=1, max_overflow=0, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
@@ -29,13 +39,21 @@ def connect(url: str) -> AsyncEngine:
     return engine
 
 
+def _let_sqlalchemy_begin(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # else the driver says BEGIN, and only before the first write
+
+
 def _prepare_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # SQLAlchemy, not the driver, says BEGIN
+    _let_sqlalchemy_begin(connection, None)
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     # FULL: a committed hold survives a power cut, as the workflow history that says so does.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -33,7 +33,7 @@ class AskFailed(Exception):
 async def ask(client: Client, operation: Operation[Request, Reply], request: Request) -> Reply:
     """Have the service behind `operation` perform it, and return its reply. Raises `AskFailed`."""
     try:
-        return await client.execute_activity(
+        reply: Reply = await client.execute_activity(
             operation.name,
             request,
             id=f"{operation.name}/{uuid4()}",
@@ -49,3 +49,4 @@ async def ask(client: Client, operation: Operation[Request, Reply], request: Req
             raise AskFailed(cause.type or Code.SERVICE_UNAVAILABLE, cause.message) from error
         message = f"no worker of the {operation.service} service answered within {_TOTAL.total_seconds():g} s"
         raise AskFailed(Code.UNREACHABLE, f"{message}; start one with `python worker.py`") from error
+    return reply

@@ -9,8 +9,6 @@ from enum import IntEnum
 from typing import NoReturn
 
 import typer
-from pydantic import BaseModel
-from sqlalchemy.exc import DBAPIError
 from temporalio.service import RPCError
 from typer.exceptions import TyperException
 
@@ -39,13 +37,6 @@ class CommandFailed(Exception):
         self.exit_code = exit_code
 
 
-class Problem(BaseModel):
-    """What `--json` prints instead of a result."""
-
-    code: str
-    message: str
-
-
 def run(app: typer.Typer) -> NoReturn:
     """Run the command that `sys.argv` names and leave the process.
 
@@ -68,7 +59,7 @@ def run(app: typer.Typer) -> NoReturn:
     os._exit(exit_code)
 
 
-def _failure_of(error: Exception) -> CommandFailed | None:
+def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — one return for each kind of failure
     match error:
         case CommandFailed():
             return error
@@ -83,8 +74,6 @@ def _failure_of(error: Exception) -> CommandFailed | None:
             return CommandFailed(Code.UNREACHABLE, str(error), Exit.UNREACHABLE)
         case RPCError():
             return CommandFailed(Code.UNREACHABLE, f"Temporal: {_first_line(error.message)}", Exit.UNREACHABLE)
-        case DBAPIError():
-            return CommandFailed(Code.UNREACHABLE, f"database: {_first_line(str(error.orig))}", Exit.UNREACHABLE)
         case _:
             return None
 

@@ -1,0 +1,79 @@
+"""One audit: read Temporal, read every database, compare; look again at what seems wrong while orders are under way."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.catalogue import SERVICES
+from activities.database import connect
+from audit import crossing, invariants
+from audit.crossing import SERVICES_WITH_TRACES, Traces
+from audit.report import Report, Violation
+from contracts.order import transaction_id
+from runtime.connection import Unreachable
+from runtime.settings import Settings
+
+MAX_SECOND_LOOKS = 1000
+"""Suspects that are looked up in Temporal one by one; more than that is no race but a catastrophe, and is reported."""
+
+
+async def audit(client: Client, settings: Settings) -> Report:
+    """Prove the invariants over every database. Reads only; may run beside running orders. Raises `Unreachable`."""
+    try:
+        return await _audit(client, settings)
+    except (DBAPIError, OSError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        where = f"a database of {settings.database_url} cannot be read"
+        raise Unreachable(
+            f"{where}: {str(cause).splitlines()[0]}; set DATABASE_URL, or start `python worker.py`"
+        ) from error
+
+
+async def _audit(client: Client, settings: Settings) -> Report:
+    async with AsyncExitStack() as stack:
+        databases = {}
+        for service in SERVICES:
+            engine = connect(settings.database_of(service), read_only=True)
+            stack.push_async_callback(engine.dispose)
+            databases[service] = await stack.enter_async_context(engine.connect())
+        found = await invariants.stock(databases["inventory"]) + await invariants.money(databases["payment"])
+        for service, connection in databases.items():
+            found += await invariants.single_effect(connection, service)
+        traces, suspects = await _compare(client, databases)
+        if suspects:  # an order may have begun or ended between two reads: who is innocent is not there the second time
+            for connection in databases.values():
+                await connection.rollback()
+            traces, again = await _compare(client, databases)
+            before = {violation.subject for violation in suspects}
+            suspects = [v for v in again if v.subject in before and not await _is_open(client, v, len(again))]
+        return Report.of(len(traces.orders), found + suspects)
+
+
+async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tuple[Traces, list[Violation]]:
+    running = client.list_workflows("ExecutionStatus = 'Running'", page_size=1000)
+    open_transactions = {found.id async for found in running}
+    orders = await crossing.read_orders(databases["order"])
+    states = {
+        service: await crossing.read_states(databases[service], service)
+        for service in SERVICES_WITH_TRACES
+        if service != "order"
+    }
+    traces = Traces(orders, states)
+    return traces, list(crossing.violations(traces, open_transactions))
+
+
+async def _is_open(client: Client, suspect: Violation, suspects: int) -> bool:
+    if suspects > MAX_SECOND_LOOKS:
+        return False
+    try:
+        described = await client.get_workflow_handle(transaction_id(suspect.subject)).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return described.status is WorkflowExecutionStatus.RUNNING

@@ -1,0 +1,24 @@
+"""`audit`: proves the invariants over every database, or lists what breaks them."""
+
+from __future__ import annotations
+
+from cli import session, show
+from cli.session import Json
+from runtime.commandline import Exit
+from runtime.settings import Settings
+
+
+def audit(json: Json = False) -> int:
+    """Prove over every database that each order is everywhere or nowhere, and that no stock or money is lost."""
+    return session.run(_audit(json=json))
+
+
+async def _audit(*, json: bool) -> int:
+    from audit.run import audit as run_audit  # noqa: PLC0415 — SQLAlchemy and the services' tables, for this command alone
+
+    report = await run_audit(await session.connect(), Settings.read())
+    if json:
+        show.document(report)
+    else:
+        show.audit(report)
+    return Exit.OK if report.clean else Exit.VIOLATIONS

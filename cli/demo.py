@@ -1,0 +1,209 @@
+"""`demo`: a fresh embedded system, orders that end in every way, and the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from temporalio.client import Client
+
+from cli import documents, placing, session, show
+from contracts import inventory, payment
+from contracts.errors import Code
+from contracts.inventory import SetStock
+from contracts.order import Order
+from contracts.payment import SetAccount
+from runtime import connection
+from runtime.ask import ask
+from runtime.commandline import CommandFailed, Exit
+from runtime.embedded import free_port
+from runtime.settings import Settings
+from saga import State, TransactionLog
+from workflows.order import OrderWorkflow
+
+FAULTS = Path(__file__).with_name("demo_faults.toml")
+_START_TIMEOUT_S = 60
+_CUSTOMER = "c-demo"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One order of the demo: what is special about it, and how it must end."""
+
+    order_id: str
+    story: str
+    state: State
+    code: Code | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    act: Callable[[Client, Order], Awaitable[TransactionLog]] | None = None
+
+
+async def _place(client: Client, order: Order) -> TransactionLog:
+    await placing.start(client, order)
+    return await placing.wait(client, order)
+
+
+async def _place_twice(client: Client, order: Order) -> TransactionLog:
+    first = await _place(client, order)
+    second = await _place(client, order)
+    return second if second == first else TransactionLog(second.transaction_id, State.RUNNING)
+
+
+async def _place_and_cancel(client: Client, order: Order) -> TransactionLog:
+    handle = await placing.start(client, order)
+    while not any(
+        entry.step == "shipping.schedule" for entry in (await handle.query(OrderWorkflow.transaction_log)).steps
+    ):
+        await asyncio.sleep(0.1)  # its courier is slow, see the fault file: there is time to change one's mind
+    await handle.execute_update(OrderWorkflow.cancel_order, "the customer changed their mind")
+    return await placing.wait(client, order)
+
+
+def _line(sku: str, quantity: int = 1) -> dict[str, Any]:
+    return {"lines": [{"sku": sku, "quantity": quantity, "unit_price_minor": 1299}]}
+
+
+_ABROAD = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
+_NO_MAIL = {"email": "ada@nowhere.invalid", "phone": "+442071234567"}
+
+SCENES = (
+    Scene("demo-confirmed", "all goes well", State.CONFIRMED),
+    Scene("demo-twice", "placed twice: the first outcome again", State.CONFIRMED, act=_place_twice),
+    Scene("demo-lost-reply", "payment's reply is lost, the retry finds it done", State.CONFIRMED),
+    Scene("demo-flaky", "every service fails twice, then works", State.CONFIRMED),
+    Scene(
+        "demo-no-letter",
+        "the confirmation mail bounces, and does not matter",
+        State.CONFIRMED,
+        changes={"contact": _NO_MAIL},
+    ),
+    Scene("demo-poor", "not enough money", State.ROLLED_BACK, Code.INSUFFICIENT_FUNDS, {"customer_id": "c-poor"}),
+    Scene("demo-stranger", "no account", State.ROLLED_BACK, Code.PAYMENT_DECLINED, {"customer_id": "c-nobody"}),
+    Scene("demo-sold-out", "the last unit is gone", State.ROLLED_BACK, Code.OUT_OF_STOCK, _line("RARE-1")),
+    Scene("demo-unknown", "no such thing", State.ROLLED_BACK, Code.UNKNOWN_SKU, _line("UNICORN-1")),
+    Scene("demo-pole", "no courier goes there", State.ROLLED_BACK, Code.SHIPPING_UNAVAILABLE, {"ship_to": _ABROAD}),
+    Scene("demo-hang", "shipping never answers", State.ROLLED_BACK, Code.STEP_TIMEOUT),
+    Scene("demo-down", "inventory fails every time", State.ROLLED_BACK, Code.SERVICE_UNAVAILABLE),
+    Scene("demo-late", "too slow for its deadline", State.ROLLED_BACK, Code.DEADLINE_EXCEEDED, {"deadline_s": 2}),
+    Scene(
+        "demo-cancelled", "the customer changes their mind", State.ROLLED_BACK, Code.CANCELLED, act=_place_and_cancel
+    ),
+    Scene(
+        "demo-letter",
+        "the confirmation mail bounces, and must not",
+        State.ROLLED_BACK,
+        Code.NOTIFICATION_FAILED,
+        {"contact": _NO_MAIL, "notification": "required"},
+    ),
+)
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the system running until Ctrl-C.")] = False,
+) -> int:
+    """Start a fresh system, place an order for every way to end, show how they ended, and audit."""
+    return session.run(_demo(keep=keep))
+
+
+async def _demo(*, keep: bool) -> int:
+    with tempfile.TemporaryDirectory(prefix="order-saga-demo-", ignore_cleanup_errors=True) as folder:
+        # Everything of the demo is in the folder: nothing is left over, and nobody's data is touched.
+        os.environ["DATABASE_URL"] = f"sqlite+aiosqlite:///{folder}/{{service}}.db"
+        settings = Settings.read()
+        async with _system(Path(folder)) as (address, web_ui):
+            client = await connection.connect(settings, address=address)
+            as_expected = await _play(client)
+            clean = await _audit(client, settings)
+            if keep:
+                show.line(f"Web UI {web_ui} (Ctrl-C ends)")
+                await _until_interrupted()
+            else:
+                show.line(f"Web UI was at {web_ui}; KEEP=1 keeps it running")
+    return Exit.OK if as_expected and clean else Exit.VIOLATIONS
+
+
+async def _play(client: Client) -> bool:
+    await ask(
+        client, payment.set_account, SetAccount(transaction_id="demo-1", customer_id=_CUSTOMER, balance_minor=10**6)
+    )
+    await ask(client, payment.set_account, SetAccount(transaction_id="demo-2", customer_id="c-poor", balance_minor=1))
+    await ask(client, inventory.set_stock, SetStock(transaction_id="demo-3", sku="RARE-1", on_hand=0))
+    with show.stderr.status(f"{len(SCENES)} orders under way; the one that times out takes about 25 s"):
+        logs = await asyncio.gather(*(_enact(client, scene) for scene in SCENES))
+    rows, all_expected = [], True
+    for scene, log in zip(SCENES, logs, strict=True):
+        code = log.error.code if log.error else None
+        expected = (log.state, code) == (scene.state, scene.code)
+        all_expected &= expected
+        took = _seconds(log)
+        mark = "[green]ok[/]" if expected else f"[red]expected {scene.state} {scene.code or ''}[/]"
+        rows.append((scene.order_id, escape(scene.story), show.state(log.state), code, took, mark))
+    show.table("orders", ["order", "story", "end", "code", "seconds", ""], rows)
+    return all_expected
+
+
+async def _enact(client: Client, scene: Scene) -> TransactionLog:
+    line = _line("BOOK-1", quantity=2)
+    document = documents.document(scene.order_id, _CUSTOMER, line["lines"]) | scene.changes
+    return await (scene.act or _place)(client, Order.model_validate(document))
+
+
+def _seconds(log: TransactionLog) -> str:
+    ended = [entry.ended_at for entry in log.steps if entry.ended_at]
+    return f"{(max(ended) - log.steps[0].started_at).total_seconds():.1f}" if ended else ""
+
+
+async def _audit(client: Client, settings: Settings) -> bool:
+    from audit.run import audit  # noqa: PLC0415 — SQLAlchemy and the services' tables, where they are needed
+
+    report = await audit(client, settings)
+    show.audit(report)
+    return report.clean
+
+
+@asynccontextmanager
+async def _system(folder: Path) -> AsyncIterator[tuple[str, str]]:
+    """The embedded server and every service in a process of their own; yields their address and the Web UI's."""
+    port, ui_port = free_port(), free_port()
+    log_file = folder / "worker.log"
+    command = [sys.executable, "worker.py", "--embedded", "--port", str(port), "--ui-port", str(ui_port)]
+    command += ["--data", str(folder), "--faults", str(FAULTS)]
+    with log_file.open("wb") as log:
+        worker = await asyncio.create_subprocess_exec(
+            *command, cwd=Path(__file__).parents[1], stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True
+        )
+    try:
+        with show.stderr.status("starting the embedded Temporal server and the services"):
+            await _ready(worker, log_file)
+        yield f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}"
+    finally:
+        if worker.returncode is None:
+            worker.terminate()
+        await worker.wait()
+
+
+async def _ready(worker: asyncio.subprocess.Process, log_file: Path) -> None:
+    assert worker.stdout is not None  # noqa: S101 — it was asked for above
+    try:
+        first = await asyncio.wait_for(worker.stdout.readline(), _START_TIMEOUT_S)
+    except TimeoutError:
+        first = b""
+    if not first.startswith(b"ready"):
+        raise CommandFailed(Code.UNREACHABLE, f"the system did not start: {_last_line(log_file)}", Exit.UNREACHABLE)
+
+
+def _last_line(log_file: Path) -> str:
+    return (log_file.read_text().strip().splitlines() or ["it said nothing"])[-1]
+
+
+async def _until_interrupted() -> None:
+    await asyncio.Event().wait()

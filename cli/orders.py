@@ -1,0 +1,165 @@
+"""`place`, `status`, `list` and `cancel`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from pydantic import BaseModel
+from rich.markup import escape
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli import documents, placing, session, show
+from cli.session import Json
+from contracts.errors import Code
+from contracts.order import Order
+from runtime.commandline import CommandFailed, Exit
+from saga import State
+from saga.journal import SAGA_ERROR_CODE, SAGA_STATE
+from workflows.order import OrderWorkflow
+
+_WATCH_EVERY_S = 1
+MAX_LISTED = 10_000
+
+
+class ListedOrder(BaseModel):
+    order_id: str
+    transaction_id: str
+    state: State
+    error_code: str | None
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class CancelAnswer(BaseModel):
+    order_id: str
+    accepted: bool
+    state: State
+
+
+def place(
+    file: Annotated[str | None, typer.Argument(help="An order document in JSON, or - for stdin.")] = None,
+    item: Annotated[list[str] | None, typer.Option(help="SKU:QTY, repeatable, in place of a file.")] = None,
+    customer: Annotated[str, typer.Option(help="With --item: whose account is charged.")] = "c-1",
+    id: Annotated[str | None, typer.Option(help="With --item: the order's id; default: a new one.")] = None,  # noqa: A002 — the option's name
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the order's end.")] = False,
+    json: Json = False,
+) -> int:
+    """Place an order and wait for its end."""
+    if (file is None) == (not item):
+        raise CommandFailed(Code.USAGE, "place takes an order document (FILE or -), or --item SKU:QTY", Exit.INVALID)
+    order = documents.read_order(file) if file is not None else documents.order_of_options(item or [], customer, id)
+    return session.run(_place(order, no_wait=no_wait, json=json))
+
+
+async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
+    client = await session.connect()
+    handle = await placing.start(client, order)
+    log = await (placing.look(handle) if no_wait else placing.wait(client, order))
+    outcome = show.Outcome.of(log)
+    show.document(outcome) if json else show.outcome(outcome)
+    return Exit.OK if no_wait else placing.exit_code(log)
+
+
+def status(
+    order_id: str,
+    watch: Annotated[bool, typer.Option("--watch", help="Print anew at each change until the order ends.")] = False,
+    json: Json = False,
+) -> int:
+    """The transaction log of one order, during and after."""
+    return session.run(_status(order_id, watch=watch, json=json))
+
+
+async def _status(order_id: str, *, watch: bool, json: bool) -> int:
+    client = await session.connect()
+    now = await placing.status(client, order_id)
+    while watch and not now.closed:
+        before = now
+        while not now.closed and now.log == before.log:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            now = await placing.status(client, order_id)
+        if not json and not now.closed:
+            show.outcome(show.Outcome.of(before.log))
+    outcome = show.Outcome.of(now.log)
+    show.document(outcome) if json else show.outcome(outcome)
+    return placing.exit_code(now.log)
+
+
+def list_(
+    state: Annotated[State | None, typer.Option(help="Only orders in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_LISTED)] = 20,
+    json: Json = False,
+) -> int:
+    """The orders, newest first, with the state of their saga."""
+    return session.run(_list(state, limit, json=json))
+
+
+async def _list(state: State | None, limit: int, *, json: bool) -> int:
+    client = await session.connect()
+    query = "WorkflowType = 'OrderWorkflow'"
+    if state is State.RUNNING:
+        query += " AND SagaState IS NULL"
+    elif state is not None:
+        query += f" AND SagaState = '{state}'"
+    orders = [_listed(found) async for found in client.list_workflows(query, limit=limit)]
+    if json:
+        show.document(orders)
+    else:
+        rows = [(o.order_id, show.state(o.state), o.error_code, f"{o.started_at:%Y-%m-%d %H:%M:%S}") for o in orders]
+        show.table(f"{len(orders)} orders", ["order", "state", "code", "started (UTC)"], rows)
+    return Exit.OK
+
+
+def _listed(found: WorkflowExecution) -> ListedOrder:
+    attributes = found.typed_search_attributes
+    return ListedOrder(
+        order_id=found.id.rpartition("/")[2],
+        transaction_id=found.id,
+        state=State(attributes.get(SAGA_STATE, State.RUNNING)),
+        error_code=attributes.get(SAGA_ERROR_CODE),
+        started_at=found.start_time,
+        ended_at=found.close_time if found.status is not WorkflowExecutionStatus.RUNNING else None,
+    )
+
+
+def cancel(
+    order_id: str, reason: Annotated[str, typer.Option(help="Kept in the order's log.")], json: Json = False
+) -> int:
+    """Ask for an order to be cancelled; refused with CANCEL_REFUSED once its confirmation has been asked for."""
+    return session.run(_cancel(order_id, reason, json=json))
+
+
+async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
+    client = await session.connect()
+    now = await placing.status(client, order_id)
+    if not now.closed:
+        await _ask_to_cancel(placing.handle_of(client, order_id), order_id, reason)
+        now = await placing.status(client, order_id)
+    if now.log.state is State.CONFIRMED:
+        raise _refused(f"{order_id} is confirmed")
+    answer = CancelAnswer(order_id=order_id, accepted=True, state=now.log.state)
+    show.document(answer) if json else show.line(
+        f"{escape(order_id)}: cancellation accepted, {show.state(answer.state)}"
+    )
+    return Exit.OK
+
+
+async def _ask_to_cancel(handle: placing.Handle, order_id: str, reason: str) -> None:
+    try:
+        await handle.execute_update(OrderWorkflow.cancel_order, reason, id=str(uuid4()))
+    except WorkflowUpdateFailedError as error:
+        if isinstance(error.cause, ApplicationError):
+            raise _refused(f"{order_id}: {error.cause.message}") from error
+        raise
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:  # it ended in the meantime: the caller looks again
+            raise
+
+
+def _refused(message: str) -> CommandFailed:
+    return CommandFailed(Code.CANCEL_REFUSED, message, Exit.INVALID)

@@ -1,0 +1,26 @@
+"""How a command runs: settings and logs, a client, one event loop; and how it hands back its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+from temporalio.client import Client
+
+from runtime import connection, logs
+from runtime.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+
+
+def run(command: Coroutine[Any, Any, int]) -> int:
+    """Run an async command to its exit code, which typer hands on to `runtime.commandline`."""
+    logs.configure(Settings.read().log_format, level=logging.WARNING)
+    return asyncio.run(command)
+
+
+async def connect() -> Client:
+    return await connection.connect(Settings.read())

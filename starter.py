@@ -1,0 +1,20 @@
+"""The command line of the order saga: starts orders, shows them, cancels them, proves them."""
+
+import typer
+
+from cli.audit import audit
+from cli.bulk import bulk
+from cli.demo import demo
+from cli.goods import account, stock
+from cli.orders import cancel, list_, place, status
+from runtime.commandline import run
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+for command in (place, bulk, status, cancel, audit, demo):
+    app.command()(command)
+app.command("list")(list_)
+app.add_typer(stock, name="stock")
+app.add_typer(account, name="account")
+
+if __name__ == "__main__":
+    run(app)
