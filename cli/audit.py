@@ -10,7 +10,7 @@ from runtime.settings import Settings
 
 def audit(json: Json = False) -> int:
     """Prove over every database that each order is everywhere or nowhere, and that no stock or money is lost."""
-    return session.run(_audit(json=json))
+    return session.run(_audit, json=json)
 
 
 async def _audit(*, json: bool) -> int:

@@ -57,7 +57,7 @@ def bulk(
     if (file is None) == (count is None):
         raise CommandFailed(Code.USAGE, "bulk takes orders (FILE.jsonl or -), or --count N", Exit.INVALID)
     orders = documents.read_orders(file) if file is not None else list(documents.generated_orders(count or 0))
-    return session.run(_bulk(orders, concurrency, outcomes=outcomes, json=json))
+    return session.run(_bulk, orders, concurrency, outcomes=outcomes, json=json)
 
 
 async def _bulk(orders: Sequence[Order], concurrency: int, *, outcomes: bool, json: bool) -> int:

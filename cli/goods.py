@@ -33,7 +33,7 @@ def list_stock(json: Json = False) -> int:
         _show_stock(levels) if not json else show.document(levels)
         return Exit.OK
 
-    return session.run(command())
+    return session.run(command)
 
 
 @stock.command("set")
@@ -46,7 +46,7 @@ def set_stock(sku: str, units: Annotated[int, typer.Argument(metavar="N")], json
         _show_stock([level]) if not json else show.document(level)
         return Exit.OK
 
-    return session.run(command())
+    return session.run(command)
 
 
 @account.command("list")
@@ -58,7 +58,7 @@ def list_accounts(json: Json = False) -> int:
         _show_accounts(accounts) if not json else show.document(accounts)
         return Exit.OK
 
-    return session.run(command())
+    return session.run(command)
 
 
 @account.command("set")
@@ -78,7 +78,7 @@ def set_account(
         _show_accounts([filled]) if not json else show.document(filled)
         return Exit.OK
 
-    return session.run(command())
+    return session.run(command)
 
 
 def _show_stock(levels: tuple[StockLevel, ...] | list[StockLevel]) -> None:

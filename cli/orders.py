@@ -54,7 +54,7 @@ def place(
     if (file is None) == (not item):
         raise CommandFailed(Code.USAGE, "place takes an order document (FILE or -), or --item SKU:QTY", Exit.INVALID)
     order = documents.read_order(file) if file is not None else documents.order_of_options(item or [], customer, id)
-    return session.run(_place(order, no_wait=no_wait, json=json))
+    return session.run(_place, order, no_wait=no_wait, json=json)
 
 
 async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
@@ -72,7 +72,7 @@ def status(
     json: Json = False,
 ) -> int:
     """The transaction log of one order, during and after."""
-    return session.run(_status(order_id, watch=watch, json=json))
+    return session.run(_status, order_id, watch=watch, json=json)
 
 
 async def _status(order_id: str, *, watch: bool, json: bool) -> int:
@@ -96,7 +96,7 @@ def list_(
     json: Json = False,
 ) -> int:
     """The orders, newest first, with the state of their saga."""
-    return session.run(_list(state, limit, json=json))
+    return session.run(_list, state, limit, json=json)
 
 
 async def _list(state: State | None, limit: int, *, json: bool) -> int:
@@ -131,7 +131,7 @@ def cancel(
     order_id: str, reason: Annotated[str, typer.Option(help="Kept in the order's log.")], json: Json = False
 ) -> int:
     """Ask for an order to be cancelled; refused with CANCEL_REFUSED once its confirmation has been asked for."""
-    return session.run(_cancel(order_id, reason, json=json))
+    return session.run(_cancel, order_id, reason, json=json)
 
 
 async def _cancel(order_id: str, reason: str, *, json: bool) -> int:

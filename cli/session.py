@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from temporalio.client import Client
@@ -16,10 +16,13 @@ from runtime.settings import Settings
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 
-def run(command: Coroutine[Any, Any, int]) -> int:
+P = ParamSpec("P")
+
+
+def run(command: Callable[P, Coroutine[Any, Any, int]], *args: P.args, **kwargs: P.kwargs) -> int:
     """Run an async command to its exit code, which typer hands on to `runtime.commandline`."""
     logs.configure(Settings.read().log_format, level=logging.WARNING)
-    return asyncio.run(command)
+    return asyncio.run(command(*args, **kwargs))
 
 
 async def connect() -> Client:

@@ -64,8 +64,9 @@ async def connect(settings: Settings, *, address: str | None = None) -> Client:
     try:
         return await Client.connect(**profile, data_converter=data_converter(settings), runtime=make_runtime(settings))
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        where = f"no Temporal server at {profile['target_host']} ({reason})"
+        refused = "tcp connect error" in str(error)
+        reason = "nothing listens there" if refused else str(error).splitlines()[0]
+        where = f"no Temporal server at {profile['target_host']}: {reason}"
         raise Unreachable(f"{where}; start one with `make up`, or set TEMPORAL_ADDRESS") from error
 
 

@@ -102,8 +102,8 @@ class OrderWorkflow:
 def _valid(document: Any) -> Order:
     try:
         placed = Order.model_validate(document)
-    except ValidationError as error:
-        raise ApplicationError(first_problem(error), type=Code.INVALID_ORDER, non_retryable=True) from error
+    except ValidationError as error:  # not the cause: it would write the customer's data into the history
+        raise ApplicationError(first_problem(error), type=Code.INVALID_ORDER, non_retryable=True) from None
     if workflow.info().workflow_id != placed.transaction_id:
         message = f"workflow id must be {placed.transaction_id}: one order, one workflow"
         raise ApplicationError(message, type=Code.INVALID_ORDER, non_retryable=True)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from cli.documents import document
+
+from .system import System
+
+FAULTS = """
+fault = [
+  {transaction = "order/*-hang", operation = "shipping.schedule", kind = "hang"},
+  {transaction = "order/*-lost", operation = "*", kind = "error_after", attempts = 1},
+  {transaction = "order/*-down", operation = "inventory.reserve", kind = "error_before"},
+  {transaction = "order/*-late", operation = "payment.authorize", kind = "delay", seconds = 2.5},
+  {transaction = "order/*-slow", operation = "shipping.schedule", kind = "delay", seconds = 4},
+  {transaction = "order/*-stuck", operation = "order.confirm", kind = "delay", seconds = 4},
+]
+"""
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """One system for all tests of this folder; 5 % of all attempts fail on top of the faults above."""
+    folder = tmp_path_factory.mktemp("system")
+    faults = folder / "faults.toml"
+    faults.write_text(FAULTS)
+    running = System(folder, ["--faults", str(faults), "--fault-rate", "0.05", "--fault-seed", "7"])
+    running.start()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def fresh_system(tmp_path: Path) -> Iterator[System]:
+    """A system of this test's own, to be killed at will; not started."""
+    running = System(tmp_path)
+    yield running
+    if running.worker is not None and running.worker.poll() is None:
+        running.stop()
+
+
+@pytest.fixture
+def order() -> Callable[..., dict[str, Any]]:
+    """Makes an order document: `suffix` ends its id, `changes` replace fields."""
+
+    def make(suffix: str = "o", **changes: Any) -> dict[str, Any]:
+        lines = [{"sku": "BOOK-1", "quantity": 2, "unit_price_minor": 1299}]
+        return document(f"t-{uuid4().hex[:8]}-{suffix}", "c-1", lines) | changes
+
+    return make

@@ -1,0 +1,100 @@
+"""A running system for tests: the embedded server and every service in a process, and the command line against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.embedded import free_port
+
+ROOT = Path(__file__).parents[2]
+_READY_TIMEOUT_S = 60
+_COMMAND_TIMEOUT_S = 100
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """Stdout as the one JSON document it must be."""
+        return json.loads(self.out)
+
+
+@dataclass
+class System:
+    folder: Path
+    options: list[str] = field(default_factory=list)
+    port: int = field(default_factory=free_port)
+    ui_port: int = field(default_factory=free_port)
+    worker: subprocess.Popen[str] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
+            "DATABASE_URL": f"sqlite+aiosqlite:///{self.folder}/{{service}}.db",
+            "TEMPORAL_ADDRESS": f"127.0.0.1:{self.port}",
+            "LOG_FORMAT": "json",
+        }
+
+    def start(self) -> str:
+        """Start the worker and return its `ready` line."""
+        command = [sys.executable, "worker.py", "--embedded", "--port", str(self.port), "--ui-port", str(self.ui_port)]
+        command += ["--data", str(self.folder), *self.options]
+        with (self.folder / "worker.log").open("ab") as log:
+            self.worker = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self.worker.stdout is not None
+        line = self.worker.stdout.readline()
+        assert line.startswith("ready"), (self.folder / "worker.log").read_text()[-2000:]
+        return line
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the worker and return its exit code."""
+        assert self.worker is not None
+        self.worker.send_signal(number)
+        return self.worker.wait(timeout=_READY_TIMEOUT_S)
+
+    def run(self, *arguments: str, stdin: str = "", **environment: str) -> Answer:
+        """`python starter.py …` to its end."""
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "starter.py"), *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def place(self, order: dict[str, Any], *options: str) -> Answer:
+        return self.run("place", "-", "--json", *options, stdin=json.dumps(order))
+
+    def start_command(self, *arguments: str) -> subprocess.Popen[str]:
+        """`python starter.py …`, running beside the test."""
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "starter.py"), *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        lines = (self.folder / "worker.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]

@@ -1,0 +1,56 @@
+"""Processes that die: what was under way goes on when they are back."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("crashes")
+
+
+def test_killing_server_and_workers_in_the_middle_loses_nothing(fresh_system: System) -> None:
+    fresh_system.start()
+    bulk = fresh_system.start_command("bulk", "--count", "40", "--concurrency", "20", "--json")
+    time.sleep(2.5)  # not for luck: whenever the blow falls, the assertions must hold
+    fresh_system.stop(signal.SIGKILL)
+    fresh_system.start()
+    out, err = bulk.communicate(timeout=90)
+    assert bulk.returncode == 0, err
+    assert '"CONFIRMED":40' in out
+    audit = fresh_system.run("audit", "--json")
+    assert audit.code == 0, audit.out
+    assert audit.document["orders"] == 40
+
+
+def test_sigterm_drains_and_exits_with_0(fresh_system: System) -> None:
+    fresh_system.start()
+    assert fresh_system.run("place", "--item", "BOOK-1:1").code == 0
+    assert fresh_system.stop() == 0
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(fresh_system: System) -> None:
+    fresh_system.start()
+    second = System(fresh_system.folder, port=fresh_system.port)
+    with pytest.raises(AssertionError, match=f"port {second.port} is taken"):
+        second.start()
+
+
+@pytest.mark.parametrize("place", ["data", "database"])
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, place: str) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("a file, where a folder is wanted")
+    system = System(tmp_path)
+    if place == "data":
+        system.options = ["--data", str(blocked / "data")]
+    else:
+        system.folder = tmp_path / "ok"
+        system.folder.mkdir()
+        (system.folder / "payment.db").mkdir()
+    with pytest.raises(AssertionError, match="error: "):
+        system.start()
+    assert "Traceback" not in (system.folder / "worker.log").read_text()

@@ -1,0 +1,183 @@
+"""Orders placed through the command line, ending in every way; each leaves the audit clean."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("system")
+
+Make = Callable[..., dict[str, Any]]
+_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
+_BOUNCES = {"email": "ada@nowhere.invalid", "phone": "+442071234567"}
+
+
+def _line(sku: str, quantity: int = 1) -> list[dict[str, Any]]:
+    return [{"sku": sku, "quantity": quantity, "unit_price_minor": 500}]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _books_balance_at_the_end(system: System) -> Any:
+    yield
+    answer = system.run("audit", "--json")
+    assert answer.code == 0, answer.out
+    assert answer.document["clean"]
+    assert answer.document["orders"] > 0
+
+
+REFUSALS = {
+    "an unknown customer": ("o", {"customer_id": "c-none"}, "PAYMENT_DECLINED", "payment.authorize"),
+    "an account in another currency": ("o", {"currency": "USD"}, "PAYMENT_DECLINED", "payment.authorize"),
+    "too little money": ("o", {"customer_id": "c-poor"}, "INSUFFICIENT_FUNDS", "payment.authorize"),
+    "nothing left": ("o", {"lines": _line("RARE-1")}, "OUT_OF_STOCK", "inventory.reserve"),
+    "an unknown sku": ("o", {"lines": _line("UNICORN-1")}, "UNKNOWN_SKU", "inventory.reserve"),
+    "a country without courier": ("o", {"ship_to": _POLE}, "SHIPPING_UNAVAILABLE", "shipping.schedule"),
+    "a required mail that bounces": (
+        "o",
+        {"contact": _BOUNCES, "notification": "required"},
+        "NOTIFICATION_FAILED",
+        "notification.send_confirmation",
+    ),
+    "a service that is down": ("down", {}, "SERVICE_UNAVAILABLE", "inventory.reserve"),
+    "a service that does not answer": ("hang", {}, "STEP_TIMEOUT", "shipping.schedule"),
+    "a deadline too short": ("late", {"deadline_s": 1}, "DEADLINE_EXCEEDED", None),
+}
+
+
+@pytest.mark.parametrize(("suffix", "changes", "code", "step"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_an_order_that_cannot_be_is_rolled_back_and_says_which_step_and_why(
+    system: System, order: Make, suffix: str, changes: dict[str, Any], code: str, step: str | None
+) -> None:
+    system.run("stock", "set", "RARE-1", "0")
+    system.run("account", "set", "c-poor", "1")
+    answer = system.place(order(suffix, **changes))
+    assert answer.code == 1, answer
+    assert answer.document["state"] == "ROLLED_BACK"
+    error = answer.document["error"]
+    assert (error["code"], error["step"]) == (code, step)
+    undone = {entry["step"] for entry in answer.document["steps"] if entry["kind"] == "undo"}
+    assert "order.cancel" in undone
+
+
+def test_an_order_is_confirmed_and_its_log_tells_every_step(system: System, order: Make) -> None:
+    answer = system.place(order())
+    assert answer.code == 0, answer
+    document = answer.document
+    assert document["state"] == "CONFIRMED"
+    assert document["error"] is None
+    assert [entry["step"] for entry in document["steps"]] == [
+        "order.create",
+        "payment.authorize",
+        "inventory.reserve",
+        "shipping.schedule",
+        "order.confirm",
+        "payment.capture",
+        "inventory.commit",
+        "shipping.dispatch",
+        "notification.send_confirmation",
+    ]
+    assert {entry["status"] for entry in document["steps"]} == {"DONE"}
+    assert all(entry["ended_at"].endswith("Z") for entry in document["steps"])
+
+
+def test_a_required_notification_is_the_last_step_before_the_pivot(system: System, order: Make) -> None:
+    steps = [entry["step"] for entry in system.place(order(notification="required")).document["steps"]]
+    assert steps[4:6] == ["notification.send_confirmation", "order.confirm"]
+
+
+def test_lost_replies_act_once(system: System, order: Make) -> None:
+    before = _held_and_spent(system)
+    answer = system.place(order("lost", notification="required"))
+    assert answer.code == 0, answer
+    assert min(entry["attempts"] for entry in answer.document["steps"]) >= 2
+    assert _held_and_spent(system) - before == 2 * 1299
+
+
+def _held_and_spent(system: System) -> int:
+    accounts = {account["customer_id"]: account for account in system.run("account", "list", "--json").document}
+    return 10**11 - int(accounts["c-1"]["balance_minor"]) + int(accounts["c-1"]["held_minor"])
+
+
+def test_an_order_placed_twice_gives_the_first_outcome(system: System, order: Make) -> None:
+    placed = order()
+    first, second = system.place(placed), system.place(placed)
+    assert (first.code, second.code) == (0, 0)
+    assert first.document == second.document
+
+
+def test_another_order_under_the_same_id_is_refused(system: System, order: Make) -> None:
+    placed = order()
+    system.place(placed)
+    answer = system.place(placed | {"customer_id": "c-2"})
+    assert answer.code == 2
+    assert answer.document["error"]["code"] == "DUPLICATE_ORDER"
+
+
+def test_an_order_can_be_cancelled_before_the_pivot(system: System, order: Make) -> None:
+    placed = order("slow")
+    assert system.place(placed, "--no-wait").code == 0
+    cancelled = system.run("cancel", placed["order_id"], "--reason", "changed my mind", "--json")
+    assert cancelled.code == 0, cancelled
+    assert cancelled.document["accepted"]
+    assert system.run("cancel", placed["order_id"], "--reason", "again").code == 0
+    ended = system.place(placed)
+    assert ended.code == 1
+    assert ended.document["error"]["code"] == "CANCELLED"
+    assert ended.document["error"]["message"] == "changed my mind"
+
+
+def test_cancelling_is_refused_from_the_pivot_on(system: System, order: Make) -> None:
+    placed = order("stuck")
+    system.place(placed, "--no-wait")
+    for _ in range(50):
+        steps = system.run("status", placed["order_id"], "--json").document["steps"]
+        if any(entry["step"] == "order.confirm" for entry in steps):
+            break
+        time.sleep(0.1)
+    refused = system.run("cancel", placed["order_id"], "--reason", "too late", "--json")
+    assert refused.code == 2
+    assert refused.document["error"]["code"] == "CANCEL_REFUSED"
+    assert system.place(placed).code == 0
+    assert system.run("cancel", placed["order_id"], "--reason", "far too late", "--json").code == 2
+
+
+def test_many_orders_for_few_units_are_never_oversold(system: System, order: Make) -> None:
+    system.run("stock", "set", "SCARCE-1", "10")
+    orders = [order(lines=_line("SCARCE-1")) for _ in range(30)]
+    answer = system.run("bulk", "-", "--json", "--concurrency", "30", stdin="\n".join(map(json.dumps, orders)))
+    assert answer.code == 0, answer
+    assert answer.document["states"] == {"CONFIRMED": 10, "ROLLED_BACK": 20}
+    assert answer.document["errors"] == {"OUT_OF_STOCK": 20}
+    stock = {level["sku"]: level for level in system.run("stock", "list", "--json").document}
+    assert (stock["SCARCE-1"]["on_hand"], stock["SCARCE-1"]["reserved"]) == (0, 0)
+
+
+def test_bulk_brings_every_order_to_an_end_under_faults_and_sums_up(system: System) -> None:
+    answer = system.run("bulk", "--count", "60", "--concurrency", "20", "--json", "--outcomes")
+    assert answer.code == 0, answer
+    summary = answer.document
+    assert summary["orders"] == 60
+    assert sum(summary["states"].values()) == 60
+    assert len(summary["outcomes"]) == 60
+    assert summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    attempts = [entry["attempts"] for outcome in summary["outcomes"] for entry in outcome["steps"]]
+    assert max(attempts) > 1  # the injected faults did strike
+
+
+def test_orders_are_listed_by_state(system: System, order: Make) -> None:
+    refused = order(customer_id="c-none")
+    system.place(refused)
+    for _ in range(50):  # visibility is eventually consistent
+        listed = system.run("list", "--state", "ROLLED_BACK", "--limit", "100", "--json").document
+        found = [entry for entry in listed if entry["order_id"] == refused["order_id"]]
+        if found:
+            break
+    assert found[0]["error_code"] == "PAYMENT_DECLINED"
+    assert {entry["state"] for entry in listed} == {"ROLLED_BACK"}
+    assert found[0]["ended_at"] is not None

@@ -1,0 +1,174 @@
+"""Input that is wrong, and dependencies that are gone: one clear line, the promised exit code, nothing half-done."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("system")
+
+Make = Callable[..., dict[str, Any]]
+
+WRONG = {
+    "an id with a slash": ({"order_id": "a/b"}, "order_id"),
+    "an id of 10,000 characters": ({"order_id": "a" * 10_000}, "order_id"),
+    "an empty id": ({"order_id": ""}, "order_id"),
+    "an unknown field": ({"discount": 3}, "discount"),
+    "no lines": ({"lines": []}, "lines"),
+    "10,000 lines": (
+        {"lines": [{"sku": f"S-{n}", "quantity": 1, "unit_price_minor": 1} for n in range(10_000)]},
+        "lines",
+    ),
+    "the same sku twice": ({"lines": [{"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1}] * 2}, "BOOK-1"),
+    "no units": ({"lines": [{"sku": "BOOK-1", "quantity": 0, "unit_price_minor": 1}]}, "quantity"),
+    "half a unit": ({"lines": [{"sku": "BOOK-1", "quantity": 0.5, "unit_price_minor": 1}]}, "quantity"),
+    "a quantity in words": ({"lines": [{"sku": "BOOK-1", "quantity": "2", "unit_price_minor": 1}]}, "quantity"),
+    "a negative price": ({"lines": [{"sku": "BOOK-1", "quantity": 1, "unit_price_minor": -1}]}, "unit_price_minor"),
+    "no such currency": ({"currency": "EURO"}, "currency"),
+    "no e-mail address": ({"contact": {"email": "ada", "phone": "+442071234567"}}, "email"),
+    "no phone number": ({"contact": {"email": "ada@example.com", "phone": "0800"}}, "phone"),
+    "no such mode": ({"notification": "maybe"}, "notification"),
+    "no time at all": ({"deadline_s": 0}, "deadline_s"),
+    "a blank name": (
+        {"ship_to": {"name": " ", "street": "x", "city": "x", "postcode": "1", "country": "DE"}},
+        "name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "named"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_order_is_refused_with_one_line_that_names_the_field(
+    system: System, order: Make, changes: dict[str, Any], named: str
+) -> None:
+    answer = system.place(order(**changes))
+    assert answer.code == 2
+    assert answer.document["error"]["code"] == "INVALID_ORDER"
+    assert named in answer.document["error"]["message"]
+    assert answer.err.count("\n") == 1
+    assert "Traceback" not in answer.err
+
+
+COMMANDS: dict[str, tuple[list[str], str]] = {
+    "no command": ([], "command"),
+    "an unknown command": (["frobnicate"], "frobnicate"),
+    "an unknown option": (["list", "--colour"], "--colour"),
+    "no order at all": (["place"], "--item"),
+    "both a file and items": (["place", "-", "--item", "BOOK-1:1"], "--item"),
+    "a file that is not there": (["place", "nowhere.json"], "nowhere.json"),
+    "an item without quantity": (["place", "--item", "BOOK-1"], "SKU:QUANTITY"),
+    "malformed JSON": (["place", "-"], "not JSON"),
+    "an empty list of orders": (["bulk", "-"], "no order"),
+    "an unknown state": (["list", "--state", "HAPPY"], "HAPPY"),
+    "an unknown order": (["status", "no-such-order"], "no-such-order"),
+    "an order id of 10,000 characters": (["status", "x" * 10_000], "no order"),
+    "cancelling an unknown order": (["cancel", "no-such-order", "--reason", "x"], "no-such-order"),
+    "a sku with a slash": (["stock", "set", "a/b", "3"], "sku"),
+    "less than nothing": (["stock", "set", "BOOK-1", "--", "-3"], "on_hand"),
+    "an amount in words": (["account", "set", "c-1", "much"], "AMOUNT_MINOR"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "named"), COMMANDS.values(), ids=COMMANDS.keys())
+def test_a_wrong_command_is_refused_with_one_line_that_says_what_to_do(
+    system: System, arguments: list[str], named: str
+) -> None:
+    answer = system.run(*arguments)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    assert named in answer.err
+
+
+def test_one_wrong_order_among_many_starts_none_of_them(system: System, order: Make) -> None:
+    good, bad = order(), order(currency="EURO")
+    answer = system.run("bulk", "-", stdin=json.dumps(good) + "\n" + json.dumps(bad))
+    assert answer.code == 2
+    assert "stdin:2: currency" in answer.err
+    assert system.run("status", good["order_id"]).code == 2
+
+
+SETTINGS = {
+    "DATABASE_URL": "sqlite:///x.db",
+    "LOG_FORMAT": "xml",
+    "METRICS_PORT": "many",
+    "PAYLOAD_KEY": "short",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere",
+}
+
+
+@pytest.mark.parametrize(("variable", "value"), SETTINGS.items())
+def test_a_malformed_setting_is_an_error_that_names_the_variable(system: System, variable: str, value: str) -> None:
+    answer = system.run("list", **{variable: value})
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {variable}: ")
+    assert answer.err.count("\n") == 1
+
+
+def test_a_server_that_is_gone_is_said_with_exit_code_3(system: System) -> None:
+    answer = system.run("list", "--json", TEMPORAL_ADDRESS="127.0.0.1:1")
+    assert answer.code == 3
+    assert answer.document["error"]["code"] == "UNREACHABLE"
+    assert answer.err.count("\n") == 1
+
+
+def test_a_database_that_is_gone_is_said_with_exit_code_3(system: System, tmp_path: Path) -> None:
+    answer = system.run("audit", DATABASE_URL=f"sqlite+aiosqlite:///{tmp_path}/none/{{service}}.db")
+    assert answer.code == 3
+    assert "cannot be read" in answer.err
+    assert not (tmp_path / "none").exists()
+
+
+def test_status_answers_every_time_with_one_document(system: System, order: Make) -> None:
+    placed = order()
+    system.place(placed)
+    answers = [system.run("status", placed["order_id"], "--json") for _ in range(10)]
+    assert [answer.code for answer in answers] == [0] * 10
+    assert {answer.document["state"] for answer in answers} == {"CONFIRMED"}
+
+
+def test_the_web_ui_is_served(system: System) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{system.ui_port}", timeout=10) as page:
+        assert page.status == 200
+
+
+@pytest.mark.parametrize("document", [None, "hello", [], {"order_id": "x"}])
+async def test_a_workflow_started_by_another_client_checks_its_input_too(system: System, document: Any) -> None:
+    client = await Client.connect(f"127.0.0.1:{system.port}")
+    with pytest.raises(WorkflowFailureError) as failure:
+        await client.execute_workflow("OrderWorkflow", document, id=f"other/{document}", task_queue="orders")
+    assert isinstance(failure.value.cause, ApplicationError)
+    assert failure.value.cause.type == "INVALID_ORDER"
+
+
+async def test_a_workflow_under_another_id_than_its_orders_is_refused(system: System, order: Make) -> None:
+    client = await Client.connect(f"127.0.0.1:{system.port}")
+    with pytest.raises(WorkflowFailureError) as failure:
+        await client.execute_workflow("OrderWorkflow", order(), id="order/another", task_queue="orders")
+    assert isinstance(failure.value.cause, ApplicationError)
+    assert "one order, one workflow" in failure.value.cause.message
+
+
+def test_every_log_line_of_an_operation_names_transaction_step_service_attempt_and_status(
+    system: System, order: Make
+) -> None:
+    placed = order()
+    system.place(placed)
+    transaction = f"order/{placed['order_id']}"
+    lines = [line for line in system.log_lines() if line.get("transaction_id") == transaction]
+    by_event = {event: [line for line in lines if line["event"] == event] for event in ("operation", "step", "saga")}
+    assert len(by_event["operation"]) >= 9
+    assert len(by_event["step"]) == 18  # each of nine steps begins and ends
+    for line in by_event["operation"] + by_event["step"]:
+        assert {"transaction_id", "step", "service", "attempt", "status", "timestamp", "level"} <= line.keys()
+        assert line["timestamp"].endswith("Z")
+    assert [line["status"] for line in by_event["saga"]] == ["CONFIRMED"]

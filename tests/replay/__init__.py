@@ -1,0 +1,1 @@
+"""Recorded histories: what production workflows wrote is replayed with every change."""
