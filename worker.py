@@ -155,6 +155,8 @@ async def _serve_until_stopped(
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(server) if server else None
         client = await connection.connect(settings, address=running.address if running else None)
+        if running is None and WORKFLOWS_QUEUE in queues:
+            await connection.register_search_attributes(client)  # the embedded server was started with them
         await stack.enter_async_context(serving(client, settings, queues, interceptors))
         if running and set(queues) == set(QUEUES):
             await seed(client)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -28,7 +29,7 @@ async def audit(client: Client, settings: Settings) -> Report:
         return await _audit(client, settings)
     except (DBAPIError, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        where = f"a database of {settings.database_url} cannot be read"
+        where = f"a database of {make_url(settings.database_url).render_as_string(hide_password=True)} cannot be read"
         raise Unreachable(
             f"{where}: {str(cause).splitlines()[0]}; set DATABASE_URL, or start `python worker.py`"
         ) from error

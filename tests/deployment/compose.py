@@ -1,0 +1,95 @@
+"""Reads the files of the deployment the way Docker Compose and `docker build` do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ruamel.yaml import YAML
+
+PROJECT = Path(__file__).parents[2]
+COMPOSE_FILE = PROJECT / "docker-compose.yml"
+_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<rule>:[-?][^}]*)?\}")
+
+Definition = dict[str, Any]
+
+
+def services() -> dict[str, Definition]:
+    return cast("dict[str, Definition]", YAML(typ="safe").load(COMPOSE_FILE)["services"])
+
+
+def workers() -> dict[str, str]:
+    """The services that run `worker.py`, and the queue each is told to serve."""
+    found = {}
+    for name, service in services().items():
+        match service.get("command"):
+            case ["python", "worker.py", "--service", queue]:
+                found[name] = str(queue)
+    return found
+
+
+def environment(service: Definition, variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: interpolated(value, variables) for name, value in service.get("environment", {}).items()}
+
+
+def interpolated(value: str, variables: Mapping[str, str]) -> str:
+    """`value` with `${NAME:?message}` and `${NAME:-default}` filled in."""
+
+    def fill(variable: re.Match[str]) -> str:
+        name, rule = variable["name"], variable["rule"] or ":?"
+        if variables.get(name):
+            return variables[name]
+        if rule.startswith(":-"):
+            return rule.removeprefix(":-")
+        raise AssertionError(f"{name} is not set: {rule.removeprefix(':?')}")
+
+    return _VARIABLE.sub(fill, value)
+
+
+def variables_in(text: str) -> dict[str, str]:
+    """Every variable that is interpolated, with the rule for where it is missing."""
+    return {found["name"]: found["rule"] or "" for found in _VARIABLE.finditer(text)}
+
+
+def bind_mounts(service: Definition) -> dict[str, Path]:
+    """Where in the container, and what of the project is there. Named volumes are left out."""
+    mounts = (str(volume).split(":") for volume in service.get("volumes", []))
+    return {mount[1]: PROJECT / mount[0] for mount in mounts if mount[0].startswith(".")}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A `COPY` of the last stage from the project."""
+
+    sources: tuple[str, ...]
+    target: str
+
+
+def image_copies() -> list[Copy]:
+    return list(_copies((PROJECT / "Dockerfile").read_text()))
+
+
+def _copies(dockerfile: str) -> Iterator[Copy]:
+    last_stage = dockerfile[dockerfile.rindex("\nFROM ") :]
+    for line in last_stage.splitlines():
+        match line.split():
+            case ["COPY", first, *rest] if not first.startswith("--"):
+                yield Copy((first, *rest[:-1]), rest[-1])
+
+
+def lay_out_image(folder: Path) -> None:
+    """Put into `folder` what the Dockerfile puts into /app. As with Docker, of a directory the content is copied."""
+    for copy in image_copies():
+        target = folder / copy.target
+        target.mkdir(parents=True, exist_ok=True)
+        for source in copy.sources:
+            origin = PROJECT / source
+            if origin.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(origin, target, dirs_exist_ok=True, ignore=ignored)
+            else:
+                shutil.copy(origin, target)

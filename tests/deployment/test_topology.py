@@ -1,0 +1,161 @@
+"""The topology of docker-compose.yml, run natively: its jobs, its workers, its health checks, orders, the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from activities.catalogue import SERVICES
+from activities.database import connect as connect_database
+from contracts import inventory, payment
+from contracts.errors import Code
+from contracts.inventory import SetStock
+from contracts.order import WORKFLOWS_QUEUE
+from contracts.payment import SetAccount
+from runtime.ask import ask
+from runtime.connection import connect
+from runtime.settings import Settings
+
+from . import compose
+from .topology import Topology, topology
+
+_ORDER = {
+    "currency": "EUR",
+    "ship_to": {"name": "Ada", "street": "Ring 1", "city": "Bonn", "postcode": "53111", "country": "DE"},
+    "contact": {"email": "ada@example.com", "phone": "+4922812345"},
+}
+
+
+@pytest.mark.timeout(90)
+async def test_the_composed_topology_places_orders_audits_clean_and_drains(tmp_path: Path) -> None:
+    async with topology(tmp_path) as system, AsyncExitStack() as stack:
+        await _the_jobs_run_and_run_again(system)
+        await system.start_workers(stack)
+        await _the_health_checks_pass(system)
+        client = await connect(Settings(), address=system.servers.temporal_address)
+        await _orders_end_as_they_should(client)
+        assert await _rows(system) == _EXPECTED_ROWS
+        await _the_audit_is_clean(system)
+        await _every_worker_drains(system)
+
+
+async def _the_jobs_run_and_run_again(system: Topology) -> None:
+    """Every one-shot job but `temporal-schema`, whose program is in no wheel; the dev server needs no schema."""
+    for _ in range(2):
+        await system.run("databases", system.command("databases"))
+    await _until_it_passes(system, "temporal")
+    await system.run("namespace", system.command("namespace"), TEMPORAL_NAMESPACE="made-by-the-job")
+    for _ in range(2):
+        await system.run("namespace", system.command("namespace"))
+
+
+async def _the_health_checks_pass(system: Topology) -> None:
+    await asyncio.gather(*(system.run(name, system.health_check(name)) for name in system.workers))
+    await _until_it_passes(system, "temporal-ui")
+
+
+async def _until_it_passes(system: Topology, server: str) -> None:
+    """The health check of a server is BusyBox's wget on an address, which is asked here without it."""
+    program, *_, url = system.health_check(server)
+    assert program == "wget"
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(_answers, url):
+            await asyncio.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=3) as answer:  # noqa: S310 — an address of the compose file
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+async def _orders_end_as_they_should(client: Client) -> None:
+    await ask(client, inventory.set_stock, SetStock(transaction_id="seed-1", sku="BOOK-1", on_hand=10))
+    await ask(client, payment.set_account, SetAccount(transaction_id="seed-2", customer_id="rich", balance_minor=9000))
+    await ask(client, payment.set_account, SetAccount(transaction_id="seed-3", customer_id="poor", balance_minor=1))
+    ends = await asyncio.gather(
+        _place(client, "o-confirmed", "rich", quantity=2),
+        _place(client, "o-too-many", "rich", quantity=11, unit_price_minor=1),
+        _place(client, "o-too-dear", "poor", quantity=1),
+        _place(client, "o-stranger", "nobody", quantity=1),
+    )
+    assert list(ends) == ["CONFIRMED", Code.OUT_OF_STOCK, Code.INSUFFICIENT_FUNDS, Code.PAYMENT_DECLINED]
+    # Visibility is written after the workflow's end; the attributes are those that the job registered.
+    async with asyncio.timeout(10):
+        while await _confirmed(client) != ["order/o-confirmed"]:
+            await asyncio.sleep(0.1)
+
+
+async def _confirmed(client: Client) -> list[str]:
+    return [execution.id async for execution in client.list_workflows('SagaState = "CONFIRMED"')]
+
+
+async def _place(client: Client, order_id: str, customer: str, *, quantity: int, unit_price_minor: int = 1299) -> str:
+    """How the order ended: its state, or the code it was refused with."""
+    line = {"sku": "BOOK-1", "quantity": quantity, "unit_price_minor": unit_price_minor}
+    document = {**_ORDER, "order_id": order_id, "customer_id": customer, "lines": [line]}
+    try:
+        log: Any = await client.execute_workflow(
+            "OrderWorkflow", document, id=f"order/{order_id}", task_queue=WORKFLOWS_QUEUE
+        )
+    except WorkflowFailureError as failure:
+        assert isinstance(failure.cause, ApplicationError)
+        return str(failure.cause.type)
+    return str(log["state"])
+
+
+_QUERIES = {
+    "order": "SELECT order_id, state FROM orders",
+    "payment": "SELECT customer_id, balance_minor, held_minor FROM accounts",
+    "inventory": "SELECT sku, on_hand, reserved FROM stock",
+    "shipping": "SELECT order_id, state FROM shipments WHERE state <> 'CANCELLED'",
+    "notification": "SELECT DISTINCT transaction_id, subject FROM messages WHERE subject = 'CONFIRMED'",
+}
+_EXPECTED_ROWS = {
+    "order": {
+        ("o-confirmed", "CONFIRMED"),
+        ("o-too-many", "CANCELLED"),
+        ("o-too-dear", "CANCELLED"),
+        ("o-stranger", "CANCELLED"),
+    },
+    "payment": {("rich", 9000 - 2 * 1299, 0), ("poor", 1, 0)},
+    "inventory": {("BOOK-1", 8, 0)},
+    "shipping": {("o-confirmed", "DISPATCHED")},
+    "notification": {("order/o-confirmed", "CONFIRMED")},
+}
+
+
+async def _rows(system: Topology) -> dict[str, set[tuple[Any, ...]]]:
+    """What the five PostgreSQL databases hold, read with the URL that each worker was given."""
+    found = {}
+    for service in SERVICES:
+        engine = connect_database(Settings.read(system.environment(service)).database_of(service))
+        async with engine.connect() as connection:
+            found[service] = {tuple(row) for row in await connection.execute(text(_QUERIES[service]))}
+        await engine.dispose()
+    return found
+
+
+async def _the_audit_is_clean(system: Topology) -> None:
+    report = json.loads(await system.run("starter", system.command("starter", "audit", "--json")))
+    assert report["clean"], report["violations"]
+    assert report["orders"] == 4
+
+
+async def _every_worker_drains(system: Topology) -> None:
+    grace = {name: compose.services()[name]["stop_grace_period"] for name in system.workers}
+    codes = await asyncio.gather(*(system.stop_worker(name, float(s.removesuffix("s"))) for name, s in grace.items()))
+    assert dict(zip(system.workers, codes, strict=True)) == dict.fromkeys(system.workers, 0)
+    for name in system.workers:
+        assert all(json.loads(line) for line in system.log(name).splitlines()), "LOG_FORMAT=json"

