@@ -14,6 +14,7 @@ COPY contracts contracts/
 COPY workflows workflows/
 COPY activities activities/
 COPY runtime runtime/
+COPY recovery recovery/
 COPY audit audit/
 COPY cli cli/
 COPY deploy/healthcheck.py deploy/

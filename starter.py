@@ -5,14 +5,17 @@ import typer
 from cli.audit import audit
 from cli.bulk import bulk
 from cli.demo import demo
+from cli.desk import desk
 from cli.goods import account, stock
 from cli.orders import cancel, list_, place, status
+from cli.sweep import sweep
 from runtime.commandline import run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (place, bulk, status, cancel, audit, demo):
+for command in (place, bulk, status, cancel, audit, sweep, demo):
     app.command()(command)
 app.command("list")(list_)
+app.add_typer(desk, name="desk")
 app.add_typer(stock, name="stock")
 app.add_typer(account, name="account")
 

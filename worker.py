@@ -25,6 +25,8 @@ from activities.database import connect as connect_database
 from activities.database import migrate
 from activities.service import Service
 from contracts.order import WORKFLOWS_QUEUE
+from recovery.schedule import keep_sweeping
+from recovery.sweep import Recovery
 from runtime import connection, logs
 from runtime.commandline import run
 from runtime.connection import Unreachable
@@ -33,9 +35,10 @@ from runtime.faults import FaultInterceptor, random_faults, read_faults
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from workflows.order import OrderWorkflow
+from workflows.sweep import SweepWorkflow
 
 QUEUES = (WORKFLOWS_QUEUE, *SERVICES)
-WORKFLOWS = [OrderWorkflow]
+WORKFLOWS = [OrderWorkflow, SweepWorkflow]
 
 PASSTHROUGH = ("saga", "contracts", "pydantic", "pydantic_core", "annotated_types", "typing_extensions")
 """Modules that a workflow shares with the process instead of importing them anew for every execution (12 ms of CPU
@@ -57,6 +60,7 @@ def workflow_worker(client: Client, interceptors: Sequence[Interceptor] = ()) ->
         client,
         task_queue=WORKFLOWS_QUEUE,
         workflows=WORKFLOWS,
+        activities=[Recovery(client).sweep],
         workflow_runner=workflow_runner(),
         interceptors=interceptors,
         workflow_task_poller_behavior=_POLLERS,
@@ -158,6 +162,8 @@ async def _serve_until_stopped(
         if running is None and WORKFLOWS_QUEUE in queues:
             await connection.register_search_attributes(client)  # the embedded server was started with them
         await stack.enter_async_context(serving(client, settings, queues, interceptors))
+        if WORKFLOWS_QUEUE in queues:
+            await keep_sweeping(client)
         if running and set(queues) == set(QUEUES):
             await seed(client)
         where = f"Temporal at {client.service_client.config.target_host}"

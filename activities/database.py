@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -15,6 +17,8 @@ BUSY_TIMEOUT_S = 4
 """How long SQLite waits for another process's write: less than a step's timeout, so the error is the database's."""
 POOL_SIZE = 10
 """Connections a PostgreSQL service holds. Each is in use for one short transaction; ten saturate two cores."""
+_MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+"""Alembic keeps the migration at work in module globals: one process runs one at a time, whatever the database."""
 
 
 def connect(url: str, *, read_only: bool = False) -> AsyncEngine:
@@ -66,7 +70,8 @@ async def migrate(engine: AsyncEngine, service: str) -> None:
     url = engine.url
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    async with engine.begin() as connection:
+    one_at_a_time = _MIGRATING.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    async with one_at_a_time, engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('schema'))"))
         await connection.run_sync(_upgrade, service)

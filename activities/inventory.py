@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
-from activities.service import Query, ServiceDefinition, implements
+from activities.service import Query, ServiceDefinition, implements, lists_open
 from contracts import inventory
 from contracts.errors import Code
 from contracts.inventory import (
@@ -146,5 +146,12 @@ def _view(stock: Stock) -> StockLevel:
 
 
 INVENTORY = ServiceDefinition(
-    "inventory", metadata, Fence, [reserve, release, commit, set_stock], [Query(inventory.list_stock, _list_stock)]
+    "inventory",
+    metadata,
+    Fence,
+    [reserve, release, commit, set_stock],
+    [
+        Query(inventory.list_stock, _list_stock),
+        lists_open(inventory.list_open, Reservation, ReservationState.HELD),
+    ],
 )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
-from activities.service import ServiceDefinition, implements
+from activities.service import Query, ServiceDefinition, implements, lists_open
 from contracts import order
 from contracts.errors import Code
-from contracts.order import ConfirmOrder, CreateOrder, OrderRecorded, OrderState
+from contracts.order import ConfirmOrder, CreateOrder, Order, OrderDocuments, OrderRecorded, OrderState, ReadOrders
 
 metadata = MetaData()
 Fence = declare_fence(metadata)
@@ -81,4 +82,17 @@ def confirm(rows: Rows, request: ConfirmOrder) -> Decision[OrderRecorded]:
     return Decision(row.answer(), [row])
 
 
-ORDER = ServiceDefinition("order", metadata, Fence, [create, cancel, confirm])
+async def _read_orders(connection: AsyncConnection, question: ReadOrders) -> OrderDocuments:
+    columns = PlacedOrder.table.c
+    wanted = select(columns.document).where(columns.transaction_id.in_(question.transaction_ids))
+    found = await connection.scalars(wanted)
+    return OrderDocuments(orders=tuple(Order.model_validate_json(document) for document in found))
+
+
+ORDER = ServiceDefinition(
+    "order",
+    metadata,
+    Fence,
+    [create, cancel, confirm],
+    [Query(order.read_orders, _read_orders), lists_open(order.list_open, PlacedOrder, OrderState.PENDING)],
+)

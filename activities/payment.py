@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
-from activities.service import Query, ServiceDefinition, implements
+from activities.service import Query, ServiceDefinition, implements, lists_open
 from contracts import payment
 from contracts.errors import Code
 from contracts.payment import (
@@ -153,5 +153,5 @@ PAYMENT = ServiceDefinition(
     metadata,
     Fence,
     [authorize, cancel, capture, refund, set_account],
-    [Query(payment.list_accounts, _list_accounts)],
+    [Query(payment.list_accounts, _list_accounts), lists_open(payment.list_open, Payment, PaymentState.AUTHORIZED)],
 )

@@ -35,6 +35,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
+KEYS_PER_QUERY = 5_000
+"""Keys one SELECT asks for: SQLite takes 32,766 parameters, and PostgreSQL's parser runs out of stack before 30,000
+pairs."""
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware and UTC on both databases; SQLite alone would forget the zone."""
@@ -148,15 +152,17 @@ class Rows:
         self._done.append({"transaction_id": transaction_id, "operation": operation})
 
     async def load(self, tx: AsyncConnection, refs: Iterable[Ref]) -> None:
-        """Read the rows that exist among `refs`: one query a table."""
+        """Read the rows that exist among `refs`: one query a table, for each `KEYS_PER_QUERY` of its keys."""
         keys: dict[type[Record], dict[Key, None]] = defaultdict(dict)
         for kind, key in refs:
             keys[kind][key] = None
         for kind, wanted in keys.items():
             flat = [key[0] for key in wanted] if len(kind.key_columns) == 1 else list(wanted)
-            for found in (await tx.execute(_select(kind.table, kind.key_columns), {"keys": flat})).mappings():
-                row = kind(**found)
-                self._rows[Ref(kind, row.key)] = row
+            for start in range(0, len(flat), KEYS_PER_QUERY):
+                part = {"keys": flat[start : start + KEYS_PER_QUERY]}
+                for found in (await tx.execute(_select(kind.table, kind.key_columns), part)).mappings():
+                    row = kind(**found)
+                    self._rows[Ref(kind, row.key)] = row
 
     async def save(self, tx: AsyncConnection) -> None:
         """Write what was put: one statement a table, rows in key order so that two savers never wait in a circle.

@@ -11,11 +11,12 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -23,15 +24,16 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.fence import Decision, Passage, Refusal, admit
-from activities.records import Ref, Rows, Stale
+from activities.records import Record, Ref, Rows, Stale
 from contracts.errors import Code
-from contracts.message import Message, Reply, Request
+from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request
 from contracts.problems import first_problem
 from saga import Operation
 
 Asked = TypeVar("Asked", bound=Request)
 Question = TypeVar("Question", bound=Message)
 Answer = TypeVar("Answer", bound=Reply)
+Outcome = TypeVar("Outcome")
 
 OPTIMISTIC_ATTEMPTS = 12
 """Times a transaction is read and decided again when another was faster. At each round at least one contender gets
@@ -66,6 +68,21 @@ class Query(Generic[Question, Answer]):
     read: Callable[[AsyncConnection, Question], Awaitable[Answer]]
 
 
+def lists_open(
+    operation: Operation[ListOpen, OpenTransactions], kind: type[Record], *states: StrEnum
+) -> Query[ListOpen, OpenTransactions]:
+    """The question which transactions have a row of `kind` in one of `states`."""
+    column = kind.table.c
+
+    async def read(connection: AsyncConnection, question: ListOpen) -> OpenTransactions:
+        still_open = column.state.in_(states) & (column.transaction_id > question.after)
+        ids = select(column.transaction_id).where(still_open).distinct().order_by(column.transaction_id)
+        found = await connection.scalars(ids.limit(question.limit))
+        return OpenTransactions(transaction_ids=tuple(found))
+
+    return Query(operation, read)
+
+
 @dataclass(frozen=True)
 class ServiceDefinition:
     """What a service is, apart from where its database lies."""
@@ -93,13 +110,24 @@ class Service:
         while True:
             attempt += 1
             try:
-                async with self._engine.begin() as tx:
-                    return await self._perform_once(tx, handler, requests)
+                return await self._whole(lambda tx: self._perform_once(tx, handler, requests))
             except Stale:
                 if attempt == OPTIMISTIC_ATTEMPTS:
                     raise
                 # Full jitter, growing to about 100 ms: contenders must not meet again in step.
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
+
+    async def _whole(self, work: Callable[[AsyncConnection], Awaitable[Outcome]]) -> Outcome:
+        """Do `work` in one local transaction that comes to its own end even when whoever waits for it is cancelled.
+
+        Cut between two statements, SQLite would keep the write lock for as long as a cursor of it is in memory.
+        """
+
+        async def transaction() -> Outcome:
+            async with self._engine.begin() as tx:
+                return await work(tx)
+
+        return await asyncio.shield(transaction())
 
     async def _perform_once(
         self, tx: AsyncConnection, handler: Handler[Asked, Answer], requests: Sequence[Asked]
@@ -128,7 +156,7 @@ class Service:
             try:
                 [answer] = await self.perform(handler, [request])
             except (DBAPIError, PoolTimeout, OSError, Stale) as error:
-                raise self._unavailable(error) from error
+                raise self._unavailable(error) from None
             if isinstance(answer, Refusal):
                 raise _refused(answer)
             return answer.model_copy(update={"attempt": activity.info().attempt})
@@ -140,14 +168,14 @@ class Service:
         async def ask(document: Any) -> Any:
             question = _valid(query.operation, document)
             try:
-                async with self._engine.connect() as connection:
-                    return await query.read(connection, question)
+                return await self._whole(lambda tx: query.read(tx, question))
             except (DBAPIError, PoolTimeout, OSError) as error:
-                raise self._unavailable(error) from error
+                raise self._unavailable(error) from None
 
         return ask
 
     def _unavailable(self, error: Exception) -> ApplicationError:
+        """The database's own words, on one line. Its exception, with statement and data, goes no further."""
         cause = error.orig if isinstance(error, DBAPIError) else error
         words = str(cause) or type(cause).__name__
         message = f"{self.definition.name} database: {words.splitlines()[0]}"
@@ -158,7 +186,7 @@ def _valid(operation: Operation[Any, Any], document: Any) -> Any:
     try:
         return operation.request.model_validate(document)
     except ValidationError as error:
-        raise _refused(Refusal(Code.INVALID_REQUEST, f"{operation.name}: {first_problem(error)}")) from error
+        raise _refused(Refusal(Code.INVALID_REQUEST, f"{operation.name}: {first_problem(error)}")) from None
 
 
 def _refused(refusal: Refusal) -> ApplicationError:

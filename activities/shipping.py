@@ -10,7 +10,7 @@ from sqlalchemy import MetaData
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
-from activities.service import ServiceDefinition, implements
+from activities.service import ServiceDefinition, implements, lists_open
 from contracts import shipping
 from contracts.errors import Code
 from contracts.shipping import ScheduleShipment, ShipmentRecorded, ShipmentState
@@ -82,4 +82,10 @@ def dispatch(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded
     return Decision(shipment.answer(), [shipment])
 
 
-SHIPPING = ServiceDefinition("shipping", metadata, Fence, [schedule, cancel, dispatch])
+SHIPPING = ServiceDefinition(
+    "shipping",
+    metadata,
+    Fence,
+    [schedule, cancel, dispatch],
+    [lists_open(shipping.list_open, Shipment, ShipmentState.SCHEDULED)],
+)

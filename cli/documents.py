@@ -34,12 +34,12 @@ _CONTACT = {"email": "ada@example.com", "phone": "+442071234567"}
 
 def read_order(source: str) -> Order:
     """The order in the file `source`, or on stdin for `-`. Raises `CommandFailed`."""
-    return parse_order(_read(source), where=_name(source))
+    return parse_order(read(source), where=_name(source))
 
 
 def read_orders(source: str) -> list[Order]:
     """One order a line (JSON Lines); empty lines are passed over."""
-    lines = _read(source, limit=MAX_ORDERS * 2_000).splitlines()
+    lines = read(source, limit=MAX_ORDERS * 2_000).splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise invalid(f"{_name(source)}: there is no order in it; write one a line")
@@ -102,7 +102,8 @@ def _checked(document: Any, where: str) -> Order:
         raise invalid(f"{where}: {first_problem(error)}") from error
 
 
-def _read(source: str, limit: int = MAX_ORDER_BYTES) -> str:
+def read(source: str, limit: int = MAX_ORDER_BYTES) -> str:
+    """The text of the file `source`, or of stdin for `-`; at most one character more than `limit`."""
     try:
         if source == "-":
             return sys.stdin.read(limit + 1)

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from contracts.message import Id, Message, Quantity, Reply, Request, Sku
+from contracts.message import Id, ListOpen, Message, OpenTransactions, Quantity, Reply, Request, Sku
 from saga import Operation
 
 QUEUE = "inventory"
@@ -73,3 +73,4 @@ release = Operation("inventory.release", ReserveStock, StockMoved, queue=QUEUE, 
 commit = Operation("inventory.commit", ReserveStock, StockMoved, queue=QUEUE)
 set_stock = Operation("inventory.set_stock", SetStock, StockSet, queue=QUEUE)
 list_stock = Operation("inventory.list_stock", ListStock, StockLevels, queue=QUEUE)
+list_open = Operation("inventory.list_open", ListOpen, OpenTransactions, queue=QUEUE)

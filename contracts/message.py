@@ -34,7 +34,8 @@ Quantity = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 AmountMinor = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 """Money in minor units (cents). The bound keeps any sum of a million of them inside 64 bits."""
 Currency = Annotated[str, AfterValidator(_iso_4217)]
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
+"""Something to read, on one line: not blank, no control characters (PostgreSQL stores no NUL)."""
 
 
 class Message(BaseModel):
@@ -53,3 +54,14 @@ class Reply(Message):
     """`attempt` is the one that answered, from 1."""
 
     attempt: int = 1
+
+
+class ListOpen(Message):
+    """Which transactions are not at an end here? In the order of their ids, `limit` at a time from `after` on."""
+
+    after: str = ""
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+
+
+class OpenTransactions(Reply):
+    transaction_ids: tuple[TransactionId, ...]

@@ -8,7 +8,20 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from contracts.message import AmountMinor, Currency, Id, Message, Quantity, Reply, Request, Sku, Text
+from contracts.message import (
+    AmountMinor,
+    Currency,
+    Id,
+    ListOpen,
+    Message,
+    OpenTransactions,
+    Quantity,
+    Reply,
+    Request,
+    Sku,
+    Text,
+    TransactionId,
+)
 from saga import Operation
 
 QUEUE = "order"
@@ -33,12 +46,14 @@ class Address(Message):
     name: Text
     street: Text
     city: Text
-    postcode: Annotated[str, Field(min_length=1, max_length=16)]
+    postcode: Annotated[Text, Field(max_length=16)]
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
 
 
 class Contact(Message):
-    email: Annotated[str, Field(max_length=254, pattern=r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$")]
+    email: Annotated[
+        str, Field(max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s.\x00-\x1f\x7f]+(\.[^@\s.\x00-\x1f\x7f]+)+$")
+    ]
     phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164")]
 
 
@@ -101,6 +116,18 @@ class OrderRecorded(Reply):
     total_minor: AmountMinor
 
 
+class ReadOrders(Message):
+    transaction_ids: Annotated[tuple[TransactionId, ...], Field(max_length=100)]
+
+
+class OrderDocuments(Reply):
+    """The orders as they were placed; those that are not known are left out."""
+
+    orders: tuple[Order, ...]
+
+
 create = Operation("order.create", CreateOrder, OrderRecorded, queue=QUEUE)
 cancel = Operation("order.cancel", CreateOrder, OrderRecorded, queue=QUEUE, undoes=create)
 confirm = Operation("order.confirm", ConfirmOrder, OrderRecorded, queue=QUEUE)
+list_open = Operation("order.list_open", ListOpen, OpenTransactions, queue=QUEUE)
+read_orders = Operation("order.read_orders", ReadOrders, OrderDocuments, queue=QUEUE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from contracts.message import AmountMinor, Currency, Id, Message, Reply, Request
+from contracts.message import AmountMinor, Currency, Id, ListOpen, Message, OpenTransactions, Reply, Request
 from saga import Operation
 
 QUEUE = "payment"
@@ -73,3 +73,4 @@ capture = Operation("payment.capture", AuthorizePayment, Receipt, queue=QUEUE)
 refund = Operation("payment.refund", AuthorizePayment, Cancellation, queue=QUEUE, undoes=capture)
 set_account = Operation("payment.set_account", SetAccount, AccountSet, queue=QUEUE)
 list_accounts = Operation("payment.list_accounts", ListAccounts, Accounts, queue=QUEUE)
+list_open = Operation("payment.list_open", ListOpen, OpenTransactions, queue=QUEUE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from contracts.message import Id, Reply, Request
+from contracts.message import Id, ListOpen, OpenTransactions, Reply, Request
 from contracts.order import Address
 from saga import Operation
 
@@ -31,3 +31,4 @@ class ShipmentRecorded(Reply):
 schedule = Operation("shipping.schedule", ScheduleShipment, ShipmentRecorded, queue=QUEUE)
 cancel = Operation("shipping.cancel", ScheduleShipment, ShipmentRecorded, queue=QUEUE, undoes=schedule)
 dispatch = Operation("shipping.dispatch", ScheduleShipment, ShipmentRecorded, queue=QUEUE)
+list_open = Operation("shipping.list_open", ListOpen, OpenTransactions, queue=QUEUE)

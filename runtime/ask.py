@@ -30,7 +30,13 @@ class AskFailed(Exception):
         self.message = message
 
 
-async def ask(client: Client, operation: Operation[Request, Reply], request: Request) -> Reply:
+async def ask(
+    client: Client,
+    operation: Operation[Request, Reply],
+    request: Request,
+    *,
+    attempt_timeout: timedelta = _ATTEMPT_TIMEOUT,
+) -> Reply:
     """Have the service behind `operation` perform it, and return its reply. Raises `AskFailed`."""
     try:
         reply: Reply = await client.execute_activity(
@@ -39,8 +45,9 @@ async def ask(client: Client, operation: Operation[Request, Reply], request: Req
             id=f"{operation.name}/{uuid4()}",
             task_queue=operation.queue,
             result_type=operation.reply,
-            start_to_close_timeout=_ATTEMPT_TIMEOUT,
-            schedule_to_close_timeout=_TOTAL,
+            start_to_close_timeout=attempt_timeout,
+            schedule_to_start_timeout=_TOTAL,
+            schedule_to_close_timeout=attempt_timeout + _TOTAL,
             retry_policy=RetryPolicy(maximum_attempts=3),
         )
     except ActivityFailureError as error:

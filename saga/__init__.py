@@ -14,28 +14,40 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `policy` | timeouts and retries, each number with its reason |
 | `outcome` | the three ways a call can end: done, refused, unknown |
 | `journal` | the transaction log, and what is published from it |
+| `desk` | what is parked, and what an operator decides about it |
 | `kernel` | the saga: steps, undo stack, pivot, unwinding |
+| `workflow` | the queries and updates of a workflow that runs a saga |
 
 It imports the standard library and temporalio, so that it can be lifted into another project as it is.
 """
 
+from saga.desk import Desk, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import SEARCH_ATTRIBUTES, Entry, Failure, Kind, State, Status, TransactionLog
 from saga.kernel import CancelRefused, Saga, StepFailed
 from saga.operation import Operation
 from saga.policy import POLICIES, Policies, Policy, Rounds
+from saga.workflow import DESK_REFUSED, SagaWorkflow
 
 __all__ = [
+    "DESK_REFUSED",
     "POLICIES",
     "SEARCH_ATTRIBUTES",
     "CancelRefused",
+    "Desk",
+    "DeskRefused",
     "Entry",
     "Failure",
+    "Fix",
     "Kind",
     "Operation",
+    "Parked",
     "Policies",
     "Policy",
+    "Retry",
     "Rounds",
     "Saga",
+    "SagaWorkflow",
+    "Skip",
     "State",
     "Status",
     "StepFailed",

@@ -66,6 +66,9 @@ class Entry:
     started_at: datetime
     ended_at: datetime | None = None
     error_code: str | None = None
+    parked_since: datetime | None = None
+    note: str | None = None
+    """What an operator did about it: who, and why."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,9 @@ class Journal:
         entry.status = status
         entry.attempts += attempts
         entry.error_code = error_code
-        if status is not Status.PARKED:
+        if status is Status.PARKED:
+            entry.parked_since = entry.parked_since or workflow.now()
+        else:
             entry.ended_at = workflow.now()
         self._log_line(entry)
         self._publish()
@@ -146,6 +151,8 @@ class Journal:
         }
         if entry.error_code is not None:
             fields["error_code"] = entry.error_code
+        if entry.note is not None:
+            fields["note"] = entry.note
         level.get(entry.status, workflow.logger.info)("step", extra=fields)
 
     def _publish(self) -> None:
@@ -172,5 +179,5 @@ class Journal:
     def _details(self) -> str:
         """What the Web UI shows on top of the execution: the calls that do not get through, in Markdown."""
         parked = [entry for entry in self._entries if entry.status is Status.PARKED]
-        lines = [f"- `{e.step}` since {e.started_at:%Y-%m-%d %H:%M:%SZ}: {e.error_code}" for e in parked]
+        lines = [f"- `{e.step}` since {e.parked_since:%Y-%m-%d %H:%M:%SZ}: {e.error_code}" for e in parked]
         return "\n".join(["**Parked**", *lines]) if parked else ""

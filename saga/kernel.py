@@ -26,6 +26,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from saga import outcome
+from saga.desk import Decision, Desk, Fix, Parked, Skip
 from saga.journal import Entry, Failure, Journal, Kind, State, Status, TransactionLog
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
@@ -49,7 +50,7 @@ class CancelRefused(Exception):
     """The pivot has been reached: the saga can only go forward."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two calls of one operation are two undos, each at its own place on the stack
 class Undo(Generic[Request]):
     """A compensation as data: what to call, and with which request."""
 
@@ -81,6 +82,7 @@ class Saga:
     def __init__(
         self, transaction_id: str, *, deadline: timedelta | None = None, policies: Policies = POLICIES
     ) -> None:
+        self.desk = Desk()
         self._journal = Journal(transaction_id)
         self._deadline = deadline
         self._policies = policies
@@ -120,7 +122,11 @@ class Saga:
         entry = self._journal.begin(operation.name, Kind.FORWARD)
         forward = self._policies.forward
         policy = forward if attempt_timeout is None else forward.within(attempt_timeout)
-        ended = await self._attempt(operation, request, policy)
+        ended: Done[Reply] | Refused | Unknown
+        try:
+            ended = await self._attempt(operation, request, policy)
+        except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
+            ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
         if isinstance(ended, Refused) and undo is not None:
             branch.remove(compensation)
         return self._settled(entry, ended)
@@ -143,6 +149,7 @@ class Saga:
         self._stop_timer()
         entry = self._journal.begin(operation.name, Kind.FORWARD)
         ended = await self._outlive(self._until_done(entry, operation, request, self._policies.finish))
+        assert ended is not None  # noqa: S101 — the desk skips no pivot
         if isinstance(ended, Refused):
             self._phase = _Phase.PREPARING
         return self._settled(entry, ended)
@@ -163,12 +170,20 @@ class Saga:
         except StepFailed:
             return None  # the journal has its status and code
 
+    def assume(self, undo: Operation[Request, Any], request: Request) -> None:
+        """Should the saga be rolled back, run `undo` for a step that an earlier execution may have done."""
+        self._require(_Phase.PREPARING)
+        _BRANCH.get().append(Undo(undo, request))
+
     def on_rollback(self, operation: Operation[Request, Any], request: Request) -> None:
         """Should the saga be rolled back, make this `best_effort` call at the end of it: to tell someone, say."""
         self._farewell = Undo(operation, request)
 
     def cancel(self, reason: str) -> None:
-        """Ask for a rollback. No more than a confirmation while it is under way; `CancelRefused` from the pivot on."""
+        """Ask for a rollback. No more than a confirmation while it is under way; `CancelRefused` from the pivot on.
+
+        It may come before the saga is entered: Temporal runs an update that arrives with the start first.
+        """
         self.check_cancellable()
         if self._phase is _Phase.PREPARING:
             self._interrupt(Failure(outcome.CANCELLED, reason))
@@ -192,6 +207,8 @@ class Saga:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, GeneratorExit):
+            return  # a worker that went down: Python drops the coroutine, maybe in the midst of another workflow
         self._stop_timer()
         _BRANCH.reset(self._outer_branch)
         if error is not None and self._phase is _Phase.COMMITTED:
@@ -201,7 +218,10 @@ class Saga:
         failure = self._cause_of(error)
         if failure is None:
             if error is None:
+                self._phase = _Phase.COMMITTED  # without a pivot, this is where it can no longer be cancelled
                 self._journal.move(State.CONFIRMED)
+            elif isinstance(error, asyncio.CancelledError):  # Temporal would end the workflow, and nothing be undone
+                raise RuntimeError("cancelled, but nobody has asked the saga to stop") from error
             return  # a bug, or an eviction: not for the saga to handle
         self._phase = _Phase.UNWINDING
         self._journal.move(State.COMPENSATING, failure)
@@ -246,10 +266,11 @@ class Saga:
 
     async def _until_done(
         self, entry: Entry, operation: Operation[Request, Reply], request: Request, policy: Policy
-    ) -> Done[Reply] | Refused:
+    ) -> Done[Reply] | Refused | None:
         """Rounds of attempts with durable pauses between them; parked from the first round that did not get through.
 
-        Only the pivot may be refused: an undo or a finish that a service refuses needs a person, and stays parked.
+        `None` if an operator skipped it. Only the pivot may be refused: an undo or a finish that a service refuses
+        needs a person, and stays parked.
         """
         rounds = 0
         while True:
@@ -262,7 +283,23 @@ class Saga:
                 return ended
             rounds += 1
             self._journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
-            await workflow.sleep(self._policies.rounds.pause(rounds))
+            decision = await self._decision(entry, ended, self._policies.rounds.pause(rounds))
+            if isinstance(decision, Skip):
+                entry.note = f"skipped by {decision.actor}: {decision.reason}"
+                self._journal.settle(entry, Status.SKIPPED, 0, ended.code)
+                return None
+            if isinstance(decision, Fix):
+                entry.note = f"request replaced by {decision.actor}"
+                request = decision.request
+
+    async def _decision(self, entry: Entry, ended: Refused | Unknown, pause: timedelta) -> Decision | None:
+        """What an operator decides about a parked call, or `None` when its pause is over first."""
+        error = Failure(ended.code, ended.message, entry.step)
+        since, again = entry.parked_since or workflow.now(), workflow.now() + pause
+        self.desk.park(Parked(entry.step, entry.kind, since, entry.attempts, again, error))
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self.desk.decided(entry.step), timeout=pause)
+        return self.desk.take(entry.step)
 
     def _settled(self, entry: Entry, ended: Done[Reply] | Refused | Unknown) -> Reply:
         if isinstance(ended, Done):
@@ -281,13 +318,17 @@ class Saga:
         tasks = [asyncio.create_task(in_branch(branch, call)) for branch, call in zip(branches, calls, strict=True)]
         try:
             return await asyncio.gather(*tasks)
-        except BaseException:
-            _, late = await workflow.wait(tasks, timeout=self._policies.settle.total_seconds())
-            for task in late:
-                task.cancel()
-            if late:
-                await workflow.wait(late)
+        except (Exception, asyncio.CancelledError):
+            await self._outlive(self._end_of(tasks))
             raise
+
+    async def _end_of(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """Give `tasks` the time to end, and then make them: nothing of a group may go on beside its unwinding."""
+        _, late = await workflow.wait(tasks, timeout=self._policies.settle.total_seconds())
+        for task in late:
+            task.cancel()
+        if late:
+            await workflow.wait(late)
 
     # --- the way back -------------------------------------------------------------------------------------------------
 
@@ -316,9 +357,10 @@ class Saga:
 
     def _interrupt(self, cause: Failure) -> None:
         """Stop the body where it waits. The first cause is the one that is told."""
-        if self._interruption is None and self._phase is _Phase.PREPARING and self._body is not None:
+        if self._interruption is None and self._phase is _Phase.PREPARING:
             self._interruption = cause
-            self._body.cancel()
+            if self._body is not None:  # or else the first call is not made
+                self._body.cancel()
 
     def _require(self, phase: _Phase) -> None:
         if self._phase is not phase:

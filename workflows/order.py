@@ -1,7 +1,8 @@
-"""Placing an order: the saga over the five services. `_place` is the process, in business order."""
+"""Placing an order: the saga over the five services. `run`, `_prepare` and `_commit` are the process."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,74 +18,118 @@ from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order
 from contracts.payment import AuthorizePayment
 from contracts.problems import first_problem
 from contracts.shipping import ScheduleShipment
-from saga import CancelRefused, Saga, TransactionLog
+from saga import CancelRefused, Saga, SagaWorkflow, StepFailed, TransactionLog
+
+_DECIDE_AGAIN = timedelta(minutes=1)
+"""Between attempts to learn whether an order that was left behind is confirmed; nothing is touched before that."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What the services are asked for this order: the same request goes to an operation and to its undo."""
+
+    creation: CreateOrder
+    charge: AuthorizePayment
+    goods: ReserveStock
+    parcel: ScheduleShipment
+    letter: NotifyCustomer
+    confirmation: ConfirmOrder
+
+    @classmethod
+    def of(cls, placed: Order) -> Requests:
+        tx, order_id = placed.transaction_id, placed.order_id
+        total, currency = placed.total_minor, placed.currency
+        lines = tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in placed.lines)
+        return cls(
+            creation=CreateOrder(transaction_id=tx, order=placed),
+            charge=AuthorizePayment(
+                transaction_id=tx,
+                order_id=order_id,
+                customer_id=placed.customer_id,
+                amount_minor=total,
+                currency=currency,
+            ),
+            goods=ReserveStock(transaction_id=tx, order_id=order_id, lines=lines),
+            parcel=ScheduleShipment(transaction_id=tx, order_id=order_id, ship_to=placed.ship_to),
+            letter=NotifyCustomer(
+                transaction_id=tx, order_id=order_id, contact=placed.contact, total_minor=total, currency=currency
+            ),
+            confirmation=ConfirmOrder(transaction_id=tx, order_id=order_id),
+        )
 
 
 @workflow.defn
-class OrderWorkflow:
+class OrderWorkflow(SagaWorkflow):
     """Ends CONFIRMED, or fails with an `ApplicationError` whose type is the code and whose detail is the log."""
 
     @workflow.init
-    def __init__(self, document: Any = None) -> None:
+    def __init__(self, document: Any = None, recovering: bool = False) -> None:  # noqa: FBT001, FBT002 — as `run`
         self._order = _valid(document)
-        self._saga = Saga(self._order.transaction_id, deadline=timedelta(seconds=self._order.deadline_s))
+        self._ask = Requests.of(self._order)
+        deadline = None if recovering else timedelta(seconds=self._order.deadline_s)
+        self._saga = Saga(self._order.transaction_id, deadline=deadline)
 
     @workflow.run
-    async def run(self, document: Any = None) -> TransactionLog:
-        """`document` is an `Order` as JSON, checked here too: any client can start a workflow."""
+    async def run(self, document: Any = None, recovering: bool = False) -> TransactionLog:  # noqa: FBT001, FBT002 — JSON
+        """`document` is an `Order` as JSON, checked here too: any client can start a workflow.
+
+        `recovering` is set by the sweep, for an order whose workflow was closed without an end.
+        """
         async with self._saga as saga:
-            await self._place(saga, self._order)
+            saga.on_rollback(notification.send_cancellation, self._ask.letter)
+            await (self._take_over(saga) if recovering else self._prepare(saga))
+            await saga.pivot(order.confirm, self._ask.confirmation)
+            await self._commit(saga)
         return saga.log
 
-    async def _place(self, saga: Saga, placed: Order) -> None:
-        tx = placed.transaction_id
-        creation = CreateOrder(transaction_id=tx, order=placed)
-        charge = AuthorizePayment(
-            transaction_id=tx,
-            order_id=placed.order_id,
-            customer_id=placed.customer_id,
-            amount_minor=placed.total_minor,
-            currency=placed.currency,
-        )
-        goods = ReserveStock(
-            transaction_id=tx,
-            order_id=placed.order_id,
-            lines=tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in placed.lines),
-        )
-        parcel = ScheduleShipment(transaction_id=tx, order_id=placed.order_id, ship_to=placed.ship_to)
-        letter = NotifyCustomer(
-            transaction_id=tx,
-            order_id=placed.order_id,
-            contact=placed.contact,
-            total_minor=placed.total_minor,
-            currency=placed.currency,
-        )
-        required = placed.notification is NotificationMode.REQUIRED
-
-        saga.on_rollback(notification.send_cancellation, letter)
-        await saga.step(order.create, creation, undo=order.cancel)
+    async def _prepare(self, saga: Saga) -> None:
+        ask = self._ask
+        await saga.step(order.create, ask.creation, undo=order.cancel)
         await saga.parallel(
-            saga.step(payment.authorize, charge, undo=payment.cancel),
-            saga.step(inventory.reserve, goods, undo=inventory.release),
+            saga.step(payment.authorize, ask.charge, undo=payment.cancel),
+            saga.step(inventory.reserve, ask.goods, undo=inventory.release),
         )
-        await saga.step(shipping.schedule, parcel, undo=shipping.cancel)
-        if required:
-            await saga.step(notification.send_confirmation, letter, undo=notification.send_cancellation)
+        await saga.step(shipping.schedule, ask.parcel, undo=shipping.cancel)
+        if self._must_notify:
+            await saga.step(notification.send_confirmation, ask.letter, undo=notification.send_cancellation)
 
-        await saga.pivot(order.confirm, ConfirmOrder(transaction_id=tx, order_id=placed.order_id))
-
+    async def _commit(self, saga: Saga) -> None:
+        ask = self._ask
         await saga.parallel(
-            saga.finish(payment.capture, charge),
-            saga.finish(inventory.commit, goods),
-            saga.finish(shipping.dispatch, parcel),
+            saga.finish(payment.capture, ask.charge),
+            saga.finish(inventory.commit, ask.goods),
+            saga.finish(shipping.dispatch, ask.parcel),
         )
-        if not required:
-            await saga.best_effort(notification.send_confirmation, letter)
+        if not self._must_notify:
+            await saga.best_effort(notification.send_confirmation, ask.letter)
 
-    @workflow.query
-    def transaction_log(self) -> TransactionLog:
-        """Every step so far: what was called, when, how often, and what became of it."""
-        return self._saga.log
+    async def _take_over(self, saga: Saga) -> None:
+        """Return if the order was confirmed before its workflow was closed; else roll back what that may have done.
+
+        Cancelling the order decides which: it is refused for a confirmed one, and once it is done no late attempt at
+        a confirmation gets through.
+        """
+        ask = self._ask
+        while True:
+            try:
+                await saga.step(order.cancel, ask.creation)
+                break
+            except StepFailed as failed:
+                if failed.failure.code == Code.CANCEL_REFUSED:
+                    return
+                if failed.failure.code == Code.CANCELLED:
+                    raise
+                await workflow.sleep(_DECIDE_AGAIN)
+        saga.assume(payment.cancel, ask.charge)
+        saga.assume(inventory.release, ask.goods)
+        saga.assume(shipping.cancel, ask.parcel)
+        if self._must_notify:
+            saga.assume(notification.send_cancellation, ask.letter)
+        raise ApplicationError("its workflow was closed before the order was confirmed", type=Code.ABANDONED)
+
+    @property
+    def _must_notify(self) -> bool:
+        return self._order.notification is NotificationMode.REQUIRED
 
     @workflow.update
     def cancel_order(self, reason: str) -> None:

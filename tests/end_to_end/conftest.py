@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio.client import Client
 
 from cli.documents import document
+from recovery.schedule import SCHEDULE_ID
 
 from .system import System
 
@@ -19,6 +22,7 @@ fault = [
   {transaction = "order/*-late", operation = "payment.authorize", kind = "delay", seconds = 2.5},
   {transaction = "order/*-slow", operation = "shipping.schedule", kind = "delay", seconds = 4},
   {transaction = "order/*-stuck", operation = "order.confirm", kind = "delay", seconds = 4},
+  {transaction = "order/*-capture", operation = "payment.capture", kind = "delay", seconds = 4},
 ]
 """
 
@@ -31,8 +35,15 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     faults.write_text(FAULTS)
     running = System(folder, ["--faults", str(faults), "--fault-rate", "0.05", "--fault-seed", "7"])
     running.start()
+    asyncio.run(_pause_the_sweep(running))
     yield running
     assert running.stop() == 0
+
+
+async def _pause_the_sweep(running: System) -> None:
+    """The tests sweep themselves; the schedule must not do it between two of their looks."""
+    client = await Client.connect(f"127.0.0.1:{running.port}")
+    await client.get_schedule_handle(SCHEDULE_ID).pause()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 from temporalio import workflow
 
-from contracts.order import Order
 from saga import Saga, TransactionLog
 from workflows.order import OrderWorkflow
 
@@ -16,14 +15,14 @@ from workflows.order import OrderWorkflow
 class SleepsFirst(OrderWorkflow):
     """An incompatible change: another first step."""
 
-    async def _place(self, saga: Saga, placed: Order) -> None:
+    async def _prepare(self, saga: Saga) -> None:
         await workflow.sleep(timedelta(seconds=1))
-        await super()._place(saga, placed)
+        await super()._prepare(saga)
 
     @workflow.init
-    def __init__(self, document: Any = None) -> None:
-        super().__init__(document)
+    def __init__(self, document: Any = None, recovering: bool = False) -> None:  # noqa: FBT001, FBT002 — as `run`
+        super().__init__(document, recovering)
 
     @workflow.run
-    async def run(self, document: Any = None) -> TransactionLog:
-        return await super().run(document)
+    async def run(self, document: Any = None, recovering: bool = False) -> TransactionLog:  # noqa: FBT001, FBT002
+        return await super().run(document, recovering)

@@ -1,0 +1,169 @@
+"""`desk`: calls that do not get through, across all orders, and what to do about them."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from pydantic import BaseModel
+from rich.markup import escape
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli import documents, placing, session, show
+from cli.session import Json
+from contracts.errors import Code
+from runtime.commandline import CommandFailed, Exit
+from saga import Failure, Fix, Kind, Parked, Skip
+from workflows.order import OrderWorkflow
+
+desk = typer.Typer(help="Calls that do not get through: see them, retry, skip or fix them.")
+
+Step = Annotated[str, typer.Argument(help="As `desk list` names it, such as payment.cancel.")]
+Actor = Annotated[str, typer.Option(help="Who decides; kept in the order's log.")]
+RequestId = Annotated[str | None, typer.Option(help="A decision sent twice under one id is taken once.")]
+
+
+class ParkedCall(BaseModel):
+    order_id: str
+    step: str
+    kind: Kind
+    since: datetime
+    attempts: int
+    next_attempt_at: datetime
+    error: Failure
+
+
+class DeskAnswer(BaseModel):
+    accepted: int
+
+
+@desk.command("list")
+def list_(json: Json = False) -> int:
+    """Every parked call, with its age, attempts, last error and next attempt."""
+    return session.run(_list, json=json)
+
+
+async def _list(*, json: bool) -> int:
+    calls = [call async for call in _parked(await session.connect())]
+    if json:
+        show.document([call.model_dump(mode="json", exclude={"error": {"step"}}) for call in calls])
+        return Exit.OK
+    rows = [
+        (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, f"{c.next_attempt_at:%m-%d %H:%M:%S}",
+         f"{c.error.code}: {escape(c.error.message)}")
+        for c in calls
+    ]  # fmt: skip
+    columns = ["order", "step", "kind", "since (UTC)", "attempts", "next attempt (UTC)", "error"]
+    show.table(f"{len(calls)} parked calls", columns, rows)
+    return Exit.OK
+
+
+@desk.command()
+def retry(
+    order_id: Annotated[str | None, typer.Argument()] = None,
+    step: Annotated[str | None, typer.Argument(help="As `desk list` names it, such as payment.cancel.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every parked call, in place of ID and STEP.")] = False,
+    code: Annotated[str | None, typer.Option(help="With --all: only those parked with this code.")] = None,
+    request_id: RequestId = None,
+    json: Json = False,
+) -> int:
+    """Try a parked call again now, or all of them."""
+    if all_ == (order_id is not None and step is not None) or (code is not None and not all_):
+        raise CommandFailed(Code.USAGE, "desk retry takes ID STEP, or --all [--code X]", Exit.INVALID)
+    if all_:
+        return session.run(_retry_all, code, json=json)
+    return session.run(_decide, order_id or "", OrderWorkflow.desk_retry, [step], request_id, json=json)
+
+
+async def _retry_all(code: str | None, *, json: bool) -> int:
+    client = await session.connect()
+    retried = 0
+    async for call in _parked(client):
+        if code in (None, call.error.code):
+            await _update(client, call.order_id, OrderWorkflow.desk_retry, [call.step], None)
+            retried += 1
+    return _accepted(retried, json=json)
+
+
+@desk.command()
+def skip(
+    order_id: str,
+    step: Step,
+    reason: Annotated[str, typer.Option(help="Kept in the order's log.")],
+    actor: Actor,
+    request_id: RequestId = None,
+    json: Json = False,
+) -> int:
+    """Leave a parked call undone, because somebody has seen to it; the order says so for ever."""
+    arguments = [step, Skip(actor=_said(actor, "--actor"), reason=_said(reason, "--reason"))]
+    return session.run(_decide, order_id, OrderWorkflow.desk_skip, arguments, request_id, json=json)
+
+
+@desk.command()
+def fix(
+    order_id: str,
+    step: Step,
+    input: Annotated[str, typer.Option(help="A JSON file with the call's new request, or - for stdin.")],  # noqa: A002 — the option's name
+    actor: Actor,
+    request_id: RequestId = None,
+    json: Json = False,
+) -> int:
+    """Try a parked call again with another request."""
+    try:
+        request = jsonlib.loads(documents.read(input))
+    except jsonlib.JSONDecodeError as error:
+        raise CommandFailed(Code.INVALID_REQUEST, f"--input {input}: not JSON: {error}", Exit.INVALID) from error
+    arguments = [step, Fix(actor=_said(actor, "--actor"), request=request)]
+    return session.run(_decide, order_id, OrderWorkflow.desk_fix, arguments, request_id, json=json)
+
+
+def _said(text: str, option: str) -> str:
+    if not text.strip():
+        raise CommandFailed(Code.USAGE, f"{option} must say something", Exit.INVALID)
+    return text.strip()
+
+
+async def _decide(order_id: str, update: Any, arguments: list[Any], request_id: str | None, *, json: bool) -> int:
+    await _update(await session.connect(), order_id, update, arguments, request_id)
+    return _accepted(1, json=json)
+
+
+def _accepted(count: int, *, json: bool) -> int:
+    show.document(DeskAnswer(accepted=count)) if json else show.line(f"{count} decisions accepted")
+    return Exit.OK
+
+
+async def _update(client: Client, order_id: str, update: Any, arguments: list[Any], request_id: str | None) -> None:
+    handle = placing.handle_of(client, order_id)
+    try:
+        await handle.execute_update(update, args=arguments, id=request_id or str(uuid4()))
+    except WorkflowUpdateFailedError as error:
+        if isinstance(error.cause, ApplicationError):
+            raise CommandFailed(Code.DESK_REFUSED, f"{order_id}: {error.cause.message}", Exit.INVALID) from error
+        raise
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            message = f"there is no order {order_id[:80]} under way"
+            raise CommandFailed(Code.UNKNOWN_ORDER, message, Exit.INVALID) from error
+        raise
+
+
+async def _parked(client: Client) -> AsyncIterator[ParkedCall]:
+    async for found in client.list_workflows("SagaState = 'PARKED' AND ExecutionStatus = 'Running'"):
+        parked: list[Parked] = await client.get_workflow_handle(found.id).query(OrderWorkflow.parked)
+        for call in parked:
+            yield ParkedCall(
+                order_id=found.id.rpartition("/")[2],
+                step=call.step,
+                kind=call.kind,
+                since=call.since,
+                attempts=call.attempts,
+                next_attempt_at=call.next_attempt_at,
+                error=call.error,
+            )

@@ -1,0 +1,22 @@
+"""Finding the orders whose workflow is gone, and bringing them to an end."""
+
+from __future__ import annotations
+
+from contracts.message import Message, Reply
+from contracts.order import WORKFLOWS_QUEUE
+from saga import Operation
+
+
+class SweepOrders(Message):
+    pass
+
+
+class Swept(Reply):
+    """`found` orders were without a workflow, `finished` of them have an end now; `orders` are their ids."""
+
+    found: int
+    finished: int
+    orders: tuple[str, ...]
+
+
+sweep = Operation("recovery.sweep", SweepOrders, Swept, queue=WORKFLOWS_QUEUE)

@@ -1,0 +1,29 @@
+"""The schedule that runs the sweep."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleSpec,
+)
+
+from contracts.order import WORKFLOWS_QUEUE
+
+SCHEDULE_ID = "sweep"
+EVERY = timedelta(minutes=5)
+"""An order that was left behind holds stock and money for at most about this long."""
+
+
+async def keep_sweeping(client: Client) -> None:
+    """Have Temporal run the sweep from now on; whoever changes the schedule there, or pauses it, has the last word."""
+    action = ScheduleActionStartWorkflow("SweepWorkflow", id="sweep", task_queue=WORKFLOWS_QUEUE)
+    schedule = Schedule(action=action, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=EVERY)]))
+    with suppress(ScheduleAlreadyRunningError):
+        await client.create_schedule(SCHEDULE_ID, schedule)

@@ -1,0 +1,117 @@
+"""The sweep: orders that a service still holds something for, and that no workflow is bringing to an end.
+
+A workflow can be closed without an end: terminated by hand, timed out by an execution timeout that somebody set, cut by
+the history limit, lost with its namespace. What it held is still in the services' records, and that is where the sweep
+looks; Temporal is only asked whether the workflow runs. Each such order gets a new run of its own workflow, which
+undoes it or, past the pivot, finishes it, through the fence. So a sweep may run at any time, twice, and beside running
+orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from contracts import inventory, order, payment, shipping
+from contracts.message import ListOpen, OpenTransactions
+from contracts.order import WORKFLOWS_QUEUE, Order, ReadOrders
+from contracts.recovery import SweepOrders, Swept, sweep
+from runtime.ask import ask
+from saga import Operation
+
+_AT_ONCE = 50
+"""Orders looked up, or brought to an end, at a time: a sweep must not crowd out the orders under way."""
+_FINISH_TIMEOUT_S = 60
+"""How long the sweep waits for one order. What takes longer is parked, and goes on without it."""
+T = TypeVar("T")
+
+_HOLDING = (order.list_open, payment.list_open, inventory.list_open, shipping.list_open)
+
+
+class Recovery:
+    """The sweep as an activity of the workflows' own queue."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @activity.defn(name=sweep.name)
+    async def sweep(self, _: SweepOrders) -> Swept:
+        left = await self._left_behind()
+        orders = [placed async for placed in self._documents(left)]
+        finished = await _in_batches(orders, self._finish)
+        ids = tuple(transaction.removeprefix("order/") for transaction in left)
+        return Swept(found=len(left), finished=sum(finished), orders=ids, attempt=activity.info().attempt)
+
+    async def _left_behind(self) -> list[str]:
+        """Transactions that are still open at a service after their workflow was seen closed."""
+        candidates = sorted(await self._open())
+        closed = await _in_batches(candidates, self._is_closed)
+        without_workflow = {transaction for transaction, gone in zip(candidates, closed, strict=True) if gone}
+        # Asked again: an order that ended between the first question and the look at its workflow is not open now.
+        return sorted(without_workflow & await self._open()) if without_workflow else []
+
+    async def _open(self) -> set[str]:
+        found: set[str] = set()
+        for operation in _HOLDING:
+            found |= {transaction async for transaction in self._pages(operation)}
+        return {transaction for transaction in found if transaction.startswith("order/")}
+
+    async def _pages(self, operation: Operation[ListOpen, OpenTransactions]) -> AsyncIterator[str]:
+        after = ""
+        while True:
+            page = (await ask(self._client, operation, ListOpen(after=after))).transaction_ids
+            for transaction in page:
+                yield transaction
+            if len(page) < ListOpen().limit:
+                return
+            after = page[-1]
+
+    async def _is_closed(self, transaction: str) -> bool:
+        try:
+            described = await self._client.get_workflow_handle(transaction).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return True  # past its retention, or lost with its namespace
+            raise
+        return described.status is not WorkflowExecutionStatus.RUNNING
+
+    async def _documents(self, transactions: Sequence[str]) -> AsyncIterator[Order]:
+        for part in _parts(transactions, 100):
+            for placed in (await ask(self._client, order.read_orders, ReadOrders(transaction_ids=tuple(part)))).orders:
+                yield placed
+
+    async def _finish(self, placed: Order) -> bool:
+        """Give the order a new run of its workflow; true if that came to an end."""
+        try:
+            handle = await self._client.start_workflow(
+                "OrderWorkflow",
+                args=[placed.model_dump(mode="json"), True],
+                id=placed.transaction_id,
+                task_queue=WORKFLOWS_QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            )
+        except WorkflowAlreadyStartedError:
+            return False  # another sweep was faster
+        try:
+            await asyncio.wait_for(handle.result(), _FINISH_TIMEOUT_S)
+        except WorkflowFailureError as error:
+            return isinstance(error.cause, ApplicationError)  # rolled back: that is an end
+        except TimeoutError:
+            return False
+        return True
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+async def _in_batches(items: Sequence[T], look: Callable[[T], Awaitable[bool]]) -> list[bool]:
+    return [answer for part in _parts(items, _AT_ONCE) for answer in await asyncio.gather(*map(look, part))]

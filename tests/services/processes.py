@@ -1,0 +1,86 @@
+"""Other OS processes that do the same as the tests: each with its own engine, all starting at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from types import TracebackType
+from typing import Any, Self
+
+from activities.database import connect, migrate
+from activities.fence import Refusal
+from contracts.catalogue import OPERATIONS
+from contracts.message import Request
+
+from .bench import Bench
+
+PROCESSES = 4
+"""Twice the cores of the smallest machine: enough to interleave, few enough to start in seconds."""
+_START_S = 30
+_starting_line: Barrier | None = None
+
+
+class Contenders:
+    """Four processes, started once for many tests."""
+
+    def __enter__(self) -> Self:
+        context = multiprocessing.get_context("spawn")
+        barrier = context.Barrier(PROCESSES)
+        self._pool = ProcessPoolExecutor(PROCESSES, context, initializer=_enter, initargs=(barrier,))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+
+    async def each(self, work: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Run `work(*arguments, number)` in every process at once; what each returned."""
+        loop = asyncio.get_running_loop()
+        jobs = (loop.run_in_executor(self._pool, _at_once, work, (*arguments, n)) for n in range(PROCESSES))
+        return list(await asyncio.gather(*jobs))
+
+
+def _enter(barrier: Barrier) -> None:
+    global _starting_line  # noqa: PLW0603 — a process of the pool has no other place for what it inherits
+    _starting_line = barrier
+
+
+def _at_once(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    assert _starting_line is not None
+    _starting_line.wait(_START_S)
+    return work(*arguments)
+
+
+def deliver_in_parallel(
+    url: str, operation_name: str, shares: Sequence[Sequence[Request]], number: int
+) -> Counter[str]:
+    """Deliver this process's share, all at once, until each is answered; how many were DONE or refused, by code."""
+    operation = OPERATIONS[operation_name]
+
+    async def deliver() -> Counter[str]:
+        bench = Bench(operation.queue, url)
+        answers = await asyncio.gather(*(bench.until_answered(operation, request) for request in shares[number]))
+        await bench.engine.dispose()
+        ends = Counter(str(answer.code) if isinstance(answer, Refusal) else "DONE" for answer in answers)
+        return ends + Counter(STALE=bench.stale_escapes)
+
+    return asyncio.run(deliver())
+
+
+def migrate_twice(url: str, service: str, _: int) -> None:
+    """As two workers in one process would: each with its own engine."""
+
+    async def one() -> None:
+        engine = connect(url)
+        await migrate(engine, service)
+        await engine.dispose()
+
+    async def both() -> None:
+        await asyncio.gather(one(), one())
+
+    asyncio.run(both())

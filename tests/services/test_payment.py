@@ -1,0 +1,138 @@
+"""What the payment service promises about money."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts import payment
+from contracts.errors import Code
+from contracts.payment import Accounts, Cancellation, PaymentState
+
+from .bench import Bench, Call, Operations, assert_money_adds_up
+from .conftest import OpenBench
+from .requests import charge, purse
+
+
+@pytest.fixture
+async def bank(open_bench: OpenBench) -> Bench:
+    """Ada has 100 euros."""
+    bench = await open_bench("payment")
+    await bench.accept(Call(payment.set_account, purse(10_000)))
+    return bench
+
+
+async def _ada(bank: Bench) -> tuple[int, int]:
+    """Balance and held."""
+    await assert_money_adds_up(bank)
+    row = await bank.row("accounts", customer_id="ada")
+    return row["balance_minor"], row["held_minor"]
+
+
+async def test_a_customer_without_an_account_is_declined(bank: Bench) -> None:
+    code, words = await bank.refuse(payment.authorize, charge(1, customer_id="bob"))
+    assert (code, words) == (Code.PAYMENT_DECLINED, "customer bob has no account")
+    assert await bank.rows("payments") == []
+
+
+async def test_another_currency_than_the_account_s_is_declined(bank: Bench) -> None:
+    code, words = await bank.refuse(payment.authorize, charge(1, currency="CHF"))
+    assert (code, words) == (Code.PAYMENT_DECLINED, "the account is in EUR, not CHF")
+    assert await _ada(bank) == (10_000, 0)
+
+
+async def test_held_money_cannot_be_spent_twice(bank: Bench) -> None:
+    await bank.accept(Call(payment.authorize, charge(6_000, "order/1")))
+    assert (await bank.refuse(payment.authorize, charge(4_001, "order/2")))[0] == Code.INSUFFICIENT_FUNDS
+    await bank.accept(Call(payment.authorize, charge(4_000, "order/3")))
+    assert await _ada(bank) == (10_000, 10_000)
+
+
+async def test_the_words_of_a_refusal_do_not_tell_the_balance(bank: Bench) -> None:
+    _, words = await bank.refuse(payment.authorize, charge(10_001))
+    assert "10000" not in words
+
+
+async def test_capture_takes_the_held_money(bank: Bench) -> None:
+    await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.capture, charge(1_999)))
+    assert await _ada(bank) == (8_001, 0)
+    assert (await bank.row("payments"))["state"] == PaymentState.CAPTURED
+
+
+async def test_cancel_before_capture_releases_the_hold(bank: Bench) -> None:
+    _, reply = await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.cancel, charge(1_999)))
+    assert reply == Cancellation(released_minor=1_999)
+    assert await _ada(bank) == (10_000, 0)
+    assert (await bank.row("payments"))["state"] == PaymentState.CANCELLED
+
+
+async def test_cancel_after_capture_gives_the_money_back(bank: Bench) -> None:
+    steps = (payment.authorize, payment.capture, payment.cancel)
+    replies = await bank.accept(*(Call(step, charge(1_999)) for step in steps))
+    assert replies[-1] == Cancellation(refunded_minor=1_999)
+    assert await _ada(bank) == (10_000, 0)
+    assert (await bank.row("payments"))["state"] == PaymentState.REFUNDED
+
+
+async def test_capture_after_cancel_is_refused(bank: Bench) -> None:
+    await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.cancel, charge(1_999)))
+    assert (await bank.refuse(payment.capture, charge(1_999)))[0] == Code.NOTHING_TO_ACT_ON
+    assert await _ada(bank) == (10_000, 0)
+
+
+async def test_refund_gives_captured_money_back(bank: Bench) -> None:
+    steps = (payment.authorize, payment.capture, payment.refund)
+    replies = await bank.accept(*(Call(step, charge(1_999)) for step in steps))
+    assert replies[-1] == Cancellation(refunded_minor=1_999)
+    assert await _ada(bank) == (10_000, 0)
+
+
+async def test_refund_leaves_money_that_is_only_held_to_cancel(bank: Bench) -> None:
+    _, reply = await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.refund, charge(1_999)))
+    assert reply == Cancellation()
+    assert await _ada(bank) == (10_000, 1_999)
+    await bank.accept(Call(payment.cancel, charge(1_999)))
+    assert await _ada(bank) == (10_000, 0)
+
+
+@pytest.mark.parametrize("undos", [(payment.refund, payment.cancel), (payment.cancel, payment.refund)])
+async def test_refund_and_cancel_give_money_back_once_between_them(bank: Bench, undos: tuple[Operations, ...]) -> None:
+    steps: list[Operations] = [payment.authorize, payment.capture, *undos]
+    replies = await bank.accept(*(Call(step, charge(1_999)) for step in steps))
+    assert replies[-2:] == [Cancellation(refunded_minor=1_999), Cancellation()]
+    assert await _ada(bank) == (10_000, 0)
+
+
+async def test_an_account_can_be_filled_and_emptied_down_to_what_is_held(bank: Bench) -> None:
+    await bank.accept(Call(payment.authorize, charge(1_999)))
+    code, words = await bank.refuse(payment.set_account, purse(1_998))
+    assert (code, words) == (Code.INVALID_REQUEST, "1999 minor units are held: the balance cannot be less")
+    await bank.accept(Call(payment.set_account, purse(1_999)))
+    assert await _ada(bank) == (1_999, 1_999)
+
+
+async def test_filling_an_account_after_sales_keeps_the_books_right(bank: Bench) -> None:
+    await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.capture, charge(1_999)))
+    await bank.accept(Call(payment.set_account, purse(20_000)))
+    assert await _ada(bank) == (20_000, 0)
+    assert (await bank.row("accounts"))["deposited_minor"] == 21_999
+
+
+async def test_the_currency_of_an_account_stays(bank: Bench) -> None:
+    assert (await bank.refuse(payment.set_account, purse(5, currency="CHF")))[0] == Code.INVALID_REQUEST
+    assert (await bank.row("accounts"))["currency"] == "EUR"
+
+
+async def test_an_order_for_nothing_is_authorized_and_captured(bank: Bench) -> None:
+    await bank.accept(Call(payment.authorize, charge(0)), Call(payment.capture, charge(0)))
+    assert await _ada(bank) == (10_000, 0)
+    assert (await bank.row("payments"))["state"] == PaymentState.CAPTURED
+
+
+async def test_the_list_of_accounts_is_what_the_table_says(bank: Bench) -> None:
+    await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.set_account, purse(7, "zoe")))
+    accounts = await bank.ask(payment.list_accounts, payment.ListAccounts())
+    assert isinstance(accounts, Accounts)
+    assert [(each.customer_id, each.balance_minor, each.held_minor) for each in accounts.accounts] == [
+        ("ada", 10_000, 1_999),
+        ("zoe", 7, 0),
+    ]

@@ -1,0 +1,107 @@
+"""Whatever arrives, in whatever order and however often: the books add up, and lists change nothing about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activities.fence import Refusal
+from contracts import inventory, payment
+from contracts.message import Reply, Request
+
+from .bench import Bench, Operations, assert_invariants
+from .databases import SqliteFiles
+from .requests import charge, purse, reservation, shelf
+
+Delivery = tuple[Operations, list[Request]]
+"""An operation and the list of requests it arrives with."""
+
+_GOODS = [
+    # The first two have one key: each is the other's IDEMPOTENCY_CONFLICT.
+    reservation("order/1", apple=1),
+    reservation("order/1", apple=2, pear=1),
+    reservation("order/2", pear=2, apple=3),
+    reservation("order/3", plum=1),
+]
+_SHELVES = [shelf("apple", 0), shelf("apple", 4), shelf("pear", 3), shelf("pear", 9)]
+_CHARGES = [
+    charge(40, "order/1"),
+    charge(70, "order/1", "bob"),
+    charge(70, "order/2"),
+    charge(30, "order/3", "bob"),
+]
+_PURSES = [purse(0), purse(100), purse(100, "bob"), purse(60, "bob")]
+
+
+def _deliveries(steps: Sequence[Operations], requests: Sequence[Request], filled: Delivery) -> st.SearchStrategy[Any]:
+    """Up to eight lists of up to four: forwards, undos and finishes in any order, with the shelf counted in between."""
+    step = st.tuples(st.sampled_from(steps), st.lists(st.sampled_from(requests), min_size=1, max_size=4))
+    fill = st.tuples(st.just(filled[0]), st.lists(st.sampled_from(filled[1]), min_size=1, max_size=2))
+    return st.lists(st.one_of(step, step, fill), max_size=8)
+
+
+_goods = _deliveries(
+    [inventory.reserve, inventory.commit, inventory.release], _GOODS, (inventory.set_stock, [*_SHELVES])
+)
+_money = _deliveries(
+    [payment.authorize, payment.capture, payment.cancel, payment.refund], _CHARGES, (payment.set_account, [*_PURSES])
+)
+
+
+@pytest.fixture(scope="module")
+def files(sqlite_templates: Path, tmp_path_factory: pytest.TempPathFactory) -> SqliteFiles:
+    return SqliteFiles(tmp_path_factory.mktemp("properties"), sqlite_templates)
+
+
+few_and_the_same_each_run = settings(max_examples=40, derandomize=True, deadline=None)
+
+
+@few_and_the_same_each_run
+@given(deliveries=_goods)
+def test_goods_add_up_whatever_arrives(files: SqliteFiles, deliveries: list[Delivery]) -> None:
+    first: Delivery = (inventory.set_stock, [shelf("apple", 3), shelf("pear", 2)])
+    asyncio.run(_assert_books_add_up(files, "inventory", [first, *deliveries]))
+
+
+@few_and_the_same_each_run
+@given(deliveries=_money)
+def test_money_adds_up_whatever_arrives(files: SqliteFiles, deliveries: list[Delivery]) -> None:
+    first: Delivery = (payment.set_account, [purse(99), purse(99, "bob")])
+    asyncio.run(_assert_books_add_up(files, "payment", [first, *deliveries]))
+
+
+async def _assert_books_add_up(files: SqliteFiles, service: str, deliveries: list[Delivery]) -> None:
+    """Deliver in lists at one bench and one by one at another: the books of both add up, and they are the same."""
+    in_lists = Bench(service, await files.migrated(service))
+    one_by_one = Bench(service, await files.migrated(service))
+    for operation, requests in deliveries:
+        together = await in_lists.deliver_all(operation, requests)
+        apart = [await one_by_one.deliver(operation, request) for request in requests]
+        assert [_outcome(answer) for answer in together] == [_outcome(answer) for answer in apart]
+        await assert_invariants(in_lists)
+    await assert_invariants(one_by_one)
+    assert await _books(in_lists) == await _books(one_by_one)
+    await in_lists.engine.dispose()
+    await one_by_one.engine.dispose()
+
+
+def _outcome(answer: Reply | Refusal) -> object:
+    if isinstance(answer, Refusal):
+        return answer.code, answer.message
+    # A row written twice in one transaction gets one new version, in two transactions two.
+    return answer.model_dump(exclude={"level": {"version"}})
+
+
+async def _books(bench: Bench) -> dict[str, list[dict[str, Any]]]:
+    """Every row of every business table, without what depends on the hour or on the number of transactions."""
+    incidental = {"version", "lease_until"}
+    return {
+        table: [{name: value for name, value in row.items() if name not in incidental} for row in rows]
+        for table, rows in (await bench.business()).items()
+    }

@@ -1,0 +1,29 @@
+"""The sweep on a schedule, so that no order waits for somebody to think of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from contracts import recovery
+from contracts.recovery import SweepOrders, Swept
+
+_TIMEOUT = timedelta(minutes=10)
+"""A sweep over thousands of orders after an outage; the next one takes what is left."""
+
+
+@workflow.defn
+class SweepWorkflow:
+    @workflow.run
+    async def run(self) -> Swept:
+        swept: Swept = await workflow.execute_activity(
+            recovery.sweep.name,
+            SweepOrders(),
+            task_queue=recovery.sweep.queue,
+            result_type=recovery.sweep.reply,
+            start_to_close_timeout=_TIMEOUT,
+            retry_policy=RetryPolicy(maximum_attempts=3),
+        )
+        return swept
