@@ -91,6 +91,12 @@ def test_a_required_notification_is_the_last_step_before_the_pivot(system: Syste
     assert steps[4:6] == ["notification.send_confirmation", "order.confirm"]
 
 
+def test_independent_steps_run_side_by_side(system: System, order: Make) -> None:
+    started = {entry["step"]: entry["started_at"] for entry in system.place(order()).document["steps"]}
+    assert started["payment.authorize"] == started["inventory.reserve"]
+    assert started["payment.capture"] == started["inventory.commit"] == started["shipping.dispatch"]
+
+
 def test_lost_replies_act_once(system: System, order: Make) -> None:
     before = _held_and_spent(system)
     answer = system.place(order("lost", notification="required"))

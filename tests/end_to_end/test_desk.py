@@ -1,0 +1,104 @@
+"""Calls that do not get through: parked, seen on the desk, and retried, fixed or skipped by an operator."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("crashes")
+
+Make = Callable[..., dict[str, Any]]
+
+STUCK = """
+[[fault]]
+transaction = "order/*-stuck"
+operation = "payment.cancel"
+kind = "refuse"
+code = "SERVICE_UNAVAILABLE"
+"""
+
+
+@pytest.fixture
+def desk(fresh_system: System) -> Iterator[System]:
+    """A system on which an order `*-stuck` cannot give its money back."""
+    faults = fresh_system.folder / "faults.toml"
+    faults.write_text(STUCK)
+    fresh_system.options = ["--faults", str(faults)]
+    fresh_system.start()
+    fresh_system.run("stock", "set", "RARE-1", "0")
+    yield fresh_system
+
+
+def _repair(desk: System) -> None:
+    """The service works again: the same system without its faults."""
+    desk.stop()
+    desk.options = []
+    desk.start()
+
+
+def _sold_out(order: Make) -> dict[str, Any]:
+    return order("stuck", lines=[{"sku": "RARE-1", "quantity": 1, "unit_price_minor": 500}])
+
+
+def _parked(desk: System) -> list[dict[str, Any]]:
+    for _ in range(50):  # visibility is eventually consistent
+        calls: list[dict[str, Any]] = desk.run("desk", "list", "--json").document
+        if calls:
+            return calls
+        time.sleep(0.1)
+    raise AssertionError("nothing is parked")
+
+
+def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System, order: Make) -> None:
+    placed = _sold_out(order)
+    answer = desk.place(placed)
+    assert answer.code == 4
+    assert answer.document["state"] == "PARKED"
+    undone = {e["step"]: e["status"] for e in answer.document["steps"] if e["kind"] == "undo"}
+    assert undone == {"payment.cancel": "PARKED", "order.cancel": "DONE"}
+    [call] = _parked(desk)
+    assert (call["order_id"], call["step"], call["kind"]) == (placed["order_id"], "payment.cancel", "undo")
+    assert call["error"] == {"code": "SERVICE_UNAVAILABLE", "message": "injected: the service says no"}
+    assert call["since"] < call["next_attempt_at"]
+    assert desk.run("desk", "retry", placed["order_id"], "payment.capture").code == 2
+
+    _repair(desk)
+    assert desk.run("desk", "retry", "--all", "--code", "OTHER", "--json").document == {"accepted": 0}
+    assert desk.run("desk", "retry", "--all", "--code", "SERVICE_UNAVAILABLE", "--json").document["accepted"] <= 1
+    ended = desk.place(placed)
+    assert (ended.code, ended.document["state"]) == (1, "ROLLED_BACK")
+    assert desk.run("audit").code == 0
+
+
+def test_a_skip_is_said_for_ever_and_taken_once(desk: System, order: Make) -> None:
+    placed = _sold_out(order)
+    desk.place(placed)
+    skip = ["desk", "skip", placed["order_id"], "payment.cancel", "--reason", "paid back by hand", "--actor", "ann"]
+    assert desk.run(*skip, "--request-id", "r-1").code == 0
+    ended = desk.place(placed)
+    assert (ended.code, ended.document["state"]) == (1, "ROLLED_BACK_WITH_SKIPS")
+    [skipped] = [e for e in ended.document["steps"] if e["status"] == "SKIPPED"]
+    assert skipped["note"] == "skipped by ann: paid back by hand"
+    assert desk.run(*skip).code == 2
+    audit = desk.run("audit", "--json")
+    assert audit.code == 5  # the hold is still there: a skip hides nothing
+    assert [v["subject"] for v in audit.document["violations"]] == [placed["order_id"]]
+
+
+def test_a_fixed_request_is_tried_at_once(desk: System, order: Make) -> None:
+    placed = _sold_out(order)
+    desk.place(placed)
+    request = {"transaction_id": "elsewhere", "order_id": placed["order_id"], "customer_id": "c-1"}
+    request |= {"amount_minor": 500, "currency": "EUR"}
+    fix = ["desk", "fix", placed["order_id"], "payment.cancel", "--input", "-", "--actor", "ann"]
+    assert desk.run(*fix, stdin=json.dumps(request)).code == 0
+    ended = desk.place(placed)
+    assert (ended.code, ended.document["state"]) == (1, "ROLLED_BACK")
+    [fixed] = [e for e in ended.document["steps"] if e["step"] == "payment.cancel"]
+    assert fixed["note"] == "request replaced by ann"
