@@ -1,0 +1,9 @@
+"""The saga kernel, on a real Temporal server whose clock can be skipped. The business is a trip that nobody sells.
+
+| module | holds |
+|---|---|
+| `plan` | the trip's operations and its steps, as data: what the workflow runs and what the cases are made from |
+| `workflows` | the workflows under test, the one over the plan first |
+| `world` | the services, with real state, and what a test makes of their behaviour |
+| `agency` | starts trips, stops them at a step, reads how they ended |
+"""

@@ -1,0 +1,59 @@
+"""A time-skipping server for each test: an activity that one leaves hanging would stop the clock of all later ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from saga import SEARCH_ATTRIBUTES
+
+from .agency import Agency
+from .workflows import TripWorkflow
+
+_TYPES = {
+    "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
+}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[WorkflowEnvironment]:
+    binary = Path(sys.executable).with_name("temporal-test-server")
+    async with await WorkflowEnvironment.start_time_skipping(
+        data_converter=pydantic_data_converter, test_server_existing_path=str(binary)
+    ) as environment:
+        wanted = {key.name: _TYPES[key.indexed_value_type.name.title()] for key in SEARCH_ATTRIBUTES}
+        request = AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=wanted)
+        await environment.client.operator_service.add_search_attributes(request)
+        yield environment
+
+
+@pytest.fixture
+def max_cached_workflows() -> int:
+    """Modules that want every workflow task to replay from history override it with 0."""
+    return 100
+
+
+@pytest.fixture
+def workflows() -> tuple[type, ...]:
+    """Modules whose tests run other workflows override it."""
+    return (TripWorkflow,)
+
+
+@pytest.fixture
+def closed_agency(server: WorkflowEnvironment, max_cached_workflows: int, workflows: tuple[type, ...]) -> Agency:
+    """An agency without a worker: the test starts and stops them."""
+    return Agency(server, max_cached_workflows=max_cached_workflows, workflows=workflows)
+
+
+@pytest.fixture
+async def agency(closed_agency: Agency) -> AsyncIterator[Agency]:
+    async with closed_agency.worker():
+        yield closed_agency

@@ -1,0 +1,103 @@
+"""Workers that come and go while a saga is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from saga import Policies, State, Status
+from saga.outcome import CANCELLED
+
+from . import expect
+from .agency import Agency, Handle
+from .plan import FINISHES, PIVOT, PLAN, STEPS, branches
+from .test_cancel import Cancel, by_business, by_temporal
+from .test_parallel import PAIRS, PATIENT
+from .world import Effect, hang, refuse
+
+FIRST = STEPS[0].name
+PLACES = [*(branches(part)[-1][-1].name for part in PLAN), PIVOT.name, *(finish.name for finish in FINISHES)]
+
+
+@pytest.fixture
+def dropped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What Python could raise nowhere: errors of coroutines that it throws away."""
+    found: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda drop: found.append(f"{drop.exc_value!r} in {drop.object!r}"))
+    return found
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_worker_that_goes_down_drops_its_sagas_in_silence(
+    closed_agency: Agency, dropped: list[str], place: str
+) -> None:
+    """Their coroutines are closed when Python likes, perhaps inside another workflow: they must touch nothing then."""
+    async with closed_agency.worker():
+        await closed_agency.stop_at(place)
+    gc.collect()
+    assert dropped == []
+
+
+async def test_a_worker_that_goes_down_while_a_group_settles_drops_it_in_silence(
+    closed_agency: Agency, dropped: list[str]
+) -> None:
+    failing, hanging = PAIRS[0]
+    closed_agency.world.script(failing, then=refuse)
+    closed_agency.world.script(hanging, then=hang)
+    async with closed_agency.worker():
+        handle = await closed_agency.start(policies=PATIENT)
+        await closed_agency.until(handle, [failing], Status.REFUSED)
+    gc.collect()
+    assert dropped == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_another_worker_takes_a_saga_over(closed_agency: Agency, place: str) -> None:
+    closed_agency.max_cached_workflows = 0
+    async with closed_agency.worker(workflows=False):
+        async with closed_agency.worker(activities=False):
+            handle, gate = await closed_agency.stop_at(place)
+        gate.open.set()
+        async with closed_agency.worker(activities=False):
+            expect.confirmed(closed_agency, await closed_agency.end(handle))
+
+
+@pytest.mark.parametrize("cancel", [by_temporal, by_business])
+async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(closed_agency: Agency, cancel: Cancel) -> None:
+    closed_agency.max_cached_workflows = 0
+    async with closed_agency.worker(workflows=False):
+        async with closed_agency.worker(activities=False):
+            handle, gate = await closed_agency.stop_at(FIRST)
+        gate.open.set()
+        await recorded(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+        request = asyncio.create_task(_as_coroutine(cancel, handle))  # an update is answered once a worker is back
+        if cancel is by_temporal:
+            await request
+        async with closed_agency.worker(activities=False):
+            await request
+            end = await closed_agency.end(handle)
+    expect.rolled_back_from(closed_agency, end, FIRST, CANCELLED, undone_too=True, blamed=False)
+
+
+async def test_a_cancel_that_comes_before_a_worker_is_there_leaves_nothing(closed_agency: Agency) -> None:
+    handle = await closed_agency.start(policies=Policies())
+    await by_temporal(handle)
+    async with closed_agency.worker():
+        end = await closed_agency.end(handle)
+    assert (end.code, end.log.state) == (CANCELLED, State.ROLLED_BACK)
+    expect.nothing_is_open(end)
+    assert not closed_agency.world.of(Effect.HELD) - {"mail.regrets"}
+
+
+async def _as_coroutine(cancel: Cancel, handle: Handle) -> None:
+    await cancel(handle)
+
+
+async def recorded(handle: Handle, kind: EventType.ValueType) -> None:
+    async with asyncio.timeout(20):
+        while kind not in [event.event_type async for event in handle.fetch_history_events()]:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,123 @@
+"""The trip's services in one memory: real state under a fence, and behaviour that a test scripts by operation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from .plan import OPERATIONS, STEPS, Act, Booking, Receipt
+
+SOLD_OUT = "SOLD_OUT"
+STEP_IS_OVER = "STEP_IS_OVER"
+
+
+class Effect(StrEnum):
+    HELD = "held"
+    UNDONE = "undone"
+    TOMBSTONE = "tombstone"
+
+
+Work: TypeAlias = Callable[[], Receipt]
+Behaviour: TypeAlias = Callable[[Work], Awaitable[Receipt]]
+
+
+async def work(do: Work) -> Receipt:
+    return do()
+
+
+async def refuse(do: Work) -> Receipt:
+    raise ApplicationError("we have none left", activity.info().attempt, type=SOLD_OUT, non_retryable=True)
+
+
+async def fail(do: Work) -> Receipt:
+    raise ConnectionError("the service is down")
+
+
+async def hang(do: Work) -> Receipt:
+    await asyncio.Event().wait()  # until the worker cancels it: see World.close
+    return do()
+
+
+async def lose_reply(do: Work) -> Receipt:
+    do()
+    raise ConnectionError("done, but the line went dead")
+
+
+class Gate:
+    """A behaviour that stops in front of the work until the test lets it pass."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, do: Work) -> Receipt:
+        self.reached.set()
+        try:
+            await self.open.wait()
+            return do()
+        finally:
+            self.left.set()
+
+
+class World:
+    """`effects` is the fence, by transaction and step; `undone` the order in which undos took effect.
+
+    `calls` has every attempt.
+    """
+
+    def __init__(self) -> None:
+        self.effects: dict[tuple[str, str], Effect] = {}
+        self.calls: list[str] = []
+        self.undone: list[str] = []
+        self._scripts: dict[str, deque[Behaviour]] = defaultdict(deque)
+        self._habits: dict[str, Behaviour] = {}
+        self._reads = {step.name for step in STEPS if step.undo is None}
+
+    def script(self, operation: str, *first: Behaviour, then: Behaviour = work) -> None:
+        """The next calls of the operation behave like `first`, one by one, and all later ones like `then`."""
+        self._scripts[operation] = deque(first)
+        self._habits[operation] = then
+
+    def gate(self, operation: str) -> Gate:
+        gate = Gate()
+        self.script(operation, gate)
+        return gate
+
+    def of(self, effect: Effect) -> set[str]:
+        """The steps whose effect stands so, of every transaction."""
+        return {step for (_, step), state in self.effects.items() if state is effect}
+
+    def activities(self) -> list[Callable[..., Any]]:
+        return [self._activity(operation) for operation in OPERATIONS]
+
+    def _activity(self, operation: Act) -> Callable[[Booking], Awaitable[Receipt]]:
+        @activity.defn(name=operation.name)
+        async def serve(request: Booking) -> Receipt:
+            self.calls.append(operation.name)
+            script = self._scripts[operation.name]
+            behaviour = script.popleft() if script else self._habits.get(operation.name, work)
+            return await behaviour(lambda: self._do(operation, request))
+
+        return serve
+
+    def _do(self, operation: Act, request: Booking) -> Receipt:
+        """The local transaction, under the fence."""
+        receipt = Receipt(operation.name, activity.info().attempt)
+        key = (request.transaction_id, operation.step)
+        found = self.effects.get(key)
+        if operation.undoes is not None:
+            if found in (None, Effect.HELD):
+                self.effects[key] = Effect.TOMBSTONE if found is None else Effect.UNDONE
+                self.undone.append(operation.name)
+        elif found in (Effect.UNDONE, Effect.TOMBSTONE):
+            raise ApplicationError("this step is over", receipt.attempt, type=STEP_IS_OVER, non_retryable=True)
+        elif operation.name not in self._reads:
+            self.effects[key] = Effect.HELD
+        return receipt
