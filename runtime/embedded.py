@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.service import RPCError
+
 from runtime.connection import Unreachable
 from runtime.settings import SettingsError
 from saga import SEARCH_ATTRIBUTES
@@ -88,13 +93,16 @@ def _command(port: int, ui_port: int, data: Path) -> list[str]:
 
 
 async def _wait_until_up(process: asyncio.subprocess.Process, port: int, data: Path) -> None:
-    deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
-    while asyncio.get_running_loop().time() < deadline and process.returncode is None:
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
+    """Until the server answers for its namespace: its port is open a while before that."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _START_TIMEOUT_S
+    quiet = Runtime(telemetry=TelemetryConfig(logging=None))  # by default the core logs to stdout
+    while loop.time() < deadline and process.returncode is None:
+        with suppress(RuntimeError, RPCError):
+            client = await Client.connect(f"127.0.0.1:{port}", runtime=quiet)
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
             return
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
     raise Unreachable(f"the embedded Temporal server did not start; its log is {data / 'temporal.log'}")
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from pydantic import TypeAdapter
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from saga import Status, TransactionLog
+from saga import TransactionLog
 
 from .plan import siblings_of
 from .workflows import Trip, TripWorkflow
@@ -75,7 +77,7 @@ class Agency:
         handle = await self.start(workflow, **trip)
         async with asyncio.timeout(_PATIENCE_S):
             await gate.reached.wait()
-        await self.until(handle, siblings_of(step), Status.DONE)
+        await self.until_known(handle, siblings_of(step))
         return handle, gate
 
     async def end(self, handle: Handle) -> End:
@@ -105,18 +107,32 @@ class Agency:
         replayer = Replayer(workflows=self.workflows, data_converter=self.server.client.data_converter)
         await replayer.replay_workflow(await handle.fetch_history())
 
-    async def until(self, handle: Handle, steps: Iterable[str], status: Status) -> TransactionLog:
-        """Wait for the log to say so of all `steps`. What a service has done is not yet what the workflow knows."""
+    async def until_known(self, handle: Handle, steps: Iterable[str] = ()) -> None:
+        """Wait until the workflow has taken in all that happened, the answers to `steps` among it.
+
+        Seen in the history: a query could push a worker without a cache off a workflow task, which is then lost.
+        """
         async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                log = await self.log(handle)
-                if set(steps) <= {entry.step for entry in log.steps if entry.status is status}:
-                    return log
+            while not _all_known((await handle.fetch_history()).events, set(steps)):
                 await asyncio.sleep(0.01)
 
     async def later(self, pause: timedelta) -> None:
         """Let the server's clock go on, and everything that is due until then happen."""
         await self.server.sleep(pause)
+
+
+def _all_known(events: Sequence[HistoryEvent], steps: set[str]) -> bool:
+    called = {e.event_id: e.activity_task_scheduled_event_attributes.activity_type.name for e in events}
+    completed = {
+        called[e.activity_task_completed_event_attributes.scheduled_event_id] for e in events if _is(e, "COMPLETED")
+    }
+    failed = {called[e.activity_task_failed_event_attributes.scheduled_event_id] for e in events if _is(e, "FAILED")}
+    tasks = [e.event_type for e in events if EventType.Name(e.event_type).startswith("EVENT_TYPE_WORKFLOW_TASK_")]
+    return steps <= completed | failed and tasks[-1] == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+
+
+def _is(event: HistoryEvent, end: str) -> bool:
+    return EventType.Name(event.event_type) == f"EVENT_TYPE_ACTIVITY_TASK_{end}"
 
 
 def without_times(log: TransactionLog) -> TransactionLog:

@@ -56,7 +56,7 @@ async def test_a_cancel_between_two_steps_undoes_what_was_done(agency: Agency, p
     whims = {branches(PLAN[place])[0][0].name: Whim.NAP}
     handle = await agency.start(whims=whims)
     before = [step.name for part in PLAN[:place] for branch in branches(part) for step in branch]
-    await agency.until(handle, before, Status.DONE)
+    await agency.until_known(handle, before)
     await cancel(handle)
     end = await agency.end(handle)
     expect.rolled_back(agency, end, CANCELLED, unwinding_of_all()[len(PLAN) - place :])
@@ -106,7 +106,7 @@ async def test_the_business_cannot_cancel_from_the_pivot_on(agency: Agency, oper
 async def test_a_native_cancel_from_the_pivot_on_is_survived(agency: Agency, operation: str) -> None:
     handle, gate = await agency.stop_at(operation)
     await by_temporal(handle)
-    await agency.log(handle)  # the workflow has seen the cancel when it answers
+    await agency.until_known(handle)
     gate.open.set()
     expect.confirmed(agency, await agency.end(handle))
 
@@ -115,7 +115,7 @@ async def test_a_pivot_refused_after_a_native_cancel_rolls_back(agency: Agency) 
     handle, gate = await agency.stop_at(PIVOT.name)
     agency.world.script(PIVOT.name, then=refuse)
     await by_temporal(handle)
-    await agency.log(handle)
+    await agency.until_known(handle)
     agency.world.effects[handle.id, PIVOT.name] = Effect.TOMBSTONE  # the fence says no to the call at the gate
     gate.open.set()
     end = await agency.end(handle)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from saga import State, Status
+from saga import State
 from saga.kernel import DEADLINE_EXCEEDED
 from saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
 
@@ -69,7 +69,7 @@ async def test_a_group_that_is_cancelled_while_it_settles_is_replayed(agency: Ag
     agency.world.script(failing, then=refuse)
     agency.world.script(hanging, then=hang)
     handle = await agency.start(policies=BRISK)
-    await agency.until(handle, [failing], Status.REFUSED)
+    await agency.until_known(handle, [failing])
     await by_temporal(handle)
     end = await agency.end(handle)
     assert (end.code, end.log.state) == (CANCELLED, State.ROLLED_BACK)
@@ -96,6 +96,7 @@ async def test_a_parked_pivot_that_survives_a_cancel_is_replayed(agency: Agency)
     handle = await agency.start(deadline=MINUTE)
     await agency.later(timedelta(hours=1))
     await by_temporal(handle)
+    await agency.until_known(handle)
     assert (await agency.log(handle)).state is State.PARKED
     agency.world.script(PIVOT.name, then=work)
     expect.confirmed(agency, await agency.end(handle))
