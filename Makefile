@@ -17,7 +17,7 @@ demo: install ## orders that end in every way, on a fresh embedded system (KEEP=
 	$(BIN)/python starter.py demo $(if $(KEEP),--keep)
 
 test: install ## the whole test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4
 
 up: install ## the embedded Temporal server with its Web UI, and every service, until Ctrl-C
 	$(BIN)/python worker.py --embedded
