@@ -88,6 +88,7 @@ class Saga:
         self._policies = policies
         self._phase = _Phase.PREPARING
         self._undos = Branch()
+        self._doubtful = Branch()
         self._farewell: Undo[Any] | None = None
         self._parked: list[asyncio.Task[Any]] = []
         self._interruption: Failure | None = None
@@ -116,8 +117,8 @@ class Saga:
         """
         self._require(_Phase.PREPARING)
         branch = _BRANCH.get()
-        compensation = Undo(operation if undo is None else undo, request)
-        if undo is not None:
+        compensation = None if undo is None else Undo(undo, request)
+        if compensation is not None:
             branch.append(compensation)
         entry = self._journal.begin(operation.name, Kind.FORWARD)
         forward = self._policies.forward
@@ -127,8 +128,10 @@ class Saga:
             ended = await self._attempt(operation, request, policy)
         except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
             ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
-        if isinstance(ended, Refused) and undo is not None:
+        if compensation is not None and isinstance(ended, Refused):
             branch.remove(compensation)
+        if compensation is not None and isinstance(ended, Unknown):
+            self._doubtful.append(compensation)
         return self._settled(entry, ended)
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -219,13 +222,15 @@ class Saga:
         if failure is None:
             if error is None:
                 self._phase = _Phase.COMMITTED  # without a pivot, this is where it can no longer be cancelled
+                # A workflow may have caught a step's failure and gone another way: what is in doubt is undone.
+                await self._outlive(self._unwind_to_the_end(self._doubtful))
                 self._journal.move(State.CONFIRMED)
             elif isinstance(error, asyncio.CancelledError):  # Temporal would end the workflow, and nothing be undone
                 raise RuntimeError("cancelled, but nobody has asked the saga to stop") from error
             return  # a bug, or an eviction: not for the saga to handle
         self._phase = _Phase.UNWINDING
         self._journal.move(State.COMPENSATING, failure)
-        await self._outlive(self._unwind_everything())
+        await self._outlive(self._roll_back())
         self._journal.move(self._journal.end_of_unwinding())
         raise ApplicationError(failure.message, self.log, type=failure.code, non_retryable=True) from error
 
@@ -320,6 +325,9 @@ class Saga:
             return await asyncio.gather(*tasks)
         except (Exception, asyncio.CancelledError):
             await self._outlive(self._end_of(tasks))
+            bug = next(filter(None, map(_bug_in, tasks)), None)
+            if bug is not None:
+                raise bug  # noqa: B904 — the failure beside it is not its cause
             raise
 
     async def _end_of(self, tasks: list[asyncio.Task[Any]]) -> None:
@@ -332,11 +340,14 @@ class Saga:
 
     # --- the way back -------------------------------------------------------------------------------------------------
 
-    async def _unwind_everything(self) -> None:
-        await self._unwind(self._undos)
-        await asyncio.gather(*self._parked)
+    async def _roll_back(self) -> None:
+        await self._unwind_to_the_end(self._undos)
         if self._farewell is not None:
             await self.best_effort(self._farewell.operation, self._farewell.request)
+
+    async def _unwind_to_the_end(self, branch: Branch) -> None:
+        await self._unwind(branch)
+        await asyncio.gather(*self._parked)
 
     async def _unwind(self, branch: Branch) -> None:
         while branch:
@@ -380,3 +391,10 @@ class Saga:
             with suppress(asyncio.CancelledError):
                 await workflow.wait([task])
         return task.result()
+
+
+def _bug_in(task: asyncio.Task[Any]) -> BaseException | None:
+    """What `task` failed with, if that is none of the failures a saga is rolled back for."""
+    error = None if task.cancelled() else task.exception()
+    expected = isinstance(error, StepFailed) or (error is not None and workflow.is_failure_exception(error))
+    return None if expected else error

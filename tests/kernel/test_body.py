@@ -80,13 +80,13 @@ async def test_a_refused_step_may_be_replaced_by_another(agency: Agency) -> None
     assert agency.world.of(Effect.HELD) == {LAST.name, PIVOT.name}
 
 
-async def test_a_step_of_unknown_outcome_that_was_replaced_is_not_undone_by_a_confirmation(agency: Agency) -> None:
-    """As the kernel is: its undo stays on the stack, which only a rollback unwinds. It may be held for ever."""
+async def test_a_step_of_unknown_outcome_that_was_replaced_is_undone_before_the_confirmation(agency: Agency) -> None:
     agency.world.script(FIRST.name, lose_reply, then=fail)
     end = await agency.run(DetourWorkflow)
     assert (end.code, end.log.state) == (None, State.CONFIRMED)
     assert expect.entry_of(end, FIRST.name).status is Status.UNKNOWN
-    assert agency.world.of(Effect.HELD) == {FIRST.name, LAST.name, PIVOT.name}
+    assert agency.world.undone == [FIRST.undo.name] if FIRST.undo else []
+    assert agency.world.of(Effect.HELD) == {LAST.name, PIVOT.name}
 
 
 async def test_a_step_of_unknown_outcome_that_was_replaced_is_undone_by_a_rollback(agency: Agency) -> None:
