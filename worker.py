@@ -98,8 +98,11 @@ async def serving(
                 cause = error.orig if isinstance(error, DBAPIError) else error
                 raise Unreachable(f"{queue} database: {str(cause).splitlines()[0]}; see DATABASE_URL") from error
             await stack.enter_async_context(service_worker(client, Service(definition, engine), interceptors))
-        async with asyncio.timeout(_READY_TIMEOUT_S):
-            await asyncio.gather(*(_polled(client, queue) for queue in queues))
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                await asyncio.gather(*(_polled(client, queue) for queue in queues))
+        except TimeoutError as error:
+            raise Unreachable(f"Temporal does not see the pollers after {_READY_TIMEOUT_S} s") from error
         yield
 
 
@@ -158,7 +161,7 @@ async def _serve_until_stopped(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(server) if server else None
-        client = await connection.connect(settings, address=running.address if running else None)
+        client = await connection.connect(settings, address=running.address if running else None, with_metrics=True)
         if running is None and WORKFLOWS_QUEUE in queues:
             await connection.register_search_attributes(client)  # the embedded server was started with them
         await stack.enter_async_context(serving(client, settings, queues, interceptors))

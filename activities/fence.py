@@ -17,7 +17,8 @@ key `(transaction id, step)`; an operation and its undo share the step.
 
 The three hazards (a duplicate, an undo before its forward, a forward after its undo) are those of DTM's sub-transaction
 barrier (dtm-labs, `client/dtmcli/barrier.go`); the kept refusal closes a fourth: attempt one hangs, attempt two is
-refused, the saga moves on, attempt one wakes up.
+refused, the saga moves on, attempt one wakes up. NOTHING_TO_ACT_ON alone is not kept:
+it is about what is not there yet.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def declare_fence(metadata: MetaData) -> type[Passage]:
 
 
 def digest(request: Request) -> str:
-    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+    """Without defaults: a field that a later version adds does not make a request another one."""
+    return hashlib.sha256(request.model_dump_json(exclude_defaults=True).encode()).hexdigest()
 
 
 def admit(
@@ -116,6 +118,8 @@ def _forward(
         try:
             return _act(rows, fresh, PassageState.DONE, operation, decide)
         except Refusal as refusal:
+            if refusal.code is Code.NOTHING_TO_ACT_ON:
+                raise  # about what has not come yet, and so not for ever
             rows.put([replace(fresh, state=PassageState.REFUSED, answer=f"{refusal.code} {refusal.message}")])
             raise
     if found.state in (PassageState.UNDONE, PassageState.TOMBSTONE):

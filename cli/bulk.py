@@ -14,13 +14,14 @@ import typer
 from pydantic import BaseModel
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from cli import documents, placing, session, show
 from cli.session import Json
 from contracts.errors import Code
 from contracts.order import Order
 from runtime.commandline import CommandFailed, Exit
-from saga import TransactionLog
+from saga import Failure, State, TransactionLog
 
 MAX_CONCURRENCY = 1000
 """Orders under way at once from one process; more would wait in its own queues."""
@@ -89,8 +90,14 @@ async def _place_all(
 
     async def place_one(order: Order) -> tuple[TransactionLog, float]:
         begun = time.perf_counter()
-        await placing.start(client, order)
-        return await placing.wait(client, order), time.perf_counter() - begun
+        try:
+            await placing.start(client, order)
+            log = await placing.wait(client, order)
+        except CommandFailed as refused:  # it was not begun: nothing is held for it
+            log = TransactionLog(order.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message))
+        except RPCError as error:
+            log = TransactionLog(order.transaction_id, State.RUNNING, Failure(Code.UNREACHABLE, error.message))
+        return log, time.perf_counter() - begun
 
     under_way = {asyncio.ensure_future(place_one(order)) for _, order in zip(range(concurrency), waiting, strict=False)}
     while under_way:

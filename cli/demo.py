@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 from rich.markup import escape
 from temporalio.client import Client
 
 from cli import documents, placing, session, show
+from cli.session import Json
 from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.inventory import SetStock
@@ -108,32 +110,51 @@ SCENES = (
 )
 
 
+class Played(BaseModel):
+    """How a scene ended, and whether that is how it must end."""
+
+    order_id: str
+    story: str
+    state: State
+    code: str | None
+    seconds: float | None
+    as_expected: bool
+
+
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the system running until Ctrl-C.")] = False,
+    json: Json = False,
 ) -> int:
     """Start a fresh system, place an order for every way to end, show how they ended, and audit."""
-    return session.run(_demo, keep=keep)
+    return session.run(_demo, keep=keep, json=json)
 
 
-async def _demo(*, keep: bool) -> int:
+async def _demo(*, keep: bool, json: bool) -> int:
+    from audit.run import audit  # noqa: PLC0415 — SQLAlchemy and the services' tables, where they are needed
+
     with tempfile.TemporaryDirectory(prefix="order-saga-demo-", ignore_cleanup_errors=True) as folder:
         # Everything of the demo is in the folder: nothing is left over, and nobody's data is touched.
         os.environ["DATABASE_URL"] = f"sqlite+aiosqlite:///{folder}/{{service}}.db"
         settings = Settings.read()
         async with _system(Path(folder)) as (address, web_ui):
             client = await connection.connect(settings, address=address)
-            as_expected = await play(client)
-            clean = await _audit(client, settings)
-            if keep:
-                show.line(f"Web UI {web_ui} (Ctrl-C ends)")
-                await _until_interrupted()
+            played = await play(client)
+            report = await audit(client, settings)
+            if json:
+                show.document({"orders": played, "audit": report, "web_ui": web_ui})
             else:
-                show.line(f"Web UI was at {web_ui}; KEEP=1 keeps it running")
-    return Exit.OK if as_expected and clean else Exit.VIOLATIONS
+                _show(played)
+                show.audit(report)
+                show.line(
+                    f"Web UI {web_ui} (Ctrl-C ends)" if keep else f"Web UI was at {web_ui}; KEEP=1 keeps it running"
+                )
+            if keep:
+                await asyncio.Event().wait()
+    return Exit.OK if report.clean and all(order.as_expected for order in played) else Exit.VIOLATIONS
 
 
-async def play(client: Client) -> bool:
-    """Place an order for each scene, all at once, and print how they ended; true if each ended as it should."""
+async def play(client: Client) -> list[Played]:
+    """Place an order for each scene, all at once, and see how they end."""
     for customer, balance in ((_CUSTOMER, 10**6), ("c-poor", 1)):
         opening = SetAccount(transaction_id=f"demo-{customer}", customer_id=customer, balance_minor=balance)
         await ask(client, payment.set_account, opening)
@@ -141,36 +162,35 @@ async def play(client: Client) -> bool:
         delivery = SetStock(transaction_id=f"demo-{sku}", sku=sku, on_hand=units)
         await ask(client, inventory.set_stock, delivery)
     with show.stderr.status(f"{len(SCENES)} orders under way; the one that times out takes about 25 s"):
-        logs = await asyncio.gather(*(_enact(client, scene) for scene in SCENES))
-    rows, all_expected = [], True
-    for scene, log in zip(SCENES, logs, strict=True):
-        code = log.error.code if log.error else None
-        expected = (log.state, code) == (scene.state, scene.code)
-        all_expected &= expected
-        took = _seconds(log)
-        mark = "[green]ok[/]" if expected else f"[red]expected {scene.state} {scene.code or ''}[/]"
-        rows.append((scene.order_id, escape(scene.story), show.state(log.state), code, took, mark))
+        return await asyncio.gather(*(_enact(client, scene) for scene in SCENES))
+
+
+def _show(played: list[Played]) -> None:
+    rows = []
+    for order, scene in zip(played, SCENES, strict=True):
+        mark = "[green]ok[/]" if order.as_expected else f"[red]expected {scene.state} {scene.code or ''}[/]"
+        rows.append((order.order_id, escape(order.story), show.state(order.state), order.code, order.seconds, mark))
     show.table("orders", ["order", "story", "end", "code", "seconds", ""], rows)
-    return all_expected
 
 
-async def _enact(client: Client, scene: Scene) -> TransactionLog:
+async def _enact(client: Client, scene: Scene) -> Played:
     line = _line("BOOK-1", quantity=2)
     document = documents.document(scene.order_id, _CUSTOMER, line["lines"]) | scene.changes
-    return await (scene.act or _place)(client, Order.model_validate(document))
+    log = await (scene.act or _place)(client, Order.model_validate(document))
+    code = log.error.code if log.error else None
+    return Played(
+        order_id=scene.order_id,
+        story=scene.story,
+        state=log.state,
+        code=code,
+        seconds=_seconds(log),
+        as_expected=(log.state, code) == (scene.state, scene.code),
+    )
 
 
-def _seconds(log: TransactionLog) -> str:
+def _seconds(log: TransactionLog) -> float | None:
     ended = [entry.ended_at for entry in log.steps if entry.ended_at]
-    return f"{(max(ended) - log.steps[0].started_at).total_seconds():.1f}" if ended else ""
-
-
-async def _audit(client: Client, settings: Settings) -> bool:
-    from audit.run import audit  # noqa: PLC0415 — SQLAlchemy and the services' tables, where they are needed
-
-    report = await audit(client, settings)
-    show.audit(report)
-    return report.clean
+    return round((max(ended) - log.steps[0].started_at).total_seconds(), 1) if ended else None
 
 
 @asynccontextmanager
@@ -206,7 +226,3 @@ async def _ready(worker: asyncio.subprocess.Process, log_file: Path) -> None:
 
 def _last_line(log_file: Path) -> str:
     return (log_file.read_text().strip().splitlines() or ["it said nothing"])[-1]
-
-
-async def _until_interrupted() -> None:
-    await asyncio.Event().wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from uuid import uuid4
 import typer
 from pydantic import BaseModel
 from rich.markup import escape
-from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -86,8 +87,9 @@ async def _retry_all(code: str | None, *, json: bool) -> int:
     retried = 0
     async for call in _parked(client):
         if code in (None, call.error.code):
-            await _update(client, call.order_id, OrderWorkflow.desk_retry, [call.step], None)
-            retried += 1
+            with suppress(CommandFailed):  # it got through in the meantime
+                await _update(client, call.order_id, OrderWorkflow.desk_retry, [call.step], None)
+                retried += 1
     return _accepted(retried, json=json)
 
 
@@ -156,7 +158,11 @@ async def _update(client: Client, order_id: str, update: Any, arguments: list[An
 
 async def _parked(client: Client) -> AsyncIterator[ParkedCall]:
     async for found in client.list_workflows("SagaState = 'PARKED' AND ExecutionStatus = 'Running'"):
-        parked: list[Parked] = await client.get_workflow_handle(found.id).query(OrderWorkflow.parked)
+        try:
+            parked: list[Parked] = await client.get_workflow_handle(found.id).query(OrderWorkflow.parked)
+        except WorkflowQueryFailedError as error:
+            show.stderr.print(f"{found.id} cannot answer: {error.message}")
+            continue
         for call in parked:
             yield ParkedCall(
                 order_id=found.id.rpartition("/")[2],

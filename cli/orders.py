@@ -45,7 +45,7 @@ class CancelAnswer(BaseModel):
 def place(
     file: Annotated[str | None, typer.Argument(help="An order document in JSON, or - for stdin.")] = None,
     item: Annotated[list[str] | None, typer.Option(help="SKU:QTY, repeatable, in place of a file.")] = None,
-    customer: Annotated[str, typer.Option(help="With --item: whose account is charged.")] = "c-1",
+    customer: Annotated[str | None, typer.Option(help="With --item: whose account is charged; default c-1.")] = None,
     id: Annotated[str | None, typer.Option(help="With --item: the order's id; default: a new one.")] = None,  # noqa: A002 — the option's name
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the order's end.")] = False,
     json: Json = False,
@@ -53,7 +53,10 @@ def place(
     """Place an order and wait for its end."""
     if (file is None) == (not item):
         raise CommandFailed(Code.USAGE, "place takes an order document (FILE or -), or --item SKU:QTY", Exit.INVALID)
-    order = documents.read_order(file) if file is not None else documents.order_of_options(item or [], customer, id)
+    if file is not None and (customer or id):
+        raise CommandFailed(Code.USAGE, "--customer and --id go with --item; a document has its own", Exit.INVALID)
+    made = documents.order_of_options
+    order = documents.read_order(file) if file is not None else made(item or [], customer or "c-1", id)
     return session.run(_place, order, no_wait=no_wait, json=json)
 
 
@@ -140,6 +143,9 @@ async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     if not now.closed:
         await _ask_to_cancel(placing.handle_of(client, order_id), order_id, reason)
         now = await placing.status(client, order_id)
+    if now.closed and not now.log.state.is_end:
+        message = f"{order_id}: its workflow was closed from outside; `starter.py sweep` brings the order to an end"
+        raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED)
     if now.log.state is State.CONFIRMED:
         raise _refused(f"{order_id} is confirmed")
     answer = CancelAnswer(order_id=order_id, accepted=True, state=now.log.state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -85,11 +84,6 @@ class Order(Message):
     def transaction_id(self) -> str:
         """Also the workflow id: an order has one transaction, whoever starts it and how often."""
         return transaction_id(self.order_id)
-
-    @property
-    def digest(self) -> str:
-        """Equal for equal content: tells an order placed twice from another order under the same id."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 def transaction_id(order_id: str) -> str:

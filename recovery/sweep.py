@@ -23,7 +23,7 @@ from contracts import inventory, order, payment, shipping
 from contracts.message import ListOpen, OpenTransactions
 from contracts.order import WORKFLOWS_QUEUE, Order, ReadOrders
 from contracts.recovery import SweepOrders, Swept, sweep
-from runtime.ask import ask
+from runtime.ask import AskFailed, ask
 from saga import Operation
 
 _AT_ONCE = 50
@@ -32,6 +32,11 @@ _FINISH_TIMEOUT_S = 60
 """How long the sweep waits for one order. What takes longer is parked, and goes on without it."""
 T = TypeVar("T")
 
+_CLOSED_FROM_OUTSIDE = (
+    WorkflowExecutionStatus.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT,
+    WorkflowExecutionStatus.CANCELED,
+)
 _HOLDING = (order.list_open, payment.list_open, inventory.list_open, shipping.list_open)
 
 
@@ -43,17 +48,20 @@ class Recovery:
 
     @activity.defn(name=sweep.name)
     async def sweep(self, _: SweepOrders) -> Swept:
-        left = await self._left_behind()
-        orders = [placed async for placed in self._documents(left)]
-        finished = await _in_batches(orders, self._finish)
+        try:
+            left = await self._left_behind()
+            documents = [placed async for placed in self._documents(left)]
+        except AskFailed as error:  # under its own code, so that the command line knows it
+            raise ApplicationError(error.message, type=error.code) from error
+        finished = await _in_batches(documents, self._finish)
         ids = tuple(transaction.removeprefix("order/") for transaction in left)
         return Swept(found=len(left), finished=sum(finished), orders=ids, attempt=activity.info().attempt)
 
     async def _left_behind(self) -> list[str]:
-        """Transactions that are still open at a service after their workflow was seen closed."""
+        """Transactions that are still open at a service after their workflow was seen closed from outside."""
         candidates = sorted(await self._open())
-        closed = await _in_batches(candidates, self._is_closed)
-        without_workflow = {transaction for transaction, gone in zip(candidates, closed, strict=True) if gone}
+        left = await _in_batches(candidates, self._is_left)
+        without_workflow = {transaction for transaction, gone in zip(candidates, left, strict=True) if gone}
         # Asked again: an order that ended between the first question and the look at its workflow is not open now.
         return sorted(without_workflow & await self._open()) if without_workflow else []
 
@@ -73,14 +81,16 @@ class Recovery:
                 return
             after = page[-1]
 
-    async def _is_closed(self, transaction: str) -> bool:
+    async def _is_left(self, transaction: str) -> bool:
+        """Whether nobody brings it to an end. A workflow that completed or failed has said how it ended: what is still
+        open then, an operator has skipped, and it is not for a sweep to overrule them."""
         try:
             described = await self._client.get_workflow_handle(transaction).describe()
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return True  # past its retention, or lost with its namespace
             raise
-        return described.status is not WorkflowExecutionStatus.RUNNING
+        return described.status in _CLOSED_FROM_OUTSIDE
 
     async def _documents(self, transactions: Sequence[str]) -> AsyncIterator[Order]:
         for part in _parts(transactions, 100):

@@ -39,20 +39,25 @@ def data_converter(settings: Settings) -> DataConverter:
     return DataConverter(payload_converter_class=PydanticPayloadConverter, payload_codec=codec)
 
 
-def make_runtime(settings: Settings) -> Runtime:
-    """The SDK's core, logging into our log and exporting metrics where the settings say."""
+def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
+    """The SDK's core, logging into our log, and exporting metrics where the settings say. Raises `SettingsError`."""
     forwarding = LogForwardingConfig(logger=logs.CORE)
     metrics: PrometheusConfig | OpenTelemetryConfig | None = None
-    if settings.metrics_port is not None:
+    if with_metrics and settings.metrics_port is not None:
         metrics = PrometheusConfig(bind_address=f"0.0.0.0:{settings.metrics_port}")
-    elif settings.otel_exporter_otlp_endpoint is not None:
+    elif with_metrics and settings.otel_exporter_otlp_endpoint is not None:
         metrics = OpenTelemetryConfig(url=settings.otel_exporter_otlp_endpoint)
     logging_config = LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
-    return Runtime(telemetry=TelemetryConfig(logging=logging_config, metrics=metrics))
+    try:
+        return Runtime(telemetry=TelemetryConfig(logging=logging_config, metrics=metrics))
+    except (RuntimeError, ValueError) as error:
+        raise SettingsError(f"METRICS_PORT or OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from error
 
 
-async def connect(settings: Settings, *, address: str | None = None) -> Client:
+async def connect(settings: Settings, *, address: str | None = None, with_metrics: bool = False) -> Client:
     """A client for the Temporal that `TEMPORAL_*` and `temporal.toml` name, or for `address`.
+
+    `with_metrics` is for processes that stay: a command would find the port taken by the worker beside it.
 
     Raises `Unreachable` and `SettingsError`.
     """
@@ -61,8 +66,9 @@ async def connect(settings: Settings, *, address: str | None = None) -> Client:
     except (RuntimeError, ValueError, OSError) as error:
         raise SettingsError(f"TEMPORAL_* or temporal.toml: {error}") from error
     profile["target_host"] = address or profile.get("target_host", DEFAULT_ADDRESS)
+    core = make_runtime(settings, with_metrics=with_metrics)
     try:
-        return await Client.connect(**profile, data_converter=data_converter(settings), runtime=make_runtime(settings))
+        return await Client.connect(**profile, data_converter=data_converter(settings), runtime=core)
     except (RuntimeError, ValueError) as error:
         refused = "tcp connect error" in str(error)
         reason = "nothing listens there" if refused else str(error).splitlines()[0]

@@ -31,7 +31,18 @@ def _database_url(template: str) -> str:
         raise ValueError("must contain {service}: every service has a database of its own")
     if not template.startswith(tuple(f"{driver}://" for driver in _DRIVERS)):
         raise ValueError(f"must begin with {' or '.join(_DRIVERS)} and ://")
+    from sqlalchemy import make_url  # noqa: PLC0415 — a second of import, for those who set it
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        make_url(template)
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(f"is not a database URL: {error}") from error
     return template
+
+
+def _not_built(_: str) -> str:
+    raise ValueError("this channel is not built yet, messages stay in the notification service; unset it")
 
 
 def _payload_key(encoded: str) -> str:
@@ -54,6 +65,8 @@ class Settings(BaseModel):
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
     payload_key: Annotated[str, AfterValidator(_payload_key)] | None = None
+    smtp_url: Annotated[str, AfterValidator(_not_built)] | None = None
+    sms_webhook_url: Annotated[str, AfterValidator(_not_built)] | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:

@@ -13,7 +13,7 @@ The rules, and where they are kept:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
@@ -151,11 +151,35 @@ class Saga:
         self._phase = _Phase.COMMITTED
         self._stop_timer()
         entry = self._journal.begin(operation.name, Kind.FORWARD)
-        ended = await self._outlive(self._until_done(entry, operation, request, self._policies.finish))
+        ended = await self._outlive(
+            self._until_done(entry, operation, request, self._policies.finish, may_refuse=lambda _: True)
+        )
         assert ended is not None  # noqa: S101 — the desk skips no pivot
         if isinstance(ended, Refused):
             self._phase = _Phase.PREPARING
         return self._settled(entry, ended)
+
+    async def revoke(self, operation: Operation[Request, Any], request: Request, *, committed: str) -> bool:
+        """Take over from an execution that was cut off nobody knows where: revoke its decision, if it can be.
+
+        Asked, as the pivot is, until the answer is known. True: revoked, and the saga is to be rolled back. False: it
+        was refused with the code `committed`, so the pivot was reached, and from here on there is only forward.
+        """
+        self._phase = _Phase.COMMITTED
+        self._stop_timer()
+        entry = self._journal.begin(operation.name, Kind.FORWARD)
+        ended = await self._outlive(
+            self._until_done(
+                entry, operation, request, self._policies.finish, may_refuse=lambda code: code == committed
+            )
+        )
+        if isinstance(ended, Refused):
+            self._journal.settle(entry, Status.REFUSED, ended.attempts, ended.code)
+            return False
+        assert ended is not None  # noqa: S101 — the desk skips no decision
+        self._settled(entry, ended)
+        self._phase = _Phase.PREPARING
+        return True
 
     async def finish(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
         """Work that the pivot has promised: repeated until it is done. `None` if an operator skipped it."""
@@ -175,7 +199,6 @@ class Saga:
 
     def assume(self, undo: Operation[Request, Any], request: Request) -> None:
         """Should the saga be rolled back, run `undo` for a step that an earlier execution may have done."""
-        self._require(_Phase.PREPARING)
         _BRANCH.get().append(Undo(undo, request))
 
     def on_rollback(self, operation: Operation[Request, Any], request: Request) -> None:
@@ -270,12 +293,18 @@ class Saga:
         return Done(reply)
 
     async def _until_done(
-        self, entry: Entry, operation: Operation[Request, Reply], request: Request, policy: Policy
+        self,
+        entry: Entry,
+        operation: Operation[Request, Reply],
+        request: Request,
+        policy: Policy,
+        *,
+        may_refuse: Callable[[str], bool] = lambda _: False,
     ) -> Done[Reply] | Refused | None:
         """Rounds of attempts with durable pauses between them; parked from the first round that did not get through.
 
-        `None` if an operator skipped it. Only the pivot may be refused: an undo or a finish that a service refuses
-        needs a person, and stays parked.
+        `None` if an operator skipped it. A refusal whose code `may_refuse` allows is an answer; any other needs a
+        person, and stays parked.
         """
         rounds = 0
         while True:
@@ -284,7 +313,7 @@ class Saga:
                 if entry.kind is not Kind.FORWARD:
                     self._journal.settle(entry, Status.DONE, ended.attempts)
                 return ended
-            if isinstance(ended, Refused) and entry.kind is Kind.FORWARD:
+            if isinstance(ended, Refused) and may_refuse(ended.code):
                 return ended
             rounds += 1
             self._journal.settle(entry, Status.PARKED, ended.attempts, ended.code)

@@ -42,7 +42,7 @@ async def record() -> None:
         async with embedded_server(port=free_port(), ui_port=free_port(), data=Path(folder)) as server:
             client = await connection.connect(settings, address=server.address)
             async with serving(client, settings, interceptors=[FaultInterceptor(read_faults(FAULTS))]):
-                await play(client)
+                assert all(order.as_expected for order in await play(client))
                 for scene in SCENES:
                     history = await _checked(client, scene)
                     text = json.dumps(_without_machine(history.to_json_dict()), indent=1, sort_keys=True)

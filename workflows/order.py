@@ -18,10 +18,7 @@ from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order
 from contracts.payment import AuthorizePayment
 from contracts.problems import first_problem
 from contracts.shipping import ScheduleShipment
-from saga import CancelRefused, Saga, SagaWorkflow, StepFailed, TransactionLog
-
-_DECIDE_AGAIN = timedelta(minutes=1)
-"""Between attempts to learn whether an order that was left behind is confirmed; nothing is touched before that."""
+from saga import CancelRefused, Saga, SagaWorkflow, TransactionLog
 
 
 @dataclass(frozen=True)
@@ -77,8 +74,11 @@ class OrderWorkflow(SagaWorkflow):
         """
         async with self._saga as saga:
             saga.on_rollback(notification.send_cancellation, self._ask.letter)
-            await (self._take_over(saga) if recovering else self._prepare(saga))
-            await saga.pivot(order.confirm, self._ask.confirmation)
+            if recovering:
+                await self._take_over(saga)
+            else:
+                await self._prepare(saga)
+                await saga.pivot(order.confirm, self._ask.confirmation)
             await self._commit(saga)
         return saga.log
 
@@ -106,20 +106,12 @@ class OrderWorkflow(SagaWorkflow):
     async def _take_over(self, saga: Saga) -> None:
         """Return if the order was confirmed before its workflow was closed; else roll back what that may have done.
 
-        Cancelling the order decides which: it is refused for a confirmed one, and once it is done no late attempt at
-        a confirmation gets through.
+        Cancelling the order tells which: it is refused for a confirmed one, and once it is done no late attempt at a
+        confirmation gets through.
         """
         ask = self._ask
-        while True:
-            try:
-                await saga.step(order.cancel, ask.creation)
-                break
-            except StepFailed as failed:
-                if failed.failure.code == Code.CANCEL_REFUSED:
-                    return
-                if failed.failure.code == Code.CANCELLED:
-                    raise
-                await workflow.sleep(_DECIDE_AGAIN)
+        if not await saga.revoke(order.cancel, ask.creation, committed=Code.CANCEL_REFUSED):
+            return
         saga.assume(payment.cancel, ask.charge)
         saga.assume(inventory.release, ask.goods)
         saga.assume(shipping.cancel, ask.parcel)

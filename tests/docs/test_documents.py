@@ -103,6 +103,7 @@ def test_every_requirement_names_tests_that_exist() -> None:
 
 def test_every_row_that_is_built_has_a_line() -> None:
     rows: list[str] = re.findall(r"^\| ([A-E]\d) \|", (ROOT / "docs/requirements.md").read_text(), re.MULTILINE)
-    built = set("A1 A2 A3 A4 A5 A7 B1 B2 B3 B4 B5 C1 C2 C3 C4 C5 C6 C7 D4".split())
+    count = {"A": (1, 2, 3, 4, 5, 7), "B": range(1, 6), "C": range(1, 9), "D": (4, 5), "E": (3,)}
+    built = {f"{letter}{number}" for letter, numbers in count.items() for number in numbers}
     assert built - set(rows) == set()
     assert len(rows) == len(set(rows))

@@ -80,15 +80,18 @@ def _cases(system: System, order: Make) -> list[Case]:
     promised = [pivot, *_steps(confirmed, "finish")]
     undos = _steps(rolled_back, "undo")
     assert {"payment.cancel", "inventory.release", "shipping.cancel", "order.cancel"} <= set(undos)
+    required = {"notification": "required"}
+    matrix: list[tuple[list[str], list[Blow], dict[str, Any], str]] = [
+        (prepared, [*ONCE, *FOR_EVER], required, "CONFIRMED"),
+        (promised, ONCE, required, "CONFIRMED"),
+        (undos, ONCE, BOUNCES, "ROLLED_BACK"),
+    ]
     cases = []
-    for operation, blows, changes, state in [
-        *((step, [*ONCE, *FOR_EVER], {"notification": "required"}, "CONFIRMED") for step in prepared),
-        *((step, ONCE, {"notification": "required"}, "CONFIRMED") for step in promised),
-        *((undo, ONCE, BOUNCES, "ROLLED_BACK") for undo in undos),
-    ]:
-        for blow in blows:
-            document = order(f"{operation}-{blow.name}", **changes)
-            cases.append(Case(document, operation, blow, "ROLLED_BACK" if blow.gives_up else state))
+    for operations, blows, changes, state in matrix:
+        for operation in operations:
+            for blow in blows:
+                document = order(f"{operation}-{blow.name}", **changes)
+                cases.append(Case(document, operation, blow, "ROLLED_BACK" if blow.gives_up else state))
     return cases
 
 
