@@ -14,6 +14,7 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `policy` | timeouts and retries, each number with its reason |
 | `outcome` | the three ways a call can end: done, refused, unknown |
 | `journal` | the transaction log, and what is published from it |
+| `calls` | one call: an activity with its retries, or rounds until it is done |
 | `desk` | what is parked, and what an operator decides about it |
 | `kernel` | the saga: steps, undo stack, pivot, unwinding |
 | `workflow` | the queries and updates of a workflow that runs a saga |

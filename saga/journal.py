@@ -20,6 +20,8 @@ SAGA_ERROR_CODE = SearchAttributeKey.for_keyword("SagaErrorCode")
 """Why the saga was rolled back, or is being rolled back."""
 SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")
 """Since when a call that must get through has not; unset when none is parked."""
+_STATES_METRIC = "saga_states"
+"""Counts how often sagas entered a state, by `state` and `error_code`; an alert on PARKED is the one to have."""
 SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE)
 """What a namespace must have registered before it runs a saga."""
 
@@ -172,6 +174,8 @@ class Journal:
             self._parked_since = None
             updates.append(SAGA_PARKED_SINCE.value_unset())
         workflow.upsert_search_attributes(updates)
+        code = self.error.code if self.error else ""
+        workflow.metric_meter().create_counter(_STATES_METRIC).add(1, {"state": str(state), "error_code": code})
         log = workflow.logger.error if state is State.PARKED else workflow.logger.info
         fields = {"transaction_id": self.transaction_id, "service": "saga", "status": str(state)}
         log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))

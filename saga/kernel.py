@@ -3,7 +3,7 @@
 The rules, and where they are kept:
 
 - an undo is data and is pushed *before* its step is dispatched (`step`), so a step with an unknown outcome is undone;
-- undos run in reverse, those of a parallel group together (`_unwind`), each until it is done (`_until_done`);
+- undos run in reverse, those of a parallel group together (`_unwind`), each until it is done (`saga.calls`);
 - what does not get through is parked: visible, tried again in rounds, and in nobody's way (`_undo`);
 - before the pivot a deadline or a cancel interrupts the body (`_interrupt`), after it nothing does (`_outlive`);
 - a bug (any exception that is not a Temporal failure) fails the workflow task and is retried after a fix: it never
@@ -13,7 +13,7 @@ The rules, and where they are kept:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
@@ -23,14 +23,15 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError
 
 from saga import outcome
-from saga.desk import Decision, Desk, Fix, Parked, Skip
+from saga.calls import PersistentCalls, attempt
+from saga.desk import Desk
 from saga.journal import Entry, Failure, Journal, Kind, State, Status, TransactionLog
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
-from saga.policy import POLICIES, Policies, Policy
+from saga.policy import POLICIES, Policies
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ class Saga:
     ) -> None:
         self.desk = Desk()
         self._journal = Journal(transaction_id)
+        self._calls = PersistentCalls(self._journal, self.desk, policies.rounds)
         self._deadline = deadline
         self._policies = policies
         self._phase = _Phase.PREPARING
@@ -125,7 +127,7 @@ class Saga:
         policy = forward if attempt_timeout is None else forward.within(attempt_timeout)
         ended: Done[Reply] | Refused | Unknown
         try:
-            ended = await self._attempt(operation, request, policy)
+            ended = await attempt(operation, request, policy)
         except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
             ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
         if compensation is not None and isinstance(ended, Refused):
@@ -152,7 +154,7 @@ class Saga:
         self._stop_timer()
         entry = self._journal.begin(operation.name, Kind.FORWARD)
         ended = await self._outlive(
-            self._until_done(entry, operation, request, self._policies.finish, may_refuse=lambda _: True)
+            self._calls.until_done(entry, operation, request, self._policies.finish, may_refuse=lambda _: True)
         )
         assert ended is not None  # noqa: S101 — the desk skips no pivot
         if isinstance(ended, Refused):
@@ -169,12 +171,13 @@ class Saga:
         self._stop_timer()
         entry = self._journal.begin(operation.name, Kind.FORWARD)
         ended = await self._outlive(
-            self._until_done(
+            self._calls.until_done(
                 entry, operation, request, self._policies.finish, may_refuse=lambda code: code == committed
             )
         )
         if isinstance(ended, Refused):
             self._journal.settle(entry, Status.REFUSED, ended.attempts, ended.code)
+            self._interruption = None  # a cancel that came before the answer came after the pivot
             return False
         assert ended is not None  # noqa: S101 — the desk skips no decision
         self._settled(entry, ended)
@@ -185,13 +188,13 @@ class Saga:
         """Work that the pivot has promised: repeated until it is done. `None` if an operator skipped it."""
         self._require(_Phase.COMMITTED)
         entry = self._journal.begin(operation.name, Kind.FINISH)
-        ended = await self._outlive(self._until_done(entry, operation, request, self._policies.finish))
+        ended = await self._outlive(self._calls.until_done(entry, operation, request, self._policies.finish))
         return ended.reply if isinstance(ended, Done) else None
 
     async def best_effort(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
         """A few attempts at something that does not change how the saga ends. `None` if it did not get through."""
         entry = self._journal.begin(operation.name, Kind.FINISH)
-        ended = await self._outlive(self._attempt(operation, request, self._policies.best_effort))
+        ended = await self._outlive(attempt(operation, request, self._policies.best_effort))
         try:
             return self._settled(entry, ended)
         except StepFailed:
@@ -273,68 +276,6 @@ class Saga:
 
     # --- one call -----------------------------------------------------------------------------------------------------
 
-    async def _attempt(
-        self, operation: Operation[Request, Reply], request: Request, policy: Policy
-    ) -> Done[Reply] | Refused | Unknown:
-        """One activity with its retries, and what became of it. The only place that starts one."""
-        try:
-            reply = await workflow.execute_activity(
-                operation.name,
-                request,
-                task_queue=operation.queue,
-                result_type=operation.reply,
-                start_to_close_timeout=policy.attempt_timeout,
-                schedule_to_close_timeout=policy.total,
-                retry_policy=policy.retry_policy,
-                cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-            )
-        except (ActivityError, ApplicationError) as error:
-            return outcome.classify(error, policy.attempts)
-        return Done(reply)
-
-    async def _until_done(
-        self,
-        entry: Entry,
-        operation: Operation[Request, Reply],
-        request: Request,
-        policy: Policy,
-        *,
-        may_refuse: Callable[[str], bool] = lambda _: False,
-    ) -> Done[Reply] | Refused | None:
-        """Rounds of attempts with durable pauses between them; parked from the first round that did not get through.
-
-        `None` if an operator skipped it. A refusal whose code `may_refuse` allows is an answer; any other needs a
-        person, and stays parked.
-        """
-        rounds = 0
-        while True:
-            ended = await self._attempt(operation, request, policy)
-            if isinstance(ended, Done):
-                if entry.kind is not Kind.FORWARD:
-                    self._journal.settle(entry, Status.DONE, ended.attempts)
-                return ended
-            if isinstance(ended, Refused) and may_refuse(ended.code):
-                return ended
-            rounds += 1
-            self._journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
-            decision = await self._decision(entry, ended, self._policies.rounds.pause(rounds))
-            if isinstance(decision, Skip):
-                entry.note = f"skipped by {decision.actor}: {decision.reason}"
-                self._journal.settle(entry, Status.SKIPPED, 0, ended.code)
-                return None
-            if isinstance(decision, Fix):
-                entry.note = f"request replaced by {decision.actor}"
-                request = decision.request
-
-    async def _decision(self, entry: Entry, ended: Refused | Unknown, pause: timedelta) -> Decision | None:
-        """What an operator decides about a parked call, or `None` when its pause is over first."""
-        error = Failure(ended.code, ended.message, entry.step)
-        since, again = entry.parked_since or workflow.now(), workflow.now() + pause
-        self.desk.park(Parked(entry.step, entry.kind, since, entry.attempts, again, error))
-        with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self.desk.decided(entry.step), timeout=pause)
-        return self.desk.take(entry.step)
-
     def _settled(self, entry: Entry, ended: Done[Reply] | Refused | Unknown) -> Reply:
         if isinstance(ended, Done):
             self._journal.settle(entry, Status.DONE, ended.attempts)
@@ -389,7 +330,7 @@ class Saga:
     async def _undo(self, undo: Undo[Any]) -> None:
         """Return when the undo is done, or parked and going on by itself."""
         entry = self._journal.begin(undo.operation.name, Kind.UNDO)
-        task = asyncio.create_task(self._until_done(entry, undo.operation, undo.request, self._policies.undo))
+        task = asyncio.create_task(self._calls.until_done(entry, undo.operation, undo.request, self._policies.undo))
         self._parked.append(task)
         await workflow.wait_condition(lambda: entry.status is not Status.RUNNING or task.done())
 

@@ -18,6 +18,8 @@ from .world import SOLD_OUT, Effect, hang, refuse
 
 PATIENT = Policies(settle=timedelta(hours=1))
 BRISK = Policies(settle=timedelta(milliseconds=500))
+UNHURRIED = Policies(settle=timedelta(seconds=3))
+"""Long enough for a test on a busy machine to cancel while a group settles."""
 GROUPS = [part for part in PLAN if isinstance(part, Group)]
 PAIRS = [
     (failing[0].name, hanging[0].name)
@@ -63,7 +65,7 @@ async def test_a_cancel_while_a_group_settles_leaves_nothing_running(
 ) -> None:
     agency.world.script(failing, then=refuse)
     agency.world.script(hanging, then=hang)
-    handle = await agency.start(policies=BRISK)
+    handle = await agency.start(policies=UNHURRIED)
     await agency.until_known(handle, [failing])
     await cancel(handle)
     end = await agency.end(handle)

@@ -15,7 +15,7 @@ from .agency import Agency
 from .plan import PIVOT, PLAN, STEPS, branches, unwinding_of_all
 from .test_cancel import by_business, by_temporal
 from .test_deadline import MINUTE, STUBBORN
-from .test_parallel import BRISK, PAIRS
+from .test_parallel import PAIRS, UNHURRIED
 from .world import SOLD_OUT, Effect, fail, hang, refuse, work
 
 every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
@@ -68,7 +68,7 @@ async def test_a_group_that_is_cancelled_while_it_settles_is_replayed(agency: Ag
     failing, hanging = PAIRS[0]
     agency.world.script(failing, then=refuse)
     agency.world.script(hanging, then=hang)
-    handle = await agency.start(policies=BRISK)
+    handle = await agency.start(policies=UNHURRIED)
     await agency.until_known(handle, [failing])
     await by_temporal(handle)
     end = await agency.end(handle)

@@ -1,0 +1,90 @@
+"""One call of one operation: an activity with its retries, or rounds of them until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from saga import outcome
+from saga.desk import Decision, Desk, Fix, Parked, Skip
+from saga.journal import Entry, Failure, Journal, Kind, Status
+from saga.operation import Operation, Reply, Request
+from saga.outcome import Done, Refused, Unknown
+from saga.policy import Policy, Rounds
+
+
+async def attempt(
+    operation: Operation[Request, Reply], request: Request, policy: Policy
+) -> Done[Reply] | Refused | Unknown:
+    """One activity with its retries, and what became of it. The only place that starts one."""
+    try:
+        reply = await workflow.execute_activity(
+            operation.name,
+            request,
+            task_queue=operation.queue,
+            result_type=operation.reply,
+            start_to_close_timeout=policy.attempt_timeout,
+            schedule_to_close_timeout=policy.total,
+            retry_policy=policy.retry_policy,
+            cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+        )
+    except (ActivityError, ApplicationError) as error:
+        return outcome.classify(error, policy.attempts)
+    return Done(reply)
+
+
+@dataclass(frozen=True)
+class PersistentCalls:
+    """Calls that must get through: parked while they do not, and on the desk for an operator."""
+
+    journal: Journal
+    desk: Desk
+    rounds: Rounds
+
+    async def until_done(
+        self,
+        entry: Entry,
+        operation: Operation[Request, Reply],
+        request: Request,
+        policy: Policy,
+        *,
+        may_refuse: Callable[[str], bool] = lambda _: False,
+    ) -> Done[Reply] | Refused | None:
+        """Rounds of attempts with durable pauses between them; parked from the first round that did not get through.
+
+        `None` if an operator skipped it. A refusal whose code `may_refuse` allows is an answer; any other needs a
+        person, and stays parked.
+        """
+        rounds = 0
+        while True:
+            ended = await attempt(operation, request, policy)
+            if isinstance(ended, Done):
+                if entry.kind is not Kind.FORWARD:
+                    self.journal.settle(entry, Status.DONE, ended.attempts)
+                return ended
+            if isinstance(ended, Refused) and may_refuse(ended.code):
+                return ended
+            rounds += 1
+            self.journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
+            decision = await self._decision(entry, ended, self.rounds.pause(rounds))
+            if isinstance(decision, Skip):
+                entry.note = f"skipped by {decision.actor}: {decision.reason}"
+                self.journal.settle(entry, Status.SKIPPED, 0, ended.code)
+                return None
+            if isinstance(decision, Fix):
+                entry.note = f"request replaced by {decision.actor}"
+                request = decision.request
+
+    async def _decision(self, entry: Entry, ended: Refused | Unknown, pause: timedelta) -> Decision | None:
+        """What an operator decides about a parked call, or `None` when its pause is over first."""
+        error = Failure(ended.code, ended.message, entry.step)
+        since, again = entry.parked_since or workflow.now(), workflow.now() + pause
+        self.desk.park(Parked(entry.step, entry.kind, since, entry.attempts, again, error))
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self.desk.decided(entry.step), timeout=pause)
+        return self.desk.take(entry.step)
