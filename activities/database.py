@@ -28,8 +28,10 @@ def connect(url: str, *, read_only: bool = False) -> AsyncEngine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        isolation = {"isolation_level": "REPEATABLE READ"} if read_only else {}
-        return create_async_engine(parsed, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, **isolation)
+        # One snapshot for all reads of a transaction: a fence row and the rows it guards must be of the same instant.
+        return create_async_engine(
+            parsed, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, isolation_level="REPEATABLE READ"
+        )
     if read_only:
         parsed = parsed.set(database=f"file:{parsed.database}").update_query_dict({"mode": "ro", "uri": "true"})
         engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
@@ -71,8 +73,11 @@ async def migrate(engine: AsyncEngine, service: str) -> None:
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     one_at_a_time = _MIGRATING.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    on_server = url.get_backend_name() == "postgresql"
+    if on_server:  # whoever has waited for the lock must see what its holder has done
+        engine = engine.execution_options(isolation_level="READ COMMITTED")
     async with one_at_a_time, engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
+        if on_server:
             await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('schema'))"))
         await connection.run_sync(_upgrade, service)
 

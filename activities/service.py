@@ -35,9 +35,13 @@ Question = TypeVar("Question", bound=Message)
 Answer = TypeVar("Answer", bound=Reply)
 Outcome = TypeVar("Outcome")
 
-OPTIMISTIC_ATTEMPTS = 12
+OPTIMISTIC_ATTEMPTS = 20
 """Times a transaction is read and decided again when another was faster. At each round at least one contender gets
-through; what loses twelve times goes back to Temporal's retries instead of spinning here."""
+through; what loses twenty times (about a second) goes back to Temporal's retries instead of spinning here."""
+
+
+SERIALIZATION_FAILURE = "40001"
+"""PostgreSQL's code for a row that changed since our snapshot."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,11 @@ class Service:
             attempt += 1
             try:
                 return await self._whole(lambda tx: self._perform_once(tx, handler, requests))
-            except Stale:
-                if attempt == OPTIMISTIC_ATTEMPTS:
+            except (Stale, DBAPIError) as error:
+                if not _another_was_faster(error):
                     raise
+                if attempt == OPTIMISTIC_ATTEMPTS:
+                    raise Stale(f"another was faster {attempt} times") from error
                 # Full jitter, growing to about 100 ms: contenders must not meet again in step.
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
@@ -180,6 +186,11 @@ class Service:
         words = str(cause) or type(cause).__name__
         message = f"{self.definition.name} database: {words.splitlines()[0]}"
         return ApplicationError(message, type=Code.SERVICE_UNAVAILABLE)
+
+
+def _another_was_faster(error: Stale | DBAPIError) -> bool:
+    """Whether another transaction wrote what this one has read: our version check says so, or PostgreSQL itself."""
+    return isinstance(error, Stale) or getattr(error.orig, "sqlstate", None) == SERIALIZATION_FAILURE
 
 
 def _valid(operation: Operation[Any, Any], document: Any) -> Any:
