@@ -22,7 +22,7 @@ fault = [
   {transaction = "order/*-late", operation = "payment.authorize", kind = "delay", seconds = 2.5},
   {transaction = "order/*-slow", operation = "shipping.schedule", kind = "delay", seconds = 4},
   {transaction = "order/*-stuck", operation = "order.confirm", kind = "delay", seconds = 4},
-  {transaction = "order/*-capture", operation = "payment.capture", kind = "delay", seconds = 4},
+  {transaction = "order/*-capture", operation = "payment.capture", kind = "hang", attempts = 1},
 ]
 """
 
