@@ -13,7 +13,16 @@ from activities.records import Record, Ref, Rows, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open
 from contracts import order
 from contracts.errors import Code
-from contracts.order import ConfirmOrder, CreateOrder, Order, OrderDocuments, OrderRecorded, OrderState, ReadOrders
+from contracts.order import (
+    ConfirmOrder,
+    CreateOrder,
+    Order,
+    OrderOnRecord,
+    OrderRecorded,
+    OrdersOnRecord,
+    OrderState,
+    ReadOrders,
+)
 
 metadata = MetaData()
 Fence = declare_fence(metadata)
@@ -32,6 +41,7 @@ class PlacedOrder(Record):
     total_minor: int
     state: OrderState
     document: str
+    carrier: str | None
 
     def answer(self) -> OrderRecorded:
         return OrderRecorded(order_id=self.order_id, state=self.state, total_minor=self.total_minor)
@@ -54,6 +64,7 @@ def create(rows: Rows, request: CreateOrder) -> Decision[OrderRecorded]:
         total_minor=placed.total_minor,
         state=OrderState.PENDING,
         document=placed.model_dump_json(),
+        carrier=request.carrier,
     )
     return Decision(row.answer(), [row])
 
@@ -82,11 +93,16 @@ def confirm(rows: Rows, request: ConfirmOrder) -> Decision[OrderRecorded]:
     return Decision(row.answer(), [row])
 
 
-async def _read_orders(connection: AsyncConnection, question: ReadOrders) -> OrderDocuments:
+async def _read_orders(connection: AsyncConnection, question: ReadOrders) -> OrdersOnRecord:
     columns = PlacedOrder.table.c
-    wanted = select(columns.document).where(columns.transaction_id.in_(question.transaction_ids))
-    found = await connection.scalars(wanted)
-    return OrderDocuments(orders=tuple(Order.model_validate_json(document) for document in found))
+    wanted = select(columns.document, columns.carrier, columns.state)
+    found = await connection.execute(wanted.where(columns.transaction_id.in_(question.transaction_ids)))
+    return OrdersOnRecord(
+        orders=tuple(
+            OrderOnRecord(order=Order.model_validate_json(row.document), carrier=row.carrier, state=row.state)
+            for row in found
+        )
+    )
 
 
 ORDER = ServiceDefinition(

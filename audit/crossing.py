@@ -36,9 +36,13 @@ _NOTHING: dict[str, set[str]] = {
 
 @dataclass(frozen=True)
 class Traces:
-    """The states of all transactions, by service: a state for each row that a transaction has there."""
+    """The states of all transactions, by service: a state for each row that a transaction has there.
+
+    `carriers` names the workflow that decides about an order, for those where it is not the order's own.
+    """
 
     orders: Mapping[str, OrderState]
+    carriers: Mapping[str, str]
     by_service: Mapping[str, Mapping[str, set[str]]]
 
     def of(self, transaction_id: str) -> dict[str, set[str]]:
@@ -49,10 +53,12 @@ _TABLES = {"payment": Payment.table, "inventory": Reservation.table, "shipping":
 SERVICES_WITH_TRACES = ("order", *_TABLES)
 
 
-async def read_orders(connection: AsyncConnection) -> dict[str, OrderState]:
+async def read_orders(connection: AsyncConnection) -> tuple[dict[str, OrderState], dict[str, str]]:
+    """The state of every order, and the carriers of those that have one."""
     columns = PlacedOrder.table.c
-    found = await connection.execute(select(columns.transaction_id, columns.state))
-    return {row.transaction_id: row.state for row in found}
+    found = (await connection.execute(select(columns.transaction_id, columns.state, columns.carrier))).all()
+    carriers = {row.transaction_id: row.carrier for row in found if row.carrier is not None}
+    return {row.transaction_id: row.state for row in found}, carriers
 
 
 async def read_states(connection: AsyncConnection, service: str) -> dict[str, set[str]]:
@@ -63,8 +69,9 @@ async def read_states(connection: AsyncConnection, service: str) -> dict[str, se
     return states
 
 
-def violations(traces: Traces, open_transactions: set[str]) -> Iterator[Violation]:
-    """Orders under way are left out: they are on their way to one of the two ends."""
+def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
+    """`running` are workflow ids. Orders under way are left out: they are on their way to one of the two ends."""
+    open_transactions = running | {tx for tx, carrier in traces.carriers.items() if carrier in running}
     for transaction_id, state in traces.orders.items():
         if transaction_id in open_transactions:
             continue

@@ -51,30 +51,33 @@ async def _audit(client: Client, settings: Settings) -> Report:
                 await connection.rollback()
             traces, again = await _compare(client, databases)
             before = {violation.subject for violation in suspects}
-            suspects = [v for v in again if v.subject in before and not await _is_open(client, v, len(again))]
+            second = [violation for violation in again if violation.subject in before]
+            if len(second) <= MAX_SECOND_LOOKS:
+                second = [v for v in second if not await _is_open(client, transaction_id(v.subject), traces)]
+            suspects = second
         return Report.of(len(traces.orders), found + suspects)
 
 
 async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tuple[Traces, list[Violation]]:
-    running = client.list_workflows("ExecutionStatus = 'Running'", page_size=1000)
-    open_transactions = {found.id async for found in running}
-    orders = await crossing.read_orders(databases["order"])
+    running = {found.id async for found in client.list_workflows("ExecutionStatus = 'Running'", page_size=1000)}
+    orders, carriers = await crossing.read_orders(databases["order"])
     states = {
         service: await crossing.read_states(databases[service], service)
         for service in SERVICES_WITH_TRACES
         if service != "order"
     }
-    traces = Traces(orders, states)
-    return traces, list(crossing.violations(traces, open_transactions))
+    traces = Traces(orders, carriers, states)
+    return traces, list(crossing.violations(traces, running))
 
 
-async def _is_open(client: Client, suspect: Violation, suspects: int) -> bool:
-    if suspects > MAX_SECOND_LOOKS:
-        return False
-    try:
-        described = await client.get_workflow_handle(transaction_id(suspect.subject)).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return False
-        raise
-    return described.status is WorkflowExecutionStatus.RUNNING
+async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:
+    for workflow_id in {transaction, traces.carriers.get(transaction, transaction)}:
+        try:
+            described = await client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                continue
+            raise
+        if described.status is WorkflowExecutionStatus.RUNNING:
+            return True
+    return False

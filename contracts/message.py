@@ -29,6 +29,7 @@ Id = Annotated[str, Field(pattern=_ID, max_length=64)]
 """An identifier that people choose: letters, digits, dot, dash, underscore."""
 TransactionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?$", max_length=128)]
 """`order/<order id>` for an order; an `Id` for a transaction of a user's own. The slash keeps the two apart."""
+WorkflowId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)]
 Sku = Annotated[str, Field(pattern=_ID, max_length=64)]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 AmountMinor = Annotated[int, Field(strict=True, ge=0, le=10**15)]

@@ -20,6 +20,7 @@ from contracts.message import (
     Sku,
     Text,
     TransactionId,
+    WorkflowId,
 )
 from saga import Operation
 
@@ -96,8 +97,32 @@ class OrderState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class RollbackCause(Message):
+    """Why an order is rolled back, decided before the workflow that does it was started."""
+
+    code: str
+    message: str
+    step: str | None = None
+
+
+class OrderOptions(Message):
+    """How an order is brought to its end, where that is not the plain way. Part of the workflow's input.
+
+    `recovering`: take over from an execution that was closed without an end. `cause`: take over and roll back for this
+    reason, unless the order turns out to be confirmed. `carrier`: see `CreateOrder`.
+    """
+
+    recovering: bool = False
+    cause: RollbackCause | None = None
+    carrier: WorkflowId | None = None
+
+
 class CreateOrder(Request):
+    """`carrier` is the workflow that decides about the order, where that is not the order's own: part of the request,
+    so that the fence lets only one of two carriers through."""
+
     order: Order
+    carrier: WorkflowId | None = None
 
 
 class ConfirmOrder(Request):
@@ -114,14 +139,22 @@ class ReadOrders(Message):
     transaction_ids: Annotated[tuple[TransactionId, ...], Field(max_length=100)]
 
 
-class OrderDocuments(Reply):
-    """The orders as they were placed; those that are not known are left out."""
+class OrderOnRecord(Message):
+    """An order as it was placed, who carries it, and how it stands."""
 
-    orders: tuple[Order, ...]
+    order: Order
+    carrier: WorkflowId | None
+    state: OrderState
+
+
+class OrdersOnRecord(Reply):
+    """Those that are not known are left out."""
+
+    orders: tuple[OrderOnRecord, ...]
 
 
 create = Operation("order.create", CreateOrder, OrderRecorded, queue=QUEUE)
 cancel = Operation("order.cancel", CreateOrder, OrderRecorded, queue=QUEUE, undoes=create)
 confirm = Operation("order.confirm", ConfirmOrder, OrderRecorded, queue=QUEUE)
 list_open = Operation("order.list_open", ListOpen, OpenTransactions, queue=QUEUE)
-read_orders = Operation("order.read_orders", ReadOrders, OrderDocuments, queue=QUEUE)
+read_orders = Operation("order.read_orders", ReadOrders, OrdersOnRecord, queue=QUEUE)

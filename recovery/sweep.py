@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import inventory, order, payment, shipping
 from contracts.message import ListOpen, OpenTransactions
-from contracts.order import WORKFLOWS_QUEUE, Order, ReadOrders
+from contracts.order import WORKFLOWS_QUEUE, OrderOnRecord, OrderOptions, ReadOrders
 from contracts.recovery import SweepOrders, Swept, sweep
 from runtime.ask import AskFailed, ask
 from saga import Operation
@@ -50,20 +50,22 @@ class Recovery:
     async def sweep(self, _: SweepOrders) -> Swept:
         try:
             left = await self._left_behind()
-            documents = [placed async for placed in self._documents(left)]
         except AskFailed as error:  # under its own code, so that the command line knows it
             raise ApplicationError(error.message, type=error.code) from error
-        finished = await _in_batches(documents, self._finish)
-        ids = tuple(transaction.removeprefix("order/") for transaction in left)
+        finished = await _in_batches(left, self._finish)
+        ids = tuple(placed.order.order_id for placed in left)
         return Swept(found=len(left), finished=sum(finished), orders=ids, attempt=activity.info().attempt)
 
-    async def _left_behind(self) -> list[str]:
-        """Transactions that are still open at a service after their workflow was seen closed from outside."""
-        candidates = sorted(await self._open())
+    async def _left_behind(self) -> list[OrderOnRecord]:
+        """Orders that are still open at a service after their workflow was seen closed from outside."""
+        candidates = [placed async for placed in self._on_record(sorted(await self._open()))]
         left = await _in_batches(candidates, self._is_left)
-        without_workflow = {transaction for transaction, gone in zip(candidates, left, strict=True) if gone}
+        without_workflow = [placed for placed, gone in zip(candidates, left, strict=True) if gone]
+        if not without_workflow:
+            return []
         # Asked again: an order that ended between the first question and the look at its workflow is not open now.
-        return sorted(without_workflow & await self._open()) if without_workflow else []
+        still_open = await self._open()
+        return [placed for placed in without_workflow if placed.order.transaction_id in still_open]
 
     async def _open(self) -> set[str]:
         found: set[str] = set()
@@ -81,29 +83,37 @@ class Recovery:
                 return
             after = page[-1]
 
-    async def _is_left(self, transaction: str) -> bool:
+    async def _is_left(self, placed: OrderOnRecord) -> bool:
         """Whether nobody brings it to an end. A workflow that completed or failed has said how it ended: what is still
         open then, an operator has skipped, and it is not for a sweep to overrule them."""
+        workflows = {placed.order.transaction_id, placed.carrier or placed.order.transaction_id}
+        statuses = [await self._status(workflow_id) for workflow_id in workflows]
+        if WorkflowExecutionStatus.RUNNING in statuses:
+            return False
+        return any(status in _CLOSED_FROM_OUTSIDE for status in statuses) or not any(statuses)
+
+    async def _status(self, workflow_id: str) -> WorkflowExecutionStatus | None:
+        """`None` for one that is past its retention, or lost with its namespace."""
         try:
-            described = await self._client.get_workflow_handle(transaction).describe()
+            return (await self._client.get_workflow_handle(workflow_id).describe()).status
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                return True  # past its retention, or lost with its namespace
+                return None
             raise
-        return described.status in _CLOSED_FROM_OUTSIDE
 
-    async def _documents(self, transactions: Sequence[str]) -> AsyncIterator[Order]:
+    async def _on_record(self, transactions: Sequence[str]) -> AsyncIterator[OrderOnRecord]:
         for part in _parts(transactions, 100):
             for placed in (await ask(self._client, order.read_orders, ReadOrders(transaction_ids=tuple(part)))).orders:
                 yield placed
 
-    async def _finish(self, placed: Order) -> bool:
+    async def _finish(self, placed: OrderOnRecord) -> bool:
         """Give the order a new run of its workflow; true if that came to an end."""
+        options = OrderOptions(recovering=True, carrier=placed.carrier)
         try:
             handle = await self._client.start_workflow(
                 "OrderWorkflow",
-                args=[placed.model_dump(mode="json"), True],
-                id=placed.transaction_id,
+                args=[placed.order.model_dump(mode="json"), options],
+                id=placed.order.transaction_id,
                 task_queue=WORKFLOWS_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,

@@ -14,11 +14,13 @@ from contracts import inventory, notification, order, payment, shipping
 from contracts.errors import Code
 from contracts.inventory import ReserveStock, StockLine
 from contracts.notification import NotifyCustomer
-from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order
+from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, OrderOptions, RollbackCause
 from contracts.payment import AuthorizePayment
 from contracts.problems import first_problem
 from contracts.shipping import ScheduleShipment
-from saga import CancelRefused, Saga, SagaWorkflow, TransactionLog
+from saga import CancelRefused, Failure, Saga, SagaWorkflow, StepFailed, TransactionLog
+
+_ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,12 @@ class Requests:
     confirmation: ConfirmOrder
 
     @classmethod
-    def of(cls, placed: Order) -> Requests:
+    def of(cls, placed: Order, carrier: str | None = None) -> Requests:
         tx, order_id = placed.transaction_id, placed.order_id
         total, currency = placed.total_minor, placed.currency
         lines = tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in placed.lines)
         return cls(
-            creation=CreateOrder(transaction_id=tx, order=placed),
+            creation=CreateOrder(transaction_id=tx, order=placed, carrier=carrier),
             charge=AuthorizePayment(
                 transaction_id=tx,
                 order_id=order_id,
@@ -60,21 +62,20 @@ class OrderWorkflow(SagaWorkflow):
     """Ends CONFIRMED, or fails with an `ApplicationError` whose type is the code and whose detail is the log."""
 
     @workflow.init
-    def __init__(self, document: Any = None, recovering: bool = False) -> None:  # noqa: FBT001, FBT002 — as `run`
-        self._order = _valid(document)
-        self._ask = Requests.of(self._order)
-        deadline = None if recovering else timedelta(seconds=self._order.deadline_s)
+    def __init__(self, document: Any = None, options: Any = None) -> None:
+        self._order, self._options = _valid(document, options)
+        self._ask = Requests.of(self._order, self._options.carrier)
+        deadline = None if self._takes_over else timedelta(seconds=self._order.deadline_s)
         self._saga = Saga(self._order.transaction_id, deadline=deadline)
 
     @workflow.run
-    async def run(self, document: Any = None, recovering: bool = False) -> TransactionLog:  # noqa: FBT001, FBT002 — JSON
+    async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
         """`document` is an `Order` as JSON, checked here too: any client can start a workflow.
 
-        `recovering` is set by the sweep, for an order whose workflow was closed without an end.
+        `options`, if there are any, are `OrderOptions`.
         """
         async with self._saga as saga:
-            saga.on_rollback(notification.send_cancellation, self._ask.letter)
-            if recovering:
+            if self._takes_over:
                 await self._take_over(saga)
             else:
                 await self._prepare(saga)
@@ -85,6 +86,7 @@ class OrderWorkflow(SagaWorkflow):
     async def _prepare(self, saga: Saga) -> None:
         ask = self._ask
         await saga.step(order.create, ask.creation, undo=order.cancel)
+        saga.on_rollback(notification.send_cancellation, ask.letter)  # an order that was never taken has nobody to tell
         await saga.parallel(
             saga.step(payment.authorize, ask.charge, undo=payment.cancel),
             saga.step(inventory.reserve, ask.goods, undo=inventory.release),
@@ -104,7 +106,7 @@ class OrderWorkflow(SagaWorkflow):
             await saga.best_effort(notification.send_confirmation, ask.letter)
 
     async def _take_over(self, saga: Saga) -> None:
-        """Return if the order was confirmed before its workflow was closed; else roll back what that may have done.
+        """Return if the order was confirmed by whoever had it before; else roll back what that may have done.
 
         Cancelling the order tells which: it is refused for a confirmed one, and once it is done no late attempt at a
         confirmation gets through.
@@ -112,12 +114,18 @@ class OrderWorkflow(SagaWorkflow):
         ask = self._ask
         if not await saga.revoke(order.cancel, ask.creation, committed=Code.CANCEL_REFUSED):
             return
+        saga.on_rollback(notification.send_cancellation, ask.letter)
         saga.assume(payment.cancel, ask.charge)
         saga.assume(inventory.release, ask.goods)
         saga.assume(shipping.cancel, ask.parcel)
         if self._must_notify:
             saga.assume(notification.send_cancellation, ask.letter)
-        raise ApplicationError("its workflow was closed before the order was confirmed", type=Code.ABANDONED)
+        cause = self._options.cause or _ABANDONED
+        raise StepFailed(Failure(cause.code, cause.message, cause.step))
+
+    @property
+    def _takes_over(self) -> bool:
+        return self._options.recovering or self._options.cause is not None
 
     @property
     def _must_notify(self) -> bool:
@@ -136,12 +144,12 @@ class OrderWorkflow(SagaWorkflow):
             raise ApplicationError(str(refused), type=Code.CANCEL_REFUSED, non_retryable=True) from refused
 
 
-def _valid(document: Any) -> Order:
+def _valid(document: Any, options: Any) -> tuple[Order, OrderOptions]:
     try:
-        placed = Order.model_validate(document)
+        placed, how = Order.model_validate(document), OrderOptions.model_validate(options or {})
     except ValidationError as error:  # not the cause: it would write the customer's data into the history
         raise ApplicationError(first_problem(error), type=Code.INVALID_ORDER, non_retryable=True) from None
     if workflow.info().workflow_id != placed.transaction_id:
         message = f"workflow id must be {placed.transaction_id}: one order, one workflow"
         raise ApplicationError(message, type=Code.INVALID_ORDER, non_retryable=True)
-    return placed
+    return placed, how

@@ -20,9 +20,9 @@ class SleepsFirst(OrderWorkflow):
         await super()._prepare(saga)
 
     @workflow.init
-    def __init__(self, document: Any = None, recovering: bool = False) -> None:  # noqa: FBT001, FBT002 — as `run`
-        super().__init__(document, recovering)
+    def __init__(self, document: Any = None, options: Any = None) -> None:
+        super().__init__(document, options)
 
     @workflow.run
-    async def run(self, document: Any = None, recovering: bool = False) -> TransactionLog:  # noqa: FBT001, FBT002
-        return await super().run(document, recovering)
+    async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
+        return await super().run(document, options)
