@@ -86,13 +86,12 @@ async def _place_all(
     client: Client, orders: Sequence[Order], concurrency: int
 ) -> AsyncIterator[tuple[TransactionLog, float]]:
     """Each order's end and its latency in seconds, as they come; `concurrency` orders are under way at a time."""
-    waiting = iter(orders)
+    waiting, patience = iter(orders), placing.Patience()
 
     async def place_one(order: Order) -> tuple[TransactionLog, float]:
         begun = time.perf_counter()
         try:
-            await placing.start(client, order)
-            log = await placing.wait(client, order)
+            log = await placing.place(client, order, patience)
         except CommandFailed as refused:  # it was not begun: nothing is held for it
             log = TransactionLog(order.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message))
         except RPCError as error:

@@ -62,8 +62,10 @@ def place(
 
 async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
     client = await session.connect()
-    handle = await placing.start(client, order)
-    log = await (placing.look(handle) if no_wait else placing.wait(client, order))
+    if no_wait:
+        log = await placing.look(await placing.start(client, order))
+    else:
+        log = await placing.place(client, order, placing.Patience())
     outcome = show.Outcome.of(log)
     show.document(outcome) if json else show.outcome(outcome)
     return Exit.OK if no_wait else placing.exit_code(log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -30,6 +31,18 @@ _LOOK_EVERY_S = 5
 _WAIT_BEYOND_DEADLINE_S = 60
 """Past its deadline an order is unwinding: two rounds of undos and a minute are over, and then somebody is told."""
 _QUERY_TIMEOUT = timedelta(seconds=5)
+_OUTAGE_S = 120
+"""How long a Temporal that does not answer is waited for: it may be restarting, and an order is under way."""
+_OUTAGE_PAUSE_S = 1
+"""Between two tries; the SDK has tried each call for ten seconds already."""
+_OUTAGE = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,  # also the SDK's own word for a call that timed out
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.UNKNOWN,  # a connection that was cut
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+)
 _LOG = TypeAdapter(TransactionLog)
 
 Handle = WorkflowHandle[OrderWorkflow, TransactionLog]
@@ -41,6 +54,39 @@ class Ended:
 
     log: TransactionLog
     closed: bool
+
+
+class Patience:
+    """How long a command waits for a Temporal that does not answer, over all its orders."""
+
+    def __init__(self, seconds: float = _OUTAGE_S) -> None:
+        self._seconds = seconds
+        self._silent_since: float | None = None
+
+    def answered(self) -> None:
+        self._silent_since = None
+
+    def outlasts(self, error: RPCError) -> bool:
+        """Whether to try again after `error`."""
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+        return error.status in _OUTAGE and time.monotonic() - self._silent_since < self._seconds
+
+
+async def place(client: Client, order: Order, patience: Patience) -> TransactionLog:
+    """Start the order's workflow and wait for its end, through outages of Temporal: a second start does no harm.
+
+    Raises as `start` does, and `RPCError` when the patience is over.
+    """
+    while True:
+        try:
+            await start(client, order)
+            patience.answered()
+            return await wait(client, order)
+        except RPCError as error:
+            if not patience.outlasts(error):
+                raise
+        await asyncio.sleep(_OUTAGE_PAUSE_S)
 
 
 async def start(client: Client, order: Order) -> Handle:
