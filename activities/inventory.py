@@ -7,9 +7,10 @@ Concurrent orders meet in the version of the stock row: the slower one reads and
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import MetaData, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,22 +21,22 @@ from activities.service import Query, ServiceDefinition, implements, lists_open
 from contracts import inventory
 from contracts.errors import Code
 from contracts.inventory import (
+    ExpiredReservations,
     ListStock,
     ReservationState,
     ReserveStock,
     SetStock,
     StockLevel,
     StockLevels,
+    StockLine,
     StockMoved,
     StockSet,
 )
+from contracts.message import LEASE, ListOpen
 
 metadata = MetaData()
 Fence = declare_fence(metadata)
 effects_table(metadata)
-
-LEASE = timedelta(hours=2)
-"""How long a reservation is good for: twice the longest deadline an order may have, so that no living saga loses it."""
 
 
 @record(metadata, "stock", key=("sku",))
@@ -136,6 +137,19 @@ def set_stock(rows: Rows, request: SetStock) -> Decision[StockSet]:
     return Decision(StockSet(level=_view(replace(stock, version=stock.version + 1))), [stock])
 
 
+async def _list_expired(connection: AsyncConnection, question: ListOpen) -> ExpiredReservations:
+    columns = Reservation.table.c
+    expired = (columns.state == ReservationState.HELD) & (columns.lease_until < datetime.now(UTC))
+    ids = select(columns.transaction_id).where(expired & (columns.transaction_id > question.after)).distinct()
+    ids = ids.order_by(columns.transaction_id).limit(question.limit)
+    found = await connection.execute(select(Reservation.table).where(columns.transaction_id.in_(ids)))
+    lines: dict[tuple[str, str], list[StockLine]] = defaultdict(list)
+    for row in found.mappings():
+        lines[row["transaction_id"], row["order_id"]].append(StockLine(sku=row["sku"], quantity=row["quantity"]))
+    requests = (ReserveStock(transaction_id=tx, order_id=of, lines=tuple(its)) for (tx, of), its in lines.items())
+    return ExpiredReservations(requests=tuple(sorted(requests, key=lambda request: request.transaction_id)))
+
+
 async def _list_stock(connection: AsyncConnection, _: ListStock) -> StockLevels:
     found = await connection.execute(select(Stock.table).order_by(Stock.table.c.sku))
     return StockLevels(levels=tuple(_view(Stock(**row)) for row in found.mappings()))
@@ -153,5 +167,6 @@ INVENTORY = ServiceDefinition(
     [
         Query(inventory.list_stock, _list_stock),
         lists_open(inventory.list_open, Reservation, ReservationState.HELD),
+        Query(inventory.list_expired, _list_expired),
     ],
 )

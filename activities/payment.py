@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from sqlalchemy import MetaData, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,12 +18,14 @@ from activities.records import Record, Ref, Rows, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open
 from contracts import payment
 from contracts.errors import Code
+from contracts.message import LEASE, ListOpen
 from contracts.payment import (
     Accounts,
     AccountSet,
     Authorization,
     AuthorizePayment,
     Cancellation,
+    ExpiredPayments,
     ListAccounts,
     PaymentState,
     Receipt,
@@ -59,6 +62,8 @@ class Payment(Record):
     amount_minor: int
     currency: str
     state: PaymentState
+    lease_until: datetime | None
+    """Of the hold; rows older than this column have none."""
 
 
 def _its_rows(request: AuthorizePayment) -> Iterable[Ref]:
@@ -78,7 +83,7 @@ def authorize(rows: Rows, request: AuthorizePayment) -> Decision[Authorization]:
         )
     held = replace(account, held_minor=account.held_minor + request.amount_minor)
     fields = request.model_dump(exclude={"attempt"})
-    hold = Payment(**fields, state=PaymentState.AUTHORIZED)
+    hold = Payment(**fields, state=PaymentState.AUTHORIZED, lease_until=datetime.now(UTC) + LEASE)
     return Decision(Authorization(amount_minor=hold.amount_minor, currency=hold.currency), [held, hold])
 
 
@@ -134,6 +139,15 @@ def set_account(rows: Rows, request: SetAccount) -> Decision[AccountSet]:
     return Decision(AccountSet(account=_view(account)), [account])
 
 
+async def _list_expired(connection: AsyncConnection, question: ListOpen) -> ExpiredPayments:
+    columns = Payment.table.c
+    expired = (columns.state == PaymentState.AUTHORIZED) & (columns.lease_until < datetime.now(UTC))
+    wanted = select(*(columns[name] for name in AuthorizePayment.model_fields))
+    wanted = wanted.where(expired & (columns.transaction_id > question.after))
+    found = await connection.execute(wanted.order_by(columns.transaction_id).limit(question.limit))
+    return ExpiredPayments(requests=tuple(AuthorizePayment(**row) for row in found.mappings()))
+
+
 async def _list_accounts(connection: AsyncConnection, _: ListAccounts) -> Accounts:
     found = await connection.execute(select(Account.table).order_by(Account.table.c.customer_id))
     return Accounts(accounts=tuple(_view(Account(**row)) for row in found.mappings()))
@@ -153,5 +167,9 @@ PAYMENT = ServiceDefinition(
     metadata,
     Fence,
     [authorize, cancel, capture, refund, set_account],
-    [Query(payment.list_accounts, _list_accounts), lists_open(payment.list_open, Payment, PaymentState.AUTHORIZED)],
+    [
+        Query(payment.list_accounts, _list_accounts),
+        lists_open(payment.list_open, Payment, PaymentState.AUTHORIZED),
+        Query(payment.list_expired, _list_expired),
+    ],
 )

@@ -30,4 +30,6 @@ async def _sweep(*, json: bool) -> int:
         show.line(f"{swept.found} orders were left behind, {swept.finished} of them are finished now")
         for order_id in swept.orders:
             show.line(f"  {escape(order_id)}")
+        if swept.leases_ended:
+            show.line(f"{swept.leases_ended} holds without an order and without a workflow were given back")
     return Exit.OK if swept.finished == swept.found else Exit.NOT_ENDED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contracts.message import Id, ListOpen, Message, OpenTransactions, Quantity, Reply, Request, Sku
 from saga import Operation
@@ -28,8 +28,15 @@ class StockLine(Message):
 
 
 class ReserveStock(Request):
+    """In the order of the skus, however the lines were given: the same goods are the same request."""
+
     order_id: Id
     lines: Annotated[tuple[StockLine, ...], Field(min_length=1, max_length=100)]
+
+    @field_validator("lines")
+    @classmethod
+    def _by_sku(cls, lines: tuple[StockLine, ...]) -> tuple[StockLine, ...]:
+        return tuple(sorted(lines, key=lambda line: line.sku))
 
     @model_validator(mode="after")
     def _each_sku_once(self) -> Self:
@@ -60,6 +67,12 @@ class StockSet(Reply):
     level: StockLevel
 
 
+class ExpiredReservations(Reply):
+    """What was asked for when they were made: enough to release them."""
+
+    requests: tuple[ReserveStock, ...]
+
+
 class ListStock(Message):
     pass
 
@@ -74,3 +87,4 @@ commit = Operation("inventory.commit", ReserveStock, StockMoved, queue=QUEUE)
 set_stock = Operation("inventory.set_stock", SetStock, StockSet, queue=QUEUE)
 list_stock = Operation("inventory.list_stock", ListStock, StockLevels, queue=QUEUE)
 list_open = Operation("inventory.list_open", ListOpen, OpenTransactions, queue=QUEUE)
+list_expired = Operation("inventory.list_expired", ListOpen, ExpiredReservations, queue=QUEUE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -37,6 +38,11 @@ AmountMinor = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 Currency = Annotated[str, AfterValidator(_iso_4217)]
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
 """Something to read, on one line: not blank, no control characters (PostgreSQL stores no NUL)."""
+
+
+LEASE = timedelta(hours=2)
+"""How long what is put aside for a transaction is good for without a workflow that looks after it: twice the longest
+deadline an order may have. The sweep gives back what is older and belongs to nobody."""
 
 
 class Message(BaseModel):

@@ -59,6 +59,12 @@ class AccountSet(Reply):
     account: Account
 
 
+class ExpiredPayments(Reply):
+    """What was asked for when they were made: enough to cancel them."""
+
+    requests: tuple[AuthorizePayment, ...]
+
+
 class ListAccounts(Message):
     pass
 
@@ -74,3 +80,4 @@ refund = Operation("payment.refund", AuthorizePayment, Cancellation, queue=QUEUE
 set_account = Operation("payment.set_account", SetAccount, AccountSet, queue=QUEUE)
 list_accounts = Operation("payment.list_accounts", ListAccounts, Accounts, queue=QUEUE)
 list_open = Operation("payment.list_open", ListOpen, OpenTransactions, queue=QUEUE)
+list_expired = Operation("payment.list_expired", ListOpen, ExpiredPayments, queue=QUEUE)

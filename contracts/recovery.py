@@ -12,11 +12,15 @@ class SweepOrders(Message):
 
 
 class Swept(Reply):
-    """`found` orders were without a workflow, `finished` of them have an end now; `orders` are their ids."""
+    """`found` orders were without a workflow, `finished` of them have an end now; `orders` are their ids.
+
+    `leases_ended` counts what was put aside for a transaction that no order and no workflow knows, and was given back.
+    """
 
     found: int
     finished: int
     orders: tuple[str, ...]
+    leases_ended: int = 0
 
 
 sweep = Operation("recovery.sweep", SweepOrders, Swept, queue=WORKFLOWS_QUEUE)

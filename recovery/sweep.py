@@ -5,13 +5,15 @@ the history limit, lost with its namespace. What it held is still in the service
 looks; Temporal is only asked whether the workflow runs. Each such order gets a new run of its own workflow, which
 undoes it or, past the pivot, finishes it, through the fence. So a sweep may run at any time, twice, and beside running
 orders.
+
+What is held for a transaction that no order and no workflow knows, it gives back when its lease is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
@@ -20,7 +22,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import inventory, order, payment, shipping
-from contracts.message import ListOpen, OpenTransactions
+from contracts.message import ListOpen, OpenTransactions, Request
 from contracts.order import WORKFLOWS_QUEUE, OrderOnRecord, OrderOptions, ReadOrders
 from contracts.recovery import SweepOrders, Swept, sweep
 from runtime.ask import AskFailed, ask
@@ -38,6 +40,10 @@ _CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.CANCELED,
 )
 _HOLDING = (order.list_open, payment.list_open, inventory.list_open, shipping.list_open)
+_LEASES: tuple[tuple[Operation[ListOpen, Any], Operation[Any, Any]], ...] = (
+    (inventory.list_expired, inventory.release),
+    (payment.list_expired, payment.cancel),
+)
 
 
 class Recovery:
@@ -50,11 +56,18 @@ class Recovery:
     async def sweep(self, _: SweepOrders) -> Swept:
         try:
             left = await self._left_behind()
+            leases = [await self._end_leases(expired, undo) for expired, undo in _LEASES]
         except AskFailed as error:  # under its own code, so that the command line knows it
             raise ApplicationError(error.message, type=error.code) from error
         finished = await _in_batches(left, self._finish)
         ids = tuple(placed.order.order_id for placed in left)
-        return Swept(found=len(left), finished=sum(finished), orders=ids, attempt=activity.info().attempt)
+        return Swept(
+            found=len(left),
+            finished=sum(finished),
+            orders=ids,
+            leases_ended=sum(leases),
+            attempt=activity.info().attempt,
+        )
 
     async def _left_behind(self) -> list[OrderOnRecord]:
         """Orders that are still open at a service after their workflow was seen closed from outside."""
@@ -105,6 +118,30 @@ class Recovery:
         for part in _parts(transactions, 100):
             for placed in (await ask(self._client, order.read_orders, ReadOrders(transaction_ids=tuple(part)))).orders:
                 yield placed
+
+    async def _end_leases(self, expired: Operation[ListOpen, Any], undo: Operation[Any, Any]) -> int:
+        """Undo what has outlived its lease and has nobody: no order, whose saga sees to it, and no running workflow."""
+        ended, page = 0, ListOpen()
+        while True:
+            requests: tuple[Request, ...] = (await ask(self._client, expired, page)).requests
+            for request in await self._without_owner(requests):
+                await ask(self._client, undo, request)
+                ended += 1
+            if len(requests) < page.limit:
+                return ended
+            page = ListOpen(after=requests[-1].transaction_id)
+
+    async def _without_owner(self, requests: Sequence[Request]) -> list[Request]:
+        ids = [request.transaction_id for request in requests]
+        known = {placed.order.transaction_id async for placed in self._on_record(ids)}
+        candidates = [request for request in requests if request.transaction_id not in known]
+        looked_after = await _in_batches(candidates, self._has_workflow)
+        return [request for request, alive in zip(candidates, looked_after, strict=True) if not alive]
+
+    async def _has_workflow(self, request: Request) -> bool:
+        """Whether a workflow named after the transaction runs, as an order's and a generic transaction's are."""
+        names = (request.transaction_id, f"transaction/{request.transaction_id}")
+        return WorkflowExecutionStatus.RUNNING in [await self._status(name) for name in names]
 
     async def _finish(self, placed: OrderOnRecord) -> bool:
         """Give the order a new run of its workflow; true if that came to an end."""

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from activities.inventory import LEASE
 from contracts import inventory
 from contracts.errors import Code
 from contracts.inventory import ReservationState, StockLevels, StockSet
+from contracts.message import LEASE
 
 from .bench import Bench, Call, assert_goods_add_up
 from .conftest import OpenBench
