@@ -40,6 +40,7 @@ _STOP_TIMEOUT_S = 10
 class EmbeddedServer:
     address: str
     web_ui: str
+    pid: int
 
 
 @asynccontextmanager
@@ -61,7 +62,7 @@ async def embedded_server(*, port: int, ui_port: int, data: Path) -> AsyncIterat
         )
         try:
             await _wait_until_up(process, port, data)
-            yield EmbeddedServer(address=f"127.0.0.1:{port}", web_ui=f"http://127.0.0.1:{ui_port}")
+            yield EmbeddedServer(f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}", process.pid)
         finally:
             with suppress(ProcessLookupError):
                 process.terminate()

@@ -7,7 +7,7 @@ faults:
     [[fault]]
     operation = "payment.authorize"   # a pattern: `payment.*`, `*`
     transaction = "order/o-7"         # a pattern; default: every transaction
-    kind = "error_after"              # error_before, error_after (a lost reply), delay, hang, refuse
+    kind = "error_after"              # see FaultKind
     attempts = 1                      # the first N attempts of the activity; default: all
     seconds = 2.5                     # of a delay
     code = "SHIPPING_UNAVAILABLE"     # of a refusal
@@ -17,7 +17,9 @@ faults:
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import tomllib
 from collections.abc import Sequence
 from enum import StrEnum
@@ -25,6 +27,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 from pydantic import Field, ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -36,15 +39,21 @@ from contracts.problems import first_problem
 from runtime.logs import transaction_id_of
 from runtime.settings import SettingsError
 
+_log = structlog.stdlib.get_logger("faults")
 HANG_S = 3600.0
 """Longer than any step's timeout: the attempt is given up, and the worker is told so."""
 
 
 class FaultKind(StrEnum):
+    """What happens to an attempt; *after* is after the operation's commit, so that only the reply is lost."""
+
     ERROR_BEFORE = "error_before"
     ERROR_AFTER = "error_after"
     DELAY = "delay"
     HANG = "hang"
+    HANG_AFTER = "hang_after"
+    DIE_BEFORE = "die_before"
+    DIE_AFTER = "die_after"
     REFUSE = "refuse"
 
 
@@ -114,6 +123,9 @@ class _FaultyActivity(ActivityInboundInterceptor):
         fault = next(striking, None)
         if fault is None:
             return await super().execute_activity(input)
+        _log.info(
+            "fault", kind=fault.kind, transaction_id=transaction_id, step=info.activity_type, attempt=info.attempt
+        )
         match fault.kind:
             case FaultKind.ERROR_BEFORE:
                 raise ApplicationError("injected: the service is down", type=Code.SERVICE_UNAVAILABLE)
@@ -125,10 +137,22 @@ class _FaultyActivity(ActivityInboundInterceptor):
                 await asyncio.sleep(fault.seconds)
             case FaultKind.HANG:
                 await asyncio.sleep(HANG_S)
+            case FaultKind.DIE_BEFORE:
+                _die()
         reply = await super().execute_activity(input)
-        if fault.kind is FaultKind.ERROR_AFTER:
-            raise ApplicationError("injected: the reply is lost", type=Code.SERVICE_UNAVAILABLE)
+        match fault.kind:
+            case FaultKind.ERROR_AFTER:
+                raise ApplicationError("injected: the reply is lost", type=Code.SERVICE_UNAVAILABLE)
+            case FaultKind.HANG_AFTER:
+                await asyncio.sleep(HANG_S)
+            case FaultKind.DIE_AFTER:
+                _die()
         return reply
+
+
+def _die() -> None:
+    """As by a kill -9 or a power cut: nothing is flushed, nobody is told."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _draw(seed: int, kind: FaultKind, transaction_id: str, info: activity.Info) -> float:
