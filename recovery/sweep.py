@@ -6,7 +6,8 @@ looks; Temporal is only asked whether the workflow runs. Each such order gets a 
 undoes it or, past the pivot, finishes it, through the fence. So a sweep may run at any time, twice, and beside running
 orders.
 
-What is held for a transaction that no order and no workflow knows, it gives back when its lease is over.
+An order that was closed while nothing was held for it is in no record: Temporal lists it, and it gets the end that its
+owner has not been told. What is held for a transaction that no order and no workflow knows, it gives back when its lease is over.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -23,7 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import inventory, order, payment, shipping
 from contracts.message import ListOpen, OpenTransactions, Request
-from contracts.order import WORKFLOWS_QUEUE, OrderOnRecord, OrderOptions, ReadOrders
+from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions, OrderState, ReadOrders
 from contracts.recovery import SweepOrders, Swept, sweep
 from runtime.ask import AskFailed, ask
 from saga import Operation
@@ -39,6 +41,7 @@ _CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.TIMED_OUT,
     WorkflowExecutionStatus.CANCELED,
 )
+_CLOSED_ORDERS = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
 _HOLDING = (order.list_open, payment.list_open, inventory.list_open, shipping.list_open)
 _LEASES: tuple[tuple[Operation[ListOpen, Any], Operation[Any, Any]], ...] = (
     (inventory.list_expired, inventory.release),
@@ -70,15 +73,41 @@ class Recovery:
         )
 
     async def _left_behind(self) -> list[OrderOnRecord]:
-        """Orders that are still open at a service after their workflow was seen closed from outside."""
-        candidates = [placed async for placed in self._on_record(sorted(await self._open()))]
+        """Orders whose workflow is closed without an end, and those open at a service that have none."""
+        still_open = await self._open()
+        candidates = [placed async for placed in self._on_record(sorted(still_open))]
+        candidates += [placed async for placed in self._closed_without_trace(still_open)]
         left = await _in_batches(candidates, self._is_left)
         without_workflow = [placed for placed, gone in zip(candidates, left, strict=True) if gone]
         if not without_workflow:
             return []
         # Asked again: an order that ended between the first question and the look at its workflow is not open now.
         still_open = await self._open()
-        return [placed for placed in without_workflow if placed.order.transaction_id in still_open]
+        return [
+            placed
+            for placed in without_workflow
+            if placed.order.transaction_id in still_open
+            or await self._status(placed.order.transaction_id) in _CLOSED_FROM_OUTSIDE
+        ]
+
+    async def _closed_without_trace(self, still_open: set[str]) -> AsyncIterator[OrderOnRecord]:
+        """Orders with a run that was closed from outside, for which no service holds anything."""
+        closed = {found.id async for found in self._client.list_workflows(_CLOSED_ORDERS)}
+        for workflow_id in sorted(closed - still_open):
+            placed = await self._in_history(workflow_id)
+            if placed is not None and placed.order.transaction_id == workflow_id:
+                yield placed
+
+    async def _in_history(self, workflow_id: str) -> OrderOnRecord | None:
+        """What the newest run of an order's workflow was started with; `None` if that was no order."""
+        first = await anext(self._client.get_workflow_handle(workflow_id).fetch_history_events(page_size=1))
+        payloads = first.workflow_execution_started_event_attributes.input.payloads
+        document, options = (*await self._client.data_converter.decode(payloads), None, None)[:2]
+        try:
+            carrier = OrderOptions.model_validate(options or {}).carrier
+            return OrderOnRecord(order=Order.model_validate(document), carrier=carrier, state=OrderState.PENDING)
+        except ValidationError:
+            return None
 
     async def _open(self) -> set[str]:
         found: set[str] = set()

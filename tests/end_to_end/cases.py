@@ -1,0 +1,43 @@
+"""The cases of the crash matrix: read from orders that the system has placed, so a new step cannot be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+REQUIRED: dict[str, Any] = {"notification": "required"}
+"""Every step of the order comes before the pivot or is promised by it: none is a best effort."""
+BOUNCES: dict[str, Any] = {
+    "contact": {"email": "ada@nowhere.invalid", "phone": "+442071234567"},
+    "notification": "required",
+}
+"""Refused at the last step before the pivot, so that everything must be undone."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What an order calls: before the pivot, from the pivot on, and on the way back."""
+
+    prepared: Sequence[str]
+    promised: Sequence[str]
+    undos: Sequence[str]
+
+    @classmethod
+    def read(cls, confirmed: dict[str, Any], rolled_back: dict[str, Any]) -> Steps:
+        """From the outcome of an order with `REQUIRED`, and of one with `BOUNCES`."""
+        *prepared, pivot = _steps(confirmed, "forward")
+        undos = _steps(rolled_back, "undo")
+        assert {"payment.cancel", "inventory.release", "shipping.cancel", "order.cancel"} <= set(undos)
+        return cls(prepared, [pivot, *_steps(confirmed, "finish")], undos)
+
+    @property
+    def pivot(self) -> str:
+        return self.promised[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.prepared, *self.promised, *self.undos])
+
+
+def _steps(document: dict[str, Any], kind: str) -> list[str]:
+    return [entry["step"] for entry in document["steps"] if entry["kind"] == kind]

@@ -1,0 +1,175 @@
+"""The embedded server and any number of workers as processes of their own, to be killed one by one.
+
+Whatever worker has ended, for whatever reason, is started again, as a container is that says `restart: always`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from temporalio.client import Client
+
+from recovery.schedule import SCHEDULE_ID
+from runtime.connection import connect
+from runtime.embedded import embedded_server
+from runtime.seed import seed
+from runtime.settings import Settings
+
+from .system import ROOT, Answer, System
+
+_RESTART_PAUSE_S = 0.5
+"""A worker that cannot start, because the server is away, must not eat the processor that the server needs."""
+_READY_S = 120
+"""Several Python processes that start at once on a busy machine."""
+
+Prepare = Callable[[str], Sequence[str]]
+"""Called before each start of the worker of that name, with the options it is to have."""
+
+
+class Fleet:
+    """`workers` names the workers, `options` says what each is started with, every time."""
+
+    def __init__(self, system: System, workers: Sequence[str], options: Prepare) -> None:
+        self.system = system
+        self.workers = tuple(workers)
+        self.worker_environment: Mapping[str, str] = {}
+        """What the workers see otherwise than the commands do."""
+        self.starts = 0
+        self._options = options
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._ready = {name: asyncio.Event() for name in workers}
+        self._server = AsyncExitStack()
+        self._server_pid: int | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start_server()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop_workers()
+        await self._server.aclose()
+
+    async def start_server(self) -> None:
+        self._server = AsyncExitStack()
+        system = self.system
+        server = embedded_server(port=system.port, ui_port=system.ui_port, data=system.folder)
+        self._server_pid = (await self._server.enter_async_context(server)).pid
+
+    async def kill_server(self) -> None:
+        assert self._server_pid is not None
+        os.kill(self._server_pid, signal.SIGKILL)
+        await self._server.aclose()
+
+    async def start_workers(self) -> None:
+        """Start all of them at once, and wait until each has been ready."""
+        for name in self.workers:
+            self._keepers[name] = asyncio.create_task(self._keep_up(name))
+        await self.ready()
+
+    async def ready(self) -> None:
+        async with asyncio.timeout(_READY_S):
+            await asyncio.gather(*(ready.wait() for ready in self._ready.values()))
+
+    async def stop_workers(self) -> None:
+        """Kill all of them for good."""
+        keepers = list(self._keepers.values())
+        self._keepers.clear()
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        for name in self.workers:
+            self.signal(name, signal.SIGKILL)
+        await asyncio.gather(*(process.wait() for process in self._processes.values()))
+
+    def signal(self, worker: str, number: signal.Signals) -> bool:
+        """Whether that worker was there to get it."""
+        process = self._processes.get(worker)
+        if process is None or process.returncode is not None:
+            return False
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+        return True
+
+    async def _keep_up(self, name: str) -> None:
+        while True:
+            process = await self._spawn(name)
+            assert process.stdout is not None
+            if (await process.stdout.readline()).startswith(b"ready"):
+                self._ready[name].set()
+            await process.wait()
+            self._ready[name].clear()
+            await asyncio.sleep(_RESTART_PAUSE_S)
+
+    async def _spawn(self, name: str) -> asyncio.subprocess.Process:
+        command = [sys.executable, "worker.py", *self._options(name)]
+        environment = {**self.system.environment, **self.worker_environment}
+        with (self.system.folder / f"{name}.log").open("ab") as log:
+            log.write(b"\n")  # the last line of a killed process may have no end
+            self._processes[name] = await asyncio.create_subprocess_exec(
+                *command, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE, stderr=log
+            )
+        self.starts += 1
+        return self._processes[name]
+
+    async def run(self, *arguments: str, stdin: str = "", **environment: str) -> Answer:
+        """`python starter.py …` to its end, while the fleet goes on."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(ROOT / "starter.py"),
+            *arguments,
+            cwd=self.system.folder,
+            env=self.system.environment | environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, err = await process.communicate(stdin.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return Answer(process.returncode or 0, out.decode(), err.decode())
+
+    async def fill_the_shelves(self) -> None:
+        await seed(await connect(Settings(), address=f"127.0.0.1:{self.system.port}"))
+
+    async def pause_the_sweep(self) -> None:
+        """Whoever sweeps by hand must not be forestalled by the schedule."""
+        client = await Client.connect(f"127.0.0.1:{self.system.port}")
+        await client.get_schedule_handle(SCHEDULE_ID).pause()
+
+    def log_lines(self, *workers: str) -> Iterator[dict[str, Any]]:
+        """What the workers have logged, one worker after the other."""
+        for name in workers or self.workers:
+            yield from self.lines_of(self.system.folder / f"{name}.log")
+
+    @staticmethod
+    def lines_of(log: Path) -> Iterator[dict[str, Any]]:
+        """Its JSON lines, in order; one that a kill has torn is left out."""
+        for line in log.read_text().splitlines() if log.exists() else ():
+            with suppress(json.JSONDecodeError):
+                if line.startswith("{"):
+                    yield json.loads(line)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 60) -> None:
+    """Look again and again until something holds; `what` says what was waited for in vain."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not await holds():
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        raise AssertionError(f"not after {timeout_s:g} s: {what}") from error
