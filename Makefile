@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test up check record clean
+.PHONY: help install demo test chaos up check record clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -18,6 +18,9 @@ demo: install ## orders that end in every way, on a fresh embedded system (KEEP=
 
 test: install ## the whole test suite
 	$(BIN)/python -m pytest -n 4
+
+chaos: install ## kills, cuts, locks and faults under load, and the whole crash matrix; ten minutes at most
+	$(BIN)/python -m tests.chaos
 
 up: install ## the embedded Temporal server with its Web UI, and every service, until Ctrl-C
 	$(BIN)/python worker.py --embedded

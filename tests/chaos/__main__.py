@@ -1,0 +1,111 @@
+"""`python -m tests.chaos`: exit 0 only if nothing was lost, and within ten minutes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime.commandline import run
+from tests.end_to_end.fleet import Fleet
+from tests.end_to_end.system import ROOT, System
+
+from .acts import FAULTS, Play
+from .proxy import Proxy
+from .report import Report
+
+LIMIT_S = 600
+"""Whatever happens, a run is over then."""
+_WORKERS = ("worker-1", "worker-2", "worker-3")
+"""Each serves everything, so that two are left when one is down; a third may be on its way up then."""
+_MATRIX = ["test_matrix.py", "test_deaths.py", "test_interventions.py"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    seed: Annotated[int, typer.Option(help="The same seed, the same orders, faults and villains.")] = 1,
+    orders: Annotated[int, typer.Option(min=1, help="Orders placed during the storm.")] = 1000,
+    matrix: Annotated[bool, typer.Option(help="Run the whole crash matrix too.")] = True,  # noqa: FBT002 — a flag
+) -> int:
+    """Storm, absence, calm, and the whole crash matrix; then the summary."""
+    folder = Path(tempfile.mkdtemp(prefix="order-saga-chaos-"))
+    report = Report(seed)
+    try:
+        asyncio.run(asyncio.wait_for(_run(folder, report, orders, matrix=matrix), LIMIT_S))
+    except TimeoutError:
+        report.violations.append(f"not through after {LIMIT_S} s")
+    report.print()
+    if report.violations:
+        sys.stderr.write(f"the logs and databases of this run are in {folder}\n")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+async def _run(folder: Path, report: Report, orders: int, *, matrix: bool) -> None:
+    faults = folder / "faults.toml"
+    faults.write_text(FAULTS)
+    options = ["--faults", str(faults), "--fault-seed", str(report.seed)]
+    fleet = Fleet(System(folder), _WORKERS, lambda _: options)
+    try:
+        async with Proxy(fleet.system.port) as proxy, fleet:
+            fleet.worker_environment = {"TEMPORAL_ADDRESS": proxy.address}
+            play = Play(fleet, proxy, report)
+            with _timed("opening", report):
+                await play.open()
+            with _timed("storm", report):
+                await play.weather_the_storm(orders)
+            with _timed("absence", report):
+                await play.go_on_after_an_absence()
+            with _timed("calm", report):
+                await play.count_up()
+    finally:
+        report.worker_starts = fleet.starts
+        report.count_worker_logs(fleet.log_lines())
+    if matrix:
+        with _timed("matrix", report):
+            await _run_the_matrix(folder, report)
+
+
+async def _run_the_matrix(folder: Path, report: Report) -> None:
+    """Every case, the ones that `make test` leaves out as well."""
+    files = [f"tests/end_to_end/{name}" for name in _MATRIX]
+    command = [sys.executable, "-m", "pytest", "-n", "2", "-m", "chaos or not chaos", *files]
+    with (folder / "matrix.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    said = (folder / "matrix.log").read_text()
+    found = re.findall(r"^\d+ (?:passed|failed).*$", said, re.MULTILINE)
+    report.matrix = found[-1] if found else "no result"
+    if code != 0:
+        report.violations.append(f"crash matrix, exit code {code}: {said[-1000:]}")
+
+
+@contextmanager
+def _timed(act: str, report: Report) -> Iterator[None]:
+    sys.stderr.write(f"{act} …\n")
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        report.seconds[act] = round(time.monotonic() - began, 1)
+
+
+if __name__ == "__main__":
+    run(app)

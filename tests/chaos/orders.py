@@ -1,0 +1,58 @@
+"""What is ordered, and what must be left of stock and money when only the confirmed of these orders were served."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cli.documents import document
+from runtime.seed import CUSTOMERS, PRICES_MINOR
+
+RARE_SKU, RARE_UNITS = "RARE-1", 20
+"""Fewer than are asked for, so that some orders are refused under load."""
+_PRICES_MINOR = PRICES_MINOR | {RARE_SKU: 9900}
+_BOUNCES = {
+    "contact": {"email": "ada@nowhere.invalid", "phone": "+442071234567"},
+    "notification": "required",
+}
+"""Refused at the last step before the pivot, so that everything must be undone."""
+
+
+def mixed_orders(seed: int, count: int) -> list[dict[str, Any]]:
+    """Most can be served; about a fifth is refused by one service or another."""
+    rng = random.Random(f"{seed}/orders")  # noqa: S311 — repeatable on purpose
+    return [_order(f"chaos-{seed}-{number:05}", rng) for number in range(count)]
+
+
+def _order(order_id: str, rng: random.Random) -> dict[str, Any]:
+    skus = rng.sample(list(PRICES_MINOR), rng.randint(1, 3))
+    customer = rng.choice(CUSTOMERS)
+    changes: dict[str, Any] = {}
+    match rng.choices(["good", "required", "bounces", "stranger", "unknown sku", "rare"], [60, 20, 8, 4, 4, 4])[0]:
+        case "required":
+            changes = {"notification": "required"}
+        case "bounces":
+            changes = _BOUNCES
+        case "stranger":
+            customer = "nobody"
+        case "unknown sku":
+            skus.append("NONE-1")
+        case "rare":
+            skus.append(RARE_SKU)
+    lines = [
+        {"sku": sku, "quantity": rng.randint(1, 3), "unit_price_minor": _PRICES_MINOR.get(sku, 1000)} for sku in skus
+    ]
+    return document(order_id, customer, lines) | changes
+
+
+def sold(orders: Iterable[Mapping[str, Any]]) -> tuple[Counter[str], Counter[str]]:
+    """Units by sku, and minor units of money by customer, that serving `orders` takes."""
+    units: Counter[str] = Counter()
+    money: Counter[str] = Counter()
+    for order in orders:
+        for line in order["lines"]:
+            units[line["sku"]] += line["quantity"]
+            money[order["customer_id"]] += line["quantity"] * line["unit_price_minor"]
+    return units, money

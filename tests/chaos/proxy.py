@@ -1,0 +1,106 @@
+"""A TCP proxy on loopback, between everybody and the Temporal server, that can cut, delay and half-close."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+_CHUNK = 65536
+
+
+@dataclass(eq=False)
+class _Connection:
+    """Both ends of a connection, and the two tasks that carry bytes between them."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    to_server: asyncio.Task[None]
+    to_client: asyncio.Task[None]
+
+    def abort(self) -> None:
+        for end in (self.client, self.server):
+            end.transport.abort()
+
+    def half_close(self, *, towards_client: bool) -> None:
+        """One side hears that the other has finished; what it sends itself still gets through."""
+        carrier, end = (self.to_client, self.client) if towards_client else (self.to_server, self.server)
+        carrier.cancel()
+        if end.can_write_eof() and not end.is_closing():
+            end.write_eof()
+
+
+class Proxy:
+    """Listens on a port of its own and carries bytes to `port` and back."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connections: set[_Connection] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    async def __aenter__(self) -> Self:
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+        for connection in list(self._connections):
+            connection.abort()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
+
+    def cut(self, rng: random.Random) -> int:
+        """Reset about half of the connections; how many."""
+        struck = self._some(rng)
+        for connection in struck:
+            connection.abort()
+        return len(struck)
+
+    def half_close(self, rng: random.Random) -> int:
+        """Half-close about half of the connections, each in one direction; how many."""
+        struck = self._some(rng)
+        for connection in struck:
+            connection.half_close(towards_client=rng.random() < 0.5)
+        return len(struck)
+
+    async def delay(self, seconds: float) -> int:
+        """Hold back every byte for that long; how many connections waited."""
+        self._flowing.clear()
+        await asyncio.sleep(seconds)
+        self._flowing.set()
+        return len(self._connections)
+
+    def _some(self, rng: random.Random) -> list[_Connection]:
+        return [connection for connection in self._connections if rng.random() < 0.5]
+
+    async def _accept(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        try:
+            from_server, server = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:  # the server is away: so is whoever asks for it
+            client.transport.abort()
+            return
+        to_server = asyncio.create_task(self._carry(from_client, server))
+        to_client = asyncio.create_task(self._carry(from_server, client))
+        connection = _Connection(client, server, to_server, to_client)
+        self._connections.add(connection)
+        await asyncio.wait([to_server, to_client])
+        self._connections.discard(connection)
+        connection.abort()
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(_CHUNK):
+                await self._flowing.wait()
+                sink.write(data)
+                await sink.drain()
+            if not sink.is_closing():
+                sink.write_eof()
+        except OSError:  # one side is gone: the other must hear of it
+            sink.transport.abort()

@@ -1,0 +1,65 @@
+"""The summary of a run: a table for people, and one JSON line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass
+class Report:
+    seed: int
+    orders: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
+    """Orders by state and code."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """Injected into attempts, by kind, as the workers logged them."""
+    blows: Counter[str] = field(default_factory=Counter)
+    """What the villains hit."""
+    worker_starts: int = 0
+    undos: int = 0
+    parked_ever: int = 0
+    parked_now: int = 0
+    retried_by_desk: int = 0
+    matrix: str = "not run"
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By act."""
+    violations: list[str] = field(default_factory=list)
+
+    def count_worker_logs(self, lines: Iterable[dict[str, Any]]) -> None:
+        parked: set[tuple[str, str]] = set()
+        for line in lines:
+            if line.get("event") == "fault":
+                self.faults[line["kind"]] += 1
+            elif line.get("event") == "step" and line.get("status") == "PARKED":
+                parked.add((line["transaction_id"], line["step"]))
+        self.parked_ever = len(parked)
+
+    def print(self) -> None:
+        out = Console()
+        tables: dict[str, Mapping[str, object]] = {
+            f"seed {self.seed}: {self.orders} orders": self.ends,
+            "faults injected": self.faults,
+            "blows": self.blows | Counter({"worker starts": self.worker_starts}),
+            "on the way": {
+                "undos run": self.undos,
+                "parked ever": self.parked_ever,
+                "parked now": self.parked_now,
+                "retried by the desk": self.retried_by_desk,
+                "crash matrix": self.matrix,
+            },
+            "seconds": {act: round(seconds) for act, seconds in self.seconds.items()},
+        }
+        for title, rows in tables.items():
+            table = Table("", "", title=title, title_justify="left", show_header=False)
+            for name, value in sorted(rows.items()):
+                table.add_row(name, str(value))
+            out.print(table)
+        out.print(f"{len(self.violations)} violations", *self.violations, sep="\n", markup=False)
+        out.file.write(json.dumps(vars(self)) + "\n")
