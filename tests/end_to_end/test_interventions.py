@@ -18,7 +18,8 @@ from .cases import BOUNCES, REQUIRED, Steps
 from .fleet import Fleet
 from .system import System
 
-pytestmark = [pytest.mark.xdist_group("interventions"), pytest.mark.timeout(300)]  # the machine may be slow to start workers
+# The machine may be slow to start workers.
+pytestmark = [pytest.mark.xdist_group("interventions"), pytest.mark.timeout(300)]
 
 Make = Callable[..., dict[str, Any]]
 
