@@ -33,13 +33,15 @@ class Villain:
 
 QUIET_START_S = 4
 """What the workers take to start, all at once, on two cores that have nothing else to do."""
+_SLOWEST_PACE = 3.0
+"""A machine slower than that has to bear it: with longer pauses nothing would happen within ten minutes."""
 
 
 def villains(fleet: Fleet, proxy: Proxy, start_s: float) -> list[Villain]:
     """An untroubled order takes a few seconds and meets about one blow. Whoever is killed takes time to be back, and
     on a machine where the workers took `start_s` to start that is longer: the blows are paced by it, or there would be
     nobody left to kill."""
-    pace = max(1.0, start_s / QUIET_START_S)
+    pace = min(_SLOWEST_PACE, max(1.0, start_s / QUIET_START_S))
 
     async def kill_worker(rng: random.Random) -> int:
         return int(fleet.signal(rng.choice(fleet.workers), signal.SIGKILL))

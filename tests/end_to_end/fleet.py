@@ -143,13 +143,15 @@ class Fleet:
                 await process.wait()
         return Answer(process.returncode or 0, out.decode(), err.decode())
 
+    async def client(self) -> Client:
+        return await Client.connect(f"127.0.0.1:{self.system.port}")
+
     async def fill_the_shelves(self) -> None:
         await seed(await connect(Settings(), address=f"127.0.0.1:{self.system.port}"))
 
     async def pause_the_sweep(self) -> None:
         """Whoever sweeps by hand must not be forestalled by the schedule."""
-        client = await Client.connect(f"127.0.0.1:{self.system.port}")
-        await client.get_schedule_handle(SCHEDULE_ID).pause()
+        await (await self.client()).get_schedule_handle(SCHEDULE_ID).pause()
 
     def log_lines(self, *workers: str) -> Iterator[dict[str, Any]]:
         """What the workers have logged, one worker after the other."""
