@@ -7,7 +7,8 @@ undoes it or, past the pivot, finishes it, through the fence. So a sweep may run
 orders.
 
 An order that was closed while nothing was held for it is in no record: Temporal lists it, and it gets the end that its
-owner has not been told. What is held for a transaction that no order and no workflow knows, it gives back when its lease is over.
+owner has not been told. What is held for a transaction that no order and no workflow knows, it gives back when its lease
+is over.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ class Recovery:
 
     async def _left_behind(self) -> list[OrderOnRecord]:
         """Orders whose workflow is closed without an end, and those open at a service that have none."""
-        still_open = await self._open()
-        candidates = [placed async for placed in self._on_record(sorted(still_open))]
-        candidates += [placed async for placed in self._closed_without_trace(still_open)]
+        candidates = [placed async for placed in self._on_record(sorted(await self._open()))]
+        recorded = {placed.order.transaction_id for placed in candidates}
+        candidates += [placed async for placed in self._closed_besides(recorded)]
         left = await _in_batches(candidates, self._is_left)
         without_workflow = [placed for placed, gone in zip(candidates, left, strict=True) if gone]
         if not without_workflow:
@@ -90,17 +91,22 @@ class Recovery:
             or await self._status(placed.order.transaction_id) in _CLOSED_FROM_OUTSIDE
         ]
 
-    async def _closed_without_trace(self, still_open: set[str]) -> AsyncIterator[OrderOnRecord]:
-        """Orders with a run that was closed from outside, for which no service holds anything."""
+    async def _closed_besides(self, recorded: set[str]) -> AsyncIterator[OrderOnRecord]:
+        """More orders with a run that was closed from outside."""
         closed = {found.id async for found in self._client.list_workflows(_CLOSED_ORDERS)}
-        for workflow_id in sorted(closed - still_open):
+        for workflow_id in sorted(closed - recorded):
             placed = await self._in_history(workflow_id)
             if placed is not None and placed.order.transaction_id == workflow_id:
                 yield placed
 
     async def _in_history(self, workflow_id: str) -> OrderOnRecord | None:
-        """What the newest run of an order's workflow was started with; `None` if that was no order."""
-        first = await anext(self._client.get_workflow_handle(workflow_id).fetch_history_events(page_size=1))
+        """What the newest run of an order's workflow was started with; `None` if that is gone, or was no order."""
+        try:
+            first = await anext(self._client.get_workflow_handle(workflow_id).fetch_history_events(page_size=1))
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
         payloads = first.workflow_execution_started_event_attributes.input.payloads
         document, options = (*await self._client.data_converter.decode(payloads), None, None)[:2]
         try:
