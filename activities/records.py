@@ -33,7 +33,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import ReturningInsert
 
 KEYS_PER_QUERY = 5_000
 """Keys one SELECT asks for: SQLite takes 32,766 parameters, and PostgreSQL's parser runs out of stack before 30,000
@@ -174,11 +173,18 @@ class Rows:
             changed[ref.kind].append(self._rows[ref])
         for kind, rows in changed.items():
             values = [{**_values(row), "version": row.version + 1} for row in rows]
-            written = await tx.execute(_upsert(kind.table, kind.key_columns, tx.dialect.name), values)
-            if len(written.all()) < len(rows):
+            if await _write(tx, kind, values) < len(rows):
                 raise Stale(kind.table.name)
         if self._done:
             await tx.execute(self._effects.insert(), self._done)
+
+
+async def _write(tx: AsyncConnection, kind: type[Record], values: list[dict[str, Any]]) -> int:
+    """How many of the rows were written. SQLite's driver counts them; PostgreSQL's has each returned."""
+    upsert = _upsert(kind.table, kind.key_columns, tx.dialect.name)
+    if tx.dialect.name == "sqlite":
+        return (await tx.execute(upsert, values, execution_options={"preserve_rowcount": True})).rowcount
+    return len((await tx.execute(upsert.returning(kind.table.c.version), values)).all())
 
 
 def _values(row: Record) -> dict[str, Any]:
@@ -193,12 +199,12 @@ def _select(table: Table, key_columns: tuple[str, ...]) -> Select[Any]:
 
 
 @cache
-def _upsert(table: Table, key_columns: tuple[str, ...], dialect: str) -> ReturningInsert[Any]:
-    """Insert at version 1, or update from the version before; returns a row for each one written."""
+def _upsert(table: Table, key_columns: tuple[str, ...], dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """Insert at version 1, or update from the version before."""
     insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
     fresh = insert.excluded
     return insert.on_conflict_do_update(
         index_elements=[table.c[name] for name in key_columns],
         set_={column.name: fresh[column.name] for column in table.c if column.name not in key_columns},
         where=table.c.version == fresh.version - 1,
-    ).returning(table.c.version)
+    )

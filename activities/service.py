@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from pydantic import ValidationError
 from sqlalchemy import MetaData, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.fence import Decision, Passage, Refusal, admit
+from activities.group_commit import GroupCommit
 from activities.records import Record, Ref, Rows, Stale
 from contracts.errors import Code
 from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request
@@ -98,23 +99,43 @@ class ServiceDefinition:
     queries: Sequence[Query[Any, Any]] = ()
 
 
+class _Asking(NamedTuple):
+    """One operation, asked for one or more times at once."""
+
+    handler: Handler[Any, Any]
+    requests: Sequence[Request]
+
+    def touches(self, passages: type[Passage]) -> Iterator[Ref]:
+        """The rows it needs, those of the fence included."""
+        for request in self.requests:
+            yield Ref(passages, (request.transaction_id, self.handler.operation.step))
+            yield from self.handler.touches(request)
+
+
 class Service:
     """A service at work on its own database."""
 
     def __init__(self, definition: ServiceDefinition, engine: AsyncEngine) -> None:
         self.definition = definition
         self._engine = engine
+        self._group: GroupCommit[_Asking, list[Reply | Refusal]] = GroupCommit(
+            self._perform_group, is_shared=_is_about_the_database
+        )
 
     async def perform(self, handler: Handler[Asked, Answer], requests: Sequence[Asked]) -> list[Answer | Refusal]:
         """Perform one operation for many requests in one local transaction; one refusal leaves the others alone.
 
-        Raises `Stale` when other writers were faster every time.
+        It may be shared with whatever else this service is asked at that moment. Raises `Stale` when other writers were
+        faster every time.
         """
+        return cast("list[Answer | Refusal]", await self._group.submit(_Asking(handler, requests)))
+
+    async def _perform_group(self, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._whole(lambda tx: self._perform_once(tx, handler, requests))
+                return await self._whole(lambda tx: self._perform_once(tx, group))
             except (Stale, DBAPIError) as error:
                 if not _another_was_faster(error):
                     raise
@@ -135,21 +156,19 @@ class Service:
 
         return await asyncio.shield(transaction())
 
-    async def _perform_once(
-        self, tx: AsyncConnection, handler: Handler[Asked, Answer], requests: Sequence[Asked]
-    ) -> list[Answer | Refusal]:
-        operation, passages = handler.operation, self.definition.passages
+    async def _perform_once(self, tx: AsyncConnection, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
         rows = Rows(self.definition.metadata)
-        refs = [Ref(passages, (request.transaction_id, operation.step)) for request in requests]
-        await rows.load(tx, [*refs, *(ref for request in requests for ref in handler.touches(request))])
-        answers: list[Answer | Refusal] = []
-        for request in requests:
-            try:
-                answers.append(admit(rows, passages, operation, request, partial(handler.decide, rows, request)))
-            except Refusal as refusal:
-                answers.append(refusal)
+        await rows.load(tx, (ref for asking in group for ref in asking.touches(self.definition.passages)))
+        answers = [[self._decide(rows, asking.handler, request) for request in asking.requests] for asking in group]
         await rows.save(tx)
         return answers
+
+    def _decide(self, rows: Rows, handler: Handler[Any, Any], request: Request) -> Reply | Refusal:
+        decide = partial(handler.decide, rows, request)
+        try:
+            return cast("Reply", admit(rows, self.definition.passages, handler.operation, request, decide))
+        except Refusal as refusal:
+            return refusal
 
     def activities(self) -> list[Callable[..., Any]]:
         """What a worker serves on this service's task queue."""
@@ -191,6 +210,11 @@ class Service:
 def _another_was_faster(error: Stale | DBAPIError) -> bool:
     """Whether another transaction wrote what this one has read: our version check says so, or PostgreSQL itself."""
     return isinstance(error, Stale) or getattr(error.orig, "sqlstate", None) == SERIALIZATION_FAILURE
+
+
+def _is_about_the_database(error: Exception) -> bool:
+    """Locked, full, unreachable, too contended: whoever shared the transaction would meet the same alone."""
+    return isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError, Stale))
 
 
 def _valid(operation: Operation[Any, Any], document: Any) -> Any:

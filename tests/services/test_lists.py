@@ -22,7 +22,7 @@ from .requests import charge, purse, reservation, shelf
 
 
 @contextmanager
-def _watched(bench: Bench) -> Iterator[list[str]]:
+def watched(bench: Bench) -> Iterator[list[str]]:
     """The first words of every statement that reaches the database, and COMMIT for every commit."""
     seen: list[str] = []
 
@@ -76,7 +76,7 @@ async def test_a_list_of_any_length_is_read_in_three_queries_and_committed_once(
     bench = await open_bench("inventory")
     await bench.accept(Call(inventory.set_stock, shelf("apple", 1000)), Call(inventory.set_stock, shelf("pear", 1000)))
     requests = [reservation(f"order/{n}", apple=1, pear=1) for n in range(length)]
-    with _watched(bench) as seen:
+    with watched(bench) as seen:
         await bench.deliver_all(inventory.reserve, requests)
     assert seen.count("SELECT") == 3  # its keys in the fence, the stock, the reservations
     assert seen.count("COMMIT") == 1
@@ -88,7 +88,7 @@ async def test_a_list_of_duplicates_writes_nothing(open_bench: OpenBench) -> Non
     await bench.accept(Call(payment.set_account, purse(10_000)))
     requests = [charge(10, f"order/{n}") for n in range(100)]
     first = await bench.deliver_all(payment.authorize, requests)
-    with _watched(bench) as seen:
+    with watched(bench) as seen:
         assert await bench.deliver_all(payment.authorize, requests) == first
     assert "INSERT" not in seen
     assert len(await bench.rows("effects")) == 101
@@ -128,7 +128,7 @@ async def test_a_list_of_more_rows_than_one_query_can_name_is_read_in_several(op
     # Refused for their first line, so that the test is about reading: 33,000 reservations that could be there.
     lines = dict.fromkeys(["plum", *skus[1:]], 1)
     requests = [reservation(f"order/{n}", **lines) for n in range(330)]
-    with _watched(bench) as seen:
+    with watched(bench) as seen:
         answers = await bench.deliver_all(inventory.reserve, requests)
     assert {_code(answer) for answer in answers} == {Code.UNKNOWN_SKU}
     assert seen.count("SELECT") == 2 + math.ceil(33_000 / KEYS_PER_QUERY)
