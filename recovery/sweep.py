@@ -7,8 +7,9 @@ undoes it or, past the pivot, finishes it, through the fence. So a sweep may run
 orders.
 
 An order that was closed while nothing was held for it is in no record: Temporal lists it, and it gets the end that its
-owner has not been told. What is held for a transaction that no order and no workflow knows, it gives back when its
-lease is over.
+owner has not been told.
+
+What is held for a transaction that no order and no workflow knows, it gives back when its lease is over.
 """
 
 from __future__ import annotations
