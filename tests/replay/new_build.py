@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import worker
 from runtime.commandline import run
+from workflows.sweep import SweepWorkflow
 
 from .incompatible import SleepsFirst
 
 if __name__ == "__main__":
-    worker.WORKFLOWS[:] = [SleepsFirst, worker.SweepWorkflow]
+    worker.WORKFLOWS[:] = [SleepsFirst, SweepWorkflow]
     run(worker.app)
