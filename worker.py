@@ -47,6 +47,9 @@ each time). They hold no state and do nothing that a replay would not repeat; te
 
 _POLLERS = PollerBehaviorAutoscaling(minimum=1, initial=2, maximum=20)
 """A fixed number of pollers leaves a tail of seconds at 50 orders at once; these grow with the load."""
+_REMEMBERED = 500
+"""Sagas that a worker keeps in memory, about a quarter of a MiB each; any other is replayed from its history when it
+goes on. Ten times what one worker has under way in a second, so that only those that wait for long are forgotten."""
 _DRAIN = timedelta(seconds=5)
 """What SIGTERM leaves running activities: an attempt's timeout. Longer ones are retried by another worker."""
 _READY_TIMEOUT_S = 15
@@ -79,6 +82,7 @@ def workflow_worker(
         workflow_runner=workflow_runner(),
         interceptors=interceptors,
         workflow_task_poller_behavior=_POLLERS,
+        max_cached_workflows=_REMEMBERED,
         graceful_shutdown_timeout=_DRAIN,
         deployment_config=build,
     )
