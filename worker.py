@@ -17,7 +17,8 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
-from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker, WorkflowRunner
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.catalogue import SERVICES
@@ -46,6 +47,9 @@ each time). They hold no state and do nothing that a replay would not repeat; te
 
 _POLLERS = PollerBehaviorAutoscaling(minimum=1, initial=2, maximum=20)
 """A fixed number of pollers leaves a tail of seconds at 50 orders at once; these grow with the load."""
+_REMEMBERED = 500
+"""Sagas that a worker keeps in memory, about a quarter of a MiB each; any other is replayed from its history when it
+goes on. Ten times what one worker has under way in a second, so that only those that wait for long are forgotten."""
 _DRAIN = timedelta(seconds=5)
 """What SIGTERM leaves running activities: an attempt's timeout. Longer ones are retried by another worker."""
 _READY_TIMEOUT_S = 15
@@ -55,7 +59,21 @@ def workflow_runner() -> WorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH))
 
 
-def workflow_worker(client: Client, interceptors: Sequence[Interceptor] = ()) -> Worker:
+def workflow_worker(
+    client: Client, interceptors: Sequence[Interceptor] = (), version: WorkerDeploymentVersion | None = None
+) -> Worker:
+    """A worker of the processes; one that is a `version` beside others if that is given.
+
+    A saga is pinned to the build that began it: it is over in seconds, so builds run side by side for minutes, and no
+    change has to be compatible with a saga under way.
+    """
+    build = (
+        WorkerDeploymentConfig(
+            version, use_worker_versioning=True, default_versioning_behavior=VersioningBehavior.PINNED
+        )
+        if version
+        else None
+    )
     return Worker(
         client,
         task_queue=WORKFLOWS_QUEUE,
@@ -64,11 +82,14 @@ def workflow_worker(client: Client, interceptors: Sequence[Interceptor] = ()) ->
         workflow_runner=workflow_runner(),
         interceptors=interceptors,
         workflow_task_poller_behavior=_POLLERS,
+        max_cached_workflows=_REMEMBERED,
         graceful_shutdown_timeout=_DRAIN,
+        deployment_config=build,
     )
 
 
 def service_worker(client: Client, service: Service, interceptors: Sequence[Interceptor] = ()) -> Worker:
+    """A worker of one service. It is of no version: an activity replays nothing, and all builds share its contract."""
     return Worker(
         client,
         task_queue=service.definition.name,
@@ -87,7 +108,7 @@ async def serving(
     async with AsyncExitStack() as stack:
         for queue in queues:
             if queue == WORKFLOWS_QUEUE:
-                await stack.enter_async_context(workflow_worker(client, interceptors))
+                await stack.enter_async_context(workflow_worker(client, interceptors, settings.deployment_version))
                 continue
             definition = SERVICES[queue]
             engine = connect_database(settings.database_of(queue))

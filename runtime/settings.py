@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from temporalio.common import WorkerDeploymentVersion
 
 from contracts.problems import first_problem
 
@@ -67,6 +68,24 @@ class Settings(BaseModel):
     payload_key: Annotated[str, AfterValidator(_payload_key)] | None = None
     smtp_url: Annotated[str, AfterValidator(_not_built)] | None = None
     sms_webhook_url: Annotated[str, AfterValidator(_not_built)] | None = None
+    # As Temporal's worker controller for Kubernetes sets them. Its server keeps `.` and `:` of a name for itself.
+    temporal_deployment_name: Annotated[str, Field(pattern=r"^[^.:\s]{1,100}$")] | None = None
+    temporal_worker_build_id: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
+
+    @model_validator(mode="after")
+    def _names_a_build_in_full(self) -> Self:
+        names = {"temporal_deployment_name", "temporal_worker_build_id"}
+        missing = [name.upper() for name in names if getattr(self, name) is None]
+        if len(missing) == 1:
+            raise ValueError(f"{missing[0]}: must be set too; a build has both a deployment's name and an id")
+        return self
+
+    @property
+    def deployment_version(self) -> WorkerDeploymentVersion | None:
+        """The build that this process is; `None` for one of which there is only one at a time."""
+        if self.temporal_deployment_name is None or self.temporal_worker_build_id is None:
+            return None
+        return WorkerDeploymentVersion(self.temporal_deployment_name, self.temporal_worker_build_id)
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:

@@ -1,0 +1,43 @@
+"""Programs that a test runs beside its system: more workers, another build, the Temporal CLI."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .system import ROOT, System
+
+_STOP_TIMEOUT_S = 60
+_COMMAND_TIMEOUT_S = 60
+
+
+@contextmanager
+def worker(system: System, *command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`python <command>` against `system`, from its line `ready` until the block is left."""
+    with (system.folder / "beside.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=system.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("ready"), (system.folder / "beside.log").read_text()[-2000:]
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=_STOP_TIMEOUT_S)
+
+
+def temporal(system: System, *arguments: str) -> str:
+    """What the Temporal CLI prints. Raises `CalledProcessError`."""
+    command = [str(Path(sys.executable).with_name("temporal")), *arguments, "--address", f"127.0.0.1:{system.port}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=True)
+    return done.stdout

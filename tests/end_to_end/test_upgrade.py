@@ -1,0 +1,131 @@
+"""An old and a new build of the workflows side by side: a saga ends on the build that began it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+from activities.catalogue import SERVICES
+
+from .beside import temporal, worker
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("crashes")
+
+Make = Callable[..., dict[str, Any]]
+
+DEPLOYMENT = "order-saga"
+COURIER_IS_DOWN = """
+[[fault]]
+transaction = "order/*-held"
+operation = "shipping.dispatch"
+kind = "refuse"
+"""
+
+
+@pytest.fixture
+def services(fresh_system: System) -> System:
+    """The server and the services but shipping. They are of no build: one process of them serves all builds."""
+    fresh_system.options = [word for name in SERVICES if name != "shipping" for word in ("--service", name)]
+    fresh_system.start()
+    for seed in (["stock", "set", "BOOK-1", "100"], ["account", "set", "c-1", "1000000"]):
+        assert fresh_system.run(*seed).code == 0
+    return fresh_system
+
+
+def _build(name: str) -> dict[str, str]:
+    return {"TEMPORAL_DEPLOYMENT_NAME": DEPLOYMENT, "TEMPORAL_WORKER_BUILD_ID": name}
+
+
+async def _make_current(system: System, build: str) -> None:
+    """What the runbook says to type. The server learns of a new build a moment after its workers poll."""
+    command = ["worker", "deployment", "set-current-version", "--deployment-name", DEPLOYMENT, "--build-id", build]
+    for _ in range(50):
+        try:
+            temporal(system, *command, "--yes")
+        except CalledProcessError as error:
+            refused = error.stderr
+            await asyncio.sleep(0.2)
+        else:
+            return
+    raise AssertionError(refused)
+
+
+async def _parked(system: System, count: int) -> None:
+    for _ in range(100):
+        if len(system.run("desk", "list", "--json").document) == count:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("they are not parked")
+
+
+async def _builds_of(client: Client, order_id: str) -> set[str]:
+    """Every build that did a task of the order's workflow."""
+    history = await client.get_workflow_handle(f"order/{order_id}").fetch_history()
+    done = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    tasks = [e.workflow_task_completed_event_attributes for e in history.events if e.event_type == done]
+    return {task.deployment_version.build_id for task in tasks}
+
+
+async def _nothing_runs_on(system: System, build: str) -> None:
+    for _ in range(50):  # visibility is eventually consistent
+        if not _running(system, build):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the old build cannot be stopped")
+
+
+def _running(system: System, build: str) -> int:
+    """As the runbook counts what an old build still has to do."""
+    query = f"TemporalWorkerDeploymentVersion = '{DEPLOYMENT}:{build}' AND ExecutionStatus = 'Running'"
+    return int(json.loads(temporal(system, "workflow", "count", "--query", query, "--output", "json")).get("count", 0))
+
+
+async def test_running_sagas_end_on_the_old_build_while_new_orders_go_to_the_new_one(
+    services: System, order: Make
+) -> None:
+    faults = services.folder / "faults.toml"
+    faults.write_text(COURIER_IS_DOWN)
+    held, new = [order("held") for _ in range(3)], order("new")
+    old_build = ["worker.py", "--service", "orders"]
+    with worker(services, "-m", "tests.replay.new_build", "--service", "orders", **_build("new")):
+        with (
+            worker(services, *old_build, **_build("old")),
+            worker(services, "worker.py", "--service", "shipping", "--faults", str(faults)),
+        ):
+            await _make_current(services, "old")
+            for placed in held:
+                assert services.place(placed, "--no-wait").code == 0
+            await _parked(services, len(held))
+            await _make_current(services, "new")
+            assert services.place(new).document["state"] == "CONFIRMED"
+            assert _running(services, "old") == len(held)
+        with worker(services, "worker.py", "--service", "shipping"):
+            with worker(services, *old_build, **_build("old")):  # stopped too early, and started again
+                services.run("desk", "retry", "--all", "--code", "SERVICE_UNAVAILABLE")
+                assert [services.place(placed).document["state"] for placed in held] == ["CONFIRMED"] * len(held)
+                await _nothing_runs_on(services, "old")
+            assert services.run("status", held[0]["order_id"]).code == 0, "the old build is stopped: its ends are kept"
+            assert services.run("sweep", "--json").document["found"] == 0, "an activity of the queue that has builds"
+    assert services.run("audit").code == 0
+    client = await Client.connect(f"127.0.0.1:{services.port}")
+    builds = [await _builds_of(client, placed["order_id"]) for placed in (*held, new)]
+    assert builds == [{"old"}, {"old"}, {"old"}, {"new"}]
+
+
+VARIABLES = ("TEMPORAL_DEPLOYMENT_NAME", "TEMPORAL_WORKER_BUILD_ID")
+
+
+@pytest.mark.parametrize(("given", "missing"), [VARIABLES, VARIABLES[::-1]])
+def test_half_a_build_is_an_error_that_names_the_other_variable(tmp_path: Path, given: str, missing: str) -> None:
+    answer = System(tmp_path).run("list", **{given: "x"})
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {missing}: must be set too")

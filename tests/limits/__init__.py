@@ -1,0 +1,1 @@
+"""What one worker bears: sagas that are open at once, and the memory they take."""

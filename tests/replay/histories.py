@@ -1,0 +1,49 @@
+"""The recorded histories: where they are, and what each must show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import TypeAdapter
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
+
+from contracts.order import transaction_id
+from saga import TransactionLog
+
+from .scenes import Scene
+
+HISTORIES = Path(__file__).parents[1] / "histories"
+_LOG = TypeAdapter(TransactionLog)
+
+
+def read(order_id: str) -> WorkflowHistory:
+    return WorkflowHistory.from_json(transaction_id(order_id), (HISTORIES / f"{order_id}.json").read_text())
+
+
+def check(history: WorkflowHistory, scene: Scene) -> None:
+    """Fail if `history` is not one of `scene`: its end, its steps, what was parked, and the updates that were taken."""
+    log = _log_of(history.events[-1])
+    assert (log.state, log.error and log.error.code) == (scene.state, scene.code), scene.order_id
+    statuses = {entry.step: entry.status for entry in log.steps}
+    assert {step: statuses.get(step) for step in scene.steps} == dict(scene.steps), scene.order_id
+    assert tuple(entry.step for entry in log.steps if entry.parked_since) == scene.parked, scene.order_id
+    assert tuple(_updates(history)) == scene.updates, scene.order_id
+
+
+def _log_of(last: HistoryEvent) -> TransactionLog:
+    """The transaction log that the workflow ended with: its result, or the detail of its failure."""
+    if last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
+        [result] = last.workflow_execution_completed_event_attributes.result.payloads
+        return _LOG.validate_python(json.loads(result.data))
+    failure = last.workflow_execution_failed_event_attributes.failure
+    [log] = failure.application_failure_info.details.payloads
+    return _LOG.validate_python(json.loads(log.data))
+
+
+def _updates(history: WorkflowHistory) -> list[str]:
+    accepted = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+    taken = [e.workflow_execution_update_accepted_event_attributes for e in history.events if e.event_type == accepted]
+    return [update.accepted_request.input.name for update in taken]

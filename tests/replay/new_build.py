@@ -1,0 +1,13 @@
+"""`worker.py` after an incompatible change to its workflows: the new build that runs beside an old one."""
+
+from __future__ import annotations
+
+import worker
+from runtime.commandline import run
+from workflows.sweep import SweepWorkflow
+
+from .incompatible import SleepsFirst
+
+if __name__ == "__main__":
+    worker.WORKFLOWS[:] = [SleepsFirst, SweepWorkflow]
+    run(worker.app)
