@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos up check record clean
+.PHONY: help install demo test chaos up check bench record clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -27,6 +27,13 @@ up: install ## the embedded Temporal server with its Web UI, and every service, 
 
 check: install ## format, lint, types, import rules
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: .venv/peers ## throughput, latency and CPU beside what people would pick instead, in ten minutes
+	$(BIN)/python -m bench --json data/bench.json
+
+.venv/peers: requirements-bench.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bench.txt
+	touch $@
 
 record: install ## record the histories that the replay tests replay
 	$(BIN)/python -m tests.record
