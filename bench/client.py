@@ -17,7 +17,7 @@ from runtime import connection
 from runtime.commandline import run
 from runtime.settings import Settings
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()

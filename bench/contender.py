@@ -11,10 +11,12 @@ from functools import cache
 from pathlib import Path
 
 from bench.plan import ALL_REFUSED, FIFTY, FULL_BATCHES, ONE, SOME_REFUSED, TWO_HUNDRED, Scenario
-from bench.processes import ROOT
+from bench.processes import ROOT, restate_server
 from runtime.embedded import free_port
 
 PYTHON = sys.executable
+Place = Callable[["Site", Path, int], list[str]]
+"""The command of a client: for the system at a site, the orders in a file, so many at once."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,29 @@ class Site:
     def dbos_on_postgres(self) -> list[str]:
         return [*self.dbos(), "--postgres"]
 
+    def services_alone(self) -> list[str]:
+        return [PYTHON, "-m", "bench.contenders.services_alone"]
 
-def _bulk(*options: str) -> Callable[[Path, int], list[str]]:
-    def command(orders: Path, concurrency: int) -> list[str]:
+    def restate(self) -> list[str]:
+        return [PYTHON, "-m", "bench.contenders.restate_service", *self._ports, str(self.folder)]
+
+
+def _bulk(*options: str) -> Place:
+    def command(_: Site, orders: Path, concurrency: int) -> list[str]:
         return [PYTHON, "starter.py", "bulk", str(orders), "--concurrency", str(concurrency), "--json", *options]
 
     return command
 
 
-def _client(workflow: str, queue: str) -> Callable[[Path, int], list[str]]:
-    def command(orders: Path, concurrency: int) -> list[str]:
+def _client(workflow: str, queue: str) -> Place:
+    def command(_: Site, orders: Path, concurrency: int) -> list[str]:
         return [PYTHON, "-m", "bench.client", workflow, queue, str(orders), str(concurrency)]
 
     return command
+
+
+def _over_http(site: Site, orders: Path, concurrency: int) -> list[str]:
+    return [PYTHON, "-m", "bench.restate_client", str(site.port), str(orders), str(concurrency)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Contender:
 
     name: str
     serve: Callable[[Site], list[str]]
-    place: Callable[[Path, int], list[str]] | None
+    place: Place | None
     guesses: dict[Scenario, float]
     missing: Callable[[], str | None] = lambda: None
     once: tuple[Scenario, ...] = ()
@@ -102,6 +114,12 @@ def _without_dbos() -> str | None:
     return None if importlib.util.find_spec("dbos") else "DBOS is not installed; `make bench` installs it"
 
 
+def _without_restate() -> str | None:
+    if restate_server() is None:
+        return "its server is not installed; `make bench` installs it where there is npm"
+    return None if importlib.util.find_spec("restate") else "its SDK is not installed; `make bench` installs it"
+
+
 def _same(rate: float) -> dict[Scenario, float]:
     return {ONE: rate / 3, FIFTY: rate, TWO_HUNDRED: rate, SOME_REFUSED: rate, ALL_REFUSED: rate}
 
@@ -119,11 +137,21 @@ CONTENDERS = (
         "naive saga, file database",
         Site.naive,
         _client("NaiveOrder", "naive"),
-        {ONE: 2, FIFTY: 6, TWO_HUNDRED: 6, SOME_REFUSED: 6, ALL_REFUSED: 10},
-        once=(TWO_HUNDRED, SOME_REFUSED, ALL_REFUSED),
+        {ONE: 2, FIFTY: 6, TWO_HUNDRED: 6, ALL_REFUSED: 10},
+        once=(TWO_HUNDRED, ALL_REFUSED),
     ),
-    Contender("naive saga, in memory", Site.naive_in_memory, _client("NaiveOrder", "naive"), {FIFTY: 12}),
-    Contender("DBOS on SQLite", Site.dbos, None, _same(40), missing=_without_dbos, on_temporal=False),
+    Contender(
+        "naive saga, in memory", Site.naive_in_memory, _client("NaiveOrder", "naive"), {FIFTY: 12}, once=(FIFTY,)
+    ),
+    Contender(
+        "DBOS on SQLite",
+        Site.dbos,
+        None,
+        _same(40),
+        missing=_without_dbos,
+        once=(TWO_HUNDRED, SOME_REFUSED, ALL_REFUSED),
+        on_temporal=False,
+    ),
     Contender(
         "DBOS on PostgreSQL",
         Site.dbos_on_postgres,
@@ -133,10 +161,21 @@ CONTENDERS = (
         on_temporal=False,
     ),
     Contender(
+        "Restate",
+        Site.restate,
+        _over_http,
+        _same(60),
+        missing=_without_restate,
+        once=(TWO_HUNDRED, SOME_REFUSED, ALL_REFUSED),
+        on_temporal=False,
+    ),
+    Contender(
         "a workflow that does nothing",
         Site.floor,
         _client("Nothing", "floor"),
         {ONE: 40, FIFTY: 80, TWO_HUNDRED: 80},
+        once=(TWO_HUNDRED,),
         is_saga=False,
     ),
+    Contender("the services alone", Site.services_alone, None, {ONE: 60, FIFTY: 80}, on_temporal=False),
 )

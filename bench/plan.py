@@ -22,8 +22,8 @@ FULL_BATCHES = Scenario("1,000 at once, 5 % refused", 1000, 0.05)
 """For what carries many orders together: fewer would leave its batches half empty."""
 SCENARIOS = (ONE, FIFTY, TWO_HUNDRED, SOME_REFUSED, ALL_REFUSED, FULL_BATCHES)
 
-LOAD_S = 4
-"""Of load in each run of a scenario: a dozen seconds over three runs, and all scenarios fit ten minutes."""
+LOAD_S = 3
+"""Of load in each run of a scenario: nine seconds over three runs, and everything fits ten minutes."""
 QUICK_ORDERS = 20
 """Enough to see that everything works, and nothing more."""
 MAX_ORDERS = 20_000

@@ -121,6 +121,11 @@ def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-1500:]
 
 
+def restate_server() -> Path | None:
+    """The server that npm installed for this machine, if it did."""
+    return next(iter(ROOT.glob("bench/restate/node_modules/@restatedev/restate-server-*/bin/restate-server")), None)
+
+
 def environment_of(folder: Path, address: str) -> dict[str, str]:
     """The environment of every program: databases in `folder`, Temporal at `address`, no other setting of a user."""
     ours = {name.upper() for name in Settings.model_fields}

@@ -98,7 +98,10 @@ class System:
             task = json.dumps({"orders": str(orders), "concurrency": scenario.concurrency})
             answer, client_s = self._program.ask(task, timeout_s), 0.0
         else:
-            command, log = self.contender.place(orders, scenario.concurrency), self._site.folder / "client.log"
+            command, log = (
+                self.contender.place(self._site, orders, scenario.concurrency),
+                self._site.folder / "client.log",
+            )
             answer, client_s = run(command, self._environment, log, timeout_s)
         used = cpu.used(self._roots) - before
         load = Load.model_validate_json(answer)

@@ -1,13 +1,11 @@
 """DBOS Transact: a workflow whose steps call the services in its own process, its state in SQLite or PostgreSQL.
 
-DBOS is a library: the program that takes an order runs it. So this one is client and worker together; it reads loads
-from stdin, a JSON document a line, and answers each with a line.
+DBOS is a library: the program that takes an order runs it. So this one is client and worker together.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,30 +15,23 @@ from typing import Annotated, Any
 
 import typer
 from dbos import DBOS, SetWorkflowID
-from pydantic import BaseModel
 
 from activities.fence import Refusal
 from activities.service import Service
 from bench.contenders.process import Step, farewell, steps
 from bench.contenders.services import call, open_services
-from bench.load import closed_loop
-from cli.documents import read_orders
+from bench.contenders.tasks import serve_tasks
 from contracts.order import Order
 from runtime.commandline import run
 from runtime.settings import Settings
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _services: Mapping[str, Service] = {}
 """DBOS registers workflows as functions of a module; they find the services here, which `_serve` opens."""
 
 
 class StepRefused(Exception):
     """A refusal in a form that DBOS can write down and read again: one argument."""
-
-
-class Task(BaseModel):
-    orders: Path
-    concurrency: int
 
 
 @DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]  # untyped where DBOS is not installed
@@ -105,11 +96,7 @@ async def _serve(url: str, ready: str) -> None:
     DBOS(config={"name": "orders", "system_database_url": url, "log_level": "WARNING"})
     DBOS.launch()
     async with open_services(Settings.read()) as _services:
-        print(ready, flush=True)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            task = Task.model_validate_json(line)
-            load = await closed_loop(_place, read_orders(str(task.orders)), task.concurrency)
-            print(load.model_dump_json(), flush=True)
+        await serve_tasks(_place, ready)
     DBOS.destroy()
 
 

@@ -21,7 +21,7 @@ from worker import _POLLERS, workflow_runner
 
 QUEUE = "floor"
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()

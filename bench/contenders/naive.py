@@ -26,7 +26,7 @@ QUEUE = "naive"
 _CONNECT_ATTEMPTS = 300
 _STOP_TIMEOUT_S = 10
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()

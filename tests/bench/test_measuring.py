@@ -62,7 +62,7 @@ def test_a_contender_that_cannot_take_part_is_left_out_with_its_reason() -> None
 def test_what_the_time_does_not_allow_is_left_out_and_named() -> None:
     results = measured(contender("late"), runs=1, seconds=0)
     assert results.rows == []
-    assert list(results.left_out) == ["late: run 1"]
+    assert list(results.left_out) == ["late: run 1 of 1", "late: a single time"]
 
 
 def test_the_command_measures_and_leaves_nothing_behind(tmp_path: Path) -> None:
