@@ -15,7 +15,7 @@ from bench.contender import CONTENDERS, Contender
 from bench.figures import Results
 from bench.growth import measure_growth
 from bench.measure import Run
-from bench.plan import LOAD_S, Budget, Counts
+from bench.plan import LOAD_S, QUICK_ORDERS, Budget, Counts
 from bench.processes import BenchFailed
 from bench.report import write_report
 from bench.table import show
@@ -64,13 +64,19 @@ def growth(
     [contender, *_] = _chosen([only])
     if reason := contender.missing():
         raise CommandFailed(Code.USAGE, f"{contender.name}: {reason}", Exit.INVALID)
+    if not contender.is_audited:
+        raise CommandFailed(Code.USAGE, f"{contender.name}: growth ends with an audit, and it has none", Exit.INVALID)
+    if orders // slices < QUICK_ORDERS:
+        message = f"--orders {orders} in {slices} slices: at least {QUICK_ORDERS} to a slice"
+        raise CommandFailed(Code.USAGE, message, Exit.INVALID)
     try:
         measured = measure_growth(contender, orders, Budget(minutes * 60), _stderr.print, orders // slices)
     except BenchFailed as error:
         raise CommandFailed(Code.SERVICE_UNAVAILABLE, str(error), Exit.NOT_ENDED) from error
     _stdout.print(
         f"{contender.name}: an order in the last slice costs {measured.cost_ratio:.2f} times one in the first; "
-        f"audit of {measured.audit.orders} orders in {measured.audit_s:.1f} s: clean"
+        f"audit of {measured.audit.orders} orders: clean; "
+        + ", ".join(f"`{name}` takes {seconds:.1f} s" for name, seconds in measured.commands_s.items())
     )
     _write(measured, json)
 

@@ -95,7 +95,12 @@ class Contender:
     once: tuple[Scenario, ...] = ()
     on_temporal: bool = True
     is_saga: bool = True
-    """Whether it runs the order process, so that its orders end in states and its services can be audited."""
+    """Whether it runs the order process, so that its orders end in states and leave traces in the services."""
+
+    @property
+    def is_audited(self) -> bool:
+        """The product's audit compares the services with Temporal."""
+        return self.is_saga and self.on_temporal
 
 
 @cache

@@ -27,7 +27,8 @@ class Growth(BaseModel):
     contender: str
     slices: list[Slice]
     audit: Audit
-    audit_s: float
+    commands_s: dict[str, float]
+    """Seconds that the commands take which look at all orders, their own start included."""
 
     @property
     def cost_ratio(self) -> float:
@@ -51,9 +52,17 @@ def measure_growth(
             slices.append(Slice(orders_before=placed, sample=sample))
             rate, cost, memory = sample.load.orders_per_second, sample.cpu_ms.total, sample.worker_rss_mb
             say(f"{placed + slice_orders:7,} orders: {rate:.1f}/s, {cost:.1f} ms CPU/order, worker {memory:.0f} MB")
-        begun = time.monotonic()
-        audit = system.audit(1)
-        audit_s = time.monotonic() - begun
-    return Growth(
-        machine=machine(), versions=versions(), contender=contender.name, slices=slices, audit=audit, audit_s=audit_s
-    )
+        return Growth(
+            machine=machine(),
+            versions=versions(),
+            contender=contender.name,
+            slices=slices,
+            audit=system.audit(1),
+            commands_s={name: _seconds(system, name) for name in ("list", "audit", "sweep")},
+        )
+
+
+def _seconds(system: System, command: str) -> float:
+    begun = time.monotonic()
+    system.command(command)
+    return time.monotonic() - begun

@@ -70,7 +70,7 @@ class Run:
             with TemporaryDirectory(prefix="order-saga-bench-") as folder, System(contender, Path(folder)) as system:
                 for scenario in scenarios:
                     self._measure(system, scenario, number)
-                if contender.is_saga and contender.on_temporal:
+                if contender.is_audited:
                     self.audits.append(system.audit(number))
         except BenchFailed as error:
             self.failed[contender.name] = str(error)

@@ -25,7 +25,7 @@ _WARM_UP_ORDERS = 10
 """Compiles, caches and connects what only the first orders pay for; and shows what it costs to start the client."""
 _LOAD_TIMEOUT_S = 300
 """For a load that was to take seconds, or a minute where an engine crawls: the machine is doing something else."""
-_AUDIT_TIMEOUT_S = 120
+_COMMAND_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,12 @@ class System:
     def _footprint(self, placed: _Placed) -> Footprint:
         return asyncio.run(footprint(self._site.address, placed.began, placed.load.orders))
 
+    def command(self, *arguments: str) -> str:
+        """What `python starter.py … --json` prints against this system."""
+        command = [PYTHON, "starter.py", *arguments, "--json"]
+        return run(command, self._environment, self._site.folder / "command.log", _COMMAND_TIMEOUT_S)[0]
+
     def audit(self, run_number: int) -> Audit:
         """Prove the invariants over its databases. Raises `BenchFailed` if one is broken: speed of no worth."""
-        command = [PYTHON, "starter.py", "audit", "--json"]
-        answer, _ = run(command, self._environment, self._site.folder / "audit.log", _AUDIT_TIMEOUT_S)
-        report = json.loads(answer)
+        report = json.loads(self.command("audit"))
         return Audit(contender=self.contender.name, run=run_number, clean=report["clean"], orders=report["orders"])
