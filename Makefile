@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos up check record clean
+.PHONY: help install demo test chaos up check bench record clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -28,8 +28,16 @@ up: install ## the embedded Temporal server with its Web UI, and every service, 
 check: install ## format, lint, types, import rules
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
+bench: .venv/peers ## throughput, latency and CPU beside what people would pick instead, in ten minutes
+	$(BIN)/python -m bench --json data/bench.json
+
+.venv/peers: requirements-bench.txt bench/restate/package-lock.json .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bench.txt
+	if command -v npm >/dev/null; then cd bench/restate && npm ci --silent --ignore-scripts --no-audit --no-fund; fi
+	touch $@
+
 record: install ## record the histories that the replay tests replay
 	$(BIN)/python -m tests.record
 
 clean: ## the virtual environment, local data and caches
-	rm -rf .venv data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv data bench/restate/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

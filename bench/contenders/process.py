@@ -1,0 +1,43 @@
+"""The order process as a plain list: what the contenders that are not ours do, over the same services.
+
+The operations and requests are those of `workflows/order.py`, one after the other, as the samples of every engine
+write a saga.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from contracts import inventory, notification, order, payment, shipping
+from contracts.message import Request
+from contracts.order import Order
+from saga import Operation
+from workflows.order import Requests
+
+
+@dataclass(frozen=True)
+class Step:
+    operation: Operation[Any, Any]
+    request: Request
+    undo: Operation[Any, Any] | None = None
+
+
+def steps(placed: Order) -> list[Step]:
+    ask = Requests.of(placed)
+    return [
+        Step(order.create, ask.creation, undo=order.cancel),
+        Step(payment.authorize, ask.charge, undo=payment.cancel),
+        Step(inventory.reserve, ask.goods, undo=inventory.release),
+        Step(shipping.schedule, ask.parcel, undo=shipping.cancel),
+        Step(order.confirm, ask.confirmation),
+        Step(payment.capture, ask.charge),
+        Step(inventory.commit, ask.goods),
+        Step(shipping.dispatch, ask.parcel),
+        Step(notification.send_confirmation, ask.letter),
+    ]
+
+
+def farewell(placed: Order) -> Step:
+    """What a customer hears at the end of a rollback: a call as any other, so it is in everybody's bill."""
+    return Step(notification.send_cancellation, Requests.of(placed).letter)

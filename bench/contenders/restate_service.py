@@ -1,0 +1,123 @@
+"""Restate: its server as it starts by default, and a Python service whose steps call the five services.
+
+`python -m bench.contenders.restate_service INGRESS_PORT ADMIN_PORT DATA`. Its client is `bench/restate_client.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import restate
+import typer
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from activities.fence import Refusal
+from activities.service import Service
+from bench.contenders.process import Step, farewell, steps
+from bench.contenders.services import call, open_services
+from bench.processes import restate_server, until_stopped
+from contracts.order import Order
+from runtime.commandline import run
+from runtime.embedded import free_port
+from runtime.settings import Settings
+
+_CONNECT_ATTEMPTS = 300
+_STOP_TIMEOUT_S = 20
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+workflow = restate.Workflow("order")
+_services: Mapping[str, Service] = {}
+"""Restate registers handlers as functions of a module; they find the services here, which `_serve` opens."""
+
+
+@workflow.main()  # type: ignore[untyped-decorator, unused-ignore]  # untyped where Restate is not installed
+async def place(context: restate.WorkflowContext, document: dict[str, Any]) -> str:
+    placed = Order.model_validate(document)
+    compensations = [farewell(placed)]
+    try:
+        for step in steps(placed):
+            if step.undo is not None:
+                compensations.append(Step(step.undo, step.request))
+            await context.run_typed(step.operation.name, _performing(step))
+    except restate.TerminalError:
+        for compensation in reversed(compensations):
+            await context.run_typed(compensation.operation.name, _performing(compensation))
+        return "ROLLED_BACK"
+    return "CONFIRMED"
+
+
+def _performing(step: Step) -> Callable[[], Awaitable[dict[str, Any]]]:
+    async def perform() -> dict[str, Any]:
+        try:
+            return (await call(_services, step.operation, step.request)).model_dump(mode="json")
+        except Refusal as refusal:
+            raise restate.TerminalError(f"{refusal.code}: {refusal.message}") from None
+
+    return perform
+
+
+@app.command()
+def main(ingress_port: int, admin_port: int, data: Path) -> None:
+    with _server(ingress_port, admin_port, data):
+        asyncio.run(_serve(admin_port))
+
+
+@contextmanager
+def _server(ingress_port: int, admin_port: int, data: Path) -> Iterator[None]:
+    settings = {
+        "RESTATE_BASE_DIR": str(data / "restate"),
+        "RESTATE_LISTEN_MODE": "tcp",
+        "RESTATE_BIND_ADDRESS": f"127.0.0.1:{free_port()}",
+        "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{ingress_port}",
+        "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{admin_port}",
+        "RESTATE_DISABLE_TELEMETRY": "true",
+        "RESTATE_LOG_FILTER": "error",
+    }
+    server = subprocess.Popen(
+        [str(restate_server()), "--no-logo"], env=os.environ | settings, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(_STOP_TIMEOUT_S)
+
+
+async def _serve(admin_port: int) -> None:
+    global _services
+    config = Config()
+    config.bind = [f"127.0.0.1:{free_port()}"]
+    stopped = asyncio.Event()
+    async with open_services(Settings.read()) as _services:
+        serving = asyncio.create_task(serve(restate.app([workflow]), config, shutdown_trigger=stopped.wait))  # type: ignore[arg-type, unused-ignore]  # its ASGI types and hypercorn's differ
+        await _register(admin_port, f"http://{config.bind[0]}")
+        await until_stopped("ready: the order as a Restate workflow")
+        stopped.set()
+        await serving
+
+
+async def _register(admin_port: int, service: str) -> None:
+    async with httpx.AsyncClient() as client:
+        for _ in range(_CONNECT_ATTEMPTS):  # half a minute, as every server gets
+            try:
+                answer = await client.post(f"http://127.0.0.1:{admin_port}/deployments", json={"uri": service})
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+                continue
+            if answer.is_success:
+                return
+            await asyncio.sleep(0.1)
+    raise TimeoutError(f"Restate did not take the service at {service}")
+
+
+if __name__ == "__main__":
+    run(app)

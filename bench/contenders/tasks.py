@@ -1,0 +1,28 @@
+"""How a program that is client and worker in one is loaded: a JSON document on stdin, a line on stdout for each."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from bench.load import closed_loop
+from cli.documents import read_orders
+from contracts.order import Order
+
+
+class Task(BaseModel):
+    orders: Path
+    concurrency: int
+
+
+async def serve_tasks(place: Callable[[Order], Awaitable[str]], ready: str) -> None:
+    """Say that the program is ready, then do what stdin says until its end."""
+    print(ready, flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        task = Task.model_validate_json(line)
+        load = await closed_loop(place, read_orders(str(task.orders)), task.concurrency)
+        print(load.model_dump_json(), flush=True)

@@ -1,0 +1,1 @@
+"""The benchmark's arithmetic, and that it refuses to report what did not happen."""

@@ -1,0 +1,88 @@
+"""Temporal Cloud's actions: the published rules, on recorded histories of real orders and on made-up events."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
+
+from bench.actions import actions
+
+HISTORIES = sorted((Path(__file__).parents[1] / "histories").glob("*.json"))
+SCHEDULED, TASK_STARTED, COMPLETED = (
+    EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+)
+MARKER = EventType.EVENT_TYPE_MARKER_RECORDED
+
+
+def history_of(*kinds: EventType.ValueType) -> list[HistoryEvent]:
+    """Events in this order; a marker belongs to the workflow task that was completed last."""
+    events: list[HistoryEvent] = []
+    completed = 0
+    for number, kind in enumerate(kinds, 1):
+        event = HistoryEvent(event_id=number, event_type=kind)
+        if kind == COMPLETED:
+            completed = number
+        if kind == MARKER:
+            event.marker_recorded_event_attributes.workflow_task_completed_event_id = completed
+        events.append(event)
+    return events
+
+
+@pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
+def test_an_order_is_billed_for_its_start_its_attempts_its_timers_its_upserts_and_its_updates(file: Path) -> None:
+    recorded = json.loads(file.read_text())
+    kinds = Counter(event["eventType"].removeprefix("EVENT_TYPE_") for event in recorded["events"])
+    attempts = sum(
+        event["activityTaskStartedEventAttributes"].get("attempt", 1)
+        for event in recorded["events"]
+        if event["eventType"].endswith("ACTIVITY_TASK_STARTED")
+    )
+    wanted = (
+        1
+        + attempts
+        + kinds["TIMER_STARTED"]
+        + kinds["UPSERT_WORKFLOW_SEARCH_ATTRIBUTES"]
+        + kinds["WORKFLOW_EXECUTION_UPDATE_ACCEPTED"]
+    )
+    assert kinds["MARKER_RECORDED"] == 0, "count its markers here too"
+    assert actions(WorkflowHistory.from_json(file.stem, recorded).events) == wanted
+
+
+def test_a_retried_activity_counts_each_attempt() -> None:
+    [started] = history_of(EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED)
+    started.activity_task_started_event_attributes.attempt = 4
+    assert actions([started]) == 4
+
+
+def test_all_local_activities_of_a_workflow_task_are_one_action() -> None:
+    assert actions(history_of(SCHEDULED, TASK_STARTED, COMPLETED, MARKER, MARKER, MARKER)) == 1
+    two_tasks = (SCHEDULED, TASK_STARTED, COMPLETED, MARKER, EventType.EVENT_TYPE_TIMER_FIRED) * 2
+    assert actions(history_of(*two_tasks)) == 2
+
+
+def test_a_workflow_task_that_only_keeps_a_local_activity_alive_is_one_action() -> None:
+    alive = (SCHEDULED, TASK_STARTED, COMPLETED)
+    assert actions(history_of(*alive, *alive, MARKER)) == 2
+    assert actions(history_of(*alive, MARKER, *alive, MARKER)) == 2
+
+
+def test_a_workflow_task_after_something_happened_is_none() -> None:
+    task = (SCHEDULED, TASK_STARTED, COMPLETED)
+    assert actions(history_of(*task, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED, *task)) == 0
+
+
+def test_the_sdk_writing_down_its_version_is_free_and_an_upsert_is_not() -> None:
+    [upsert] = history_of(EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES)
+    fields = upsert.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+    fields["TemporalChangeVersion"].data = b"[]"
+    assert actions([upsert]) == 0
+    fields["SagaState"].data = b'"PARKED"'
+    assert actions([upsert]) == 1
