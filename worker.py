@@ -26,6 +26,7 @@ from activities.database import connect as connect_database
 from activities.database import migrate
 from activities.service import Service
 from contracts.order import WORKFLOWS_QUEUE
+from recovery.lane import LaneWatch
 from recovery.schedule import keep_sweeping
 from recovery.sweep import Recovery
 from runtime import connection, logs
@@ -35,11 +36,13 @@ from runtime.embedded import EmbeddedServer, embedded_server
 from runtime.faults import FaultInterceptor, random_faults, read_faults
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
+from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow
 from workflows.sweep import SweepWorkflow
+from workflows.transaction import TransactionWorkflow
 
 QUEUES = (WORKFLOWS_QUEUE, *SERVICES)
-WORKFLOWS = [OrderWorkflow, SweepWorkflow]
+WORKFLOWS = [OrderWorkflow, SweepWorkflow, TransactionWorkflow, LaneWorkflow]
 
 PASSTHROUGH = ("saga", "contracts", "pydantic", "pydantic_core", "annotated_types", "typing_extensions")
 """Modules that a workflow shares with the process instead of importing them anew for every execution (12 ms of CPU
@@ -78,7 +81,7 @@ def workflow_worker(
         client,
         task_queue=WORKFLOWS_QUEUE,
         workflows=WORKFLOWS,
-        activities=[Recovery(client).sweep],
+        activities=[Recovery(client).sweep, LaneWatch(client).await_close],
         workflow_runner=workflow_runner(),
         interceptors=interceptors,
         workflow_task_poller_behavior=_POLLERS,

@@ -26,7 +26,7 @@ _WHOLE: dict[str, set[str]] = {
     "shipping": {ShipmentState.DISPATCHED},
 }
 """What a confirmed order has at each service."""
-_NOTHING: dict[str, set[str]] = {
+NOTHING: dict[str, set[str]] = {
     "payment": {PaymentState.CANCELLED, PaymentState.REFUNDED},
     "inventory": {ReservationState.RELEASED, ReservationState.RETURNED},
     "shipping": {ShipmentState.CANCELLED, ShipmentState.RECALLED},
@@ -73,7 +73,7 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
     """`running` are workflow ids. Orders under way are left out: they are on their way to one of the two ends."""
     open_transactions = running | {tx for tx, carrier in traces.carriers.items() if carrier in running}
     for transaction_id, state in traces.orders.items():
-        if transaction_id in open_transactions:
+        if transaction_id in open_transactions or not transaction_id.startswith("order/"):
             continue
         left = traces.of(transaction_id)
         if state is OrderState.PENDING:
@@ -82,7 +82,7 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
         elif state is OrderState.CONFIRMED and left != _WHOLE:
             message = "a confirmed order must be captured, committed and dispatched"
             yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
-        elif state is OrderState.CANCELLED and any(left[service] - _NOTHING[service] for service in left):
+        elif state is OrderState.CANCELLED and any(left[service] - NOTHING[service] for service in left):
             message = "a cancelled order must hold nothing"
             yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
     yield from _without_order(traces, open_transactions)
@@ -93,7 +93,7 @@ def _without_order(traces: Traces, open_transactions: set[str]) -> Iterator[Viol
     placed = {tx for states in traces.by_service.values() for tx in states if tx.startswith("order/")}
     for transaction_id in sorted(placed - known):
         left = traces.of(transaction_id)
-        if any(left[service] - _NOTHING[service] for service in left):
+        if any(left[service] - NOTHING[service] for service in left):
             message = "something is held for an order that the order service does not know"
             yield _violation(Check.ORPHANS, transaction_id, message, left)
 

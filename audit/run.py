@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.catalogue import SERVICES
 from activities.database import connect
-from audit import crossing, invariants
+from audit import crossing, generic, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import Report, Violation
 from contracts.order import transaction_id
@@ -67,7 +67,7 @@ async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tup
         if service != "order"
     }
     traces = Traces(orders, carriers, states)
-    return traces, list(crossing.violations(traces, running))
+    return traces, [*crossing.violations(traces, running), *await generic.violations(client, traces)]
 
 
 async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:

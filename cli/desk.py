@@ -31,7 +31,10 @@ RequestId = Annotated[str | None, typer.Option(help="A decision sent twice under
 
 
 class ParkedCall(BaseModel):
+    """`transaction_id` is the id of the workflow; `order_id`, what people call it by."""
+
     order_id: str
+    transaction_id: str
     step: str
     kind: Kind
     since: datetime
@@ -88,7 +91,7 @@ async def _retry_all(code: str | None, *, json: bool) -> int:
     async for call in _parked(client):
         if code in (None, call.error.code):
             with suppress(CommandFailed):  # it got through in the meantime
-                await _update(client, call.order_id, OrderWorkflow.desk_retry, [call.step], None)
+                await _update(client, call.transaction_id, OrderWorkflow.desk_retry, [call.step], None)
                 retried += 1
     return _accepted(retried, json=json)
 
@@ -142,7 +145,7 @@ def _accepted(count: int, *, json: bool) -> int:
 
 
 async def _update(client: Client, order_id: str, update: Any, arguments: list[Any], request_id: str | None) -> None:
-    handle = placing.handle_of(client, order_id)
+    handle, _ = await placing.find(client, order_id)
     try:
         await handle.execute_update(update, args=arguments, id=request_id or str(uuid4()))
     except WorkflowUpdateFailedError as error:
@@ -151,7 +154,7 @@ async def _update(client: Client, order_id: str, update: Any, arguments: list[An
         raise
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            message = f"there is no order {order_id[:80]} under way"
+            message = f"there is no order or transaction {order_id[:80]} under way"
             raise CommandFailed(Code.UNKNOWN_ORDER, message, Exit.INVALID) from error
         raise
 
@@ -166,6 +169,7 @@ async def _parked(client: Client) -> AsyncIterator[ParkedCall]:
         for call in parked:
             yield ParkedCall(
                 order_id=found.id.rpartition("/")[2],
+                transaction_id=found.id,
                 step=call.step,
                 kind=call.kind,
                 since=call.since,

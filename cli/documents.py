@@ -34,7 +34,7 @@ _CONTACT = {"email": "ada@example.com", "phone": "+442071234567"}
 
 def read_order(source: str) -> Order:
     """The order in the file `source`, or on stdin for `-`. Raises `CommandFailed`."""
-    return parse_order(read(source), where=_name(source))
+    return parse_order(read(source), where=name_of(source))
 
 
 def read_orders(source: str) -> list[Order]:
@@ -42,10 +42,10 @@ def read_orders(source: str) -> list[Order]:
     lines = read(source, limit=MAX_ORDERS * 2_000).splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
-        raise invalid(f"{_name(source)}: there is no order in it; write one a line")
+        raise invalid(f"{name_of(source)}: there is no order in it; write one a line")
     if len(numbered) > MAX_ORDERS:
-        raise invalid(f"{_name(source)}: {len(numbered)} orders; at most {MAX_ORDERS} at once")
-    return [parse_order(line, where=f"{_name(source)}:{number}") for number, line in numbered]
+        raise invalid(f"{name_of(source)}: {len(numbered)} orders; at most {MAX_ORDERS} at once")
+    return [parse_order(line, where=f"{name_of(source)}:{number}") for number, line in numbered]
 
 
 def parse_order(text: str, *, where: str) -> Order:
@@ -111,8 +111,8 @@ def read(source: str, limit: int = MAX_ORDER_BYTES) -> str:
             return file.read(limit + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise invalid(f"{_name(source)}: {reason}") from error
+        raise invalid(f"{name_of(source)}: {reason}") from error
 
 
-def _name(source: str) -> str:
+def name_of(source: str) -> str:
     return "stdin" if source == "-" else source

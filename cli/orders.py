@@ -76,7 +76,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Print anew at each change until the order ends.")] = False,
     json: Json = False,
 ) -> int:
-    """The transaction log of one order, during and after."""
+    """The transaction log of one order, or of a transaction given as data, during and after."""
     return session.run(_status, order_id, watch=watch, json=json)
 
 
@@ -100,13 +100,13 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=MAX_LISTED)] = 20,
     json: Json = False,
 ) -> int:
-    """The orders, newest first, with the state of their saga."""
+    """The orders and transactions, newest first, with the state of their saga."""
     return session.run(_list, state, limit, json=json)
 
 
 async def _list(state: State | None, limit: int, *, json: bool) -> int:
     client = await session.connect()
-    query = "WorkflowType = 'OrderWorkflow'"
+    query = "WorkflowType IN ('OrderWorkflow', 'TransactionWorkflow')"
     if state is State.RUNNING:
         query += " AND SagaState IS NULL"
     elif state is not None:
@@ -124,7 +124,7 @@ def _listed(found: WorkflowExecution) -> ListedOrder:
     attributes = found.typed_search_attributes
     return ListedOrder(
         order_id=found.id.rpartition("/")[2],
-        transaction_id=found.id,
+        transaction_id=found.id.removeprefix("transaction/"),
         state=State(attributes.get(SAGA_STATE, State.RUNNING)),
         error_code=attributes.get(SAGA_ERROR_CODE),
         started_at=found.start_time,

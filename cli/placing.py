@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from temporalio.client import (
     Client,
+    WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
@@ -22,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, Order, transaction_id
+from contracts.transaction import workflow_id as transaction_workflow_id
 from runtime.commandline import CommandFailed, Exit
 from saga import Failure, State, TransactionLog
 from workflows.order import OrderWorkflow
@@ -30,7 +32,7 @@ _LOOK_EVERY_S = 5
 """Between looks at an order that has not ended: whether it is parked and so will not end soon."""
 _WAIT_BEYOND_DEADLINE_S = 60
 """Past its deadline an order is unwinding: two rounds of undos and a minute are over, and then somebody is told."""
-_QUERY_TIMEOUT = timedelta(seconds=5)
+QUERY_TIMEOUT = timedelta(seconds=5)
 _OUTAGE_S = 120
 """How long a Temporal that does not answer is waited for: it may be restarting, and an order is under way."""
 _OUTAGE_PAUSE_S = 1
@@ -42,6 +44,11 @@ _OUTAGE = (
     RPCStatusCode.INTERNAL,
     RPCStatusCode.UNKNOWN,  # a connection that was cut
     RPCStatusCode.RESOURCE_EXHAUSTED,
+)
+CLOSED_FROM_OUTSIDE = (
+    WorkflowExecutionStatus.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT,
+    WorkflowExecutionStatus.CANCELED,
 )
 _LOG = TypeAdapter(TransactionLog)
 
@@ -112,26 +119,55 @@ async def start(client: Client, order: Order) -> Handle:
 
 
 def handle_of(client: Client, order_id: str) -> Handle:
-    return client.get_workflow_handle_for(OrderWorkflow.run, transaction_id(order_id))
+    return handle_under(client, transaction_id(order_id))
 
 
-async def _placed_before(client: Client, handle: Handle) -> Order | None:
-    """The order that the workflow behind `handle` was started with, from the first event of its history."""
+def handle_under(client: Client, workflow_id: str) -> Handle:
+    """Of any workflow that runs one saga: they all end with its log, and answer the same queries and updates."""
+    return client.get_workflow_handle_for(OrderWorkflow.run, workflow_id)
+
+
+async def find(client: Client, known_as: str) -> tuple[Handle, WorkflowExecutionDescription]:
+    """The order of this id, or else the transaction; `order/…` and `transaction/…` say which.
+
+    Raises `CommandFailed` with UNKNOWN_ORDER.
+    """
+    whole = known_as.startswith(("order/", "transaction/"))
+    for workflow_id in [known_as] if whole else [transaction_id(known_as), transaction_workflow_id(known_as)]:
+        handle = handle_under(client, workflow_id)
+        try:
+            return handle, await handle.describe()
+        except RPCError as error:
+            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+                raise
+    raise CommandFailed(Code.UNKNOWN_ORDER, f"there is no order or transaction {known_as[:80]}", Exit.INVALID)
+
+
+async def first_argument(client: Client, handle: Handle) -> Any:
+    """The document that the workflow behind `handle` was started with, from the first event of its history."""
     first = await anext(handle.fetch_history_events(page_size=1))
     started = first.workflow_execution_started_event_attributes
     arguments = await client.data_converter.decode(started.input.payloads)
+    return arguments[0] if arguments else None
+
+
+async def _placed_before(client: Client, handle: Handle) -> Order | None:
     try:
-        return Order.model_validate(arguments[0] if arguments else None)
+        return Order.model_validate(await first_argument(client, handle))
     except ValidationError:
         return None
 
 
 async def wait(client: Client, order: Order) -> TransactionLog:
     """The order's end, or how it stands when it is parked or overdue."""
-    handle = handle_of(client, order.order_id)
+    return await wait_for(handle_of(client, order.order_id), order.deadline_s + _WAIT_BEYOND_DEADLINE_S)
+
+
+async def wait_for(handle: Handle, seconds: float) -> TransactionLog:
+    """The end of a saga, or how it stands when it is parked or `seconds` are over."""
     result = asyncio.ensure_future(_result(handle))
     loop = asyncio.get_running_loop()
-    overdue = loop.time() + order.deadline_s + _WAIT_BEYOND_DEADLINE_S
+    overdue = loop.time() + seconds
     while loop.time() < overdue:
         done, _ = await asyncio.wait([result], timeout=min(_LOOK_EVERY_S, overdue - loop.time()))
         if done:
@@ -145,14 +181,8 @@ async def wait(client: Client, order: Order) -> TransactionLog:
 
 
 async def status(client: Client, order_id: str) -> Ended:
-    """How an order stands. Raises `CommandFailed` with UNKNOWN_ORDER."""
-    handle = handle_of(client, order_id)
-    try:
-        described = await handle.describe()
-    except RPCError as error:
-        if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-            raise CommandFailed(Code.UNKNOWN_ORDER, f"there is no order {order_id[:80]}", Exit.INVALID) from error
-        raise
+    """How an order or a transaction stands. Raises `CommandFailed` with UNKNOWN_ORDER."""
+    handle, described = await find(client, order_id)
     if described.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
         return Ended(await _result(handle), closed=True)
     return Ended(await look(handle), closed=described.status is not WorkflowExecutionStatus.RUNNING)
@@ -161,7 +191,7 @@ async def status(client: Client, order_id: str) -> Ended:
 async def look(handle: WorkflowHandle[Any, Any]) -> TransactionLog:
     """The log of a workflow that has not ended, by query; without a worker to answer, only that it is running."""
     try:
-        return await handle.query(OrderWorkflow.transaction_log, rpc_timeout=_QUERY_TIMEOUT)
+        return await handle.query(OrderWorkflow.transaction_log, rpc_timeout=QUERY_TIMEOUT)
     except WorkflowQueryFailedError as error:
         failure = Failure(Code.SERVICE_UNAVAILABLE, f"the workflow cannot answer: {error.message}")
     except RPCError as error:

@@ -74,8 +74,14 @@ def outcome(shown: Outcome) -> None:
     why = f" — {shown.error.code}: {escape(shown.error.message)}" if shown.error else ""
     at = f" (at {shown.error.step})" if shown.error and shown.error.step else ""
     line(f"{escape(shown.order_id)}: {state(shown.state)}{why}{at}")
-    rows = [(e.step, e.kind, e.status, e.attempts, _time(e.started_at), _lasted(e), e.error_code) for e in shown.steps]
+    rows = [
+        (_name(e), e.kind, e.status, e.attempts, _time(e.started_at), _lasted(e), e.error_code) for e in shown.steps
+    ]
     table("", ["step", "kind", "status", "attempts", "started (UTC)", "ms", "code"], rows)
+
+
+def _name(entry: Entry) -> str:
+    return entry.step if entry.name is None else f"{entry.name}: {entry.step}"
 
 
 def _time(at: datetime) -> str:

@@ -17,6 +17,7 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `calls` | one call: an activity with its retries, or rounds until it is done |
 | `desk` | what is parked, and what an operator decides about it |
 | `kernel` | the saga: steps, undo stack, pivot, unwinding |
+| `transaction` | a list of steps, run on the saga |
 | `workflow` | the queries and updates of a workflow that runs a saga |
 
 It imports the standard library and temporalio, so that it can be lifted into another project as it is.
@@ -27,6 +28,7 @@ from saga.journal import SEARCH_ATTRIBUTES, Entry, Failure, Kind, State, Status,
 from saga.kernel import CancelRefused, Saga, StepFailed
 from saga.operation import Operation
 from saga.policy import POLICIES, Policies, Policy, Rounds
+from saga.transaction import Step, run_in_order
 from saga.workflow import DESK_REFUSED, SagaWorkflow
 
 __all__ = [
@@ -51,6 +53,8 @@ __all__ = [
     "Skip",
     "State",
     "Status",
+    "Step",
     "StepFailed",
     "TransactionLog",
+    "run_in_order",
 ]

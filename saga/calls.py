@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -71,7 +72,7 @@ class PersistentCalls:
                 return ended
             rounds += 1
             self.journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
-            decision = await self._decision(entry, ended, self.rounds.pause(rounds))
+            decision = await self._decision(entry, ended, request, self.rounds.pause(rounds))
             if isinstance(decision, Skip):
                 entry.note = f"skipped by {decision.actor}: {decision.reason}"
                 self.journal.settle(entry, Status.SKIPPED, 0, ended.code)
@@ -80,11 +81,13 @@ class PersistentCalls:
                 entry.note = f"request replaced by {decision.actor}"
                 request = decision.request
 
-    async def _decision(self, entry: Entry, ended: Refused | Unknown, pause: timedelta) -> Decision | None:
+    async def _decision(
+        self, entry: Entry, ended: Refused | Unknown, request: Any, pause: timedelta
+    ) -> Decision | None:
         """What an operator decides about a parked call, or `None` when its pause is over first."""
         error = Failure(ended.code, ended.message, entry.step)
         since, again = entry.parked_since or workflow.now(), workflow.now() + pause
-        self.desk.park(Parked(entry.step, entry.kind, since, entry.attempts, again, error))
+        self.desk.park(Parked(entry.step, entry.kind, since, entry.attempts, again, error), request)
         with suppress(TimeoutError):
             await workflow.wait_condition(lambda: self.desk.decided(entry.step), timeout=pause)
         return self.desk.take(entry.step)

@@ -9,8 +9,14 @@ from typing import Any
 from saga.journal import Failure, Kind
 
 
+def transaction_of(request: Any) -> str | None:
+    """The transaction that a request says it belongs to, if it says so."""
+    found = request.get("transaction_id") if isinstance(request, dict) else getattr(request, "transaction_id", None)
+    return None if found is None else str(found)
+
+
 class DeskRefused(Exception):
-    """The decision cannot be taken: nothing of that name is parked, or it may not be skipped."""
+    """The decision cannot be taken: nothing of that name is parked, it may not be skipped, or is for another one."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +60,16 @@ class Desk:
 
     def __init__(self) -> None:
         self._parked: dict[str, Parked] = {}
+        self._transactions: dict[str, str | None] = {}
         self._decisions: dict[str, Decision] = {}
 
     @property
     def parked(self) -> list[Parked]:
         return list(self._parked.values())
 
-    def park(self, parked: Parked) -> None:
+    def park(self, parked: Parked, request: Any) -> None:
         self._parked[parked.step] = parked
+        self._transactions[parked.step] = transaction_of(request)
 
     def decided(self, step: str) -> bool:
         return step in self._decisions
@@ -79,6 +87,11 @@ class Desk:
             raise DeskRefused(f"{step} is not parked; parked is {known}")
         if isinstance(decision, Skip) and parked.kind is Kind.FORWARD:
             raise DeskRefused(f"{step} decides the saga: it can be retried or fixed, not skipped")
+        ours = self._transactions[step]
+        if isinstance(decision, Fix) and (
+            not isinstance(decision.request, dict) or transaction_of(decision.request) != ours
+        ):
+            raise DeskRefused(f"the request must be one of transaction {ours}")  # under another it would undo nothing
 
     def decide(self, step: str, decision: Decision) -> None:
         """Raises `DeskRefused`."""

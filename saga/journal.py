@@ -58,7 +58,10 @@ class Status(StrEnum):
 
 @dataclass
 class Entry:
-    """One call of one operation. `attempts` counts what was tried so far; times are UTC."""
+    """One call of one operation. `attempts` counts what was tried so far; times are UTC.
+
+    `step` is the operation's name, made unique within the saga: the desk knows a parked call by it.
+    """
 
     step: str
     service: str
@@ -71,6 +74,8 @@ class Entry:
     parked_since: datetime | None = None
     note: str | None = None
     """What an operator did about it: who, and why."""
+    name: str | None = None
+    """What the workflow itself calls this step, if it has a name of its own for it."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +116,11 @@ class Journal:
     def log(self) -> TransactionLog:
         return TransactionLog(self.transaction_id, self.state, self.error, tuple(replace(e) for e in self._entries))
 
-    def begin(self, step: str, kind: Kind) -> Entry:
-        service = step.partition(".")[0]
-        entry = Entry(step, service, kind, Status.RUNNING, attempts=0, started_at=workflow.now())
+    def begin(self, operation: str, kind: Kind, name: str | None = None) -> Entry:
+        service = operation.partition(".")[0]
+        before = sum(e.step.partition("#")[0] == operation and e.kind is kind for e in self._entries)
+        step = f"{operation}#{name or before + 1}" if before else operation
+        entry = Entry(step, service, kind, Status.RUNNING, attempts=0, started_at=workflow.now(), name=name)
         self._entries.append(entry)
         self._log_line(entry)
         return entry

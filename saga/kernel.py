@@ -31,7 +31,7 @@ from saga.desk import Desk
 from saga.journal import Entry, Failure, Journal, Kind, State, Status, TransactionLog
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
-from saga.policy import POLICIES, Policies
+from saga.policy import POLICIES, Policies, Policy
 
 T = TypeVar("T")
 
@@ -53,10 +53,12 @@ class CancelRefused(Exception):
 
 @dataclass(frozen=True, eq=False)  # two calls of one operation are two undos, each at its own place on the stack
 class Undo(Generic[Request]):
-    """A compensation as data: what to call, and with which request."""
+    """A compensation as data: what to call, with which request, and how long one round of it may take."""
 
     operation: Operation[Request, Any]
     request: Request
+    policy: Policy
+    name: str | None = None
 
 
 class Branch(list["Undo[Any] | list[Branch]"]):
@@ -112,18 +114,21 @@ class Saga:
         *,
         undo: Operation[Request, Any] | None = None,
         attempt_timeout: timedelta | None = None,
+        within: timedelta | None = None,
+        name: str | None = None,
     ) -> Reply:
         """Run `operation`; should the saga fail from here on, run `undo` with the same request.
 
-        `attempt_timeout` replaces the policy's. Raises `StepFailed`.
+        `attempt_timeout` replaces the policy's. `within` bounds the whole step, retries included, and each round of
+        its undo. `name` is the step's in the log. Raises `StepFailed`.
         """
         self._require(_Phase.PREPARING)
         branch = _BRANCH.get()
-        compensation = None if undo is None else Undo(undo, request)
+        compensation = None if undo is None else Undo(undo, request, _bounded(self._policies.undo, within), name)
         if compensation is not None:
             branch.append(compensation)
-        entry = self._journal.begin(operation.name, Kind.FORWARD)
-        forward = self._policies.forward
+        entry = self._journal.begin(operation.name, Kind.FORWARD, name)
+        forward = _bounded(self._policies.forward, within)
         policy = forward if attempt_timeout is None else forward.within(attempt_timeout)
         ended: Done[Reply] | Refused | Unknown
         try:
@@ -147,14 +152,25 @@ class Saga:
         group = self._group(branches, calls)
         return await (self._outlive(group) if self._phase is _Phase.COMMITTED else group)
 
-    async def pivot(self, operation: Operation[Request, Reply], request: Request) -> Reply:
-        """The step that decides. It is asked until the answer is known; a refusal rolls the saga back."""
+    async def pivot(
+        self,
+        operation: Operation[Request, Reply],
+        request: Request,
+        *,
+        within: timedelta | None = None,
+        name: str | None = None,
+    ) -> Reply:
+        """The step that decides. It is asked until the answer is known; a refusal rolls the saga back.
+
+        `within` bounds a round of it.
+        """
         self._require(_Phase.PREPARING)
         self._phase = _Phase.COMMITTED
         self._stop_timer()
-        entry = self._journal.begin(operation.name, Kind.FORWARD)
+        entry = self._journal.begin(operation.name, Kind.FORWARD, name)
+        policy = _bounded(self._policies.finish, within)
         ended = await self._outlive(
-            self._calls.until_done(entry, operation, request, self._policies.finish, may_refuse=lambda _: True)
+            self._calls.until_done(entry, operation, request, policy, may_refuse=lambda _: True)
         )
         assert ended is not None  # noqa: S101 — the desk skips no pivot
         if isinstance(ended, Refused):
@@ -184,11 +200,22 @@ class Saga:
         self._phase = _Phase.PREPARING
         return True
 
-    async def finish(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
-        """Work that the pivot has promised: repeated until it is done. `None` if an operator skipped it."""
+    async def finish(
+        self,
+        operation: Operation[Request, Reply],
+        request: Request,
+        *,
+        within: timedelta | None = None,
+        name: str | None = None,
+    ) -> Reply | None:
+        """Work that the pivot has promised: repeated until it is done. `None` if an operator skipped it.
+
+        `within` bounds a round of it.
+        """
         self._require(_Phase.COMMITTED)
-        entry = self._journal.begin(operation.name, Kind.FINISH)
-        ended = await self._outlive(self._calls.until_done(entry, operation, request, self._policies.finish))
+        entry = self._journal.begin(operation.name, Kind.FINISH, name)
+        policy = _bounded(self._policies.finish, within)
+        ended = await self._outlive(self._calls.until_done(entry, operation, request, policy))
         return ended.reply if isinstance(ended, Done) else None
 
     async def best_effort(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
@@ -200,13 +227,20 @@ class Saga:
         except StepFailed:
             return None  # the journal has its status and code
 
-    def assume(self, undo: Operation[Request, Any], request: Request) -> None:
+    def assume(
+        self,
+        undo: Operation[Request, Any],
+        request: Request,
+        *,
+        within: timedelta | None = None,
+        name: str | None = None,
+    ) -> None:
         """Should the saga be rolled back, run `undo` for a step that an earlier execution may have done."""
-        _BRANCH.get().append(Undo(undo, request))
+        _BRANCH.get().append(Undo(undo, request, _bounded(self._policies.undo, within), name))
 
     def on_rollback(self, operation: Operation[Request, Any], request: Request) -> None:
         """Should the saga be rolled back, make this `best_effort` call at the end of it: to tell someone, say."""
-        self._farewell = Undo(operation, request)
+        self._farewell = Undo(operation, request, self._policies.best_effort)
 
     def cancel(self, reason: str) -> None:
         """Ask for a rollback. No more than a confirmation while it is under way; `CancelRefused` from the pivot on.
@@ -329,8 +363,8 @@ class Saga:
 
     async def _undo(self, undo: Undo[Any]) -> None:
         """Return when the undo is done, or parked and going on by itself."""
-        entry = self._journal.begin(undo.operation.name, Kind.UNDO)
-        task = asyncio.create_task(self._calls.until_done(entry, undo.operation, undo.request, self._policies.undo))
+        entry = self._journal.begin(undo.operation.name, Kind.UNDO, undo.name)
+        task = asyncio.create_task(self._calls.until_done(entry, undo.operation, undo.request, undo.policy))
         self._parked.append(task)
         await workflow.wait_condition(lambda: entry.status is not Status.RUNNING or task.done())
 
@@ -361,6 +395,10 @@ class Saga:
             with suppress(asyncio.CancelledError):
                 await workflow.wait([task])
         return task.result()
+
+
+def _bounded(policy: Policy, timeout: timedelta | None) -> Policy:
+    return policy if timeout is None else policy.all_within(timeout)
 
 
 def _bug_in(task: asyncio.Task[Any]) -> BaseException | None:

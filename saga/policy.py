@@ -28,6 +28,10 @@ class Policy:
         pauses = self.longest_pause * (self.attempts - 1)
         return replace(self, attempt_timeout=attempt_timeout, total=attempt_timeout * self.attempts + pauses)
 
+    def all_within(self, timeout: timedelta) -> Policy:
+        """The same policy for a call that is over after `timeout`: its retries and the wait for a worker included."""
+        return replace(self, attempt_timeout=timeout, total=timeout)
+
     @property
     def retry_policy(self) -> RetryPolicy:
         return RetryPolicy(

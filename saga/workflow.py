@@ -58,10 +58,6 @@ class SagaWorkflow:
 
     @desk_fix.validator
     def _fix_is_possible(self, step: str, decision: Fix) -> None:
-        ours = self._saga.log.transaction_id
-        if not isinstance(decision.request, dict) or decision.request.get("transaction_id") != ours:
-            message = f"the request must be one of transaction {ours}"
-            raise ApplicationError(message, type=DESK_REFUSED, non_retryable=True)
         self._check(step, decision)
 
     def _check(self, step: str, decision: Any) -> None:

@@ -1,0 +1,68 @@
+"""What must hold for transactions given as data: one that failed holds nothing, and none is left without an end.
+
+What a confirmed one holds is its document's business.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from audit.crossing import NOTHING, Traces
+from audit.report import Check, Violation
+from contracts.order import OrderState
+from contracts.transaction import workflow_id
+
+_NOT_CONFIRMED = (
+    "WorkflowType = 'TransactionWorkflow' AND ExecutionStatus IN ('Failed', 'Terminated', 'TimedOut', 'Canceled')"
+)
+
+
+async def violations(client: Client, traces: Traces) -> list[Violation]:
+    holding = _holding(traces)
+    if not holding:
+        return []
+    closed = {run.id async for run in client.list_workflows(_NOT_CONFIRMED, page_size=1000)}
+    found = []
+    for transaction_id in sorted(holding):
+        status = await _status(client, transaction_id) if workflow_id(transaction_id) in closed else None
+        if status in (None, WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
+            continue  # a later run may have confirmed what an earlier one left
+        failed = status is WorkflowExecutionStatus.FAILED
+        again = "its workflow was closed without an end; `starter.py transaction` with its document brings it to one"
+        figures: dict[str, int | str | None] = {
+            name: ", ".join(sorted(s)) for name, s in holding[transaction_id].items()
+        }
+        found.append(
+            Violation(
+                invariant=Check.ALL_OR_NOTHING if failed else Check.ORPHANS,
+                subject=workflow_id(transaction_id),
+                message="a transaction that failed must hold nothing" if failed else again,
+                figures=figures,
+            )
+        )
+    return found
+
+
+def _holding(traces: Traces) -> dict[str, dict[str, set[str]]]:
+    """What is held, by transaction and service; `t/part` belongs to the transaction `t`."""
+    holding: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for service, states in traces.by_service.items():
+        for ours, found in states.items():
+            if not ours.startswith("order/") and found - NOTHING[service]:
+                holding[ours.partition("/")[0]][service] |= found - NOTHING[service]
+    for ours, state in traces.orders.items():
+        if not ours.startswith("order/") and state is not OrderState.CANCELLED:
+            holding[ours.partition("/")[0]]["order"].add(state)
+    return holding
+
+
+async def _status(client: Client, transaction_id: str) -> WorkflowExecutionStatus | None:
+    try:
+        return (await client.get_workflow_handle(workflow_id(transaction_id)).describe()).status
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise

@@ -1,0 +1,157 @@
+"""The transaction as data: a list of steps, each with the operation that commits it and the one that rolls it back.
+
+The document is checked as a whole before anything starts. A step names operations of the catalogue, whose inputs are
+known, or activities of a user's own service, whose `queue` it must then say.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Self
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from contracts.catalogue import OPERATIONS
+from contracts.message import Id, Message
+from contracts.order import WORKFLOWS_QUEUE
+from contracts.problems import first_problem
+from saga import Operation
+
+MAX_STEPS = 50
+"""Fifty calls and fifty undos are some 600 history events; whoever needs more has several transactions."""
+MAX_DOCUMENT_BYTES = 100_000
+"""Fifty steps of 2 kB. A lane keeps waiting documents in its history, which ends at 50 MB."""
+_RESERVED = frozenset({"order", "transaction", "lane"})
+"""`order/<id>` is the transaction of an order: a part of a transaction must not be able to pass for one."""
+_SERVICE_QUEUES = frozenset(operation.queue for operation in OPERATIONS.values()) | {WORKFLOWS_QUEUE}
+
+Activity = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$", max_length=128)]
+"""The name of an operation of the catalogue, or of an activity of a user's own."""
+Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
+
+
+class TransactionStep(Message):
+    """`timeout_s` bounds the commit, retries included, and each round of the rollback; both take `input`.
+
+    Without a `rollback` the step cannot be taken back: only such steps may follow it.
+    """
+
+    name: Id
+    commit: Activity
+    rollback: Activity | None = None
+    queue: Queue | None = None
+    input: dict[str, JsonValue] = Field(default_factory=dict)
+    timeout_s: Annotated[float, Field(ge=0.1, le=3600)] = 5
+
+    @property
+    def operation(self) -> Operation[Any, Any]:
+        return self._operation(self.commit)
+
+    @property
+    def undo(self) -> Operation[Any, Any] | None:
+        return None if self.rollback is None else self._operation(self.rollback)
+
+    def _operation(self, name: str) -> Operation[Any, Any]:
+        return OPERATIONS.get(name) or Operation(name, dict, Any, queue=self.queue or "")
+
+    def request(self, transaction_id: str) -> Any:
+        """The input of both operations, of the transaction that it names, or else of the document's."""
+        operation = self.operation
+        if "transaction_id" not in getattr(operation.request, "model_fields", {"transaction_id"}):
+            return operation.request.model_validate(self.input)  # a question, which belongs to no transaction
+        filled = {"transaction_id": transaction_id} | self.input
+        return filled if operation.request is dict else operation.request.model_validate(filled)
+
+
+class Transaction(Message):
+    """What `starter.py transaction` is given. Raises `ValueError` with one line that names the step and the field."""
+
+    transaction_id: Id
+    steps: Annotated[tuple[TransactionStep, ...], Field(min_length=1, max_length=MAX_STEPS)]
+
+    @property
+    def workflow_id(self) -> str:
+        return workflow_id(self.transaction_id)
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.transaction_id in _RESERVED:
+            raise ValueError(f"transaction_id: {self.transaction_id} is reserved; choose another")
+        names = [step.name for step in self.steps]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"step {twice}: the name is taken by an earlier step; give each step its own")
+        for step in self.steps:
+            problem = _problem_of(step) or self._problem_of_input(step)
+            if problem is not None:
+                raise ValueError(f"step {step.name}: {problem}")
+        self._check_ends()
+        self._check_fence()
+        return self
+
+    def _problem_of_input(self, step: TransactionStep) -> str | None:
+        ours = step.input.get("transaction_id", self.transaction_id)
+        parts = str(ours).split("/")
+        if not isinstance(ours, str) or parts[0] != self.transaction_id or len(parts) > 2:
+            return f"input.transaction_id: must be {self.transaction_id}, or {self.transaction_id}/… for a part of it"
+        try:
+            step.request(self.transaction_id)
+        except ValidationError as error:
+            return f"input.{first_problem(error)}"
+        return None
+
+    def _check_ends(self) -> None:
+        final: str | None = None
+        for step in self.steps:
+            if step.rollback is not None and final is not None:
+                raise ValueError(f"step {final}: rollback: is missing, so no step with a rollback may come after it")
+            final = final or (step.name if step.rollback is None else None)
+
+    def _check_fence(self) -> None:
+        """A service takes a step once for each transaction: the second of two would be taken for the first again."""
+        seen: dict[tuple[str, str], str] = {}
+        for step in self.steps:
+            operation, ours = step.operation, str(step.input.get("transaction_id", self.transaction_id))
+            if operation.name not in OPERATIONS:
+                continue
+            first = seen.setdefault((ours, operation.step), step.name)
+            if first != step.name:
+                own = f"{self.transaction_id}/{step.name}"
+                told = f"{operation.name} is step {first} already; set input.transaction_id, say to {own}"
+                raise ValueError(f"step {step.name}: commit: {told}")
+
+
+def workflow_id(transaction_id: str) -> str:
+    return f"transaction/{transaction_id}"
+
+
+def _problem_of(step: TransactionStep) -> str | None:
+    return _problem_in_catalogue(step) if step.commit in OPERATIONS else _problem_outside(step)
+
+
+def _problem_in_catalogue(step: TransactionStep) -> str | None:
+    commit, undo = OPERATIONS[step.commit], OPERATIONS.get(step.rollback or "")
+    undos = [name for name, declared in OPERATIONS.items() if declared.undoes is commit]
+    if commit.undoes is not None:
+        return f"commit: {commit.name} is a rollback, of {commit.undoes.name}"
+    if step.queue not in (None, commit.queue):
+        return f"queue: {commit.name} is served on {commit.queue}, not on {step.queue}"
+    if step.rollback is None or (undo is not None and undo.undoes is commit):
+        return None
+    does = f"{undos[0]} does" if undos else "nothing does: leave it out, and let no step with a rollback follow"
+    return f"rollback: {step.rollback} does not undo {commit.name}; {does}"
+
+
+def _problem_outside(step: TransactionStep) -> str | None:
+    """What is wrong with a step of a user's own service, or with the name of one of ours."""
+    for field, name in (("commit", step.commit), ("rollback", step.rollback)):
+        ours = name is not None and (name in OPERATIONS or name.partition(".")[0] in _SERVICE_QUEUES)
+        if name is not None and (ours or step.queue in _SERVICE_QUEUES):
+            near = get_close_matches(name, OPERATIONS, n=1)
+            hint = f"; is it {near[0]}?" if near and near[0] != name else "; docs/operations.md lists them"
+            return f"{field}: {name} is no operation" + (f" of {step.queue}" if step.queue else "") + hint
+    if step.queue is None:
+        return f"queue: {step.commit} is no operation of the catalogue, so say which queue serves it"
+    if step.rollback == step.commit:
+        return f"rollback: {step.commit} cannot undo itself"
+    return None

@@ -1,0 +1,82 @@
+"""A transaction as a list of steps, each with its commit, its rollback, an input and a timeout.
+
+For whoever has no process to write, only a list: it is run on a `Saga`, and what holds for a saga holds for it.
+
+    async with Saga("t-1") as saga:
+        await run_in_order(saga, [
+            Step(commit=Bank.withdraw, rollback=Bank.put_back, input=ten_euros, timeout=timedelta(seconds=5)),
+            Step(commit=Bank.deposit, rollback=Bank.take_back, input=ten_euros, timeout=timedelta(seconds=5)),
+        ])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from temporalio import activity, workflow
+
+from saga.kernel import Saga, StepFailed
+from saga.operation import Operation
+
+Call: TypeAlias = Operation[Any, Any] | Callable[..., Any]
+"""A declared operation, or a function or method with `@activity.defn` that takes one argument."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """`timeout` bounds the commit, its retries and the wait for a worker included, and each round of the rollback.
+
+    Both take `input` and must be idempotent. `queue` is where activities are served, by default the workflow's own.
+    """
+
+    commit: Call
+    rollback: Call | None
+    input: Any
+    timeout: timedelta
+    name: str | None = None
+    queue: str | None = None
+
+
+async def run_in_order(saga: Saga, steps: Sequence[Step], *, resumed: bool = False) -> list[Any]:
+    """Run `steps` one after the other and return their replies; a failing one rolls `saga` back.
+
+    A step without a rollback cannot be taken back, so it decides: it is asked until its answer is known (`Saga.pivot`),
+    and only steps without a rollback may follow, each repeated until it is done (`Saga.finish`).
+
+    `resumed`: an earlier execution may have done any part of this. Every step is run again, which repeats no effect,
+    and all of them are undone if one fails.
+    """
+    if resumed:
+        for step in steps:
+            if step.rollback is not None:
+                saga.assume(_called(step.rollback, step), step.input, within=step.timeout, name=step.name)
+    replies = []
+    decided = False
+    for step in steps:
+        commit = _called(step.commit, step)
+        try:
+            if step.rollback is not None:
+                undo = None if resumed else _called(step.rollback, step)
+                reply = await saga.step(commit, step.input, undo=undo, within=step.timeout, name=step.name)
+            elif not decided:
+                reply = await saga.pivot(commit, step.input, within=step.timeout, name=step.name)
+                decided = True
+            else:
+                reply = await saga.finish(commit, step.input, within=step.timeout, name=step.name)
+        except StepFailed as failed:
+            if step.name is None:
+                raise
+            told = f"step {step.name}: {failed.failure.message}"
+            raise StepFailed(replace(failed.failure, message=told)) from failed
+        replies.append(reply)
+    return replies
+
+
+def _called(call: Call, step: Step) -> Operation[Any, Any]:
+    if isinstance(call, Operation):
+        return call
+    name, reply = activity._Definition.get_name_and_result_type(call)  # as workflow.execute_activity finds them
+    return Operation(name, type(step.input), reply or Any, queue=step.queue or workflow.info().task_queue)
