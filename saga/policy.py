@@ -46,12 +46,13 @@ class Policy:
 class Rounds:
     """The pauses between rounds of a call that must get through (an undo, a finish, the pivot).
 
-    They double, so a round comes at most as late again as the trouble has lasted. The longest is six hours: a year of
-    trouble is then about 1,500 rounds, a third of Temporal's limit of 51,200 history events.
+    They double, so a round comes at most as late again as the trouble has lasted. The longest is a day: in a year of
+    trouble a call has about 380 rounds of 12 history events, and four of them, as many as an order can have parked at
+    once, stay below half of Temporal's limit of 51,200.
     """
 
     first_pause: timedelta = timedelta(seconds=10)
-    longest_pause: timedelta = timedelta(hours=6)
+    longest_pause: timedelta = timedelta(days=1)
 
     def pause(self, finished_rounds: int) -> timedelta:
         doublings = min(finished_rounds - 1, 30)  # 10 s doubled 30 times is past any cap: no overflow after a year
