@@ -8,12 +8,13 @@ from cli.demo import demo
 from cli.desk import desk
 from cli.goods import account, stock
 from cli.orders import cancel, list_, place, status
+from cli.redo import redo
 from cli.sweep import sweep
 from cli.transaction import transaction
 from runtime.commandline import run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (place, bulk, transaction, status, cancel, audit, sweep, demo):
+for command in (place, bulk, transaction, status, cancel, audit, sweep, redo, demo):
     app.command()(command)
 app.command("list")(list_)
 app.add_typer(desk, name="desk")

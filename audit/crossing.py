@@ -88,6 +88,13 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
     yield from _without_order(traces, open_transactions)
 
 
+def forgotten(traces: Traces, running: set[str], confirmed: set[str]) -> Iterator[Violation]:
+    """Orders that ended confirmed and that no order service knows: its database is of an earlier time."""
+    for transaction_id in sorted(confirmed - traces.orders.keys() - running):
+        message = "its workflow ended confirmed, and the order service does not know it: `starter.py redo` places it"
+        yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, traces.of(transaction_id))
+
+
 def _without_order(traces: Traces, open_transactions: set[str]) -> Iterator[Violation]:
     known = traces.orders.keys() | open_transactions
     placed = {tx for states in traces.by_service.values() for tx in states if tx.startswith("order/")}

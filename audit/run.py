@@ -21,6 +21,8 @@ from runtime.settings import Settings
 
 MAX_SECOND_LOOKS = 1000
 """Suspects that are looked up in Temporal one by one; more than that is no race but a catastrophe, and is reported."""
+_CONFIRMED = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Completed'"
+"""Orders that have told their customer so. Temporal keeps them for its retention."""
 
 
 async def audit(client: Client, settings: Settings) -> Report:
@@ -59,6 +61,8 @@ async def _audit(client: Client, settings: Settings) -> Report:
 
 
 async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tuple[Traces, list[Violation]]:
+    # First: what has completed by now is in the databases that are read after it.
+    confirmed = {found.id async for found in client.list_workflows(_CONFIRMED, page_size=1000)}
     running = {found.id async for found in client.list_workflows("ExecutionStatus = 'Running'", page_size=1000)}
     orders, carriers = await crossing.read_orders(databases["order"])
     states = {
@@ -67,7 +71,8 @@ async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tup
         if service != "order"
     }
     traces = Traces(orders, carriers, states)
-    return traces, [*crossing.violations(traces, running), *await generic.violations(client, traces)]
+    found = [*crossing.violations(traces, running), *crossing.forgotten(traces, running, confirmed)]
+    return traces, [*found, *await generic.violations(client, traces)]
 
 
 async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:

@@ -1,0 +1,64 @@
+"""`redo`: brings an order to the end that it had once more, where the services have forgotten it."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from cli import placing, session, show
+from cli.session import Json
+from contracts.errors import Code
+from contracts.order import WORKFLOWS_QUEUE, Order, OrderOptions
+from runtime.commandline import CommandFailed, Exit
+from saga import State
+from workflows.order import OrderWorkflow
+
+
+def redo(order_id: str, json: Json = False) -> int:
+    """After a restore: bring a closed order to its end again, through the fence.
+
+    What the services still know is not done twice. A confirmed order is placed again; of a rolled-back one, what is
+    held again is given back.
+    """
+    return session.run(_redo, order_id, json=json)
+
+
+async def _redo(order_id: str, *, json: bool) -> int:
+    client = await session.connect()
+    ended = await placing.status(client, order_id)
+    if not ended.closed:
+        raise _refused(f"{order_id} is under way; redo is for orders that have ended")
+    order, options = await _placed_as(client, order_id)
+    recovering = ended.log.state is not State.CONFIRMED
+    try:
+        await client.start_workflow(
+            OrderWorkflow.run,
+            args=[order.model_dump(mode="json"), OrderOptions(recovering=recovering, carrier=options.carrier)],
+            id=order.transaction_id,
+            task_queue=WORKFLOWS_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
+    except WorkflowAlreadyStartedError as error:
+        raise _refused(f"{order_id} is under way: somebody was faster") from error
+    log = await placing.wait(client, order)
+    outcome = show.Outcome.of(log)
+    show.document(outcome) if json else show.outcome(outcome)
+    return placing.exit_code(log)
+
+
+async def _placed_as(client: Client, order_id: str) -> tuple[Order, OrderOptions]:
+    """What the order's workflow was started with, from the first event of its history."""
+    first = await anext(placing.handle_of(client, order_id).fetch_history_events(page_size=1))
+    started = first.workflow_execution_started_event_attributes
+    document, options, *_ = [*await client.data_converter.decode(started.input.payloads), None, None]
+    try:
+        return Order.model_validate(document), OrderOptions.model_validate(options or {})
+    except ValidationError as error:
+        raise _refused(f"{order_id} was not started with an order; there is nothing to redo") from error
+
+
+def _refused(message: str) -> CommandFailed:
+    return CommandFailed(Code.INVALID_REQUEST, message, Exit.INVALID)

@@ -1,0 +1,144 @@
+"""Service databases of an earlier time under a Temporal that has gone on: what the runbook says is what happens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.docs.runbook import commands_with
+
+from .beside import temporal
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("crashes")
+
+Make = Callable[..., dict[str, Any]]
+IN_THE_BULK = 12
+BROKEN = """
+[[fault]]
+transaction = "order/*-stuck"
+operation = "payment.cancel"
+kind = "refuse"
+
+[[fault]]
+transaction = "order/*-held"
+operation = "shipping.dispatch"
+kind = "refuse"
+"""
+
+
+def _run_block(system: System, word: str) -> None:
+    """The runbook's commands with `word`, as they are, in a checkout whose `data` is the system's."""
+    here = system.folder
+    (here / "data").unlink(missing_ok=True)
+    (here / "data").symlink_to(here)
+    (here / ".venv/bin").mkdir(parents=True, exist_ok=True)
+    (here / ".venv/bin/python").unlink(missing_ok=True)
+    (here / ".venv/bin/python").symlink_to(sys.executable)
+    subprocess.run(["bash", "-euc", commands_with(word)], cwd=here, check=True, timeout=60)  # noqa: S607
+
+
+def _restart(system: System, *options: str) -> None:
+    assert system.stop() == 0
+    system.options = list(options)
+    system.start()
+
+
+def _ends_as(system: System, order_id: str, state: str) -> None:
+    for _ in range(100):
+        if system.run("status", order_id, "--json").document["state"] == state:
+            return
+        time.sleep(0.1)
+    raise AssertionError(system.run("status", order_id).out)
+
+
+def _parked_with(system: System, code: str) -> None:
+    for _ in range(100):
+        if [call["error"]["code"] for call in system.run("desk", "list", "--json").document] == [code]:
+            return
+        time.sleep(0.1)
+    raise AssertionError(system.run("desk", "list").out)
+
+
+def _differing(system: System) -> set[str]:
+    audit = system.run("audit", "--json")
+    assert audit.code == (0 if audit.document["clean"] else 5)
+    return {violation["subject"] for violation in audit.document["violations"]}
+
+
+@pytest.mark.timeout(300)  # three starts of a system, and about eighty commands
+def test_restored_databases_are_named_by_the_audit_and_brought_back_by_redo(fresh_system: System, order: Make) -> None:
+    faults = fresh_system.folder / "faults.toml"
+    faults.write_text(BROKEN)
+    fresh_system.options = ["--faults", str(faults)]
+    fresh_system.start()
+    before, after, held = order("before"), order("after"), order("held")
+    stuck = order("stuck", lines=[{"sku": "RARE-1", "quantity": 1, "unit_price_minor": 500}])
+    assert fresh_system.run("stock", "set", "RARE-1", "0").code == 0
+    assert fresh_system.place(before).document["state"] == "CONFIRMED"
+    assert fresh_system.place(stuck).document["state"] == "PARKED"
+    bulk = fresh_system.start_command("bulk", "--count", str(IN_THE_BULK), "--concurrency", "4", "--json")
+    _run_block(fresh_system, "VACUUM INTO")
+    out, _ = bulk.communicate(timeout=100)
+    assert f'"CONFIRMED":{IN_THE_BULK}' in out
+
+    faults.write_text(BROKEN.partition("\n\n")[2])  # payment works again, the courier does not
+    _restart(fresh_system, "--faults", str(faults))
+    fresh_system.run("desk", "retry", "--all", "--code", "SERVICE_UNAVAILABLE")
+    assert fresh_system.place(stuck).document["state"] == "ROLLED_BACK"
+    assert fresh_system.place(after).document["state"] == "CONFIRMED"
+    assert fresh_system.place(held).document["state"] == "PARKED"
+    assert _differing(fresh_system) == set()
+    sold = _stock(fresh_system)
+
+    assert fresh_system.stop() == 0
+    _run_block(fresh_system, "cp backup/")
+    fresh_system.options = []
+    fresh_system.start()
+    named = _differing(fresh_system)
+    assert {after["order_id"], stuck["order_id"]} <= named
+    assert not {before["order_id"], held["order_id"]} & named
+    fresh_system.run("desk", "retry", "--all")
+    _parked_with(fresh_system, "NOTHING_TO_ACT_ON")
+    reset = ["workflow", "reset", "--workflow-id", f"order/{held['order_id']}"]
+    temporal(fresh_system, *reset, "--type", "FirstWorkflowTask", "--reason", "restore")
+    _ends_as(fresh_system, held["order_id"], "CONFIRMED")
+    for order_id in named:
+        expected = 1 if order_id == stuck["order_id"] else 0
+        assert fresh_system.run("redo", order_id).code == expected
+    assert _differing(fresh_system) == set()
+    assert _stock(fresh_system) == sold, "nothing is sold twice, and nothing that was sold is on the shelf"
+
+
+def _stock(system: System) -> int:
+    levels = {level["sku"]: level for level in system.run("stock", "list", "--json").document}
+    return int(levels["BOOK-1"]["on_hand"])
+
+
+def test_redo_is_for_orders_that_have_ended(fresh_system: System, order: Make) -> None:
+    faults = fresh_system.folder / "faults.toml"
+    faults.write_text(BROKEN)
+    fresh_system.options = ["--faults", str(faults)]
+    fresh_system.start()
+    held = order("held")
+    assert fresh_system.place(held).document["state"] == "PARKED"
+    refused = fresh_system.run("redo", held["order_id"])
+    assert (refused.code, refused.err) == (
+        2,
+        f"error: {held['order_id']} is under way; redo is for orders that have ended\n",
+    )
+
+
+def test_redo_of_what_nobody_has_forgotten_changes_nothing(fresh_system: System, order: Make) -> None:
+    fresh_system.start()
+    placed = order("o")
+    assert fresh_system.place(placed).document["state"] == "CONFIRMED"
+    left = _stock(fresh_system)
+    assert fresh_system.run("redo", placed["order_id"], "--json").document["state"] == "CONFIRMED"
+    assert _stock(fresh_system) == left
+    assert _differing(fresh_system) == set()

