@@ -33,6 +33,9 @@ ENDS_NO_ORDER = {
     Code.DESK_REFUSED,
     Code.USAGE,
     Code.UNREACHABLE,
+    # a generic transaction's
+    Code.INVALID_TRANSACTION,
+    Code.DUPLICATE_TRANSACTION,
 }
 
 
