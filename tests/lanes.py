@@ -67,7 +67,7 @@ async def submit_all(system: System, lanes: Sequence[str], transactions: int, cl
     blows = {transactions * len(lanes) * (blow + 1) // (kills + 1) for blow in range(kills)}
 
     async def customer(waiting: Iterator[int], lane: str, due: asyncio.Queue[int]) -> None:
-        client = await _connect(system)
+        client = await connect(system)
         for number in waiting:
             await _to_the_end(client, Transaction.model_validate(document(number, lane)), lane)
             due.put_nowait(next(ended))
@@ -107,7 +107,7 @@ async def _to_the_end(client: Client, asked: Transaction, lane: str) -> None:
 
 
 async def prove(system: System, lanes: Sequence[str], transactions: int) -> Proof:
-    client = await _connect(system)
+    client = await connect(system)
     states: Counter[str] = Counter()
     times: dict[str, list[tuple[datetime, datetime, str]]] = {}
     overtaken, runs = [], 0
@@ -155,7 +155,7 @@ async def _arrivals(client: Client, histories: Sequence[WorkflowHistory]) -> lis
     return list(came)
 
 
-async def _connect(system: System) -> Client:
+async def connect(system: System) -> Client:
     return await Client.connect(f"127.0.0.1:{system.port}", data_converter=pydantic_data_converter)
 
 
