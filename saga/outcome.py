@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as TimedOut
 
 Reply = TypeVar("Reply")
@@ -50,13 +50,15 @@ def classify(error: FailureError, attempts: int) -> Refused | Unknown:
     """Name the outcome of a failed call that was allowed `attempts` attempts.
 
     A regular activity fails with an `ActivityError` around the cause, a local one with the bare cause: both arrive
-    here. A service says on which attempt it answered in the first detail of its error, where it can.
+    here. A service says on which attempt it answered in the first detail of its error, where it can. Where the total
+    time was over first, Temporal does not say how many attempts there were: one is certain.
     """
     cause = (error.cause or error) if isinstance(error, ActivityError) else error
     if is_cancelled_exception(error):
         return Unknown(CANCELLED, "the call was cancelled while it ran", 1)
     if isinstance(cause, TimedOut):
-        return Unknown(STEP_TIMEOUT, "no answer in time", attempts)
+        total_over = isinstance(error, ActivityError) and error.retry_state is RetryState.TIMEOUT
+        return Unknown(STEP_TIMEOUT, "no answer in time", 1 if total_over else attempts)
     if isinstance(cause, ApplicationError):
         answered = cause.details[0] if cause.details and isinstance(cause.details[0], int) else attempts
         if cause.non_retryable and cause.type:

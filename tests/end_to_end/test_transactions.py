@@ -1,0 +1,180 @@
+"""Transactions given as data, from the command line: run, refused, waiting in their lane, and a user's own service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests import lanes
+
+from .system import ROOT, Answer, System
+
+SYSTEM = pytest.mark.xdist_group("system")
+CRASHES = pytest.mark.xdist_group("crashes")
+
+
+def _document(customer: str = "c-1", **changes: Any) -> dict[str, Any]:
+    name = f"x-{uuid4().hex[:8]}"
+    charge = {"order_id": name, "customer_id": customer, "amount_minor": 100, "currency": "EUR"}
+    goods = {"order_id": name, "lines": [{"sku": "BOOK-1", "quantity": 1}]}
+    steps = [
+        {"name": "goods", "commit": "inventory.reserve", "rollback": "inventory.release", "input": goods},
+        {"name": "money", "commit": "payment.authorize", "rollback": "payment.cancel", "input": charge},
+    ]
+    return {"transaction_id": name, "steps": [step | {"timeout_s": 30} for step in steps]} | changes
+
+
+def _run(system: System, document: Any, *options: str) -> Answer:
+    text = document if isinstance(document, str) else json.dumps(document)
+    return system.run("transaction", "-", "--json", "--lane", f"l-{uuid4().hex[:8]}", *options, stdin=text)
+
+
+@SYSTEM
+def test_a_transaction_is_confirmed_and_found_again(system: System) -> None:
+    document = _document()
+    name = document["transaction_id"]
+    answer = _run(system, document)
+    assert answer.code == 0, answer.err
+    assert (answer.document["transaction_id"], answer.document["order_id"]) == (name, name)
+    assert (answer.document["state"], answer.document["error"]) == ("CONFIRMED", None)
+    steps = [(step["name"], step["step"], step["status"]) for step in answer.document["steps"]]
+    assert steps == [("goods", "inventory.reserve", "DONE"), ("money", "payment.authorize", "DONE")]
+    assert _run(system, document, "--concurrent").document == answer.document
+    assert system.run("status", name, "--json").document == answer.document
+    assert name in {listed["order_id"] for listed in system.run("list", "--limit", "1000", "--json").document}
+    other = _run(system, document | {"steps": document["steps"][:1]})
+    assert (other.code, other.document["error"]["code"]) == (2, "DUPLICATE_TRANSACTION")
+    assert system.run("audit").code == 0
+
+
+@SYSTEM
+def test_a_transaction_that_cannot_be_is_rolled_back_and_names_step_and_cause(system: System) -> None:
+    answer = _run(system, _document("nobody"))
+    assert answer.code == 1
+    assert answer.document["state"] == "ROLLED_BACK"
+    error = answer.document["error"]
+    assert (error["code"], error["step"]) == ("PAYMENT_DECLINED", "payment.authorize")
+    assert error["message"].startswith("step money: ")
+    assert [s["step"] for s in answer.document["steps"] if s["kind"] == "undo"] == ["inventory.release"]
+    assert system.run("audit").code == 0
+
+
+def _misspelt() -> dict[str, Any]:
+    document = _document()
+    document["steps"][0]["commit"] = "inventory.reserv"
+    return document
+
+
+def _incomplete() -> dict[str, Any]:
+    document = _document()
+    del document["steps"][1]["input"]["currency"]
+    return document
+
+
+WRONG = {
+    "a misspelt operation": (_misspelt(), "step goods: commit: inventory.reserv is no operation"),
+    "an incomplete input": (_incomplete(), "step money: input.currency: Field required"),
+    "a comma too many": ('{"transaction_id": "x", "steps": [],}', "not JSON"),
+}
+
+
+@SYSTEM
+@pytest.mark.parametrize(("document", "why"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_transaction_is_refused_with_one_line_and_nothing_is_started(
+    system: System, document: Any, why: str
+) -> None:
+    answer = _run(system, document)
+    assert answer.code == 2
+    assert answer.document["error"]["code"] == "INVALID_TRANSACTION"
+    assert why in answer.err
+    assert answer.err.count("\n") == 1
+    if isinstance(document, dict):
+        assert system.run("status", document["transaction_id"]).code == 2
+
+
+@CRASHES
+def test_whoever_waits_behind_a_parked_transaction_is_told_and_keeps_the_place(fresh_system: System) -> None:
+    faults = fresh_system.folder / "faults.toml"
+    faults.write_text('[[fault]]\noperation = "inventory.release"\nkind = "refuse"\n')
+    fresh_system.options = ["--faults", str(faults)]
+    fresh_system.start()
+    stuck, behind = _document("nobody"), _document()
+    parked = fresh_system.run("transaction", "-", "--json", stdin=json.dumps(stuck))
+    assert (parked.code, parked.document["state"]) == (4, "PARKED")
+    waits = fresh_system.run("transaction", "-", "--json", stdin=json.dumps(behind))
+    assert (waits.code, waits.document["state"], waits.document["error"]["code"]) == (4, "RUNNING", "LANE_HELD")
+    assert stuck["transaction_id"] in waits.document["error"]["message"]
+    assert "1 ahead in lane global" in waits.err
+    fresh_system.stop()
+    fresh_system.options = []
+    fresh_system.start()
+    assert fresh_system.run("desk", "retry", "--all").code == 0
+    through = fresh_system.run("transaction", "-", "--json", stdin=json.dumps(behind))
+    assert (through.code, through.document["state"]) == (0, "CONFIRMED")
+    assert fresh_system.run("status", stuck["transaction_id"], "--json").document["state"] == "ROLLED_BACK"
+    assert fresh_system.run("audit").code == 0
+
+
+@CRASHES
+@pytest.mark.timeout(300)  # eighty workflows, a kill and a restart, on a busy machine
+def test_two_lanes_of_many_clients_keep_their_order_through_a_kill(fresh_system: System) -> None:
+    names = ["left", "right"]
+    fresh_system.options = ["--fault-rate", "0.05", "--fault-seed", "7"]
+    fresh_system.start()
+    asyncio.run(lanes.submit_all(fresh_system, names, transactions=40, clients=10, kills=1))
+    proof = asyncio.run(lanes.prove(fresh_system, names, transactions=40))
+    assert (proof.overlaps, proof.overtaken) == ([], [])
+    assert sum(proof.ended.values()) == 80
+    assert proof.ended["FAILED"] >= 4
+    assert proof.lanes_together > 0
+    audit = fresh_system.run("audit", "--json")
+    assert audit.code == 0, audit.out
+
+
+@SYSTEM
+def test_a_service_of_a_users_own_takes_part_in_a_transaction(system: System) -> None:
+    example = str(ROOT / "examples/own_service.py")
+    serving = subprocess.Popen([sys.executable, example], env=system.environment)
+    try:
+        document = subprocess.run([sys.executable, example, "document"], capture_output=True, text=True, check=True)
+        first = _run(system, document.stdout)
+        assert (first.code, first.document["state"]) == (0, "CONFIRMED"), first.err
+        again = _run(system, document.stdout.replace("evening-1", "evening-2"))
+        assert (again.code, again.document["error"]["code"]) == (1, "SEAT_TAKEN")
+    finally:
+        serving.terminate()
+        serving.wait(timeout=10)
+
+
+@CRASHES
+async def test_a_terminated_transaction_is_an_orphan_until_it_is_submitted_again(fresh_system: System) -> None:
+    faults = fresh_system.folder / "faults.toml"
+    faults.write_text('[[fault]]\noperation = "payment.authorize"\nkind = "hang"\n')
+    fresh_system.options = ["--faults", str(faults)]
+    await asyncio.to_thread(fresh_system.start)
+    document = _document()
+    name = document["transaction_id"]
+    assert (await asyncio.to_thread(_run, fresh_system, document, "--concurrent", "--no-wait")).code == 0
+    handle = (await lanes.connect(fresh_system)).get_workflow_handle(f"transaction/{name}")
+    while len((await handle.query("transaction_log"))["steps"]) < 2:
+        await asyncio.sleep(0.1)
+    await handle.terminate("by mistake")
+
+    found: list[tuple[str, str]] = []
+    while not found:  # visibility is eventually consistent
+        audit = await asyncio.to_thread(fresh_system.run, "audit", "--json")
+        found = [(v["subject"], v["invariant"]) for v in audit.document["violations"]]
+    assert found == [(f"transaction/{name}", "orphans")]
+
+    await asyncio.to_thread(fresh_system.stop)
+    fresh_system.options = []
+    await asyncio.to_thread(fresh_system.start)
+    again = await asyncio.to_thread(_run, fresh_system, document)
+    assert (again.code, again.document["state"]) == (0, "CONFIRMED")
+    assert (await asyncio.to_thread(fresh_system.run, "audit")).code == 0

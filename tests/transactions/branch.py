@@ -1,0 +1,98 @@
+"""The bank and the workflows on a server: makes documents, runs them, reads how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from pydantic import TypeAdapter
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from contracts.lane import LaneEntry, LaneState, lane_id
+from contracts.order import WORKFLOWS_QUEUE
+from recovery.lane import LaneWatch
+from saga import TransactionLog
+from worker import workflow_runner
+from workflows.lane import LaneWorkflow
+from workflows.transaction import TransactionWorkflow
+
+from .bank import Bank
+from .transfer import QUEUE, TransferWorkflow
+
+_LOG = TypeAdapter(TransactionLog)
+_PATIENCE_S = 60
+"""Of real time, for one transaction or lane."""
+
+Document = dict[str, Any]
+Handle = WorkflowHandle[Any, Any]
+
+
+def step(name: str, commit: str, rollback: str | None, account: str = "ann", **more: Any) -> Document:
+    ask = {"account": account, "amount_minor": 10} | more.pop("input", {})
+    rolled_back = {} if rollback is None else {"rollback": f"bank.{rollback}"}
+    return {"name": name, "commit": f"bank.{commit}", "queue": QUEUE, "input": ask, "timeout_s": 5} | rolled_back | more
+
+
+def transfer(**more: Any) -> Document:
+    """Ten from ann to bob."""
+    steps = [step("out", "withdraw", "put_back"), step("in", "deposit", "take_back", "bob")]
+    return {"transaction_id": f"t-{uuid4().hex[:8]}", "steps": steps} | more
+
+
+@dataclass
+class Branch:
+    client: Client
+    bank: Bank = field(default_factory=Bank)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        client = self.client
+        workflows = Worker(
+            client,
+            task_queue=WORKFLOWS_QUEUE,
+            workflows=[TransactionWorkflow, LaneWorkflow, TransferWorkflow],
+            activities=[LaneWatch(client).await_close],
+            workflow_runner=workflow_runner(),
+        )
+        async with workflows, Worker(client, task_queue=QUEUE, activities=self.bank.activities()):
+            yield
+
+    async def start(self, document: Document, *, resumed: bool = False) -> Handle:
+        return await self.client.start_workflow(
+            TransactionWorkflow.run,
+            args=[document, resumed],
+            id=f"transaction/{document['transaction_id']}",
+            task_queue=WORKFLOWS_QUEUE,
+        )
+
+    async def run(self, document: Document) -> TransactionLog:
+        return await self.end(await self.start(document))
+
+    async def end(self, handle: Handle) -> TransactionLog:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return _LOG.validate_python(await handle.result())
+        except WorkflowFailureError as failed:
+            assert isinstance(failed.cause, ApplicationError), failed.cause
+            log = _LOG.validate_python(failed.cause.details[0])
+            assert log.error is not None
+            assert (log.error.code, log.error.message) == (failed.cause.type, failed.cause.message)
+            return log
+
+    async def enter(self, document: Document, lane: str, state: LaneState = LaneState(), **more: Any) -> Handle:  # noqa: B008 — frozen
+        """Into the lane, as the command does it; `state` is for a lane that is not there yet."""
+        entry = LaneEntry(transaction_id=document["transaction_id"], document=document, size=len(str(document)), **more)
+        return await self.client.start_workflow(
+            LaneWorkflow.run,
+            state,
+            id=lane_id(lane),
+            task_queue=WORKFLOWS_QUEUE,
+            start_signal="enter",
+            start_signal_args=[entry],
+        )
