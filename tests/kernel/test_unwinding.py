@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -79,8 +80,9 @@ async def test_the_undos_of_a_group_run_together(agency: Agency) -> None:
     ]
     gates = [agency.world.gate(undo) for undo in last_of_each]
     handle = await agency.start()
-    for gate in gates:
-        await gate.reached.wait()  # all wait in front of their work: none waits for another
+    async with asyncio.timeout(20):
+        for gate in gates:
+            await gate.reached.wait()  # all wait in front of their work: none waits for another
     for gate in gates:
         gate.open.set()
     end = await agency.end(handle)

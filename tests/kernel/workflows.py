@@ -14,7 +14,9 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from saga import CancelRefused, Policies, Saga, StepFailed, TransactionLog, outcome
 
+from . import tree
 from .plan import COURTESY, FAREWELL, FINISHES, PIVOT, PLAN, STEPS, Act, Booking, Group, Receipt, Step, branches
+from .tree import Node, Tree
 
 TOO_LATE = "TOO_LATE_TO_CANCEL"
 SECOND_THOUGHTS = "SECOND_THOUGHTS"
@@ -37,6 +39,8 @@ class Trip:
     """An `attempt_timeout` for some of the steps."""
     whims: dict[str, Whim] = field(default_factory=dict)
     """By the name of the first step of a part, or of the pivot."""
+    tree: Tree = field(default_factory=lambda: Tree(()))
+    """What `TreeWorkflow` runs instead of the plan."""
 
 
 def served_here(operation: Act) -> Act:
@@ -62,6 +66,9 @@ class _Traveller:
             undo=served_here(step.undo) if step.undo is not None else None,
             attempt_timeout=self._trip.patience.get(step.name),
         )
+
+    async def _finish(self, operation: Act) -> None:
+        await self._saga.finish(served_here(operation), self._booking)
 
     @workflow.query
     def transaction_log(self) -> TransactionLog:
@@ -104,9 +111,6 @@ class TripWorkflow(_Traveller):
             await saga.best_effort(served_here(COURTESY), self._booking)
         return saga.log
 
-    async def _finish(self, operation: Act) -> None:
-        await self._saga.finish(served_here(operation), self._booking)
-
     async def _follow_whim(self, place: str) -> None:
         whim = self._trip.whims.get(place)
         if whim is Whim.NAP:
@@ -115,6 +119,31 @@ class TripWorkflow(_Traveller):
             raise ApplicationError("rather stay at home", type=SECOND_THOUGHTS)
         if whim is Whim.BUG:
             raise KeyError("a bug")
+
+
+@workflow.defn
+class TreeWorkflow(_Traveller):
+    """A saga of any shape."""
+
+    @workflow.init
+    def __init__(self, trip: Trip) -> None:
+        super().__init__(trip)
+
+    @workflow.run
+    async def run(self, trip: Trip) -> TransactionLog:
+        async with self._saga as saga:
+            await self._all(trip.tree.body)
+            if trip.tree.pivot:
+                await saga.pivot(served_here(tree.PIVOT), self._booking)
+                await saga.parallel(*(self._finish(tree.finish(name)) for name in trip.tree.finishes))
+        return saga.log
+
+    async def _all(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            if node.branches:
+                await self._saga.parallel(*map(self._all, node.branches))
+            else:
+                await self._step(Step(node.forward, node.undo))
 
 
 @workflow.defn

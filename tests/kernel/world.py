@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from .plan import OPERATIONS, STEPS, Act, Booking, Receipt
 
 SOLD_OUT = "SOLD_OUT"
 STEP_IS_OVER = "STEP_IS_OVER"
+_READS = frozenset(step.name for step in STEPS if step.undo is None)
 
 
 class Effect(StrEnum):
@@ -69,16 +70,17 @@ class Gate:
 class World:
     """`effects` is the fence, by transaction and step; `undone` the order in which undos took effect.
 
-    `calls` has every attempt.
+    `calls` has every attempt. The steps in `reads` change nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, operations: Iterable[Act] = OPERATIONS, reads: Iterable[str] = _READS) -> None:
         self.effects: dict[tuple[str, str], Effect] = {}
         self.calls: list[str] = []
         self.undone: list[str] = []
         self._scripts: dict[str, deque[Behaviour]] = defaultdict(deque)
         self._habits: dict[str, Behaviour] = {}
-        self._reads = {step.name for step in STEPS if step.undo is None}
+        self._operations = tuple(operations)
+        self._reads = frozenset(reads)
 
     def script(self, operation: str, *first: Behaviour, then: Behaviour = work) -> None:
         """The next calls of the operation behave like `first`, one by one, and all later ones like `then`."""
@@ -95,7 +97,7 @@ class World:
         return {step for (_, step), state in self.effects.items() if state is effect}
 
     def activities(self) -> list[Callable[..., Any]]:
-        return [self._activity(operation) for operation in OPERATIONS]
+        return [self._activity(operation) for operation in self._operations]
 
     def _activity(self, operation: Act) -> Callable[[Booking], Awaitable[Receipt]]:
         @activity.defn(name=operation.name)

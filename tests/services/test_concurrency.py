@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 
 from activities.catalogue import SERVICES
 from activities.fence import PassageState, Refusal
 from contracts import inventory, payment
 from contracts.errors import Code
 
-from .bench import Call, Operations, assert_invariants
+from .bench import Bench, Call, Operations, assert_invariants
 from .conftest import OpenBench
+from .databases import PostgresDatabases
 from .processes import PROCESSES, Contenders, deliver_in_parallel
 from .requests import charge, purse, reservation, shelf
 from .samples import SAMPLES
@@ -129,6 +131,42 @@ async def test_orders_over_the_same_skus_in_opposite_order_all_end(
     assert ends["DONE"] == 40
     assert [row["reserved"] for row in await bench.rows("stock")] == [40, 40]
     await assert_invariants(bench)
+
+
+async def test_two_lists_over_the_same_skus_in_opposite_order_cannot_deadlock(postgresql: PostgresDatabases) -> None:
+    """A third holds the row that comes first, so that both wait: a list that held another row meanwhile would wait for
+    ever. One order's own lines are in the order of the skus; a list of orders may come in any. SQLite locks no rows.
+    """
+    bench = Bench("inventory", await postgresql.migrated("inventory"))
+    await bench.accept(Call(inventory.set_stock, shelf("apple", 9)), Call(inventory.set_stock, shelf("pear", 9)))
+    lists = [
+        [reservation("order/1", apple=1), reservation("order/2", pear=1)],
+        [reservation("order/3", pear=1), reservation("order/4", apple=1)],
+    ]
+    async with bench.engine.connect() as third, asyncio.timeout(60):
+        await third.execute(text("SELECT * FROM stock WHERE sku = 'apple' FOR UPDATE"))
+        both = []
+        for number, orders in enumerate(lists):
+            both.append(asyncio.create_task(bench.deliver_all(inventory.reserve, orders)))
+            await _until_waiting(bench, number + 1)
+        await third.rollback()
+        answers = await asyncio.gather(*both)
+    assert not [answer for each in answers for answer in each if isinstance(answer, Refusal)]
+    assert [row["reserved"] for row in await bench.rows("stock")] == [2, 2]
+    await assert_invariants(bench)
+    await bench.engine.dispose()
+
+
+async def _until_waiting(bench: Bench, count: int) -> None:
+    """Until so many transactions of this database wait for a lock."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while True:
+        async with bench.engine.connect() as connection:
+            if (await connection.scalar(waiting)) == count:
+                return
+        await asyncio.sleep(0.01)
 
 
 async def test_a_hot_sku_serves_a_hundred_orders_at_once(open_bench: OpenBench, record_property: Record) -> None:

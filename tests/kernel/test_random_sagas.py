@@ -1,0 +1,171 @@
+"""Whatever happens to a saga of any shape, it ends; all it did stands or nothing does; its log says which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, note, settings
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+
+from runtime.embedded import embedded_server, free_port
+from saga import Kind, Policies, Policy, Rounds, State, Status
+from saga.kernel import DEADLINE_EXCEEDED
+from saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
+
+from .agency import Agency, End, Handle
+from .expect import nothing_is_open
+from .plan import Receipt
+from .stories import CANCELS, DECISIVE, Script, Story, Trouble, stories
+from .tree import PIVOT, finish, in_sequence
+from .workflows import TreeWorkflow
+from .world import SOLD_OUT, Behaviour, Effect, Work, World
+
+_PAUSE = timedelta(milliseconds=20)
+_PATIENT = Policy(timedelta(minutes=1), 4, total=timedelta(hours=1), first_pause=_PAUSE, longest_pause=_PAUSE)
+"""No attempt here hangs: on a busy machine, none may be taken for one that does."""
+_STUBBORN = replace(_PATIENT, attempts=5)
+_POLICIES = Policies(forward=_PATIENT, undo=_STUBBORN, finish=_STUBBORN, rounds=Rounds(_PAUSE, _PAUSE * 4))
+_CODES = {Trouble.DOWN: SERVICE_UNAVAILABLE, Trouble.GONE: SERVICE_UNAVAILABLE}
+"""Why a saga is rolled back for such trouble; for the rest of it because somebody said no."""
+
+
+class Cancelling:
+    """A behaviour: at its first call it has the saga cancelled, and goes on as that call would have."""
+
+    def __init__(self, who: str, then: Behaviour) -> None:
+        self._who = who
+        self._then = then
+        self.saga: asyncio.Future[Handle] = asyncio.get_running_loop().create_future()
+        self.accepted: bool | None = None
+        """Whether the saga has said yes; `None` until it is asked."""
+        self.over = asyncio.Event()
+
+    async def __call__(self, do: Work) -> Receipt:
+        try:
+            handle = await self.saga
+            self.accepted = False
+            with suppress(WorkflowUpdateFailedError, RPCError):  # refused, or the saga has ended meanwhile
+                await CANCELS[self._who](handle)
+                self.accepted = True
+            return await self._then(do)
+        finally:
+            self.over.set()
+
+
+Shared = tuple[asyncio.Runner, WorkflowEnvironment]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """One server for all examples: the real one. The one that skips time loses a workflow task that cancels an activity
+    which has just completed, and a saga that is interrupted at a random moment does that."""
+    with asyncio.Runner() as runner:
+        up = embedded_server(port=(port := free_port()), ui_port=free_port(), data=tmp_path_factory.mktemp("temporal"))
+        runner.run(up.__aenter__())
+        client = runner.run(_connected(port))
+        yield runner, WorkflowEnvironment.from_client(client)
+        runner.run(up.__aexit__(None, None, None))
+
+
+async def _connected(port: int) -> Client:
+    quiet = Runtime(telemetry=TelemetryConfig(logging=None))
+    return await Client.connect(f"127.0.0.1:{port}", data_converter=pydantic_data_converter, runtime=quiet)
+
+
+@settings(max_examples=20, derandomize=True, deadline=None)
+@given(story=stories())
+def test_a_random_saga_is_all_done_or_all_undone(shared: Shared, story: Story) -> None:
+    runner, server = shared
+    note(repr(story))
+    runner.run(_live(server, story))
+
+
+async def _live(server: WorkflowEnvironment, story: Story) -> None:
+    reads = [step.forward.name for step in story.tree.steps if not step.undoable]
+    agency = Agency(server, World(story.tree.operations, reads), workflows=(TreeWorkflow,))
+    cancelling = _script(agency.world, story)
+    deadline = None if story.deadline_s is None else timedelta(seconds=story.deadline_s)
+    async with agency.worker():
+        handle = await agency.start(TreeWorkflow, tree=story.tree, deadline=deadline, policies=_POLICIES)
+        if cancelling is not None:
+            cancelling.saga.set_result(handle)
+        end = await agency.end(handle)
+        if cancelling is not None and cancelling.accepted is not None:
+            await cancelling.over.wait()  # the call that was given up may wake too late
+    note("\n".join(f"{entry.step}: {entry.status}, {entry.attempts} attempts" for entry in end.log.steps))
+    note(f"{end.log.state} {end.code}; undone {agency.world.undone}")
+    nothing_is_open(end)
+    _expect_the_right_end(story, end, cancelling)
+    if end.log.state is State.CONFIRMED:
+        _expect_all_done(story, agency.world)
+    else:
+        _expect_all_undone(story, agency.world, end)
+    await agency.replay(handle)
+
+
+def _script(world: World, story: Story) -> Cancelling | None:
+    scripts = {operation: trouble.value for operation, trouble in story.troubles.items()}
+    cancelling = None
+    if story.cancel is not None:
+        who, operation = story.cancel
+        script = scripts.get(operation, Script("works"))
+        cancelling = Cancelling(who, script.first[0] if script.first else script.then)
+        scripts[operation] = replace(script, first=(cancelling, *script.first[1:]))
+    for operation, script in scripts.items():
+        world.script(operation, *script.first, then=script.then)
+    return cancelling
+
+
+def _expect_the_right_end(story: Story, end: End, cancelling: Cancelling | None) -> None:
+    """Confirmed if nothing speaks against it, rolled back for a reason that there was."""
+    decisive = {op: _CODES.get(trouble, SOLD_OUT) for op, trouble in story.troubles.items() if trouble in DECISIVE}
+    said_yes = cancelling is not None and bool(cancelling.accepted)
+    if end.log.state is State.CONFIRMED:
+        assert not decisive
+        assert not (said_yes and story.cancel_is_answered), "it has said yes to a cancel"
+        assert (end.code, end.log.error) == (None, None)
+        return
+    assert end.log.state is State.ROLLED_BACK
+    assert end.log.error is not None
+    assert end.log.error.code == end.code
+    if end.log.error.step is not None:
+        assert decisive[end.log.error.step] == end.code
+    elif end.code == DEADLINE_EXCEEDED:
+        assert story.deadline_s is not None
+    else:
+        assert end.code == CANCELLED
+        assert said_yes, "nobody has asked for it, or was told no"
+
+
+def _expect_all_done(story: Story, world: World) -> None:
+    effects = {step.forward.name for step in story.tree.steps if step.undoable}
+    promised = {PIVOT.name, *(finish(name).name for name in story.tree.finishes)} if story.tree.pivot else set()
+    assert world.of(Effect.HELD) == effects | promised
+    assert world.undone == []
+
+
+def _expect_all_undone(story: Story, world: World, end: End) -> None:
+    assert world.of(Effect.HELD) == set()
+    assert not {finish(name).name for name in story.tree.finishes} & set(world.calls)
+    undos = {entry.step: entry for entry in end.log.steps if entry.kind is Kind.UNDO}
+    assert {entry.status for entry in undos.values()} <= {Status.DONE}
+    assert sorted(undos) == sorted(world.undone), "each undo in the log took effect, and once"
+    refused = {entry.step for entry in end.log.steps if entry.status is Status.REFUSED}
+    for step in story.tree.steps:
+        if step.undo is not None and step.forward.name in world.calls:
+            assert (step.undo.name in undos) != (step.forward.name in refused), "undone unless it was refused"
+    for earlier, later in in_sequence(story.tree.body):
+        first, last = later.undo, earlier.undo
+        if first is None or last is None or not {first.name, last.name} <= undos.keys():
+            continue
+        if undos[first.name].parked_since is None:  # what is parked lets the others pass
+            assert world.undone.index(first.name) < world.undone.index(last.name), f"{earlier.name} before {later.name}"

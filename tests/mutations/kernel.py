@@ -1,0 +1,170 @@
+"""Defects of the saga kernel."""
+
+from __future__ import annotations
+
+from .mutation import Edit, Mutation
+
+_KERNEL, _CALLS = "saga/kernel.py", "saga/calls.py"
+_TESTS = "tests/kernel"
+_RANDOM = f"{_TESTS}/test_random_sagas.py::test_a_random_saga_is_all_done_or_all_undone"
+
+_FORWARD = (
+    Mutation(
+        "an undo is pushed after its step, once that is known to be done",
+        (
+            Edit(_KERNEL, "        if compensation is not None:\n            branch.append(compensation)\n", ""),
+            Edit(
+                _KERNEL,
+                "isinstance(ended, Refused):\n            branch.remove(compensation)",
+                "isinstance(ended, Done):\n            branch.append(compensation)",
+            ),
+        ),
+        (f"{_TESTS}/test_positions.py::test_a_step_that_took_effect_and_lost_its_reply_is_undone[trip.open]", _RANDOM),
+    ),
+    Mutation(
+        "a step of unknown outcome is taken for refused, and not undone",
+        (
+            Edit(
+                _KERNEL,
+                "isinstance(ended, Refused):\n            branch.remove",
+                "isinstance(ended, Refused | Unknown):\n            branch.remove",
+            ),
+        ),
+        (f"{_TESTS}/test_positions.py::test_a_step_that_took_effect_and_lost_its_reply_is_undone[car.hold]", _RANDOM),
+    ),
+    Mutation(
+        "`except Exception` around a step: a cancellation passes by, and what it leaves in doubt is not written down",
+        (
+            Edit(
+                _KERNEL,
+                "except asyncio.CancelledError:  # it came together with the reply",
+                "except Exception:  # it came together with the reply",
+            ),
+        ),
+        (f"{_TESTS}/test_worker.py::test_a_cancel_that_comes_together_with_a_reply_undoes_the_step",),
+    ),
+    Mutation(
+        "`except Exception` around a group: when it is cancelled, its calls go on beside the unwinding",
+        (Edit(_KERNEL, "except (Exception, asyncio.CancelledError):", "except Exception:"),),
+        (f"{_TESTS}/test_cancel.py::test_a_cancel_stops_the_step_that_runs_and_undoes_it[flight.hold-by_business]",),
+    ),
+    Mutation(
+        "a group is unwound while a call of it is still under way",
+        (Edit(_KERNEL, "            await self._outlive(self._end_of(tasks))\n", ""),),
+        (f"{_TESTS}/test_parallel.py::test_a_call_that_settles_in_time_is_known_and_undone[flight.hold-hotel.hold]",),
+    ),
+    Mutation(
+        "a step in doubt that the workflow has replaced by another is left standing",
+        (Edit(_KERNEL, "                await self._outlive(self._unwind_to_the_end(self._doubtful))\n", ""),),
+        (f"{_TESTS}/test_body.py::test_a_step_of_unknown_outcome_that_was_replaced_is_undone_before_the_confirmation",),
+    ),
+)
+
+_PIVOT = (
+    Mutation(
+        "the pivot is ignored: a cancel is accepted after it",
+        (
+            Edit(
+                _KERNEL,
+                "        if self._phase is _Phase.COMMITTED:\n            raise CancelRefused",
+                "        if False:\n            raise CancelRefused",
+            ),
+        ),
+        (f"{_TESTS}/test_cancel.py::test_the_business_cannot_cancel_from_the_pivot_on[flight.ticket]", _RANDOM),
+    ),
+    Mutation(
+        "the pivot counts from its answer on, not from its question: a cancel in between is accepted",
+        (
+            Edit(
+                _KERNEL,
+                "        self._require(_Phase.PREPARING)\n        self._phase = _Phase.COMMITTED\n",
+                "        self._require(_Phase.PREPARING)\n",
+            ),
+            Edit(
+                _KERNEL,
+                "        if isinstance(ended, Refused):\n            self._phase = _Phase.PREPARING\n",
+                "        if not isinstance(ended, Refused):\n            self._phase = _Phase.COMMITTED\n",
+            ),
+        ),
+        (f"{_TESTS}/test_cancel.py::test_the_business_cannot_cancel_from_the_pivot_on[trip.confirm]",),
+    ),
+    Mutation(
+        "the deadline reaches past the pivot",
+        (
+            Edit(
+                _KERNEL,
+                "        self._phase = _Phase.COMMITTED\n        self._stop_timer()\n"
+                "        entry = self._journal.begin(operation.name, Kind.FORWARD, name)\n",
+                "        self._phase = _Phase.COMMITTED\n"
+                "        entry = self._journal.begin(operation.name, Kind.FORWARD, name)\n",
+            ),
+            Edit(
+                _KERNEL,
+                "if self._interruption is None and self._phase is _Phase.PREPARING:",
+                "if self._interruption is None:",
+            ),
+        ),
+        (f"{_TESTS}/test_deadline.py::test_the_deadline_does_not_reach_past_the_pivot[flight.ticket]",),
+    ),
+    Mutation(
+        "a finish gives up when its attempts run out",
+        (
+            Edit(
+                _KERNEL,
+                "        policy = _bounded(self._policies.finish, within)\n"
+                "        ended = await self._outlive(self._calls.until_done(entry, operation, request, policy))\n",
+                "        policy = _bounded(self._policies.finish, within)\n"
+                "        ended = await self._outlive(attempt(operation, request, policy))\n",
+            ),
+        ),
+        (f"{_TESTS}/test_forward.py::test_what_is_promised_is_parked_for_a_day_and_then_done[hotel.pay]", _RANDOM),
+    ),
+)
+
+_UNWINDING = (
+    Mutation(
+        "undos run in the order of their steps, not in reverse",
+        (Edit(_KERNEL, "top = branch.pop()", "top = branch.pop(0)"),),
+        (f"{_TESTS}/test_positions.py::test_a_step_whose_attempts_run_out_is_undone_too[car.hold]", _RANDOM),
+    ),
+    Mutation(
+        "the undos of a group run one after the other",
+        (
+            Edit(
+                _KERNEL,
+                "await asyncio.gather(*map(self._unwind, top))",
+                "for each in top:\n                    await self._unwind(each)",
+            ),
+        ),
+        (f"{_TESTS}/test_unwinding.py::test_the_undos_of_a_group_run_together",),
+    ),
+    Mutation(
+        "`except Exception` where the unwinding is waited for: a second cancellation ends the workflow in its midst",
+        (Edit(_KERNEL, "with suppress(asyncio.CancelledError):", "with suppress(Exception):"),),
+        (
+            f"{_TESTS}/test_cancel.py::test_a_cancel_does_not_disturb_the_unwinding[car.release-by_temporal]",
+            f"{_TESTS}/test_cancel.py::test_a_native_cancel_from_the_pivot_on_is_survived[trip.confirm]",
+        ),
+    ),
+    Mutation(
+        "an undo that was refused counts as done",
+        (Edit(_CALLS, "if isinstance(ended, Refused) and may_refuse(ended.code):", "if isinstance(ended, Refused):"),),
+        (f"{_TESTS}/test_unwinding.py::test_an_undo_that_is_refused_or_hangs_is_parked_too[car.release-refuse]",),
+    ),
+    Mutation(
+        "an undo is given up after three rounds",
+        (
+            Edit(
+                _CALLS,
+                "            rounds += 1\n",
+                "            rounds += 1\n            if rounds == 3:\n                return None\n",
+            ),
+        ),
+        (
+            f"{_TESTS}/test_unwinding.py::"
+            "test_an_undo_that_fails_for_hours_is_parked_and_keeps_no_other_waiting[car.release]",
+        ),
+    ),
+)
+
+KERNEL = (*_FORWARD, *_PIVOT, *_UNWINDING)

@@ -1,0 +1,51 @@
+"""The list of defects is kept: what it replaces is there, what it names exists, what it says is documented."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from . import MUTATIONS
+from .document import DOCUMENT, document
+from .mutation import ROOT, Edit, Mutation, Rotten
+
+every_mutation = pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.defect)
+
+
+@every_mutation
+def test_a_defect_applies_and_leaves_python(tmp_path: Path, mutation: Mutation) -> None:
+    for file in mutation.files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    for edit in mutation.edits:
+        edit.apply(tmp_path)
+    for file in mutation.files:
+        ast.parse((tmp_path / file).read_text())
+
+
+@pytest.mark.parametrize("text", ["not there", "twice"])
+def test_a_text_that_is_not_there_exactly_once_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "file.py").write_text("twice, twice")
+    with pytest.raises(Rotten):
+        Edit("file.py", text, "").apply(tmp_path)
+
+
+def test_every_test_that_must_notice_a_defect_exists() -> None:
+    named = sorted({test for mutation in MUTATIONS for test in mutation.tests})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", *named]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_each_defect_is_there_once_and_named_tests_are_its_proof() -> None:
+    assert len({mutation.defect for mutation in MUTATIONS}) == len(MUTATIONS) >= 12
+    assert all(mutation.tests for mutation in MUTATIONS)
+
+
+def test_the_document_lists_every_defect() -> None:
+    assert DOCUMENT.read_text() == document(MUTATIONS), "run `python -m tests.mutations --document`"

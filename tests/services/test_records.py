@@ -1,0 +1,52 @@
+"""The version check alone, without what databases do about two writers: a row is written only as it was read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from activities.inventory import Stock
+from activities.records import Ref, Rows, Stale
+from contracts import inventory
+
+from .bench import Bench, Call
+from .conftest import OpenBench
+from .requests import shelf
+
+
+async def _read(bench: Bench) -> Rows:
+    """The apples, as a transaction saw them that is over."""
+    rows = Rows(bench.definition.metadata)
+    async with bench.engine.connect() as tx:
+        await rows.load(tx, [Ref(Stock, ("apple",))])
+    return rows
+
+
+async def test_a_row_that_another_has_written_meanwhile_is_not_written(open_bench: OpenBench) -> None:
+    bench = await open_bench("inventory")
+    await bench.accept(Call(inventory.set_stock, shelf("apple", 5)))
+    rows = await _read(bench)
+    apples = rows.get(Stock, "apple")
+    assert apples is not None
+    rows.put([replace(apples, reserved=1)])
+    await bench.accept(Call(inventory.set_stock, shelf("apple", 7)))
+
+    with pytest.raises(Stale):
+        async with bench.engine.begin() as tx:
+            await rows.save(tx)
+    stock = await bench.row("stock", sku="apple")
+    assert (stock["on_hand"], stock["reserved"]) == (7, 0)
+
+
+async def test_a_row_that_another_has_made_meanwhile_is_not_made_again(open_bench: OpenBench) -> None:
+    bench = await open_bench("inventory")
+    rows = await _read(bench)
+    assert rows.get(Stock, "apple") is None
+    rows.put([Stock("apple", received=1, on_hand=1, reserved=0)])
+    await bench.accept(Call(inventory.set_stock, shelf("apple", 7)))
+
+    with pytest.raises(Stale):
+        async with bench.engine.begin() as tx:
+            await rows.save(tx)
+    assert (await bench.row("stock", sku="apple"))["on_hand"] == 7
