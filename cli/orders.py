@@ -10,18 +10,17 @@ from uuid import uuid4
 import typer
 from pydantic import BaseModel
 from rich.markup import escape
-from temporalio.client import WorkflowExecution, WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli import documents, placing, session, show
+from cli import carried, documents, placing, session, show
 from cli.session import Json
 from contracts.errors import Code
-from contracts.order import Order
+from contracts.order import Order, transaction_id
 from runtime.commandline import CommandFailed, Exit
 from saga import State
 from saga.journal import SAGA_ERROR_CODE, SAGA_STATE
-from workflows.order import OrderWorkflow
 
 _WATCH_EVERY_S = 1
 MAX_LISTED = 10_000
@@ -65,7 +64,7 @@ async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
     if no_wait:
         log = await placing.look(await placing.start(client, order))
     else:
-        log = await placing.place(client, order, placing.Patience())
+        log = await carried.place(client, order, placing.Patience())
     outcome = show.Outcome.of(log)
     show.document(outcome) if json else show.outcome(outcome)
     return Exit.OK if no_wait else placing.exit_code(log)
@@ -82,12 +81,12 @@ def status(
 
 async def _status(order_id: str, *, watch: bool, json: bool) -> int:
     client = await session.connect()
-    now = await placing.status(client, order_id)
+    now = await carried.status(client, order_id)
     while watch and not now.closed:
         before = now
         while not now.closed and now.log == before.log:
             await asyncio.sleep(_WATCH_EVERY_S)
-            now = await placing.status(client, order_id)
+            now = await carried.status(client, order_id)
         if not json and not now.closed:
             show.outcome(show.Outcome.of(before.log))
     outcome = show.Outcome.of(now.log)
@@ -141,10 +140,10 @@ def cancel(
 
 async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     client = await session.connect()
-    now = await placing.status(client, order_id)
+    now = await carried.status(client, order_id)
     if not now.closed:
-        await _ask_to_cancel(placing.handle_of(client, order_id), order_id, reason)
-        now = await placing.status(client, order_id)
+        await _ask_to_cancel(client, order_id, now.carrier, reason)
+        now = await carried.status(client, order_id)
     if now.closed and not now.log.state.is_end:
         message = f"{order_id}: its workflow was closed from outside; `starter.py sweep` brings the order to an end"
         raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED)
@@ -157,9 +156,12 @@ async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     return Exit.OK
 
 
-async def _ask_to_cancel(handle: placing.Handle, order_id: str, reason: str) -> None:
+async def _ask_to_cancel(client: Client, order_id: str, carrier: str | None, reason: str) -> None:
+    """Of its own workflow, or of the batch that carries it."""
+    handle = client.get_workflow_handle(carrier or transaction_id(order_id))
+    arguments = [reason] if carrier is None else [order_id, reason]
     try:
-        await handle.execute_update(OrderWorkflow.cancel_order, reason, id=str(uuid4()))
+        await handle.execute_update("cancel_order", args=arguments, id=str(uuid4()))
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
             raise _refused(f"{order_id}: {error.cause.message}") from error

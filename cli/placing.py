@@ -35,7 +35,7 @@ _WAIT_BEYOND_DEADLINE_S = 60
 QUERY_TIMEOUT = timedelta(seconds=5)
 _OUTAGE_S = 120
 """How long a Temporal that does not answer is waited for: it may be restarting, and an order is under way."""
-_OUTAGE_PAUSE_S = 1
+OUTAGE_PAUSE_S = 1
 """Between two tries; the SDK has tried each call for ten seconds already."""
 _OUTAGE = (
     RPCStatusCode.UNAVAILABLE,
@@ -57,10 +57,11 @@ Handle = WorkflowHandle[OrderWorkflow, TransactionLog]
 
 @dataclass(frozen=True)
 class Ended:
-    """What is known of an order: its log, and whether its workflow is closed."""
+    """What is known of an order: its log, whether its workflow is closed, and which that is if not the order's own."""
 
     log: TransactionLog
     closed: bool
+    carrier: str | None = None
 
 
 class Patience:
@@ -93,7 +94,7 @@ async def place(client: Client, order: Order, patience: Patience) -> Transaction
         except RPCError as error:
             if not patience.outlasts(error):
                 raise
-        await asyncio.sleep(_OUTAGE_PAUSE_S)
+        await asyncio.sleep(OUTAGE_PAUSE_S)
 
 
 async def start(client: Client, order: Order) -> Handle:
@@ -113,9 +114,13 @@ async def start(client: Client, order: Order) -> Handle:
     except WorkflowAlreadyStartedError as error:
         handle = handle_of(client, order.order_id)
         if await _placed_before(client, handle) != order:
-            message = f"{order.order_id} was placed before with another content; choose another id"
-            raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID) from error
+            raise duplicate(order.order_id) from error
         return handle
+
+
+def duplicate(order_id: str) -> CommandFailed:
+    message = f"{order_id} was placed before with another content; choose another id"
+    return CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID)
 
 
 def handle_of(client: Client, order_id: str) -> Handle:
@@ -188,10 +193,16 @@ async def status(client: Client, order_id: str) -> Ended:
     return Ended(await look(handle), closed=described.status is not WorkflowExecutionStatus.RUNNING)
 
 
-async def look(handle: WorkflowHandle[Any, Any]) -> TransactionLog:
-    """The log of a workflow that has not ended, by query; without a worker to answer, only that it is running."""
+async def look(handle: WorkflowHandle[Any, Any], *order_id: str) -> TransactionLog:
+    """The log of a workflow that has not ended, by query; without a worker to answer, only that it is running.
+
+    `order_id` says which of the orders of a batch is meant.
+    """
     try:
-        return await handle.query(OrderWorkflow.transaction_log, rpc_timeout=QUERY_TIMEOUT)
+        log: TransactionLog = await handle.query(
+            "transaction_log", args=order_id, result_type=TransactionLog, rpc_timeout=QUERY_TIMEOUT
+        )
+        return log  # noqa: TRY300 — what follows is about failures
     except WorkflowQueryFailedError as error:
         failure = Failure(Code.SERVICE_UNAVAILABLE, f"the workflow cannot answer: {error.message}")
     except RPCError as error:
@@ -202,7 +213,7 @@ async def look(handle: WorkflowHandle[Any, Any]) -> TransactionLog:
         ):
             raise
         failure = Failure(Code.SERVICE_UNAVAILABLE, "no worker of the `orders` queue answers; start `python worker.py`")
-    return TransactionLog(handle.id, State.RUNNING, failure)
+    return TransactionLog(transaction_id(*order_id) if order_id else handle.id, State.RUNNING, failure)
 
 
 async def _result(handle: Handle) -> TransactionLog:
