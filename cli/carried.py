@@ -7,9 +7,10 @@ the order had come before knows nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError
 
 from cli import placing
 from cli.placing import Ended, Patience
@@ -28,11 +29,11 @@ _BATCH_TIMEOUT_S = 240
 """For a batch of somebody else: an attempt's worth of each of its steps, all of them at their slowest."""
 
 
-async def status(client: Client, order_id: str) -> Ended:
-    """How an order stands, whoever carries it. Raises `CommandFailed` with UNKNOWN_ORDER."""
-    own: Ended | None = None
+async def status(client: Client, known_as: str) -> Ended:
+    """How an order or a transaction stands, whoever carries it. Raises `CommandFailed` with UNKNOWN_ORDER."""
+    order_id = known_as.removeprefix(transaction_id(""))
     try:
-        own = await placing.status(client, order_id)
+        own = await placing.status(client, known_as)
     except CommandFailed as unknown:
         carrier = await _carrier(client, order_id)
         if carrier is None:
@@ -117,7 +118,10 @@ async def _outcomes(client: Client, carrier: str) -> dict[str, TransactionLog]:
 
 
 async def _carrier(client: Client, order_id: str) -> str | None:
-    known = (await on_record(client, [order_id])).get(order_id)
+    try:
+        known = (await on_record(client, [order_id])).get(order_id)
+    except ValidationError:  # no order can have this id
+        return None
     return known.carrier if known is not None else None
 
 
@@ -130,3 +134,16 @@ async def _by_carrier(client: Client, order_id: str, carrier: str) -> Ended:
         return Ended((await handle.result()).logs()[order_id], closed=True, carrier=carrier)
     failure = Failure(Code.SERVICE_UNAVAILABLE, f"{carrier} was closed from outside; see docs/runbook.md")
     return Ended(TransactionLog(transaction_id(order_id), State.RUNNING, failure), closed=True, carrier=carrier)
+
+
+async def listed(client: Client, batch: WorkflowExecution) -> Iterator[TransactionLog]:
+    """The orders of a batch as they stand, but for those that have workflows of their own. Raises `RPCError`."""
+    handle = batches.handle_of(client, batch.id)
+    if batch.status is WorkflowExecutionStatus.COMPLETED:
+        outcome = await handle.result()
+    elif batch.status is WorkflowExecutionStatus.RUNNING:
+        outcome = await handle.query("outcome", result_type=BatchOutcome, rpc_timeout=placing.QUERY_TIMEOUT)
+    else:
+        return iter(())
+    running = batch.status is WorkflowExecutionStatus.RUNNING
+    return (log for log in outcome.logs().values() if running or log.state.is_end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated
 from uuid import uuid4
@@ -16,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli import carried, documents, placing, session, show
 from cli.session import Json
+from contracts.batch import BATCH_WORKFLOW
 from contracts.errors import Code
 from contracts.order import Order, transaction_id
 from runtime.commandline import CommandFailed, Exit
@@ -24,6 +26,8 @@ from saga.journal import SAGA_ERROR_CODE, SAGA_STATE
 
 _WATCH_EVERY_S = 1
 MAX_LISTED = 10_000
+_LIST_PAGE = 100
+"""Executions asked for at a time: a batch among them stands for some hundreds of orders."""
 
 
 class ListedOrder(BaseModel):
@@ -105,18 +109,50 @@ def list_(
 
 async def _list(state: State | None, limit: int, *, json: bool) -> int:
     client = await session.connect()
-    query = "WorkflowType IN ('OrderWorkflow', 'TransactionWorkflow')"
-    if state is State.RUNNING:
-        query += " AND SagaState IS NULL"
-    elif state is not None:
-        query += f" AND SagaState = '{state}'"
-    orders = [_listed(found) async for found in client.list_workflows(query, limit=limit)]
+    orders = [listed async for listed in _each_listed(client, state, limit)]
     if json:
         show.document(orders)
     else:
         rows = [(o.order_id, show.state(o.state), o.error_code, f"{o.started_at:%Y-%m-%d %H:%M:%S}") for o in orders]
         show.table(f"{len(orders)} orders", ["order", "state", "code", "started (UTC)"], rows)
     return Exit.OK
+
+
+async def _each_listed(client: Client, state: State | None, limit: int) -> AsyncIterator[ListedOrder]:
+    """Those with a workflow of their own, and at the place of each batch those that it carries."""
+    own = "WorkflowType IN ('OrderWorkflow', 'TransactionWorkflow')"
+    if state is State.RUNNING:
+        own += " AND SagaState IS NULL"
+    elif state is not None:
+        own += f" AND SagaState = '{state}'"
+    listed = 0
+    async for found in client.list_workflows(f"({own}) OR WorkflowType = '{BATCH_WORKFLOW}'", page_size=_LIST_PAGE):
+        rows = [_listed(found)] if found.workflow_type != BATCH_WORKFLOW else await _listed_batch(client, found)
+        for row in rows:
+            if state in (None, row.state):
+                yield row
+                listed += 1
+            if listed == limit:
+                return
+
+
+async def _listed_batch(client: Client, found: WorkflowExecution) -> list[ListedOrder]:
+    try:
+        logs = await carried.listed(client, found)
+    except RPCError as error:
+        show.stderr.print(f"{found.id} is left out: it does not answer ({error.message})", highlight=False)
+        return []
+    return [
+        ListedOrder(
+            order_id=log.transaction_id.rpartition("/")[2],
+            transaction_id=log.transaction_id,
+            state=log.state,
+            error_code=log.error.code if log.error else None,
+            started_at=found.start_time,
+            ended_at=found.close_time if log.state.is_end else None,
+        )
+        for log in logs
+    ]
 
 
 def _listed(found: WorkflowExecution) -> ListedOrder:

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
-    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, Order, transaction_id
 from contracts.transaction import workflow_id as transaction_workflow_id
+from lanes.outcome import outcome_of
 from runtime.commandline import CommandFailed, Exit
 from saga import Failure, State, TransactionLog
 from workflows.order import OrderWorkflow
@@ -50,7 +50,6 @@ CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.TIMED_OUT,
     WorkflowExecutionStatus.CANCELED,
 )
-_LOG = TypeAdapter(TransactionLog)
 
 Handle = WorkflowHandle[OrderWorkflow, TransactionLog]
 
@@ -170,7 +169,7 @@ async def wait(client: Client, order: Order) -> TransactionLog:
 
 async def wait_for(handle: Handle, seconds: float) -> TransactionLog:
     """The end of a saga, or how it stands when it is parked or `seconds` are over."""
-    result = asyncio.ensure_future(_result(handle))
+    result = asyncio.ensure_future(outcome_of(handle))
     loop = asyncio.get_running_loop()
     overdue = loop.time() + seconds
     while loop.time() < overdue:
@@ -189,7 +188,7 @@ async def status(client: Client, order_id: str) -> Ended:
     """How an order or a transaction stands. Raises `CommandFailed` with UNKNOWN_ORDER."""
     handle, described = await find(client, order_id)
     if described.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
-        return Ended(await _result(handle), closed=True)
+        return Ended(await outcome_of(handle), closed=True)
     return Ended(await look(handle), closed=described.status is not WorkflowExecutionStatus.RUNNING)
 
 
@@ -214,27 +213,6 @@ async def look(handle: WorkflowHandle[Any, Any], *order_id: str) -> TransactionL
             raise
         failure = Failure(Code.SERVICE_UNAVAILABLE, "no worker of the `orders` queue answers; start `python worker.py`")
     return TransactionLog(transaction_id(*order_id) if order_id else handle.id, State.RUNNING, failure)
-
-
-async def _result(handle: Handle) -> TransactionLog:
-    try:
-        return await handle.result()
-    except WorkflowFailureError as error:
-        return _log_in(error, handle)
-
-
-def _log_in(error: WorkflowFailureError, handle: Handle) -> TransactionLog:
-    """A rolled-back saga fails its workflow with its log as detail."""
-    cause = error.cause
-    if not isinstance(cause, ApplicationError):
-        failure = Failure(
-            Code.SERVICE_UNAVAILABLE, f"the workflow was closed from outside: {cause}; see docs/runbook.md"
-        )
-        return TransactionLog(handle.id, State.RUNNING, failure)
-    if not cause.details:  # it did not get as far as a step
-        failure = Failure(cause.type or Code.SERVICE_UNAVAILABLE, cause.message)
-        return TransactionLog(handle.id, State.ROLLED_BACK, failure)
-    return _LOG.validate_python(cause.details[0])
 
 
 def exit_code(log: TransactionLog) -> Exit:

@@ -4,5 +4,6 @@ one and waits for each.
 | module | holds |
 |---|---|
 | `batches` | orders cut into batches, a batch started, its outcome |
+| `outcome` | how the workflow of a single order ended |
 | `coalesce` | orders that arrive one by one, gathered into batches |
 """

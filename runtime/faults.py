@@ -5,7 +5,7 @@ the seed, the transaction, the operation and the attempt, not on when the attemp
 faults:
 
     [[fault]]
-    operation = "payment.authorize"   # a pattern: `payment.*`, `*`; of one request and of lists alike
+    operation = "payment.authorize"   # a pattern: `payment.*`, `*`; also of lists; `*.many`: only of those
     transaction = "order/o-7"         # a pattern; default: every transaction
     kind = "error_after"              # see FaultKind
     attempts = 1                      # the first N attempts of the activity; default: all
@@ -73,7 +73,10 @@ class Fault(Message):
         """One draw for an attempt, also for one that is about a list: the first of `transactions` then names the list,
         and a fault of any single one strikes them all."""
         return (
-            fnmatchcase(info.activity_type.removesuffix(SUFFIX), self.operation)
+            any(
+                fnmatchcase(name, self.operation)
+                for name in (info.activity_type, info.activity_type.removesuffix(SUFFIX))
+            )
             and any(fnmatchcase(transaction, self.transaction) for transaction in transactions)
             and (self.attempts is None or info.attempt <= self.attempts)
             and _draw(seed, self.kind, transactions[0], info) < self.rate
