@@ -62,8 +62,9 @@ async def place(client: Client, placed: Order, patience: Patience) -> Transactio
 
 
 def came_before(code: str | None, step: str | None) -> bool:
-    """Whether this error says that the order had been begun before, by another carrier or with another content."""
-    return (code, step) == (Code.IDEMPOTENCY_CONFLICT, order.create.name)
+    """Whether this error says that the order had been begun before, by another carrier or with another content; and
+    maybe undone since."""
+    return step == order.create.name and code in (Code.IDEMPOTENCY_CONFLICT, Code.STEP_UNDONE)
 
 
 def _came_before(log: TransactionLog) -> bool:

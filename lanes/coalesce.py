@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -44,6 +45,7 @@ class Coalescer:
         self._max_wait_s = max_wait.total_seconds()
         self._max_size = max_size
         self._gathering: _Gathering | None = None
+        self._under_way: dict[str, tuple[bytes, asyncio.Future[TransactionLog]]] = {}
         self._sent: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(MAX_UNDER_WAY)
 
@@ -65,12 +67,12 @@ class Coalescer:
         A caller that no longer waits takes nothing with it: the order goes on.
         """
         document = order.model_dump_json().encode()
-        joined = self._gathering
-        if joined is None or joined.batch.documents.get(order.order_id) != document:
-            joined = self._join(order.order_id, document)
-        return await asyncio.shield(joined.callers[order.order_id])
+        known, caller = self._under_way.get(order.order_id, (None, None))
+        if caller is None or known != document:
+            caller = self._join(order.order_id, document)
+        return await asyncio.shield(caller)
 
-    def _join(self, order_id: str, document: bytes) -> _Gathering:
+    def _join(self, order_id: str, document: bytes) -> asyncio.Future[TransactionLog]:
         if self._gathering is not None and not self._gathering.batch.takes(order_id, document, self._max_size):
             self._close()
         if self._gathering is None:
@@ -78,12 +80,18 @@ class Coalescer:
             task = asyncio.create_task(self._carry(self._gathering))
             self._sent.add(task)
             task.add_done_callback(self._sent.discard)
-        joined = self._gathering
-        joined.batch.add(order_id, document)
-        joined.callers[order_id] = asyncio.get_running_loop().create_future()
-        if len(joined.callers) == self._max_size:
+        caller: asyncio.Future[TransactionLog] = asyncio.get_running_loop().create_future()
+        self._under_way[order_id] = document, caller
+        caller.add_done_callback(partial(self._forget, order_id))
+        self._gathering.batch.add(order_id, document)
+        self._gathering.callers[order_id] = caller
+        if len(self._gathering.callers) == self._max_size:
             self._close()
-        return joined
+        return caller
+
+    def _forget(self, order_id: str, caller: asyncio.Future[TransactionLog]) -> None:
+        if self._under_way.get(order_id, (None, None))[1] is caller:
+            del self._under_way[order_id]
 
     def _close(self) -> None:
         if self._gathering is not None:

@@ -32,8 +32,8 @@ fault = [
   {transaction = "order/*-down", operation = "inventory.reserve", kind = "error_before"},
   {transaction = "order/*-lost", operation = "*", kind = "error_after", attempts = 1},
   {transaction = "order/*-late", operation = "payment.authorize", kind = "delay", seconds = 2},
-  {transaction = "order/*-slow", operation = "shipping.schedule", kind = "delay", seconds = 6},
-  {transaction = "order/*-stuck", operation = "order.confirm", kind = "delay", seconds = 6},
+  {transaction = "order/*-slow", operation = "shipping.schedule.many", kind = "hang", attempts = 1},
+  {transaction = "order/*-stuck", operation = "order.confirm.many", kind = "hang", attempts = 1},
 ]
 """
 
