@@ -36,13 +36,14 @@ from runtime.embedded import EmbeddedServer, embedded_server
 from runtime.faults import FaultInterceptor, random_faults, read_faults
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
+from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow
 from workflows.sweep import SweepWorkflow
 from workflows.transaction import TransactionWorkflow
 
 QUEUES = (WORKFLOWS_QUEUE, *SERVICES)
-WORKFLOWS = [OrderWorkflow, SweepWorkflow, TransactionWorkflow, LaneWorkflow]
+WORKFLOWS = [OrderWorkflow, BatchWorkflow, SweepWorkflow, TransactionWorkflow, LaneWorkflow]
 
 PASSTHROUGH = ("saga", "contracts", "pydantic", "pydantic_core", "annotated_types", "typing_extensions")
 """Modules that a workflow shares with the process instead of importing them anew for every execution (12 ms of CPU

@@ -15,18 +15,20 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import MetaData, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities.fence import Decision, Passage, Refusal, admit
 from activities.group_commit import GroupCommit
 from activities.records import Record, Ref, Rows, Stale
 from contracts.errors import Code
+from contracts.many import SUFFIX, Answers, Many, RefusedOne, many
 from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request
 from contracts.problems import first_problem
 from saga import Operation
@@ -40,7 +42,7 @@ OPTIMISTIC_ATTEMPTS = 20
 """Times a transaction is read and decided again when another was faster. At each round at least one contender gets
 through; what loses twenty times (about a second) goes back to Temporal's retries instead of spinning here."""
 
-
+_ANY_MANY: TypeAdapter[Many[Any]] = TypeAdapter(Many[Any])
 SERIALIZATION_FAILURE = "40001"
 """PostgreSQL's code for a row that changed since our snapshot."""
 
@@ -172,7 +174,9 @@ class Service:
 
     def activities(self) -> list[Callable[..., Any]]:
         """What a worker serves on this service's task queue."""
-        return [*map(self._activity, self.definition.handlers), *map(self._query_activity, self.definition.queries)]
+        handlers, queries = self.definition.handlers, self.definition.queries
+        served = [*map(self._activity, handlers), *map(self._query_activity, queries)]
+        return [*served, *map(self._many_activity, handlers)]
 
     def _activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
         @activity.defn(name=handler.operation.name)
@@ -185,6 +189,27 @@ class Service:
             if isinstance(answer, Refusal):
                 raise _refused(answer)
             return answer.model_copy(update={"attempt": activity.info().attempt})
+
+        return perform
+
+    def _many_activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
+        declared = many(handler.operation)
+        asked = TypeAdapter(declared.request)
+
+        @activity.defn(name=declared.name)
+        async def perform(document: RawValue) -> Answers:
+            requests, refused = _valid_many(handler.operation, asked, document.payload.data)
+            count = len(requests) + len(refused)
+            try:
+                answers = await self.perform(handler, list(requests.values()))
+            except (DBAPIError, PoolTimeout, OSError, Stale) as error:
+                raise self._unavailable(error) from None
+            refused |= {at: no for at, no in zip(requests, answers, strict=True) if isinstance(no, Refusal)}
+            return Answers(
+                attempt=activity.info().attempt,
+                count=count,
+                refused=tuple(RefusedOne(index=at, code=no.code, message=no.message) for at, no in refused.items()),
+            )
 
         return perform
 
@@ -222,6 +247,28 @@ def _valid(operation: Operation[Any, Any], document: Any) -> Any:
         return operation.request.model_validate(document)
     except ValidationError as error:
         raise _refused(Refusal(Code.INVALID_REQUEST, f"{operation.name}: {first_problem(error)}")) from None
+
+
+def _valid_many(
+    operation: Operation[Any, Any], asked: TypeAdapter[Many[Any]], document: bytes
+) -> tuple[dict[int, Any], dict[int, Refusal]]:
+    """The valid requests of a list and the refusals of the others, by their place in it. One look if all are valid."""
+    try:
+        return dict(enumerate(asked.validate_json(document).requests)), {}
+    except ValidationError as error:
+        try:
+            one_by_one = _ANY_MANY.validate_json(document).requests
+        except ValidationError:  # not a list, or not of a length that is served
+            message = f"{operation.name}{SUFFIX}: {first_problem(error)}"
+            raise _refused(Refusal(Code.INVALID_REQUEST, message)) from None
+    valid: dict[int, Any] = {}
+    refused: dict[int, Refusal] = {}
+    for at, one in enumerate(one_by_one):
+        try:
+            valid[at] = operation.request.model_validate(one)
+        except ValidationError as error:
+            refused[at] = Refusal(Code.INVALID_REQUEST, f"{operation.name}: {first_problem(error)}")
+    return valid, refused
 
 
 def _refused(refusal: Refusal) -> ApplicationError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated
 from uuid import uuid4
@@ -10,21 +11,23 @@ from uuid import uuid4
 import typer
 from pydantic import BaseModel
 from rich.markup import escape
-from temporalio.client import WorkflowExecution, WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli import documents, placing, session, show
+from cli import carried, documents, placing, session, show
 from cli.session import Json
+from contracts.batch import BATCH_WORKFLOW
 from contracts.errors import Code
-from contracts.order import Order
+from contracts.order import Order, transaction_id
 from runtime.commandline import CommandFailed, Exit
 from saga import State
 from saga.journal import SAGA_ERROR_CODE, SAGA_STATE
-from workflows.order import OrderWorkflow
 
 _WATCH_EVERY_S = 1
 MAX_LISTED = 10_000
+_LIST_PAGE = 100
+"""Executions asked for at a time: a batch among them stands for some hundreds of orders."""
 
 
 class ListedOrder(BaseModel):
@@ -65,7 +68,7 @@ async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
     if no_wait:
         log = await placing.look(await placing.start(client, order))
     else:
-        log = await placing.place(client, order, placing.Patience())
+        log = await carried.place(client, order, placing.Patience())
     outcome = show.Outcome.of(log)
     show.document(outcome) if json else show.outcome(outcome)
     return Exit.OK if no_wait else placing.exit_code(log)
@@ -82,12 +85,12 @@ def status(
 
 async def _status(order_id: str, *, watch: bool, json: bool) -> int:
     client = await session.connect()
-    now = await placing.status(client, order_id)
+    now = await carried.status(client, order_id)
     while watch and not now.closed:
         before = now
         while not now.closed and now.log == before.log:
             await asyncio.sleep(_WATCH_EVERY_S)
-            now = await placing.status(client, order_id)
+            now = await carried.status(client, order_id)
         if not json and not now.closed:
             show.outcome(show.Outcome.of(before.log))
     outcome = show.Outcome.of(now.log)
@@ -106,18 +109,50 @@ def list_(
 
 async def _list(state: State | None, limit: int, *, json: bool) -> int:
     client = await session.connect()
-    query = "WorkflowType IN ('OrderWorkflow', 'TransactionWorkflow')"
-    if state is State.RUNNING:
-        query += " AND SagaState IS NULL"
-    elif state is not None:
-        query += f" AND SagaState = '{state}'"
-    orders = [_listed(found) async for found in client.list_workflows(query, limit=limit)]
+    orders = [listed async for listed in _each_listed(client, state, limit)]
     if json:
         show.document(orders)
     else:
         rows = [(o.order_id, show.state(o.state), o.error_code, f"{o.started_at:%Y-%m-%d %H:%M:%S}") for o in orders]
         show.table(f"{len(orders)} orders", ["order", "state", "code", "started (UTC)"], rows)
     return Exit.OK
+
+
+async def _each_listed(client: Client, state: State | None, limit: int) -> AsyncIterator[ListedOrder]:
+    """Those with a workflow of their own, and at the place of each batch those that it carries."""
+    own = "WorkflowType IN ('OrderWorkflow', 'TransactionWorkflow')"
+    if state is State.RUNNING:
+        own += " AND SagaState IS NULL"
+    elif state is not None:
+        own += f" AND SagaState = '{state}'"
+    listed = 0
+    async for found in client.list_workflows(f"({own}) OR WorkflowType = '{BATCH_WORKFLOW}'", page_size=_LIST_PAGE):
+        rows = [_listed(found)] if found.workflow_type != BATCH_WORKFLOW else await _listed_batch(client, found)
+        for row in rows:
+            if state in (None, row.state):
+                yield row
+                listed += 1
+            if listed == limit:
+                return
+
+
+async def _listed_batch(client: Client, found: WorkflowExecution) -> list[ListedOrder]:
+    try:
+        logs = await carried.listed(client, found)
+    except RPCError as error:
+        show.stderr.print(f"{found.id} is left out: it does not answer ({error.message})", highlight=False)
+        return []
+    return [
+        ListedOrder(
+            order_id=log.transaction_id.rpartition("/")[2],
+            transaction_id=log.transaction_id,
+            state=log.state,
+            error_code=log.error.code if log.error else None,
+            started_at=found.start_time,
+            ended_at=found.close_time if log.state.is_end else None,
+        )
+        for log in logs
+    ]
 
 
 def _listed(found: WorkflowExecution) -> ListedOrder:
@@ -141,10 +176,10 @@ def cancel(
 
 async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     client = await session.connect()
-    now = await placing.status(client, order_id)
+    now = await carried.status(client, order_id)
     if not now.closed:
-        await _ask_to_cancel(placing.handle_of(client, order_id), order_id, reason)
-        now = await placing.status(client, order_id)
+        await _ask_to_cancel(client, order_id, now.carrier, reason)
+        now = await carried.status(client, order_id)
     if now.closed and not now.log.state.is_end:
         message = f"{order_id}: its workflow was closed from outside; `starter.py sweep` brings the order to an end"
         raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED)
@@ -157,9 +192,12 @@ async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     return Exit.OK
 
 
-async def _ask_to_cancel(handle: placing.Handle, order_id: str, reason: str) -> None:
+async def _ask_to_cancel(client: Client, order_id: str, carrier: str | None, reason: str) -> None:
+    """Of its own workflow, or of the batch that carries it."""
+    handle = client.get_workflow_handle(carrier or transaction_id(order_id))
+    arguments = [reason] if carrier is None else [order_id, reason]
     try:
-        await handle.execute_update(OrderWorkflow.cancel_order, reason, id=str(uuid4()))
+        await handle.execute_update("cancel_order", args=arguments, id=str(uuid4()))
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
             raise _refused(f"{order_id}: {error.cause.message}") from error

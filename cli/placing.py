@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
-    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, Order, transaction_id
 from contracts.transaction import workflow_id as transaction_workflow_id
+from lanes.outcome import outcome_of
 from runtime.commandline import CommandFailed, Exit
 from saga import Failure, State, TransactionLog
 from workflows.order import OrderWorkflow
@@ -35,7 +35,7 @@ _WAIT_BEYOND_DEADLINE_S = 60
 QUERY_TIMEOUT = timedelta(seconds=5)
 _OUTAGE_S = 120
 """How long a Temporal that does not answer is waited for: it may be restarting, and an order is under way."""
-_OUTAGE_PAUSE_S = 1
+OUTAGE_PAUSE_S = 1
 """Between two tries; the SDK has tried each call for ten seconds already."""
 _OUTAGE = (
     RPCStatusCode.UNAVAILABLE,
@@ -50,17 +50,17 @@ CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.TIMED_OUT,
     WorkflowExecutionStatus.CANCELED,
 )
-_LOG = TypeAdapter(TransactionLog)
 
 Handle = WorkflowHandle[OrderWorkflow, TransactionLog]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What is known of an order: its log, and whether its workflow is closed."""
+    """What is known of an order: its log, whether its workflow is closed, and which that is if not the order's own."""
 
     log: TransactionLog
     closed: bool
+    carrier: str | None = None
 
 
 class Patience:
@@ -93,7 +93,7 @@ async def place(client: Client, order: Order, patience: Patience) -> Transaction
         except RPCError as error:
             if not patience.outlasts(error):
                 raise
-        await asyncio.sleep(_OUTAGE_PAUSE_S)
+        await asyncio.sleep(OUTAGE_PAUSE_S)
 
 
 async def start(client: Client, order: Order) -> Handle:
@@ -113,9 +113,13 @@ async def start(client: Client, order: Order) -> Handle:
     except WorkflowAlreadyStartedError as error:
         handle = handle_of(client, order.order_id)
         if await _placed_before(client, handle) != order:
-            message = f"{order.order_id} was placed before with another content; choose another id"
-            raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID) from error
+            raise duplicate(order.order_id) from error
         return handle
+
+
+def duplicate(order_id: str) -> CommandFailed:
+    message = f"{order_id} was placed before with another content; choose another id"
+    return CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID)
 
 
 def handle_of(client: Client, order_id: str) -> Handle:
@@ -165,7 +169,7 @@ async def wait(client: Client, order: Order) -> TransactionLog:
 
 async def wait_for(handle: Handle, seconds: float) -> TransactionLog:
     """The end of a saga, or how it stands when it is parked or `seconds` are over."""
-    result = asyncio.ensure_future(_result(handle))
+    result = asyncio.ensure_future(outcome_of(handle))
     loop = asyncio.get_running_loop()
     overdue = loop.time() + seconds
     while loop.time() < overdue:
@@ -184,14 +188,20 @@ async def status(client: Client, order_id: str) -> Ended:
     """How an order or a transaction stands. Raises `CommandFailed` with UNKNOWN_ORDER."""
     handle, described = await find(client, order_id)
     if described.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
-        return Ended(await _result(handle), closed=True)
+        return Ended(await outcome_of(handle), closed=True)
     return Ended(await look(handle), closed=described.status is not WorkflowExecutionStatus.RUNNING)
 
 
-async def look(handle: WorkflowHandle[Any, Any]) -> TransactionLog:
-    """The log of a workflow that has not ended, by query; without a worker to answer, only that it is running."""
+async def look(handle: WorkflowHandle[Any, Any], *order_id: str) -> TransactionLog:
+    """The log of a workflow that has not ended, by query; without a worker to answer, only that it is running.
+
+    `order_id` says which of the orders of a batch is meant.
+    """
     try:
-        return await handle.query(OrderWorkflow.transaction_log, rpc_timeout=QUERY_TIMEOUT)
+        log: TransactionLog = await handle.query(
+            "transaction_log", args=order_id, result_type=TransactionLog, rpc_timeout=QUERY_TIMEOUT
+        )
+        return log  # noqa: TRY300 — what follows is about failures
     except WorkflowQueryFailedError as error:
         failure = Failure(Code.SERVICE_UNAVAILABLE, f"the workflow cannot answer: {error.message}")
     except RPCError as error:
@@ -202,28 +212,7 @@ async def look(handle: WorkflowHandle[Any, Any]) -> TransactionLog:
         ):
             raise
         failure = Failure(Code.SERVICE_UNAVAILABLE, "no worker of the `orders` queue answers; start `python worker.py`")
-    return TransactionLog(handle.id, State.RUNNING, failure)
-
-
-async def _result(handle: Handle) -> TransactionLog:
-    try:
-        return await handle.result()
-    except WorkflowFailureError as error:
-        return _log_in(error, handle)
-
-
-def _log_in(error: WorkflowFailureError, handle: Handle) -> TransactionLog:
-    """A rolled-back saga fails its workflow with its log as detail."""
-    cause = error.cause
-    if not isinstance(cause, ApplicationError):
-        failure = Failure(
-            Code.SERVICE_UNAVAILABLE, f"the workflow was closed from outside: {cause}; see docs/runbook.md"
-        )
-        return TransactionLog(handle.id, State.RUNNING, failure)
-    if not cause.details:  # it did not get as far as a step
-        failure = Failure(cause.type or Code.SERVICE_UNAVAILABLE, cause.message)
-        return TransactionLog(handle.id, State.ROLLED_BACK, failure)
-    return _LOG.validate_python(cause.details[0])
+    return TransactionLog(transaction_id(*order_id) if order_id else handle.id, State.RUNNING, failure)
 
 
 def exit_code(log: TransactionLog) -> Exit:

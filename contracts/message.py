@@ -16,10 +16,11 @@ _CURRENCIES = (
     "UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG"
 )
 """ISO 4217, the codes of money in circulation."""
+_CURRENCY_CODES = frozenset(_CURRENCIES.split())
 
 
 def _iso_4217(code: str) -> str:
-    if code not in _CURRENCIES.split():
+    if code not in _CURRENCY_CODES:
         raise ValueError("not an ISO 4217 currency code such as EUR")
     return code
 

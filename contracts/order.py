@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from contracts.message import (
     AmountMinor,
@@ -109,12 +109,15 @@ class OrderOptions(Message):
     """How an order is brought to its end, where that is not the plain way. Part of the workflow's input.
 
     `recovering`: take over from an execution that was closed without an end. `cause`: take over and roll back for this
-    reason, unless the order turns out to be confirmed. `carrier`: see `CreateOrder`.
+    reason, unless the order turns out to be confirmed. `prepared`: every step before the pivot is done, go on from
+    there. `carrier`: see `CreateOrder`. `placed_at`: when the deadline began to run, if not now.
     """
 
     recovering: bool = False
     cause: RollbackCause | None = None
+    prepared: bool = False
     carrier: WorkflowId | None = None
+    placed_at: AwareDatetime | None = None
 
 
 class CreateOrder(Request):

@@ -5,7 +5,7 @@ the seed, the transaction, the operation and the attempt, not on when the attemp
 faults:
 
     [[fault]]
-    operation = "payment.authorize"   # a pattern: `payment.*`, `*`
+    operation = "payment.authorize"   # a pattern: `payment.*`, `*`; also of lists; `*.many`: only of those
     transaction = "order/o-7"         # a pattern; default: every transaction
     kind = "error_after"              # see FaultKind
     attempts = 1                      # the first N attempts of the activity; default: all
@@ -17,6 +17,7 @@ faults:
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -30,10 +31,12 @@ from typing import Annotated, Any
 import structlog
 from pydantic import Field, ValidationError
 from temporalio import activity
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from contracts.errors import Code
+from contracts.many import SUFFIX
 from contracts.message import Message
 from contracts.problems import first_problem
 from runtime.logs import transaction_id_of
@@ -66,12 +69,17 @@ class Fault(Message):
     code: Code = Code.SERVICE_UNAVAILABLE
     rate: Annotated[float, Field(ge=0, le=1)] = 1.0
 
-    def strikes(self, transaction_id: str, info: activity.Info, seed: int) -> bool:
+    def strikes(self, transactions: Sequence[str], info: activity.Info, seed: int) -> bool:
+        """One draw for an attempt, also for one that is about a list: the first of `transactions` then names the list,
+        and a fault of any single one strikes them all."""
         return (
-            fnmatchcase(info.activity_type, self.operation)
-            and fnmatchcase(transaction_id, self.transaction)
+            any(
+                fnmatchcase(name, self.operation)
+                for name in (info.activity_type, info.activity_type.removesuffix(SUFFIX))
+            )
+            and any(fnmatchcase(transaction, self.transaction) for transaction in transactions)
             and (self.attempts is None or info.attempt <= self.attempts)
-            and _draw(seed, self.kind, transaction_id, info) < self.rate
+            and _draw(seed, self.kind, transactions[0], info) < self.rate
         )
 
 
@@ -118,13 +126,15 @@ class _FaultyActivity(ActivityInboundInterceptor):
         self._seed = seed
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
-        transaction_id, info = transaction_id_of(input), activity.info()
-        striking = (fault for fault in self._faults if fault.strikes(transaction_id, info, self._seed))
+        if not self._faults:
+            return await super().execute_activity(input)
+        transactions, info = [transaction_id_of(input), *_listed(input)], activity.info()
+        striking = (fault for fault in self._faults if fault.strikes(transactions, info, self._seed))
         fault = next(striking, None)
         if fault is None:
             return await super().execute_activity(input)
         _log.info(
-            "fault", kind=fault.kind, transaction_id=transaction_id, step=info.activity_type, attempt=info.attempt
+            "fault", kind=fault.kind, transaction_id=transactions[0], step=info.activity_type, attempt=info.attempt
         )
         match fault.kind:
             case FaultKind.ERROR_BEFORE:
@@ -153,6 +163,13 @@ class _FaultyActivity(ActivityInboundInterceptor):
 def _die() -> None:
     """As by a kill -9 or a power cut: nothing is flushed, nobody is told."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _listed(call: ExecuteActivityInput) -> list[str]:
+    """The transactions of a list of requests."""
+    if not call.args or not isinstance(call.args[0], RawValue):
+        return []
+    return [request["transaction_id"] for request in json.loads(call.args[0].payload.data)["requests"]]
 
 
 def _draw(seed: int, kind: FaultKind, transaction_id: str, info: activity.Info) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 import temporalio.activity
 import temporalio.workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
@@ -93,6 +94,9 @@ class _LoggedActivity(ActivityInboundInterceptor):
 
 
 def transaction_id_of(call: ExecuteActivityInput) -> str:
-    """The transaction that an operation's request belongs to; empty for a query, which belongs to none."""
+    """The transaction that an operation's request belongs to; for a list of them the workflow that carries them all;
+    empty for a query, which belongs to none."""
     request = call.args[0] if call.args else None
+    if isinstance(request, RawValue):
+        return temporalio.activity.info().workflow_id or ""
     return str(request.get("transaction_id", "")) if isinstance(request, dict) else ""

@@ -17,6 +17,7 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `calls` | one call: an activity with its retries, or rounds until it is done |
 | `desk` | what is parked, and what an operator decides about it |
 | `kernel` | the saga: steps, undo stack, pivot, unwinding |
+| `plan` | what a saga would do, as data |
 | `transaction` | a list of steps, run on the saga |
 | `workflow` | the queries and updates of a workflow that runs a saga |
 
@@ -27,6 +28,7 @@ from saga.desk import Desk, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import SEARCH_ATTRIBUTES, Entry, Failure, Kind, State, Status, TransactionLog
 from saga.kernel import CancelRefused, Saga, StepFailed
 from saga.operation import Operation
+from saga.plan import Plan, PlannedCall, Stage, Verb
 from saga.policy import POLICIES, Policies, Policy, Rounds
 from saga.transaction import Step, run_in_order
 from saga.workflow import DESK_REFUSED, SagaWorkflow
@@ -44,6 +46,8 @@ __all__ = [
     "Kind",
     "Operation",
     "Parked",
+    "Plan",
+    "PlannedCall",
     "Policies",
     "Policy",
     "Retry",
@@ -51,10 +55,12 @@ __all__ = [
     "Saga",
     "SagaWorkflow",
     "Skip",
+    "Stage",
     "State",
     "Status",
     "Step",
     "StepFailed",
     "TransactionLog",
+    "Verb",
     "run_in_order",
 ]

@@ -95,6 +95,12 @@ class TransactionLog:
     steps: tuple[Entry, ...] = ()
 
 
+def count_states(state: State, error_code: str | None, sagas: int = 1) -> None:
+    """Tell the metrics that `sagas` have entered `state`."""
+    counter = workflow.metric_meter().create_counter(_STATES_METRIC)
+    counter.add(sagas, {"state": str(state), "error_code": error_code or ""})
+
+
 @dataclass
 class Journal:
     """Keeps the log. `move` and `settle` are the only ways to change it, and both publish."""
@@ -181,8 +187,7 @@ class Journal:
             self._parked_since = None
             updates.append(SAGA_PARKED_SINCE.value_unset())
         workflow.upsert_search_attributes(updates)
-        code = self.error.code if self.error else ""
-        workflow.metric_meter().create_counter(_STATES_METRIC).add(1, {"state": str(state), "error_code": code})
+        count_states(state, self.error.code if self.error else None)
         log = workflow.logger.error if state is State.PARKED else workflow.logger.info
         fields = {"transaction_id": self.transaction_id, "service": "saga", "status": str(state)}
         log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))

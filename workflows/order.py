@@ -1,4 +1,4 @@
-"""Placing an order: the saga over the five services. `run`, `_prepare` and `_commit` are the process."""
+"""Placing an order: the saga over the five services. `prepare`, `decide` and `commit` are the process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, 
 from contracts.payment import AuthorizePayment
 from contracts.problems import first_problem
 from contracts.shipping import ScheduleShipment
-from saga import CancelRefused, Failure, Saga, SagaWorkflow, StepFailed, TransactionLog
+from saga import CancelRefused, Failure, Operation, Plan, Saga, SagaWorkflow, StepFailed, TransactionLog
 
 _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
 
@@ -33,6 +33,7 @@ class Requests:
     parcel: ScheduleShipment
     letter: NotifyCustomer
     confirmation: ConfirmOrder
+    must_notify: bool
 
     @classmethod
     def of(cls, placed: Order, carrier: str | None = None) -> Requests:
@@ -54,7 +55,44 @@ class Requests:
                 transaction_id=tx, order_id=order_id, contact=placed.contact, total_minor=total, currency=currency
             ),
             confirmation=ConfirmOrder(transaction_id=tx, order_id=order_id),
+            must_notify=placed.notification is NotificationMode.REQUIRED,
         )
+
+
+async def prepare(saga: Saga | Plan, ask: Requests) -> None:
+    """All that can still be undone."""
+    await saga.step(order.create, ask.creation, undo=order.cancel)
+    saga.on_rollback(notification.send_cancellation, ask.letter)  # an order that was never taken has nobody to tell
+    await saga.parallel(
+        saga.step(payment.authorize, ask.charge, undo=payment.cancel),
+        saga.step(inventory.reserve, ask.goods, undo=inventory.release),
+    )
+    await saga.step(shipping.schedule, ask.parcel, undo=shipping.cancel)
+    if ask.must_notify:
+        await saga.step(notification.send_confirmation, ask.letter, undo=notification.send_cancellation)
+
+
+async def decide(saga: Saga | Plan, ask: Requests) -> None:
+    await saga.pivot(order.confirm, ask.confirmation)
+
+
+async def commit(saga: Saga | Plan, ask: Requests) -> None:
+    """All that a confirmed order has been promised."""
+    await saga.parallel(
+        saga.finish(payment.capture, ask.charge),
+        saga.finish(inventory.commit, ask.goods),
+        saga.finish(shipping.dispatch, ask.parcel),
+    )
+    if not ask.must_notify:
+        await saga.best_effort(notification.send_confirmation, ask.letter)
+
+
+def planned(ask: Requests) -> Plan:
+    """The three above as data, for the lane that carries many orders together."""
+    plan = Plan()
+    for phase in (prepare, decide, commit):
+        plan.follow(phase(plan, ask))
+    return plan
 
 
 @workflow.defn
@@ -65,8 +103,7 @@ class OrderWorkflow(SagaWorkflow):
     def __init__(self, document: Any = None, options: Any = None) -> None:
         self._order, self._options = _valid(document, options)
         self._ask = Requests.of(self._order, self._options.carrier)
-        deadline = None if self._takes_over else timedelta(seconds=self._order.deadline_s)
-        self._saga = Saga(self._order.transaction_id, deadline=deadline)
+        self._saga = Saga(self._order.transaction_id, deadline=self._deadline)
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
@@ -78,32 +115,10 @@ class OrderWorkflow(SagaWorkflow):
             if self._takes_over:
                 await self._take_over(saga)
             else:
-                await self._prepare(saga)
-                await saga.pivot(order.confirm, self._ask.confirmation)
-            await self._commit(saga)
+                await (self._assume_prepared(saga) if self._options.prepared else prepare(saga, self._ask))
+                await decide(saga, self._ask)
+            await commit(saga, self._ask)
         return saga.log
-
-    async def _prepare(self, saga: Saga) -> None:
-        ask = self._ask
-        await saga.step(order.create, ask.creation, undo=order.cancel)
-        saga.on_rollback(notification.send_cancellation, ask.letter)  # an order that was never taken has nobody to tell
-        await saga.parallel(
-            saga.step(payment.authorize, ask.charge, undo=payment.cancel),
-            saga.step(inventory.reserve, ask.goods, undo=inventory.release),
-        )
-        await saga.step(shipping.schedule, ask.parcel, undo=shipping.cancel)
-        if self._must_notify:
-            await saga.step(notification.send_confirmation, ask.letter, undo=notification.send_cancellation)
-
-    async def _commit(self, saga: Saga) -> None:
-        ask = self._ask
-        await saga.parallel(
-            saga.finish(payment.capture, ask.charge),
-            saga.finish(inventory.commit, ask.goods),
-            saga.finish(shipping.dispatch, ask.parcel),
-        )
-        if not self._must_notify:
-            await saga.best_effort(notification.send_confirmation, ask.letter)
 
     async def _take_over(self, saga: Saga) -> None:
         """Return if the order was confirmed by whoever had it before; else roll back what that may have done.
@@ -111,25 +126,31 @@ class OrderWorkflow(SagaWorkflow):
         Cancelling the order tells which: it is refused for a confirmed one, and once it is done no late attempt at a
         confirmation gets through.
         """
-        ask = self._ask
-        if not await saga.revoke(order.cancel, ask.creation, committed=Code.CANCEL_REFUSED):
+        if not await saga.revoke(order.cancel, self._ask.creation, committed=Code.CANCEL_REFUSED):
             return
-        saga.on_rollback(notification.send_cancellation, ask.letter)
-        saga.assume(payment.cancel, ask.charge)
-        saga.assume(inventory.release, ask.goods)
-        saga.assume(shipping.cancel, ask.parcel)
-        if self._must_notify:
-            saga.assume(notification.send_cancellation, ask.letter)
+        await self._assume_prepared(saga, but=order.cancel)
         cause = self._options.cause or _ABANDONED
         raise StepFailed(Failure(cause.code, cause.message, cause.step))
+
+    async def _assume_prepared(self, saga: Saga, but: Operation[Any, Any] | None = None) -> None:
+        """Should the order be rolled back, undo all that `prepare` does, `but` for what is undone already."""
+        plan = planned(self._ask)
+        saga.on_rollback(notification.send_cancellation, self._ask.letter)
+        for undo, request in plan.undos:
+            if undo is not but:
+                saga.assume(undo, request)
+
+    @property
+    def _deadline(self) -> timedelta | None:
+        """Of the phase before the pivot, where that is this workflow's to run."""
+        if self._takes_over or self._options.prepared:
+            return None
+        whole, since = timedelta(seconds=self._order.deadline_s), self._options.placed_at
+        return whole if since is None else max(whole - (workflow.now() - since), timedelta(milliseconds=1))
 
     @property
     def _takes_over(self) -> bool:
         return self._options.recovering or self._options.cause is not None
-
-    @property
-    def _must_notify(self) -> bool:
-        return self._order.notification is NotificationMode.REQUIRED
 
     @workflow.update
     def cancel_order(self, reason: str) -> None:

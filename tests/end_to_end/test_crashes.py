@@ -54,3 +54,28 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, pla
     with pytest.raises(AssertionError, match="error: "):
         system.start()
     assert "Traceback" not in (system.folder / "worker.log").read_text()
+
+
+def test_killing_workers_and_server_in_the_middle_of_batches_loses_nothing(fresh_system: System) -> None:
+    fresh_system.start()
+    options = ("--lane", "batch", "--batch-size", "25", "--concurrency", "4", "--json")
+    bulk = fresh_system.start_command("bulk", "--count", "500", *options)
+    time.sleep(2)  # not for luck: whenever the blow falls, the assertions must hold
+    fresh_system.stop(signal.SIGKILL)
+    fresh_system.start()
+    out, err = bulk.communicate(timeout=90)
+    assert bulk.returncode == 0, err
+    assert '"CONFIRMED":500' in out
+    audit = fresh_system.run("audit", "--json")
+    assert (audit.code, audit.document["orders"]) == (0, 500), audit.out
+
+
+def test_batches_bring_every_order_to_an_end_where_a_fifth_of_all_attempts_fails(fresh_system: System) -> None:
+    fresh_system.options = ["--fault-rate", "0.2", "--fault-seed", "7"]
+    fresh_system.start()
+    answer = fresh_system.run("bulk", "--count", "300", "--lane", "batch", "--batch-size", "15", "--json")
+    assert answer.code == 0, answer
+    assert sum(answer.document["states"].values()) == 300
+    assert any(line.get("event") == "fault" for line in fresh_system.log_lines())
+    audit = fresh_system.run("audit", "--json")
+    assert (audit.code, audit.document["orders"]) == (0, 300), audit.out

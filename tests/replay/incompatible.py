@@ -7,7 +7,7 @@ from typing import Any
 
 from temporalio import workflow
 
-from saga import Saga, TransactionLog
+from saga import TransactionLog
 from workflows.order import OrderWorkflow
 
 
@@ -15,14 +15,11 @@ from workflows.order import OrderWorkflow
 class SleepsFirst(OrderWorkflow):
     """An incompatible change: another first step."""
 
-    async def _prepare(self, saga: Saga) -> None:
-        await workflow.sleep(timedelta(seconds=1))
-        await super()._prepare(saga)
-
     @workflow.init
     def __init__(self, document: Any = None, options: Any = None) -> None:
         super().__init__(document, options)
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
+        await workflow.sleep(timedelta(seconds=1))
         return await super().run(document, options)

@@ -1,0 +1,150 @@
+"""Orders of the batch lane, as `cli.placing` knows those of the single one: who carries an order is on its record.
+
+An order's own workflow is asked first: where one was handed over or swept, it knows best. Only one that ended because
+the order had come before knows nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError
+
+from cli import placing
+from cli.placing import Ended, Patience
+from contracts import order
+from contracts.batch import BatchOutcome
+from contracts.errors import Code
+from contracts.order import Order, OrderOnRecord, ReadOrders, transaction_id
+from lanes import batches
+from runtime.ask import ask
+from runtime.commandline import CommandFailed
+from saga import Failure, State, TransactionLog
+
+_READ_AT_ONCE = 100
+"""What `order.read_orders` takes."""
+_BATCH_TIMEOUT_S = 240
+"""For a batch of somebody else: an attempt's worth of each of its steps, all of them at their slowest."""
+
+
+async def status(client: Client, known_as: str) -> Ended:
+    """How an order or a transaction stands, whoever carries it. Raises `CommandFailed` with UNKNOWN_ORDER."""
+    order_id = known_as.removeprefix(transaction_id(""))
+    try:
+        own = await placing.status(client, known_as)
+    except CommandFailed as unknown:
+        carrier = await _carrier(client, order_id)
+        if carrier is None:
+            raise unknown from None
+        return await _by_carrier(client, order_id, carrier)
+    if not _came_before(own.log):
+        return own
+    carrier = await _carrier(client, order_id)
+    return own if carrier is None else await _by_carrier(client, order_id, carrier)
+
+
+async def place(client: Client, placed: Order, patience: Patience) -> TransactionLog:
+    """`placing.place`, also for an order that came before in a batch: then its first outcome."""
+    try:
+        log = await placing.place(client, placed, patience)
+    except CommandFailed:
+        known = (await on_record(client, [placed.order_id])).get(placed.order_id)
+        if known is None or known.carrier is None or known.order != placed:
+            raise
+        [log] = await first_outcomes(client, [placed])
+    if _came_before(log):
+        [log] = await first_outcomes(client, [placed])
+        if log.error is not None and log.error.code == Code.DUPLICATE_ORDER:
+            raise placing.duplicate(placed.order_id)
+    return log
+
+
+def came_before(code: str | None, step: str | None) -> bool:
+    """Whether this error says that the order had been begun before, by another carrier or with another content; and
+    maybe undone since."""
+    return step == order.create.name and code in (Code.IDEMPOTENCY_CONFLICT, Code.STEP_UNDONE)
+
+
+def _came_before(log: TransactionLog) -> bool:
+    return log.error is not None and came_before(log.error.code, log.error.step)
+
+
+async def on_record(client: Client, order_ids: Sequence[str]) -> dict[str, OrderOnRecord]:
+    """What the order service knows of them, by order id. Raises `AskFailed`."""
+    found: dict[str, OrderOnRecord] = {}
+    for start in range(0, len(order_ids), _READ_AT_ONCE):
+        wanted = tuple(transaction_id(order_id) for order_id in order_ids[start : start + _READ_AT_ONCE])
+        answer = await ask(client, order.read_orders, ReadOrders(transaction_ids=wanted))
+        found |= {known.order.order_id: known for known in answer.orders}
+    return found
+
+
+async def first_outcomes(client: Client, again: Iterable[Order]) -> list[TransactionLog]:
+    """The outcomes of orders that were placed before; DUPLICATE_ORDER for those that were of another content."""
+    orders = {each.order_id: each for each in again}
+    known = await on_record(client, list(orders))
+    outcomes: dict[str, dict[str, TransactionLog]] = {}
+    logs = []
+    for order_id, each in orders.items():
+        first = known.get(order_id)
+        if first is None or first.order != each:
+            refused = placing.duplicate(order_id)
+            logs.append(TransactionLog(each.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message)))
+            continue
+        if first.carrier is not None and first.carrier not in outcomes:
+            outcomes[first.carrier] = await _outcomes(client, first.carrier)
+        log = outcomes[first.carrier].get(order_id) if first.carrier is not None else None
+        logs.append(log if log is not None and log.state.is_end else await settled(client, each))
+    return logs
+
+
+async def settled(client: Client, placed: Order) -> TransactionLog:
+    """The end of an order that has a workflow of its own, or had better have one: a batch has let it go."""
+    try:
+        await placing.status(client, placed.order_id)
+    except CommandFailed:  # its batch was closed from outside, and no sweep has come by yet
+        return (await status(client, placed.order_id)).log
+    return await placing.wait(client, placed)
+
+
+async def _outcomes(client: Client, carrier: str) -> dict[str, TransactionLog]:
+    """Those of a batch by order id, when it has ended; none of one that was closed from outside, or that takes long."""
+    try:
+        outcome: BatchOutcome = await asyncio.wait_for(batches.handle_of(client, carrier).result(), _BATCH_TIMEOUT_S)
+    except (WorkflowFailureError, TimeoutError):
+        return {}
+    return outcome.logs()
+
+
+async def _carrier(client: Client, order_id: str) -> str | None:
+    try:
+        known = (await on_record(client, [order_id])).get(order_id)
+    except ValidationError:  # no order can have this id
+        return None
+    return known.carrier if known is not None else None
+
+
+async def _by_carrier(client: Client, order_id: str, carrier: str) -> Ended:
+    handle = batches.handle_of(client, carrier)
+    described = await handle.describe()
+    if described.status is WorkflowExecutionStatus.RUNNING:
+        return Ended(await placing.look(handle, order_id), closed=False, carrier=carrier)
+    if described.status is WorkflowExecutionStatus.COMPLETED:
+        return Ended((await handle.result()).logs()[order_id], closed=True, carrier=carrier)
+    failure = Failure(Code.SERVICE_UNAVAILABLE, f"{carrier} was closed from outside; see docs/runbook.md")
+    return Ended(TransactionLog(transaction_id(order_id), State.RUNNING, failure), closed=True, carrier=carrier)
+
+
+async def listed(client: Client, batch: WorkflowExecution) -> Iterator[TransactionLog]:
+    """The orders of a batch as they stand, but for those that have workflows of their own. Raises `RPCError`."""
+    handle = batches.handle_of(client, batch.id)
+    if batch.status is WorkflowExecutionStatus.COMPLETED:
+        outcome = await handle.result()
+    elif batch.status is WorkflowExecutionStatus.RUNNING:
+        outcome = await handle.query("outcome", result_type=BatchOutcome, rpc_timeout=placing.QUERY_TIMEOUT)
+    else:
+        return iter(())
+    running = batch.status is WorkflowExecutionStatus.RUNNING
+    return (log for log in outcome.logs().values() if running or log.state.is_end)

@@ -1,0 +1,80 @@
+"""The summary of a `bulk` run, counted as orders end: it keeps two numbers for each order, or its outcome if asked."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from cli import show
+from contracts.batch import SameWay
+from saga import State, TransactionLog
+
+
+class Latency(BaseModel):
+    p50: float
+    p99: float
+
+
+class Summary(BaseModel):
+    orders: int
+    seconds: float
+    orders_per_second: float
+    latency_ms: Latency
+    states: dict[str, int]
+    errors: dict[str, int]
+    outcomes: list[show.Outcome] | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Orders that have ended, or that nobody waits for any longer, `seconds` after they were begun together."""
+
+    ways: Sequence[SameWay]
+    seconds: float
+
+    @classmethod
+    def of(cls, logs: Iterable[TransactionLog], seconds: float) -> Placed:
+        return cls([SameWay.of(log) for log in logs], seconds)
+
+    @property
+    def orders(self) -> int:
+        return sum(len(way.order_ids) for way in self.ways)
+
+
+@dataclass
+class Tally:
+    keeps_outcomes: bool
+    _states: Counter[State] = field(default_factory=Counter)
+    _errors: Counter[str] = field(default_factory=Counter)
+    _latencies_ms: list[float] = field(default_factory=list)
+    _outcomes: list[show.Outcome] = field(default_factory=list)
+
+    def add(self, placed: Placed) -> None:
+        for way in placed.ways:
+            self._states[way.state] += len(way.order_ids)
+            if way.code is not None:
+                self._errors[way.code] += len(way.order_ids)
+            if self.keeps_outcomes:
+                self._outcomes += [show.Outcome.of(log) for _, log in way.logs()]
+        self._latencies_ms += [placed.seconds * 1000] * placed.orders
+
+    @property
+    def all_ended(self) -> bool:
+        return all(state.is_end for state in self._states)
+
+    def summary(self, seconds: float) -> Summary:
+        ordered = self._latencies_ms
+        cuts = statistics.quantiles(ordered, n=100, method="inclusive") if len(ordered) > 1 else ordered * 99
+        return Summary(
+            orders=len(ordered),
+            seconds=round(seconds, 2),
+            orders_per_second=round(len(ordered) / seconds, 1),
+            latency_ms=Latency(p50=round(cuts[49]), p99=round(cuts[98])),
+            states={str(state): orders for state, orders in self._states.items()},
+            errors=dict(self._errors),
+            outcomes=self._outcomes if self.keeps_outcomes else None,
+        )

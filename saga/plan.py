@@ -1,0 +1,109 @@
+"""What a process would do, as data: the same body that a `Saga` runs, run by something that only takes notes.
+
+A process over many transactions together must know its steps in advance. It does not write them down a second time: it
+has each transaction's body followed by a `Plan`. That works for a body whose way does not depend on replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from saga.operation import Operation
+
+
+class Verb(StrEnum):
+    """How a stage fails; the kernel has a method of the same name for each."""
+
+    STEP = "step"
+    PIVOT = "pivot"
+    FINISH = "finish"
+    BEST_EFFORT = "best_effort"
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    operation: Operation[Any, Any]
+    request: Any
+    undo: Operation[Any, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Calls that run side by side. Two stages of one `name` make the same calls."""
+
+    verb: Verb
+    calls: tuple[PlannedCall, ...]
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.verb, *(call.operation.name for call in self.calls)])
+
+
+@dataclass
+class Plan:
+    """The stages of one transaction, in order. `farewell` is made at the end of a rollback from `farewell_from` on."""
+
+    stages: list[Stage] = field(default_factory=list)
+    farewell: PlannedCall | None = None
+    farewell_from: int = 0
+    _group: list[tuple[Verb, PlannedCall]] | None = None
+
+    @property
+    def undos(self) -> list[tuple[Operation[Any, Any], Any]]:
+        """What undoes the whole of it, in the order of the steps."""
+        calls = [call for stage in self.stages for call in stage.calls]
+        return [(call.undo, call.request) for call in calls if call.undo is not None]
+
+    def follow(self, body: Coroutine[Any, Any, None]) -> None:
+        """Take notes of `body` to its end."""
+        try:
+            body.send(None)
+        except StopIteration:
+            return
+        body.close()
+        raise RuntimeError("only calls of the saga can be planned: nothing else may be awaited")
+
+    # --- the verbs of `Saga` ------------------------------------------------------------------------------------------
+
+    async def step(
+        self,
+        operation: Operation[Any, Any],
+        request: Any,
+        *,
+        undo: Operation[Any, Any] | None = None,
+        attempt_timeout: timedelta | None = None,  # noqa: ARG002 — the signature of `Saga.step`
+    ) -> Any:
+        self._note(Verb.STEP, PlannedCall(operation, request, undo))
+
+    async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> Any:
+        if self._group is not None:
+            raise RuntimeError("a group within a group cannot be planned")
+        noted: list[tuple[Verb, PlannedCall]] = []
+        self._group = noted
+        for call in calls:
+            await call
+        self._group = None
+        [verb] = {verb for verb, _ in noted}
+        self.stages.append(Stage(verb, tuple(call for _, call in noted)))
+
+    async def pivot(self, operation: Operation[Any, Any], request: Any) -> Any:
+        self._note(Verb.PIVOT, PlannedCall(operation, request))
+
+    async def finish(self, operation: Operation[Any, Any], request: Any) -> Any:
+        self._note(Verb.FINISH, PlannedCall(operation, request))
+
+    async def best_effort(self, operation: Operation[Any, Any], request: Any) -> Any:
+        self._note(Verb.BEST_EFFORT, PlannedCall(operation, request))
+
+    def on_rollback(self, operation: Operation[Any, Any], request: Any) -> None:
+        self.farewell, self.farewell_from = PlannedCall(operation, request), len(self.stages)
+
+    def _note(self, verb: Verb, call: PlannedCall) -> None:
+        if self._group is None:
+            self.stages.append(Stage(verb, (call,)))
+        else:
+            self._group.append((verb, call))

@@ -1,0 +1,261 @@
+"""Orders carried together: each ends as it would have alone, whatever becomes of its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from cli.documents import generated_orders
+from contracts.order import Order
+from lanes import batches
+from lanes.batches import Batch, Handle
+from lanes.coalesce import Coalescer
+from saga import State
+
+from .system import System
+from .test_orders import _BOUNCES, _POLE, _line
+
+pytestmark = pytest.mark.xdist_group("batch")
+
+Make = Callable[..., dict[str, Any]]
+FAULTS = """
+fault = [
+  {transaction = "order/*-reserve", operation = "inventory.reserve.many", kind = "error_after"},
+  {transaction = "order/*-confirm", operation = "order.confirm.many", kind = "error_after"},
+  {transaction = "order/*-capture", operation = "payment.capture.many", kind = "error_before"},
+  {transaction = "order/*-stick", operation = "payment.cancel.many", kind = "error_before"},
+  {transaction = "order/*-down", operation = "inventory.reserve", kind = "error_before"},
+  {transaction = "order/*-lost", operation = "*", kind = "error_after", attempts = 1},
+  {transaction = "order/*-late", operation = "payment.authorize", kind = "delay", seconds = 2},
+  {transaction = "order/*-slow", operation = "shipping.schedule.many", kind = "hang", attempts = 1},
+  {transaction = "order/*-stuck", operation = "order.confirm.many", kind = "hang", attempts = 1},
+]
+"""
+
+
+@pytest.fixture(scope="module")
+def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("batch")
+    faults = folder / "faults.toml"
+    faults.write_text(FAULTS)
+    running = System(folder, ["--faults", str(faults)])
+    running.start()
+    running.run("stock", "set", "RARE-1", "0")
+    running.run("account", "set", "c-poor", "1")
+    yield running
+    audit = running.run("audit", "--json")
+    assert audit.document["clean"], audit.out
+    assert running.stop() == 0
+
+
+def _bulk(system: System, orders: list[dict[str, Any]], *options: str) -> dict[str, dict[str, Any]]:
+    """The outcome of each order, by its id."""
+    answer = system.run("bulk", "-", "--json", "--outcomes", *options, stdin="\n".join(map(json.dumps, orders)))
+    assert answer.code == 0, answer
+    assert sum(answer.document["states"].values()) == len(orders)
+    return {outcome["order_id"]: outcome for outcome in answer.document["outcomes"]}
+
+
+def _batched(system: System, orders: list[dict[str, Any]], size: int = 50) -> dict[str, dict[str, Any]]:
+    return _bulk(system, orders, "--lane", "batch", "--batch-size", str(size))
+
+
+async def _client(system: System) -> Client:
+    return await Client.connect(f"127.0.0.1:{system.port}")
+
+
+async def _start(system: System, *orders: dict[str, Any]) -> Handle:
+    batch = Batch()
+    for order in orders:
+        batch.add(order["order_id"], json.dumps(order).encode())
+    return await batches.start(await _client(system), batch)
+
+
+async def _reaches(system: System, order_id: str, step: str) -> dict[str, Any]:
+    for _ in range(100):
+        answer = await asyncio.to_thread(system.run, "status", order_id, "--json")
+        if answer.code != 2 and any(entry["step"] == step for entry in answer.document["steps"]):
+            log: dict[str, Any] = answer.document
+            return log
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{order_id} does not reach {step}")
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "all is well": {},
+    "again all is well": {"lines": [*_line("BOOK-1"), *_line("PEN-1", 3)]},
+    "the customer must be told": {"notification": "required"},
+    "an unknown customer": {"customer_id": "c-none"},
+    "an account in another currency": {"currency": "USD"},
+    "too little money": {"customer_id": "c-poor"},
+    "nothing left": {"lines": _line("RARE-1")},
+    "an unknown sku": {"lines": _line("UNICORN-1")},
+    "a country without courier": {"ship_to": _POLE},
+    "a mail that bounces": {"contact": _BOUNCES},
+    "a required mail that bounces": {"contact": _BOUNCES, "notification": "required"},
+}
+
+
+def test_an_order_ends_in_a_batch_as_it_does_alone(lane: System, order: Make) -> None:
+    """The same end, for the same reason, after the same calls, told by the same log."""
+    alone = [order("alone", **changes) for changes in WAYS.values()]
+    together = [order("together", **changes) for changes in WAYS.values()]
+    singles, batched = _bulk(lane, alone), _batched(lane, together)
+    for name, single, carried in zip(WAYS, alone, together, strict=True):
+        one, other = singles[single["order_id"]], batched[carried["order_id"]]
+        assert _gist(one) == _gist(other), name
+    assert {outcome["state"] for outcome in batched.values()} == {"CONFIRMED", "ROLLED_BACK"}
+    for document in (together[0], together[-1]):
+        status = lane.run("status", document["order_id"], "--json")
+        assert status.document == batched[document["order_id"]]
+
+
+def _gist(outcome: dict[str, Any]) -> Any:
+    steps = [(entry["step"], entry["kind"], entry["status"], entry["error_code"]) for entry in outcome["steps"]]
+    error = outcome["error"] and (outcome["error"]["code"], outcome["error"]["step"])
+    return outcome["state"], error, steps
+
+
+def test_what_needs_patience_is_handed_over_and_its_neighbours_with_it_come_to_their_own_ends(
+    lane: System, order: Make
+) -> None:
+    poison = {
+        "reserve": ("CONFIRMED", None),  # unknown: go on from the beginning
+        "confirm": ("CONFIRMED", None),  # the reply of the pivot is lost
+        "capture": ("CONFIRMED", None),  # promised, and not done
+        "down": ("ROLLED_BACK", "SERVICE_UNAVAILABLE"),  # one order that no attempt brings through
+        "stick": ("ROLLED_BACK", "OUT_OF_STOCK"),  # its undo does not get through
+    }
+    changes = {"stick": {"lines": _line("RARE-1")}}
+    poisoned = {name: order(name, **changes.get(name, {})) for name in poison}
+    orders = [each for one in poisoned.values() for each in (order("good"), one, order("good"))]
+    outcomes = _batched(lane, orders, size=3)
+    for name, expected in poison.items():
+        outcome = outcomes[poisoned[name]["order_id"]]
+        assert (outcome["state"], outcome["error"] and outcome["error"]["code"]) == expected, name
+    good = [outcome for order_id, outcome in outcomes.items() if order_id.endswith("-good")]
+    assert {outcome["state"] for outcome in good} == {"CONFIRMED"}
+    own = {entry["order_id"] for entry in lane.run("list", "--limit", "1000", "--json").document}
+    assert outcomes.keys() <= own
+
+
+def test_lost_replies_of_whole_lists_act_once(lane: System, order: Make) -> None:
+    outcomes = _batched(lane, [order("lost"), *(order() for _ in range(9))])
+    assert {outcome["state"] for outcome in outcomes.values()} == {"CONFIRMED"}
+    assert {entry["attempts"] for outcome in outcomes.values() for entry in outcome["steps"]} == {2}
+
+
+async def test_an_order_of_a_batch_can_be_looked_at_and_cancelled_before_its_pivot(lane: System, order: Make) -> None:
+    slow, neighbour = order("slow"), order()
+    handle = await _start(lane, slow, neighbour)
+    log = await _reaches(lane, slow["order_id"], "shipping.schedule")
+    assert log["state"] == "RUNNING"
+    listed = lane.run("list", "--state", "RUNNING", "--json").document
+    assert {slow["order_id"], neighbour["order_id"]} <= {entry["order_id"] for entry in listed}
+    cancelled = lane.run("cancel", slow["order_id"], "--reason", "changed my mind", "--json")
+    assert cancelled.code == 0, cancelled
+    logs = (await handle.result()).logs()
+    error = logs[slow["order_id"]].error
+    assert error is not None
+    assert (error.code, error.message) == ("CANCELLED", "changed my mind")
+    assert logs[neighbour["order_id"]].state is State.CONFIRMED
+    assert lane.run("status", slow["order_id"], "--json").document["state"] == "ROLLED_BACK"
+
+
+async def test_cancelling_an_order_of_a_batch_is_refused_from_the_pivot_on(lane: System, order: Make) -> None:
+    stuck = order("stuck")
+    handle = await _start(lane, stuck, order())
+    await _reaches(lane, stuck["order_id"], "order.confirm")
+    refused = lane.run("cancel", stuck["order_id"], "--reason", "too late", "--json")
+    assert (refused.code, refused.document["error"]["code"]) == (2, "CANCEL_REFUSED")
+    assert {log.state for log in (await handle.result()).logs().values()} == {State.CONFIRMED}
+
+
+async def test_cancelling_a_batch_rolls_back_every_order_in_it(lane: System, order: Make) -> None:
+    slow = order("slow")
+    handle = await _start(lane, slow, order())
+    await _reaches(lane, slow["order_id"], "shipping.schedule")
+    await handle.cancel()
+    errors = [log.error for log in (await handle.result()).logs().values()]
+    assert [error and error.code for error in errors] == ["CANCELLED", "CANCELLED"]
+
+
+def test_an_order_past_its_deadline_leaves_at_its_next_step(lane: System, order: Make) -> None:
+    late, neighbour = order("late", deadline_s=1), order()
+    outcomes = _batched(lane, [late, neighbour])
+    assert outcomes[late["order_id"]]["error"]["code"] == "DEADLINE_EXCEEDED"
+    assert outcomes[neighbour["order_id"]]["state"] == "CONFIRMED"
+
+
+def test_an_order_that_came_before_has_its_first_outcome_and_another_content_is_refused(
+    lane: System, order: Make
+) -> None:
+    batched, refused, single = order(), order(customer_id="c-none"), order()
+    first = _batched(lane, [batched, refused])
+    first[single["order_id"]] = lane.place(single).document
+    assert _batched(lane, [single, batched, refused, batched]) == first
+    again = lane.place(batched)
+    assert (again.code, again.document) == (0, first[batched["order_id"]])
+    assert lane.place(refused).document == first[refused["order_id"]]
+
+    other = lane.place(batched | {"customer_id": "c-2"})
+    assert (other.code, other.document["error"]["code"]) == (2, "DUPLICATE_ORDER")
+    assert lane.place(batched).document == first[batched["order_id"]]
+    [told] = _batched(lane, [batched | {"customer_id": "c-2"}]).values()
+    assert (told["state"], told["error"]["code"]) == ("ROLLED_BACK", "DUPLICATE_ORDER")
+
+
+async def test_a_malformed_order_in_a_batch_is_refused_alone(lane: System, order: Make) -> None:
+    good, bad = order(), order() | {"currency": "CRABS"}
+    twice = good | {"customer_id": "c-2"}
+    batch = Batch()
+    for place, document in enumerate((good, bad, twice, {"no": "order"})):
+        batch.add(str(place), json.dumps(document).encode())
+    outcome = await (await batches.start(await _client(lane), batch)).result()
+    states = {order_id: (log.state, log.error and log.error.code) for order_id, log in outcome.logs().items()}
+    assert states[good["order_id"]] == (State.CONFIRMED, None)
+    assert states[bad["order_id"]] == (State.ROLLED_BACK, "INVALID_ORDER")
+    assert len([end for end in states.values() if end == (State.ROLLED_BACK, "INVALID_ORDER")]) == 3
+
+
+async def test_a_terminated_batch_is_found_by_the_audit_and_brought_to_its_end_by_the_sweep(
+    lane: System, order: Make
+) -> None:
+    slow, neighbour = order("slow"), order()
+    handle = await _start(lane, slow, neighbour)
+    await _reaches(lane, slow["order_id"], "shipping.schedule")
+    await handle.terminate("a slip of the hand")
+    ids = {slow["order_id"], neighbour["order_id"]}
+    audit = lane.run("audit", "--json")
+    assert (audit.code, {found["subject"] for found in audit.document["violations"]}) == (5, ids)
+    swept = lane.run("sweep", "--json").document
+    assert (set(swept["orders"]), swept["finished"]) == (ids, 2)
+    assert lane.run("status", slow["order_id"], "--json").document["error"]["code"] == "ABANDONED"
+    assert lane.run("audit").code == 0
+
+
+async def test_callers_one_by_one_share_batches_and_each_has_its_own_outcome(lane: System, order: Make) -> None:
+    documents = [order(customer_id="c-none" if number % 5 == 0 else "c-1") for number in range(40)]
+    documents.append(order("reserve"))  # handed over by its batch
+    orders = [Order.model_validate(document) for document in documents]
+    async with Coalescer(await _client(lane), max_size=25) as coalescer:
+        logs = await asyncio.gather(*map(coalescer.place, orders), coalescer.place(orders[0]))
+    assert [log.transaction_id for log in logs] == [each.transaction_id for each in [*orders, orders[0]]]
+    assert [log.state for log in logs[:40]] == [
+        State.ROLLED_BACK if number % 5 == 0 else State.CONFIRMED for number in range(40)
+    ]
+    assert logs[40].state is State.CONFIRMED
+    assert logs[41] == logs[0]
+
+
+def test_orders_are_cut_into_batches_of_bounded_length_and_size_and_no_id_is_twice_in_one() -> None:
+    [first, *others] = list(generated_orders(7))
+    cut = [list(batch.documents) for batch in batches.batches([first, first, *others], size=3)]
+    ids = [each.order_id for each in others]
+    assert cut == [[first.order_id], [first.order_id, *ids[:2]], ids[2:5], ids[5:]]
+    assert all(batch.size_bytes == len(batch.json) + 1 for batch in batches.batches(others))

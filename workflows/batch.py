@@ -1,0 +1,235 @@
+"""Some hundreds of orders carried through the process of `workflows/order.py` together, one set-based call a step.
+
+Each order keeps its own saga's guarantees; what needs patience is handed to a workflow of its own. At each stage:
+
+| an order | then |
+|---|---|
+| done | goes on with the others |
+| refused, late, cancelled | leaves: undone with those that leave beside it, in reverse |
+| unknown before the pivot | is handed over to go on from its beginning: what is done answers from the fence |
+| unknown at the pivot, not done after it | is handed over to go on from its pivot |
+| an undo does not get through | is handed over to be rolled back |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from contracts.batch import BatchOutcome, InvalidBatch, SameWay, parse
+from contracts.errors import Code
+from contracts.order import OrderOptions, RollbackCause
+from saga import POLICIES, Failure, Kind, Policy, State, TransactionLog, Verb
+from saga.journal import count_states
+from saga.outcome import CANCELLED
+from workflows.carried import Carried, same_ways
+from workflows.handover import hand_over
+from workflows.order import Requests, planned
+from workflows.together import together
+
+_ATTEMPT_TIMEOUT = timedelta(seconds=10)
+"""A list of five hundred takes a tenth of a second; its attempt may also wait for as many lists before it."""
+_FORWARD = POLICIES.forward.within(_ATTEMPT_TIMEOUT)
+_POLICIES: dict[Verb, Policy] = {
+    Verb.STEP: _FORWARD,
+    Verb.PIVOT: POLICIES.finish,
+    Verb.FINISH: POLICIES.finish,
+    Verb.BEST_EFFORT: POLICIES.best_effort.within(_ATTEMPT_TIMEOUT),
+}
+
+
+@workflow.defn
+class BatchWorkflow:
+    """Ends when each order has ended or has a workflow of its own. It fails only if its input is no batch."""
+
+    @workflow.init
+    def __init__(self, document: RawValue) -> None:
+        try:
+            orders, self._problems = parse(document.payload.data)
+        except InvalidBatch as error:
+            raise ApplicationError(str(error), type=Code.INVALID_ORDER, non_retryable=True) from None
+        self._id = workflow.info().workflow_id
+        self._begun = workflow.now()
+        self._orders = {each.order_id: Carried(each, planned(Requests.of(each, self._id))) for each in orders}
+        self._leaving: list[asyncio.Task[None]] = []
+
+    @workflow.run
+    async def run(self, document: RawValue) -> BatchOutcome:
+        """`document` is a list of `Order`s as JSON, within the bounds of `contracts/batch.py`."""
+        carrying = asyncio.create_task(self._carry_all())
+        while not carrying.done():
+            try:
+                await workflow.wait([carrying])
+            except asyncio.CancelledError:  # Temporal's own: for every order that can still be cancelled
+                reason = workflow.cancellation_reason() or "the batch was cancelled"
+                for each in self._orders.values():
+                    each.interruption = each.interruption or Failure(CANCELLED, reason)
+        carrying.result()
+        return self.outcome()
+
+    async def _carry_all(self) -> None:
+        await self._forward(list(self._orders.values()), 0)
+        while not all(task.done() for task in self._leaving):  # who leaves may leave others behind
+            await asyncio.gather(*self._leaving)
+        self._count_ends()
+
+    # --- forward ------------------------------------------------------------------------------------------------------
+
+    async def _forward(self, orders: list[Carried], at: int) -> None:
+        """Bring `orders` from place `at` of their plans to their end. Where the plans part, so do the orders."""
+        while orders:
+            ways: dict[str | None, list[Carried]] = {}
+            for each in orders:
+                ways.setdefault(each.stage_name(at), []).append(each)
+            for each in ways.pop(None, []):
+                each.state = State.CONFIRMED
+            if len(ways) > 1:
+                await asyncio.gather(*(self._forward(way, at) for way in ways.values()))
+                return
+            orders = await self._stage(next(iter(ways.values())), at) if ways else []
+            at += 1
+
+    async def _stage(self, orders: list[Carried], at: int) -> list[Carried]:
+        """Make the calls of one stage side by side; those that go on."""
+        stage = orders[0].plan.stages[at]
+        if stage.verb in (Verb.STEP, Verb.PIVOT):
+            orders = self._without_interrupted(orders, at)
+        if not orders:
+            return []
+        for each in orders:
+            each.decided = each.decided or stage.verb is Verb.PIVOT
+        kind = Kind.FORWARD if stage.verb in (Verb.STEP, Verb.PIVOT) else Kind.FINISH
+        failures = await asyncio.gather(
+            *(
+                together(
+                    call.operation,
+                    kind,
+                    [(each, each.plan.stages[at].calls[place].request) for each in orders],
+                    _POLICIES[stage.verb],
+                )
+                for place, call in enumerate(stage.calls)
+            )
+        )
+        if stage.verb is Verb.BEST_EFFORT or not any(failures):
+            return orders
+        return self._sorted_out(orders, at, failures)
+
+    def _sorted_out(self, orders: list[Carried], at: int, failures: list[dict[Carried, Failure]]) -> list[Carried]:
+        """Those that go on. The others leave: back together, or each to a workflow of its own."""
+        verb = orders[0].plan.stages[at].verb
+        going, back, again, further = list[Carried](), list[Carried](), list[Carried](), list[Carried]()
+        for each in orders:
+            heard = [failure[each] for failure in failures if each in failure]
+            refusal = next((failure for failure in heard if each.was_refused(failure.step)), None)
+            if not heard:
+                going.append(each)
+            elif verb is Verb.FINISH or (verb is Verb.PIVOT and refusal is None):
+                further.append(each)
+            elif each.interrupted(self._begun) or refusal:
+                each.decided = False
+                each.failure = each.interruption or refusal
+                back.append(each)
+            else:
+                again.append(each)
+        self._leave(self._roll_back(back, at))
+        self._leave(hand_over(again, lambda _: OrderOptions(carrier=self._id, placed_at=self._begun)))
+        self._leave(hand_over(further, lambda _: OrderOptions(carrier=self._id, prepared=True)))
+        return going
+
+    def _without_interrupted(self, orders: list[Carried], at: int) -> list[Carried]:
+        back = [each for each in orders if each.interrupted(self._begun)]
+        for each in back:
+            each.failure = each.interruption
+        self._leave(self._roll_back(back, at))
+        return [each for each in orders if each.interruption is None]
+
+    # --- back ---------------------------------------------------------------------------------------------------------
+
+    async def _roll_back(self, orders: list[Carried], at: int) -> None:
+        """Undo together what `orders` may have done up to place `at` of their plans, and tell their customers."""
+        for each in orders:
+            each.state = State.COMPENSATING
+        for stage in reversed(range(at + 1)):
+            orders = await self._undo_stage(orders, stage)
+        for each in orders:
+            each.state = State.ROLLED_BACK
+        letters = [
+            (each, farewell.request)
+            for each in orders
+            if (farewell := each.plan.farewell) is not None and each.plan.farewell_from <= at
+        ]
+        if letters:
+            farewell = letters[0][0].plan.farewell
+            assert farewell is not None  # noqa: S101 — said above
+            await together(farewell.operation, Kind.FINISH, letters, _POLICIES[Verb.BEST_EFFORT])
+
+    async def _undo_stage(self, orders: list[Carried], at: int) -> list[Carried]:
+        """Those that are undone as far as this stage; the others are handed over."""
+        calls = []
+        for place, call in enumerate(orders[0].plan.stages[at].calls if orders else ()):
+            asked = [(each, each.plan.stages[at].calls[place].request) for each in orders if each.to_undo(call)]
+            if asked and call.undo is not None:
+                calls.append(together(call.undo, Kind.UNDO, asked, POLICIES.undo))
+        stuck = {each for failed in await asyncio.gather(*calls) for each in failed}
+        self._leave(hand_over([each for each in orders if each in stuck], self._rolling_back))
+        return [each for each in orders if each not in stuck]
+
+    def _rolling_back(self, each: Carried) -> OrderOptions:
+        assert each.failure is not None  # noqa: S101 — it is being rolled back
+        why = RollbackCause(code=each.failure.code, message=each.failure.message, step=each.failure.step)
+        return OrderOptions(carrier=self._id, cause=why)
+
+    def _leave(self, work: Coroutine[Any, Any, None]) -> None:
+        """Beside those that go on: nobody waits for who leaves, but the batch."""
+        self._leaving.append(asyncio.create_task(work))
+
+    # --- what people ask of it ----------------------------------------------------------------------------------------
+
+    @workflow.query
+    def transaction_log(self, order_id: str) -> TransactionLog:
+        """Every step of one order so far, as `OrderWorkflow` tells it."""
+        return self._known(order_id).transaction_log
+
+    @workflow.query
+    def outcome(self) -> BatchOutcome:
+        """All orders as they stand now."""
+        invalid = [
+            SameWay(state=State.ROLLED_BACK, code=Code.INVALID_ORDER, order_ids=(order_id,), messages=(problem,))
+            for order_id, problem in self._problems.items()
+        ]
+        return BatchOutcome(ways=(*same_ways(self._orders.values()), *invalid))
+
+    @workflow.update
+    def cancel_order(self, order_id: str, reason: str) -> None:
+        """Roll one order back at its next step; refused with CANCEL_REFUSED once its confirmation was asked for."""
+        each = self._known(order_id)
+        each.interruption = each.interruption or Failure(CANCELLED, reason)
+
+    @cancel_order.validator
+    def _cancel_is_possible(self, order_id: str, reason: str) -> None:
+        each = self._known(order_id)
+        if each.decided:
+            message = "the pivot has been reached: the order can only go forward"
+            raise ApplicationError(message, type=Code.CANCEL_REFUSED, non_retryable=True)
+        if each.handed_over:
+            message = "the order has a workflow of its own by now: ask again"
+            raise ApplicationError(message, type=Code.CANCEL_REFUSED, non_retryable=True)
+
+    def _known(self, order_id: str) -> Carried:
+        try:
+            return self._orders[order_id]
+        except KeyError:
+            message = f"this batch carries no order {order_id[:80]}"
+            raise ApplicationError(message, type=Code.UNKNOWN_ORDER, non_retryable=True) from None
+
+    def _count_ends(self) -> None:
+        ends = Counter((each.state, each.failure.code if each.failure else None) for each in self._orders.values())
+        for (state, code), orders in ends.items():
+            count_states(state, code, orders)

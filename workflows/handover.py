@@ -1,0 +1,50 @@
+"""Handing an order of a batch to a workflow of its own, under the order's own transaction: the fence knows the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from contracts.order import WORKFLOWS_QUEUE, OrderOptions
+from saga import POLICIES
+from workflows.carried import Carried
+from workflows.order import OrderWorkflow
+
+_AT_ONCE = 50
+"""Workflows started at a time: five hundred at once would crowd out the orders under way."""
+
+
+async def hand_over(orders: Sequence[Carried], options: Callable[[Carried], OrderOptions]) -> None:
+    """Return when each has a workflow of its own, which outlives the batch."""
+    for each in orders:
+        each.handed_over = True
+        fields = {"transaction_id": each.order.transaction_id, "service": "saga", "status": "HANDED_OVER"}
+        workflow.logger.warning("saga", extra=fields)
+    for start in range(0, len(orders), _AT_ONCE):
+        await asyncio.gather(*(_start(each, options(each)) for each in orders[start : start + _AT_ONCE]))
+
+
+async def _start(each: Carried, options: OrderOptions) -> None:
+    """Until it is started. Who has the id now (a second placing, a sweep) may know nothing of what the batch has done,
+    and comes to its end: then it is our turn. Twice is harmless."""
+    rounds = 0
+    while True:
+        try:
+            await workflow.start_child_workflow(
+                OrderWorkflow.run,
+                args=[each.order, options],
+                id=each.order.transaction_id,
+                task_queue=WORKFLOWS_QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
+            )
+        except WorkflowAlreadyStartedError:
+            rounds += 1
+            await workflow.sleep(POLICIES.rounds.pause(rounds))
+        else:
+            return
