@@ -16,8 +16,9 @@ from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFa
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli import documents, placing, session, show
+from cli import choreographed, documents, session, show
 from cli.session import Json
+from contracts.choreography import order_id_of
 from contracts.errors import Code
 from runtime.commandline import CommandFailed, Exit
 from saga import Failure, Fix, Kind, Parked, Skip
@@ -142,8 +143,9 @@ def _accepted(count: int, *, json: bool) -> int:
 
 
 async def _update(client: Client, order_id: str, update: Any, arguments: list[Any], request_id: str | None) -> None:
-    handle = placing.handle_of(client, order_id)
     try:
+        workflow_id = await choreographed.where_parked(client, order_id, service=str(arguments[0]).partition(".")[0])
+        handle = client.get_workflow_handle(workflow_id)
         await handle.execute_update(update, args=arguments, id=request_id or str(uuid4()))
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
@@ -165,7 +167,7 @@ async def _parked(client: Client) -> AsyncIterator[ParkedCall]:
             continue
         for call in parked:
             yield ParkedCall(
-                order_id=found.id.rpartition("/")[2],
+                order_id=order_id_of(found.id),
                 step=call.step,
                 kind=call.kind,
                 since=call.since,

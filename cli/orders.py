@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
 from pydantic import BaseModel
 from rich.markup import escape
-from temporalio.client import WorkflowExecution, WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli import documents, placing, session, show
+from cli import choreographed, documents, placing, session, show
 from cli.session import Json
+from contracts.choreography import order_id_of
 from contracts.errors import Code
-from contracts.order import Order
+from contracts.order import Order, transaction_id
 from runtime.commandline import CommandFailed, Exit
-from saga import State
+from saga import State, TransactionLog
 from saga.journal import SAGA_ERROR_CODE, SAGA_STATE
 from workflows.order import OrderWorkflow
 
 _WATCH_EVERY_S = 1
+_ORDERS = "(WorkflowType = 'OrderWorkflow' OR (WorkflowType = 'ParticipantWorkflow' AND TaskQueue = 'order'))"
+"""One execution for each order: its own workflow, or the participant that decides about it."""
 MAX_LISTED = 10_000
 
 
@@ -48,6 +51,7 @@ def place(
     customer: Annotated[str | None, typer.Option(help="With --item: whose account is charged; default c-1.")] = None,
     id: Annotated[str | None, typer.Option(help="With --item: the order's id; default: a new one.")] = None,  # noqa: A002 — the option's name
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the order's end.")] = False,
+    choreographed: Annotated[bool, typer.Option("--choreographed", help="By events, without an orchestrator.")] = False,
     json: Json = False,
 ) -> int:
     """Place an order and wait for its end."""
@@ -57,7 +61,7 @@ def place(
         raise CommandFailed(Code.USAGE, "--customer and --id go with --item; a document has its own", Exit.INVALID)
     made = documents.order_of_options
     order = documents.read_order(file) if file is not None else made(item or [], customer or "c-1", id)
-    return session.run(_place, order, no_wait=no_wait, json=json)
+    return session.run(_place_by_events if choreographed else _place, order, no_wait=no_wait, json=json)
 
 
 async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
@@ -66,6 +70,21 @@ async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
         log = await placing.look(await placing.start(client, order))
     else:
         log = await placing.place(client, order, placing.Patience())
+    return _placed(log, no_wait=no_wait, json=json)
+
+
+async def _place_by_events(order: Order, *, no_wait: bool, json: bool) -> int:
+    client = await session.connect()
+    if no_wait:
+        await choreographed.start(client, order)
+        log = (await choreographed.status(client, order.order_id)).log
+    else:
+        way = placing.Way(choreographed.start, choreographed.wait)
+        log = await placing.place(client, order, placing.Patience(), way)
+    return _placed(log, no_wait=no_wait, json=json)
+
+
+def _placed(log: TransactionLog, *, no_wait: bool, json: bool) -> int:
     outcome = show.Outcome.of(log)
     show.document(outcome) if json else show.outcome(outcome)
     return Exit.OK if no_wait else placing.exit_code(log)
@@ -82,12 +101,12 @@ def status(
 
 async def _status(order_id: str, *, watch: bool, json: bool) -> int:
     client = await session.connect()
-    now = await placing.status(client, order_id)
+    _, now = await choreographed.find(client, order_id)
     while watch and not now.closed:
         before = now
         while not now.closed and now.log == before.log:
             await asyncio.sleep(_WATCH_EVERY_S)
-            now = await placing.status(client, order_id)
+            _, now = await choreographed.find(client, order_id)
         if not json and not now.closed:
             show.outcome(show.Outcome.of(before.log))
     outcome = show.Outcome.of(now.log)
@@ -106,7 +125,7 @@ def list_(
 
 async def _list(state: State | None, limit: int, *, json: bool) -> int:
     client = await session.connect()
-    query = "WorkflowType = 'OrderWorkflow'"
+    query = _ORDERS
     if state is State.RUNNING:
         query += " AND SagaState IS NULL"
     elif state is not None:
@@ -123,8 +142,8 @@ async def _list(state: State | None, limit: int, *, json: bool) -> int:
 def _listed(found: WorkflowExecution) -> ListedOrder:
     attributes = found.typed_search_attributes
     return ListedOrder(
-        order_id=found.id.rpartition("/")[2],
-        transaction_id=found.id,
+        order_id=order_id_of(found.id),
+        transaction_id=transaction_id(order_id_of(found.id)),
         state=State(attributes.get(SAGA_STATE, State.RUNNING)),
         error_code=attributes.get(SAGA_ERROR_CODE),
         started_at=found.start_time,
@@ -141,10 +160,10 @@ def cancel(
 
 async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     client = await session.connect()
-    now = await placing.status(client, order_id)
+    decider, now = await choreographed.find(client, order_id)
     if not now.closed:
-        await _ask_to_cancel(placing.handle_of(client, order_id), order_id, reason)
-        now = await placing.status(client, order_id)
+        await _ask_to_cancel(client.get_workflow_handle(decider), order_id, reason)
+        _, now = await choreographed.find(client, order_id)
     if now.closed and not now.log.state.is_end:
         message = f"{order_id}: its workflow was closed from outside; `starter.py sweep` brings the order to an end"
         raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED)
@@ -157,7 +176,7 @@ async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     return Exit.OK
 
 
-async def _ask_to_cancel(handle: placing.Handle, order_id: str, reason: str) -> None:
+async def _ask_to_cancel(handle: WorkflowHandle[Any, Any], order_id: str, reason: str) -> None:
     try:
         await handle.execute_update(OrderWorkflow.cancel_order, reason, id=str(uuid4()))
     except WorkflowUpdateFailedError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -26,9 +27,9 @@ from runtime.commandline import CommandFailed, Exit
 from saga import Failure, State, TransactionLog
 from workflows.order import OrderWorkflow
 
-_LOOK_EVERY_S = 5
+LOOK_EVERY_S = 5
 """Between looks at an order that has not ended: whether it is parked and so will not end soon."""
-_WAIT_BEYOND_DEADLINE_S = 60
+WAIT_BEYOND_DEADLINE_S = 60
 """Past its deadline an order is unwinding: two rounds of undos and a minute are over, and then somebody is told."""
 _QUERY_TIMEOUT = timedelta(seconds=5)
 _OUTAGE_S = 120
@@ -56,6 +57,14 @@ class Ended:
     closed: bool
 
 
+@dataclass(frozen=True)
+class Way:
+    """How an order is begun, and how its end is waited for; by default, with a workflow of its own."""
+
+    start: Callable[[Client, Order], Awaitable[object]]
+    wait: Callable[[Client, Order], Awaitable[TransactionLog]]
+
+
 class Patience:
     """How long a command waits for a Temporal that does not answer, over all its orders."""
 
@@ -73,16 +82,17 @@ class Patience:
         return error.status in _OUTAGE and time.monotonic() - self._silent_since < self._seconds
 
 
-async def place(client: Client, order: Order, patience: Patience) -> TransactionLog:
-    """Start the order's workflow and wait for its end, through outages of Temporal: a second start does no harm.
+async def place(client: Client, order: Order, patience: Patience, way: Way | None = None) -> TransactionLog:
+    """Start the order and wait for its end, through outages of Temporal: a second start does no harm.
 
     Raises as `start` does, and `RPCError` when the patience is over.
     """
+    way = way or Way(start, wait)
     while True:
         try:
-            await start(client, order)
+            await way.start(client, order)
             patience.answered()
-            return await wait(client, order)
+            return await way.wait(client, order)
         except RPCError as error:
             if not patience.outlasts(error):
                 raise
@@ -105,7 +115,7 @@ async def start(client: Client, order: Order) -> Handle:
         )
     except WorkflowAlreadyStartedError as error:
         handle = handle_of(client, order.order_id)
-        if await _placed_before(client, handle) != order:
+        if await placed_before(client, handle) != order:
             message = f"{order.order_id} was placed before with another content; choose another id"
             raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID) from error
         return handle
@@ -115,7 +125,7 @@ def handle_of(client: Client, order_id: str) -> Handle:
     return client.get_workflow_handle_for(OrderWorkflow.run, transaction_id(order_id))
 
 
-async def _placed_before(client: Client, handle: Handle) -> Order | None:
+async def placed_before(client: Client, handle: WorkflowHandle[Any, Any]) -> Order | None:
     """The order that the workflow behind `handle` was started with, from the first event of its history."""
     first = await anext(handle.fetch_history_events(page_size=1))
     started = first.workflow_execution_started_event_attributes
@@ -131,9 +141,9 @@ async def wait(client: Client, order: Order) -> TransactionLog:
     handle = handle_of(client, order.order_id)
     result = asyncio.ensure_future(_result(handle))
     loop = asyncio.get_running_loop()
-    overdue = loop.time() + order.deadline_s + _WAIT_BEYOND_DEADLINE_S
+    overdue = loop.time() + order.deadline_s + WAIT_BEYOND_DEADLINE_S
     while loop.time() < overdue:
-        done, _ = await asyncio.wait([result], timeout=min(_LOOK_EVERY_S, overdue - loop.time()))
+        done, _ = await asyncio.wait([result], timeout=min(LOOK_EVERY_S, overdue - loop.time()))
         if done:
             return result.result()
         log = await look(handle)
@@ -171,7 +181,7 @@ async def look(handle: WorkflowHandle[Any, Any]) -> TransactionLog:
             RPCStatusCode.CANCELLED,
         ):
             raise
-        failure = Failure(Code.SERVICE_UNAVAILABLE, "no worker of the `orders` queue answers; start `python worker.py`")
+        failure = Failure(Code.SERVICE_UNAVAILABLE, "no worker of its queue answers; start `python worker.py`")
     return TransactionLog(handle.id, State.RUNNING, failure)
 
 
