@@ -30,7 +30,7 @@ def handle_of(client: Client, order_id: str, service: str) -> WorkflowHandle[Any
 async def start(client: Client, order: Order) -> None:
     """Make it known that the order was placed. Raises `CommandFailed` with DUPLICATE_ORDER, as `placing.start` does."""
     handle = handle_of(client, order.order_id, "order")
-    if await _status_of(handle) is None and await _status_of(placing.handle_of(client, order.order_id)) is not None:
+    if await status_of(handle) is None and await status_of(placing.handle_of(client, order.order_id)) is not None:
         message = f"{order.order_id} was placed before, with an orchestrator; `status` shows how it stands"
         raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID)
     placed = Event(transaction_id=order.transaction_id, fact=Fact.ORDER_PLACED, order=order)
@@ -89,13 +89,13 @@ async def find(client: Client, order_id: str) -> tuple[str, Ended]:
 async def where_parked(client: Client, order_id: str, *, service: str) -> str:
     """The workflow whose desk has a call of `service` for this order: the order's own, or the service's participant."""
     own, participant = transaction_id(order_id), participant_id(order_id, service)
-    if await _status_of(client.get_workflow_handle(own)) is WorkflowExecutionStatus.RUNNING:
+    if await status_of(client.get_workflow_handle(own)) is WorkflowExecutionStatus.RUNNING:
         return own
-    return participant if await _status_of(client.get_workflow_handle(participant)) is not None else own
+    return participant if await status_of(client.get_workflow_handle(participant)) is not None else own
 
 
 async def _seen(handle: WorkflowHandle[Any, Participation]) -> Ended | None:
-    status = await _status_of(handle)
+    status = await status_of(handle)
     if status is None:
         return None
     if status is WorkflowExecutionStatus.COMPLETED:
@@ -106,7 +106,7 @@ async def _seen(handle: WorkflowHandle[Any, Participation]) -> Ended | None:
     return Ended(log, closed=status is not WorkflowExecutionStatus.RUNNING)
 
 
-async def _status_of(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
+async def status_of(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
     """`None` if there is no such workflow."""
     try:
         return (await handle.describe()).status
