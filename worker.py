@@ -33,12 +33,14 @@ from runtime import connection, logs
 from runtime.commandline import run
 from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
+from runtime.events import EventBus
 from runtime.faults import FaultInterceptor, random_faults, read_faults
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow
+from workflows.participant import ParticipantWorkflow
 from workflows.sweep import SweepWorkflow
 from workflows.transaction import TransactionWorkflow
 
@@ -93,12 +95,16 @@ def workflow_worker(
 
 
 def service_worker(client: Client, service: Service, interceptors: Sequence[Interceptor] = ()) -> Worker:
-    """A worker of one service. It is of no version: an activity replays nothing, and all builds share its contract."""
+    """Serves a service's operations, of which an activity replays nothing and which all builds share, and its part in
+    choreographed orders."""
     return Worker(
         client,
         task_queue=service.definition.name,
-        activities=service.activities(),
+        workflows=[ParticipantWorkflow],
+        activities=[*service.activities(), *EventBus(client).activities(service.definition.name)],
+        workflow_runner=workflow_runner(),
         interceptors=interceptors,
+        workflow_task_poller_behavior=_POLLERS,
         activity_task_poller_behavior=_POLLERS,
         graceful_shutdown_timeout=_DRAIN,
     )
@@ -132,18 +138,16 @@ async def serving(
 
 
 async def _polled(client: Client, queue: str) -> None:
-    """Wait until the server sees this process polling `queue`."""
-    kind = (
-        TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW if queue == WORKFLOWS_QUEUE else TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-    )
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
-    )
-    while True:
-        seen = await client.workflow_service.describe_task_queue(request)
-        if any(poller.identity == client.identity for poller in seen.pollers):
-            return
-        await asyncio.sleep(0.05)
+    """Wait until the server sees this process polling `queue`, for everything that is on it."""
+    for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+        )
+        while True:
+            seen = await client.workflow_service.describe_task_queue(request)
+            if any(poller.identity == client.identity for poller in seen.pollers):
+                break
+            await asyncio.sleep(0.05)
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError
 
-from cli import placing
+from cli import choreographed, placing
 from cli.placing import Ended, Patience
 from contracts import order
 from contracts.batch import BatchOutcome
+from contracts.choreography import participant_id
 from contracts.errors import Code
 from contracts.order import Order, OrderOnRecord, ReadOrders, transaction_id
 from lanes import batches
@@ -35,14 +37,24 @@ async def status(client: Client, known_as: str) -> Ended:
     try:
         own = await placing.status(client, known_as)
     except CommandFailed as unknown:
-        carrier = await _carrier(client, order_id)
-        if carrier is None:
+        elsewhere = await _elsewhere(client, order_id)
+        if elsewhere is None:
             raise unknown from None
-        return await _by_carrier(client, order_id, carrier)
+        return elsewhere
     if not _came_before(own.log):
         return own
-    carrier = await _carrier(client, order_id)
-    return own if carrier is None else await _by_carrier(client, order_id, carrier)
+    return await _elsewhere(client, order_id) or own
+
+
+async def _elsewhere(client: Client, order_id: str) -> Ended | None:
+    """By its participants, or in a batch; `None` if nobody knows it."""
+    choreography = None
+    with suppress(CommandFailed):
+        choreography = await choreographed.status(client, order_id)
+        if not _came_before(choreography.log):
+            return choreography
+    batch = await _batch(client, order_id)
+    return choreography if batch is None else await _by_carrier(client, order_id, batch)
 
 
 async def place(client: Client, placed: Order, patience: Patience) -> TransactionLog:
@@ -93,6 +105,9 @@ async def first_outcomes(client: Client, again: Iterable[Order]) -> list[Transac
             refused = placing.duplicate(order_id)
             logs.append(TransactionLog(each.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message)))
             continue
+        if first.carrier == participant_id(order_id, "order"):
+            logs.append(await choreographed.wait(client, each))
+            continue
         if first.carrier is not None and first.carrier not in outcomes:
             outcomes[first.carrier] = await _outcomes(client, first.carrier)
         log = outcomes[first.carrier].get(order_id) if first.carrier is not None else None
@@ -118,12 +133,14 @@ async def _outcomes(client: Client, carrier: str) -> dict[str, TransactionLog]:
     return outcome.logs()
 
 
-async def _carrier(client: Client, order_id: str) -> str | None:
+async def _batch(client: Client, order_id: str) -> str | None:
     try:
         known = (await on_record(client, [order_id])).get(order_id)
     except ValidationError:  # no order can have this id
         return None
-    return known.carrier if known is not None else None
+    return (
+        known.carrier if known is not None and known.carrier is not None and batches.is_batch(known.carrier) else None
+    )
 
 
 async def _by_carrier(client: Client, order_id: str, carrier: str) -> Ended:

@@ -16,9 +16,11 @@ from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFa
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli import documents, placing, session, show
+from cli import choreographed, documents, session, show
 from cli.session import Json
+from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
+from contracts.order import transaction_id
 from runtime.commandline import CommandFailed, Exit
 from saga import Failure, Fix, Kind, Parked, Skip
 from workflows.order import OrderWorkflow
@@ -145,8 +147,8 @@ def _accepted(count: int, *, json: bool) -> int:
 
 
 async def _update(client: Client, order_id: str, update: Any, arguments: list[Any], request_id: str | None) -> None:
-    handle, _ = await placing.find(client, order_id)
     try:
+        handle = await choreographed.where_parked(client, order_id, service=str(arguments[0]).partition(".")[0])
         await handle.execute_update(update, args=arguments, id=request_id or str(uuid4()))
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
@@ -166,10 +168,11 @@ async def _parked(client: Client) -> AsyncIterator[ParkedCall]:
         except WorkflowQueryFailedError as error:
             show.stderr.print(f"{found.id} cannot answer: {error.message}")
             continue
+        own = found.workflow_type != PARTICIPANT_WORKFLOW
         for call in parked:
             yield ParkedCall(
-                order_id=found.id.rpartition("/")[2],
-                transaction_id=found.id,
+                order_id=order_id_of(found.id),
+                transaction_id=found.id if own else transaction_id(order_id_of(found.id)),
                 step=call.step,
                 kind=call.kind,
                 since=call.since,

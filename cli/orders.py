@@ -15,16 +15,23 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli import carried, documents, placing, session, show
+from cli import carried, choreographed, documents, placing, session, show
 from cli.session import Json
 from contracts.batch import BATCH_WORKFLOW
+from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
 from contracts.order import Order, transaction_id
+from lanes.batches import is_batch
 from runtime.commandline import CommandFailed, Exit
-from saga import State
+from saga import State, TransactionLog
 from saga.journal import SAGA_ERROR_CODE, SAGA_STATE
 
 _WATCH_EVERY_S = 1
+_OWN = (
+    "WorkflowType IN ('OrderWorkflow', 'TransactionWorkflow')"
+    " OR (WorkflowType = 'ParticipantWorkflow' AND TaskQueue = 'order')"
+)
+"""One execution for each order that no batch carries: its own workflow, or the participant that decides about it."""
 MAX_LISTED = 10_000
 _LIST_PAGE = 100
 """Executions asked for at a time: a batch among them stands for some hundreds of orders."""
@@ -51,6 +58,7 @@ def place(
     customer: Annotated[str | None, typer.Option(help="With --item: whose account is charged; default c-1.")] = None,
     id: Annotated[str | None, typer.Option(help="With --item: the order's id; default: a new one.")] = None,  # noqa: A002 — the option's name
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the order's end.")] = False,
+    by_events: Annotated[bool, typer.Option("--choreographed", help="By events, without an orchestrator.")] = False,
     json: Json = False,
 ) -> int:
     """Place an order and wait for its end."""
@@ -60,7 +68,7 @@ def place(
         raise CommandFailed(Code.USAGE, "--customer and --id go with --item; a document has its own", Exit.INVALID)
     made = documents.order_of_options
     order = documents.read_order(file) if file is not None else made(item or [], customer or "c-1", id)
-    return session.run(_place, order, no_wait=no_wait, json=json)
+    return session.run(_place_by_events if by_events else _place, order, no_wait=no_wait, json=json)
 
 
 async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
@@ -69,6 +77,21 @@ async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
         log = await placing.look(await placing.start(client, order))
     else:
         log = await carried.place(client, order, placing.Patience())
+    return _placed(log, no_wait=no_wait, json=json)
+
+
+async def _place_by_events(order: Order, *, no_wait: bool, json: bool) -> int:
+    client = await session.connect()
+    if no_wait:
+        await choreographed.start(client, order)
+        log = (await choreographed.status(client, order.order_id)).log
+    else:
+        way = placing.Way(choreographed.start, choreographed.wait)
+        log = await placing.place(client, order, placing.Patience(), way)
+    return _placed(log, no_wait=no_wait, json=json)
+
+
+def _placed(log: TransactionLog, *, no_wait: bool, json: bool) -> int:
     outcome = show.Outcome.of(log)
     show.document(outcome) if json else show.outcome(outcome)
     return Exit.OK if no_wait else placing.exit_code(log)
@@ -120,7 +143,7 @@ async def _list(state: State | None, limit: int, *, json: bool) -> int:
 
 async def _each_listed(client: Client, state: State | None, limit: int) -> AsyncIterator[ListedOrder]:
     """Those with a workflow of their own, and at the place of each batch those that it carries."""
-    own = "WorkflowType IN ('OrderWorkflow', 'TransactionWorkflow')"
+    own = f"({_OWN})"
     if state is State.RUNNING:
         own += " AND SagaState IS NULL"
     elif state is not None:
@@ -157,9 +180,10 @@ async def _listed_batch(client: Client, found: WorkflowExecution) -> list[Listed
 
 def _listed(found: WorkflowExecution) -> ListedOrder:
     attributes = found.typed_search_attributes
+    own = found.workflow_type != PARTICIPANT_WORKFLOW
     return ListedOrder(
-        order_id=found.id.rpartition("/")[2],
-        transaction_id=found.id.removeprefix("transaction/"),
+        order_id=order_id_of(found.id),
+        transaction_id=found.id.removeprefix("transaction/") if own else transaction_id(order_id_of(found.id)),
         state=State(attributes.get(SAGA_STATE, State.RUNNING)),
         error_code=attributes.get(SAGA_ERROR_CODE),
         started_at=found.start_time,
@@ -193,9 +217,9 @@ async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
 
 
 async def _ask_to_cancel(client: Client, order_id: str, carrier: str | None, reason: str) -> None:
-    """Of its own workflow, or of the batch that carries it."""
+    """Of its own workflow, or of the one that carries it: a batch must be told which."""
     handle = client.get_workflow_handle(carrier or transaction_id(order_id))
-    arguments = [reason] if carrier is None else [order_id, reason]
+    arguments = [order_id, reason] if carrier is not None and is_batch(carrier) else [reason]
     try:
         await handle.execute_update("cancel_order", args=arguments, id=str(uuid4()))
     except WorkflowUpdateFailedError as error:

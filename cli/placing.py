@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -28,9 +29,9 @@ from runtime.commandline import CommandFailed, Exit
 from saga import Failure, State, TransactionLog
 from workflows.order import OrderWorkflow
 
-_LOOK_EVERY_S = 5
+LOOK_EVERY_S = 5
 """Between looks at an order that has not ended: whether it is parked and so will not end soon."""
-_WAIT_BEYOND_DEADLINE_S = 60
+WAIT_BEYOND_DEADLINE_S = 60
 """Past its deadline an order is unwinding: two rounds of undos and a minute are over, and then somebody is told."""
 QUERY_TIMEOUT = timedelta(seconds=5)
 _OUTAGE_S = 120
@@ -63,6 +64,14 @@ class Ended:
     carrier: str | None = None
 
 
+@dataclass(frozen=True)
+class Way:
+    """How an order is begun, and how its end is waited for; by default, with a workflow of its own."""
+
+    start: Callable[[Client, Order], Awaitable[object]]
+    wait: Callable[[Client, Order], Awaitable[TransactionLog]]
+
+
 class Patience:
     """How long a command waits for a Temporal that does not answer, over all its orders."""
 
@@ -80,16 +89,17 @@ class Patience:
         return error.status in _OUTAGE and time.monotonic() - self._silent_since < self._seconds
 
 
-async def place(client: Client, order: Order, patience: Patience) -> TransactionLog:
-    """Start the order's workflow and wait for its end, through outages of Temporal: a second start does no harm.
+async def place(client: Client, order: Order, patience: Patience, way: Way | None = None) -> TransactionLog:
+    """Start the order and wait for its end, through outages of Temporal: a second start does no harm.
 
     Raises as `start` does, and `RPCError` when the patience is over.
     """
+    way = way or Way(start, wait)
     while True:
         try:
-            await start(client, order)
+            await way.start(client, order)
             patience.answered()
-            return await wait(client, order)
+            return await way.wait(client, order)
         except RPCError as error:
             if not patience.outlasts(error):
                 raise
@@ -112,7 +122,7 @@ async def start(client: Client, order: Order) -> Handle:
         )
     except WorkflowAlreadyStartedError as error:
         handle = handle_of(client, order.order_id)
-        if await _placed_before(client, handle) != order:
+        if await placed_before(client, handle) != order:
             raise duplicate(order.order_id) from error
         return handle
 
@@ -147,7 +157,7 @@ async def find(client: Client, known_as: str) -> tuple[Handle, WorkflowExecution
     raise CommandFailed(Code.UNKNOWN_ORDER, f"there is no order or transaction {known_as[:80]}", Exit.INVALID)
 
 
-async def first_argument(client: Client, handle: Handle) -> Any:
+async def first_argument(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
     """The document that the workflow behind `handle` was started with, from the first event of its history."""
     first = await anext(handle.fetch_history_events(page_size=1))
     started = first.workflow_execution_started_event_attributes
@@ -155,7 +165,7 @@ async def first_argument(client: Client, handle: Handle) -> Any:
     return arguments[0] if arguments else None
 
 
-async def _placed_before(client: Client, handle: Handle) -> Order | None:
+async def placed_before(client: Client, handle: WorkflowHandle[Any, Any]) -> Order | None:
     try:
         return Order.model_validate(await first_argument(client, handle))
     except ValidationError:
@@ -164,7 +174,7 @@ async def _placed_before(client: Client, handle: Handle) -> Order | None:
 
 async def wait(client: Client, order: Order) -> TransactionLog:
     """The order's end, or how it stands when it is parked or overdue."""
-    return await wait_for(handle_of(client, order.order_id), order.deadline_s + _WAIT_BEYOND_DEADLINE_S)
+    return await wait_for(handle_of(client, order.order_id), order.deadline_s + WAIT_BEYOND_DEADLINE_S)
 
 
 async def wait_for(handle: Handle, seconds: float) -> TransactionLog:
@@ -173,7 +183,7 @@ async def wait_for(handle: Handle, seconds: float) -> TransactionLog:
     loop = asyncio.get_running_loop()
     overdue = loop.time() + seconds
     while loop.time() < overdue:
-        done, _ = await asyncio.wait([result], timeout=min(_LOOK_EVERY_S, overdue - loop.time()))
+        done, _ = await asyncio.wait([result], timeout=min(LOOK_EVERY_S, overdue - loop.time()))
         if done:
             return result.result()
         log = await look(handle)
@@ -211,7 +221,7 @@ async def look(handle: WorkflowHandle[Any, Any], *order_id: str) -> TransactionL
             RPCStatusCode.CANCELLED,
         ):
             raise
-        failure = Failure(Code.SERVICE_UNAVAILABLE, "no worker of the `orders` queue answers; start `python worker.py`")
+        failure = Failure(Code.SERVICE_UNAVAILABLE, "no worker of its queue answers; start `python worker.py`")
     return TransactionLog(transaction_id(*order_id) if order_id else handle.id, State.RUNNING, failure)
 
 

@@ -29,4 +29,5 @@ done <<'ATTRIBUTES'
 SagaState Keyword
 SagaErrorCode Keyword
 SagaParkedSince Datetime
+SagaOrder Keyword
 ATTRIBUTES

@@ -17,6 +17,8 @@ from contracts.order import WORKFLOWS_QUEUE, Order
 DEFAULT_SIZE = 250
 """Orders of a batch, where nobody says otherwise; docs/architecture.md has the measurement."""
 
+_PREFIX = "batch/"
+
 Handle = WorkflowHandle[object, BatchOutcome]
 
 
@@ -24,7 +26,7 @@ Handle = WorkflowHandle[object, BatchOutcome]
 class Batch:
     """Orders to be carried together, with the JSON they have been checked as. No id is in it twice."""
 
-    id: str = field(default_factory=lambda: f"batch/{uuid4()}")
+    id: str = field(default_factory=lambda: f"{_PREFIX}{uuid4()}")
     documents: dict[str, bytes] = field(default_factory=dict)
     size_bytes: int = 2
 
@@ -72,6 +74,10 @@ async def start(client: Client, batch: Batch) -> Handle:
         )
     except WorkflowAlreadyStartedError:
         return handle_of(client, batch.id)
+
+
+def is_batch(workflow_id: str) -> bool:
+    return workflow_id.startswith(_PREFIX)
 
 
 def handle_of(client: Client, batch_id: str) -> Handle:

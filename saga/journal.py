@@ -20,9 +20,11 @@ SAGA_ERROR_CODE = SearchAttributeKey.for_keyword("SagaErrorCode")
 """Why the saga was rolled back, or is being rolled back."""
 SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")
 """Since when a call that must get through has not; unset when none is parked."""
+SAGA_ORDER = SearchAttributeKey.for_keyword("SagaOrder")
+"""What the saga is about, where it is spread over several workflows; set by whoever starts them."""
 _STATES_METRIC = "saga_states"
 """Counts how often sagas entered a state, by `state` and `error_code`; an alert on PARKED is the one to have."""
-SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE)
+SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ORDER)
 """What a namespace must have registered before it runs a saga."""
 
 

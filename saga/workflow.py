@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from saga.desk import DeskRefused, Fix, Parked, Retry, Skip
+from saga.desk import Desk, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import TransactionLog
 from saga.kernel import Saga
 
@@ -15,28 +15,42 @@ DESK_REFUSED = "DESK_REFUSED"
 """The operator's decision cannot be taken; the message says why."""
 
 
+class Observed(Protocol):
+    """What is shown of a saga, or of one participant's part in it."""
+
+    @property
+    def desk(self) -> Desk: ...
+
+    @property
+    def log(self) -> TransactionLog: ...
+
+
 class SagaWorkflow:
-    """Base of a workflow that runs one saga, kept in `_saga`.
+    """Base of a workflow that runs one saga, kept in `_saga`; one that only plays a part in a saga shows that instead.
 
     Temporal takes an update once for each update id, so a decision sent again with the same id is taken once.
     """
 
     _saga: Saga
 
+    @property
+    def _shown(self) -> Observed:
+        return self._saga
+
     @workflow.query
     def transaction_log(self) -> TransactionLog:
         """Every step so far: what was called, when, how often, and what became of it."""
-        return self._saga.log
+        return self._shown.log
 
     @workflow.query
     def parked(self) -> list[Parked]:
         """The calls that do not get through."""
-        return self._saga.desk.parked
+        return self._shown.desk.parked
 
     @workflow.update
     def desk_retry(self, step: str) -> None:
         """Try the parked `step` again now."""
-        self._saga.desk.decide(step, Retry())
+        self._shown.desk.decide(step, Retry())
 
     @desk_retry.validator
     def _retry_is_possible(self, step: str) -> None:
@@ -45,7 +59,7 @@ class SagaWorkflow:
     @workflow.update
     def desk_skip(self, step: str, decision: Skip) -> None:
         """Leave the parked `step` undone; it stays in the log for ever who decided so, and why."""
-        self._saga.desk.decide(step, decision)
+        self._shown.desk.decide(step, decision)
 
     @desk_skip.validator
     def _skip_is_possible(self, step: str, decision: Skip) -> None:
@@ -54,7 +68,7 @@ class SagaWorkflow:
     @workflow.update
     def desk_fix(self, step: str, decision: Fix) -> None:
         """Try the parked `step` again now, with another request."""
-        self._saga.desk.decide(step, decision)
+        self._shown.desk.decide(step, decision)
 
     @desk_fix.validator
     def _fix_is_possible(self, step: str, decision: Fix) -> None:
@@ -62,6 +76,6 @@ class SagaWorkflow:
 
     def _check(self, step: str, decision: Any) -> None:
         try:
-            self._saga.desk.check(step, decision)
+            self._shown.desk.check(step, decision)
         except DeskRefused as refused:
             raise ApplicationError(str(refused), type=DESK_REFUSED, non_retryable=True) from refused

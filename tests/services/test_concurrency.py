@@ -136,6 +136,7 @@ async def test_orders_over_the_same_skus_in_opposite_order_all_end(
 async def test_two_lists_over_the_same_skus_in_opposite_order_cannot_deadlock(postgresql: PostgresDatabases) -> None:
     """A third holds the row that comes first, so that both wait: a list that held another row meanwhile would wait for
     ever. One order's own lines are in the order of the skus; a list of orders may come in any. SQLite locks no rows.
+    Each in a process of its own: one process makes its transactions one after the other.
     """
     bench = Bench("inventory", await postgresql.migrated("inventory"))
     await bench.accept(Call(inventory.set_stock, shelf("apple", 9)), Call(inventory.set_stock, shelf("pear", 9)))
@@ -146,8 +147,8 @@ async def test_two_lists_over_the_same_skus_in_opposite_order_cannot_deadlock(po
     async with bench.engine.connect() as third, asyncio.timeout(60):
         await third.execute(text("SELECT * FROM stock WHERE sku = 'apple' FOR UPDATE"))
         both = []
-        for number, orders in enumerate(lists):
-            both.append(asyncio.create_task(bench.deliver_all(inventory.reserve, orders)))
+        for number, (site, orders) in enumerate(zip((bench, other := bench.beside()), lists, strict=True)):
+            both.append(asyncio.create_task(site.deliver_all(inventory.reserve, orders)))
             await _until_waiting(bench, number + 1)
         await third.rollback()
         answers = await asyncio.gather(*both)
@@ -155,6 +156,7 @@ async def test_two_lists_over_the_same_skus_in_opposite_order_cannot_deadlock(po
     assert [row["reserved"] for row in await bench.rows("stock")] == [2, 2]
     await assert_invariants(bench)
     await bench.engine.dispose()
+    await other.engine.dispose()
 
 
 async def _until_waiting(bench: Bench, count: int) -> None:

@@ -1,0 +1,101 @@
+"""Orders without an orchestrator: placing them, and seeing the five participants of each as one thing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli import placing
+from cli.placing import Ended
+from contracts.choreography import PARTICIPANTS, Event, Fact, Participation, participant_id
+from contracts.errors import Code
+from contracts.order import Order, transaction_id
+from runtime.commandline import CommandFailed, Exit
+from runtime.events import EventBus
+from saga import State, Status, TransactionLog
+
+_CLOSED_PAUSE_S = 1
+"""Between looks at an order whose own participant was closed from outside: the others start it again."""
+
+
+def handle_of(client: Client, order_id: str, service: str) -> WorkflowHandle[Any, Participation]:
+    return client.get_workflow_handle(participant_id(order_id, service), result_type=Participation)
+
+
+async def start(client: Client, order: Order) -> None:
+    """Make it known that the order was placed. Raises `CommandFailed` with DUPLICATE_ORDER, as `placing.start` does."""
+    handle = handle_of(client, order.order_id, "order")
+    if await status_of(handle) is None and await status_of(placing.handle_of(client, order.order_id)) is not None:
+        message = f"{order.order_id} was placed before, with an orchestrator; `status` shows how it stands"
+        raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID)
+    placed = Event(transaction_id=order.transaction_id, fact=Fact.ORDER_PLACED, order=order)
+    await EventBus(client).tell(placed, "order")
+    if await placing.placed_before(client, handle) != order:
+        raise placing.duplicate(order.order_id)
+
+
+async def wait(client: Client, order: Order) -> TransactionLog:
+    """The order's end, or how it stands when a call is parked or the order is overdue."""
+    handle = handle_of(client, order.order_id, "order")
+    loop = asyncio.get_running_loop()
+    overdue = loop.time() + order.deadline_s + placing.WAIT_BEYOND_DEADLINE_S
+    while True:
+        with suppress(TimeoutError, WorkflowFailureError):
+            await asyncio.wait_for(handle.result(), min(placing.LOOK_EVERY_S, max(0.1, overdue - loop.time())))
+        now = await status(client, order.order_id)
+        if now.log.state.is_end or now.log.state is State.PARKED or loop.time() > overdue:
+            return now.log
+        if now.closed:
+            await asyncio.sleep(_CLOSED_PAUSE_S)
+
+
+async def status(client: Client, order_id: str) -> Ended:
+    """How all participants of an order stand, as one log. Raises `CommandFailed` with UNKNOWN_ORDER."""
+    seen = [await _seen(handle_of(client, order_id, service)) for service in PARTICIPANTS]
+    known = [ended for ended in seen if ended is not None]
+    if not known:
+        raise CommandFailed(Code.UNKNOWN_ORDER, f"there is no order {order_id[:80]}", Exit.INVALID)
+    steps = sorted((step for ended in known for step in ended.log.steps), key=lambda step: step.started_at)
+    decider = seen[0].log if seen[0] is not None else TransactionLog(transaction_id(order_id), State.RUNNING)
+    state = State.PARKED if any(step.status is Status.PARKED for step in steps) else decider.state
+    error = next((ended.log.error for ended in known if ended.log.error is not None), None)
+    log = TransactionLog(transaction_id(order_id), state, error, tuple(steps))
+    return Ended(log, closed=all(ended.closed for ended in known), carrier=participant_id(order_id, "order"))
+
+
+async def where_parked(client: Client, known_as: str, *, service: str) -> WorkflowHandle[Any, Any]:
+    """The workflow whose desk has a call of `service`: the service's participant, or the order's or transaction's own.
+
+    Raises `CommandFailed` with UNKNOWN_ORDER.
+    """
+    participant = handle_of(client, known_as.removeprefix(transaction_id("")), service)
+    if await status_of(participant) is WorkflowExecutionStatus.RUNNING:
+        return participant
+    return (await placing.find(client, known_as))[0]
+
+
+async def _seen(handle: WorkflowHandle[Any, Participation]) -> Ended | None:
+    status = await status_of(handle)
+    if status is None:
+        return None
+    if status is WorkflowExecutionStatus.COMPLETED:
+        return Ended((await handle.result()).log, closed=True)
+    log = await placing.look(handle)
+    if log.error is not None and not log.steps:  # nobody answers for it
+        log = replace(log, error=replace(log.error, message=f"{handle.id}: {log.error.message}"))
+    return Ended(log, closed=status is not WorkflowExecutionStatus.RUNNING)
+
+
+async def status_of(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
+    """`None` if there is no such workflow."""
+    try:
+        return (await handle.describe()).status
+    except RPCError as error:
+        if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+            return None
+        raise

@@ -1,0 +1,163 @@
+"""The five services with their real databases and participants, and between them a broker that a test directs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from activities.catalogue import SERVICES
+from activities.database import connect, migrate
+from activities.service import Service
+from audit import crossing, invariants
+from audit.report import Violation
+from cli import choreographed
+from cli.documents import document
+from contracts import inventory, payment
+from contracts.choreography import PARTICIPANTS, PUBLISHER, Event, Fact, Publish, Published
+from contracts.inventory import SetStock
+from contracts.order import Order
+from contracts.payment import SetAccount
+from runtime.events import EventBus
+from saga import Operation, TransactionLog
+from worker import service_worker
+
+_TURNS = 400
+"""Deliveries and waits for one order: a healthy one takes about fifteen, the worst of these tests under a hundred."""
+_PAUSE_S = 0.1
+"""When there is nothing to deliver: for the participants to say something, or to grow impatient."""
+
+
+Deliveries = list[tuple[Event, str]]
+Direct = Callable[[Deliveries], Deliveries]
+"""Takes the next deliveries, maybe none, from those that wait."""
+Then = Callable[[Event, str], Awaitable[None]]
+
+
+def an_order(order_id: str, **changes: Any) -> Order:
+    line = {"sku": "BOOK-1", "quantity": 2, "unit_price_minor": 500}
+    return Order.model_validate(document(order_id, "c-1", [line]) | {"deadline_s": 3600} | changes)
+
+
+@dataclass
+class Broker(Interceptor):
+    """Takes every event that a participant publishes, and delivers none until it is told to."""
+
+    waiting: Deliveries = field(default_factory=list)
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
+        return _Taken(next, self)
+
+
+class _Taken(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, broker: Broker) -> None:  # noqa: A002 — the SDK's name
+        super().__init__(next)
+        self._broker = broker
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
+        document = input.args[0]
+        if "event" not in document:
+            return await super().execute_activity(input)
+        request = Publish.model_validate(document)
+        self._broker.waiting += [(request.event, service) for service in request.to]
+        return Published()
+
+
+@dataclass
+class Stage:
+    client: Client
+    broker: Broker
+    engines: dict[str, AsyncEngine]
+
+    async def place(self, order: Order) -> None:
+        placed = Event(transaction_id=order.transaction_id, fact=Fact.ORDER_PLACED, order=order)
+        await EventBus(self.client).tell(placed, "order")
+
+    async def log(self, order: Order) -> TransactionLog:
+        return (await choreographed.status(self.client, order.order_id)).log
+
+    async def play(self, orders: Sequence[Order], direct: Direct, then: Then | None = None) -> list[TransactionLog]:
+        """Place `orders` and deliver what `direct` says, turn by turn, until all their participants have ended.
+
+        `then` is what happens after each delivery.
+        """
+        for order in orders:
+            await self.place(order)
+        for _ in range(_TURNS * len(orders)):
+            deliveries = direct(self.broker.waiting)
+            for event, service in deliveries:
+                await self._deliver(event, service)
+                if then is not None:
+                    await then(event, service)
+            if deliveries or self.broker.waiting:
+                continue
+            await asyncio.sleep(_PAUSE_S)
+            if not self.broker.waiting and not await self._under_way(orders):
+                return [await self.log(order) for order in orders]
+        logs = [await self.log(order) for order in orders]
+        raise AssertionError(f"no end: {[log for log in logs if not log.state.is_end]}, {self.broker.waiting}")
+
+    async def _deliver(self, event: Event, service: str) -> None:
+        """As `EventBus` does, whose answer goes to the publisher, if that still waits."""
+        speaker = PUBLISHER[event.fact]
+        for word in await EventBus(self.client).tell(event, service):
+            if await self._status(event.order, speaker) is WorkflowExecutionStatus.RUNNING:
+                await EventBus(self.client).tell(word, speaker)
+
+    async def _under_way(self, orders: Sequence[Order]) -> bool:
+        """Whether a participant runs, or an order has no end yet, its participant having been closed from outside."""
+        for order in orders:
+            found = {service: await self._status(order, service) for service in PARTICIPANTS}
+            if WorkflowExecutionStatus.RUNNING in found.values() or not (await self.log(order)).state.is_end:
+                return True
+        return False
+
+    async def terminate(self, order: Order, service: str) -> bool:
+        """False if there is nothing to terminate."""
+        if await self._status(order, service) is not WorkflowExecutionStatus.RUNNING:
+            return False
+        await choreographed.handle_of(self.client, order.order_id, service).terminate("a slip of the hand")
+        return True
+
+    async def _status(self, order: Order, service: str) -> WorkflowExecutionStatus | None:
+        return await choreographed.status_of(choreographed.handle_of(self.client, order.order_id, service))
+
+    async def ask(self, operation: Operation[Any, Any], request: Any) -> Any:
+        definition = SERVICES[operation.service]
+        [handler] = [handler for handler in definition.handlers if handler.operation is operation]
+        [answer] = await Service(definition, self.engines[operation.service]).perform(handler, [request])
+        return answer
+
+    async def violations(self) -> list[Violation]:
+        """What the audit finds, where no order is under way."""
+        async with AsyncExitStack() as stack:
+            db = {name: await stack.enter_async_context(engine.connect()) for name, engine in self.engines.items()}
+            found = await invariants.stock(db["inventory"]) + await invariants.money(db["payment"])
+            for service, connection in db.items():
+                found += await invariants.single_effect(connection, service)
+            orders, carriers = await crossing.read_orders(db["order"])
+            states = {name: await crossing.read_states(db[name], name) for name in ("payment", "inventory", "shipping")}
+            return found + list(crossing.violations(crossing.Traces(orders, carriers, states), set()))
+
+
+@asynccontextmanager
+async def stage(client: Client, folder: Path) -> AsyncIterator[Stage]:
+    broker = Broker()
+    async with AsyncExitStack() as stack:
+        engines = {}
+        for name, definition in SERVICES.items():
+            engines[name] = connect(f"sqlite+aiosqlite:///{folder}/{name}.db")
+            stack.push_async_callback(engines[name].dispose)
+            await migrate(engines[name], name)
+            await stack.enter_async_context(service_worker(client, Service(definition, engines[name]), [broker]))
+        made = Stage(client, broker, engines)
+        await made.ask(inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=1000))
+        await made.ask(payment.set_account, SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**6))
+        yield made

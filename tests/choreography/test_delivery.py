@@ -1,0 +1,140 @@
+"""Events that come twice, late, in the wrong order or never; participants that vanish. The end is the same everywhere.
+
+Nothing of the product is replaced but the broker: real participants, real services, real databases.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import pytest
+
+from contracts.choreography import PARTICIPANTS, Event
+from contracts.order import Order
+from saga import State, TransactionLog
+
+from .stage import Deliveries, Direct, Stage, an_order
+
+pytestmark = pytest.mark.xdist_group("choreography")
+
+_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
+ENDS: dict[str, tuple[dict[str, Any], State, str | None]] = {
+    "confirmed": ({}, State.CONFIRMED, None),
+    "told-before": ({"notification": "required"}, State.CONFIRMED, None),
+    "no-account": ({"customer_id": "c-none"}, State.ROLLED_BACK, "PAYMENT_DECLINED"),
+    "no-courier": ({"ship_to": _POLE, "notification": "required"}, State.ROLLED_BACK, "SHIPPING_UNAVAILABLE"),
+}
+
+
+def in_order(waiting: Deliveries) -> Deliveries:
+    return [waiting.pop(0)] if waiting else []
+
+
+def in_reverse(waiting: Deliveries) -> Deliveries:
+    return [waiting.pop()] if waiting else []
+
+
+def ten_times(waiting: Deliveries) -> Deliveries:
+    return in_order(waiting) * 10
+
+
+def not_at_first() -> Direct:
+    """Each event is lost to each subscriber the first time it is published."""
+    lost: set[tuple[str, str]] = set()
+
+    def direct(waiting: Deliveries) -> Deliveries:
+        deliveries = []
+        for event, service in in_order(waiting):
+            if (event.event_id, service) in lost:
+                deliveries.append((event, service))
+            lost.add((event.event_id, service))
+        return deliveries
+
+    return direct
+
+
+def at_random(dice: random.Random) -> Direct:
+    """Any event next: lost, or delivered once, or several times."""
+
+    def direct(waiting: Deliveries) -> Deliveries:
+        if not waiting:
+            return []
+        return [waiting.pop(dice.randrange(len(waiting)))] * dice.choice((0, 1, 1, 1, 2, 3))
+
+    return direct
+
+
+DELIVERIES: dict[str, Callable[[], Direct]] = {
+    "in order": lambda: in_order,
+    "in reverse": lambda: in_reverse,
+    "ten times each": lambda: ten_times,
+    "lost at first": not_at_first,
+    "at random": lambda: at_random(random.Random(7)),  # noqa: S311 — repeatable on purpose
+}
+
+
+def _orders(end: str, count: int = 1) -> list[Order]:
+    return [an_order(f"o-{end}-{number}", **ENDS[end][0]) for number in range(count)]
+
+
+def _ends(logs: list[TransactionLog]) -> list[tuple[State, str | None]]:
+    return [(log.state, log.error.code if log.error else None) for log in logs]
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+async def test_however_events_arrive_every_order_ends_as_it_must(on_stage: Stage, delivery: str) -> None:
+    orders = [order for end in ENDS for order in _orders(end)]
+    logs = await on_stage.play(orders, DELIVERIES[delivery]())
+    assert _ends(logs) == [(state, code) for _, state, code in ENDS.values()]
+    for log in logs:  # each event was reacted to once
+        calls = Counter(entry.step for entry in log.steps)
+        assert set(calls.values()) == {1}
+    assert await on_stage.violations() == []
+
+
+@pytest.mark.parametrize("end", ["told-before", "no-courier"])
+async def test_a_participant_that_vanishes_at_any_event_comes_back_and_does_its_part(on_stage: Stage, end: str) -> None:
+    heard: Counter[str] = Counter()
+
+    async def count(event: Event, _: str) -> None:
+        heard[event.order.order_id] += 1
+
+    [rehearsal] = _orders(end)
+    await on_stage.play([rehearsal], in_order, count)
+    moments = heard.pop(rehearsal.order_id)
+    assert moments >= 12
+    orders = _orders(end, 1 + moments)[1:]  # one for each moment at which its hearer vanishes
+    vanished = set()
+
+    async def vanish(event: Event, service: str) -> None:
+        order_id = event.order.order_id
+        heard[order_id] += 1
+        moment = int(order_id.rpartition("-")[2])
+        if heard[order_id] == moment and await on_stage.terminate(event.order, service):
+            vanished.add((event.fact, service))
+
+    logs = await on_stage.play(orders, in_order, vanish)
+    assert len(vanished) >= moments / 2  # the others had ended
+    assert {service for _, service in vanished} == set(PARTICIPANTS)
+    assert {state for state, _ in _ends(logs)} == {ENDS[end][1]}
+    assert await on_stage.violations() == []
+
+
+async def test_a_storm_of_lost_events_and_vanishing_participants_passes(on_stage: Stage) -> None:
+    dice = random.Random(3)  # noqa: S311 — repeatable on purpose
+    orders = [order for end in ENDS for order in _orders(end, 6)]
+    blows: Counter[str] = Counter()
+
+    async def strike(event: Event, _: str) -> None:
+        if blows[event.order.order_id] < 4 and dice.random() < 0.2:
+            victim = dice.choice(PARTICIPANTS)
+            blows[event.order.order_id] += await on_stage.terminate(event.order, victim)
+
+    logs = await on_stage.play(orders, at_random(dice), strike)
+    assert blows.total() >= len(orders)
+    assert [state for state, _ in _ends(logs)] == [ENDS[end][1] for end, _ in product(ENDS, range(6))]
+    assert await on_stage.violations() == []
