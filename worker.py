@@ -121,14 +121,14 @@ async def serving(
                 await stack.enter_async_context(workflow_worker(client, interceptors, settings.deployment_version))
                 continue
             definition = SERVICES[queue]
-            engine = connect_database(settings.database_of(queue))
-            stack.push_async_callback(engine.dispose)
+            database = connect_database(settings.database_of(queue))
+            stack.push_async_callback(database.dispose)
             try:
-                await migrate(engine, queue)
+                await migrate(database, queue)
             except (DBAPIError, OSError) as error:
                 cause = error.orig if isinstance(error, DBAPIError) else error
                 raise Unreachable(f"{queue} database: {str(cause).splitlines()[0]}; see DATABASE_URL") from error
-            await stack.enter_async_context(service_worker(client, Service(definition, engine), interceptors))
+            await stack.enter_async_context(service_worker(client, Service(definition, database), interceptors))
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 await asyncio.gather(*(_polled(client, queue) for queue in queues))

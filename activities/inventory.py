@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import MetaData, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, MetaData, select
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
@@ -137,12 +136,12 @@ def set_stock(rows: Rows, request: SetStock) -> Decision[StockSet]:
     return Decision(StockSet(level=_view(replace(stock, version=stock.version + 1))), [stock])
 
 
-async def _list_expired(connection: AsyncConnection, question: ListOpen) -> ExpiredReservations:
+def _list_expired(connection: Connection, question: ListOpen) -> ExpiredReservations:
     columns = Reservation.table.c
     expired = (columns.state == ReservationState.HELD) & (columns.lease_until < datetime.now(UTC))
     ids = select(columns.transaction_id).where(expired & (columns.transaction_id > question.after)).distinct()
     ids = ids.order_by(columns.transaction_id).limit(question.limit)
-    found = await connection.execute(select(Reservation.table).where(columns.transaction_id.in_(ids)))
+    found = connection.execute(select(Reservation.table).where(columns.transaction_id.in_(ids)))
     lines: dict[tuple[str, str], list[StockLine]] = defaultdict(list)
     for row in found.mappings():
         lines[row["transaction_id"], row["order_id"]].append(StockLine(sku=row["sku"], quantity=row["quantity"]))
@@ -150,8 +149,8 @@ async def _list_expired(connection: AsyncConnection, question: ListOpen) -> Expi
     return ExpiredReservations(requests=tuple(sorted(requests, key=lambda request: request.transaction_id)))
 
 
-async def _list_stock(connection: AsyncConnection, _: ListStock) -> StockLevels:
-    found = await connection.execute(select(Stock.table).order_by(Stock.table.c.sku))
+def _list_stock(connection: Connection, _: ListStock) -> StockLevels:
+    found = connection.execute(select(Stock.table).order_by(Stock.table.c.sku))
     return StockLevels(levels=tuple(_view(Stock(**row)) for row in found.mappings()))
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sqlalchemy import MetaData, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, MetaData, select
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
@@ -93,10 +92,10 @@ def confirm(rows: Rows, request: ConfirmOrder) -> Decision[OrderRecorded]:
     return Decision(row.answer(), [row])
 
 
-async def _read_orders(connection: AsyncConnection, question: ReadOrders) -> OrdersOnRecord:
+def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord:
     columns = PlacedOrder.table.c
     wanted = select(columns.document, columns.carrier, columns.state)
-    found = await connection.execute(wanted.where(columns.transaction_id.in_(question.transaction_ids)))
+    found = connection.execute(wanted.where(columns.transaction_id.in_(question.transaction_ids)))
     return OrdersOnRecord(
         orders=tuple(
             OrderOnRecord(order=Order.model_validate_json(row.document), carrier=row.carrier, state=row.state)

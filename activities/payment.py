@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import MetaData, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, MetaData, select
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
@@ -139,17 +138,17 @@ def set_account(rows: Rows, request: SetAccount) -> Decision[AccountSet]:
     return Decision(AccountSet(account=_view(account)), [account])
 
 
-async def _list_expired(connection: AsyncConnection, question: ListOpen) -> ExpiredPayments:
+def _list_expired(connection: Connection, question: ListOpen) -> ExpiredPayments:
     columns = Payment.table.c
     expired = (columns.state == PaymentState.AUTHORIZED) & (columns.lease_until < datetime.now(UTC))
     wanted = select(*(columns[name] for name in AuthorizePayment.model_fields))
     wanted = wanted.where(expired & (columns.transaction_id > question.after))
-    found = await connection.execute(wanted.order_by(columns.transaction_id).limit(question.limit))
+    found = connection.execute(wanted.order_by(columns.transaction_id).limit(question.limit))
     return ExpiredPayments(requests=tuple(AuthorizePayment(**row) for row in found.mappings()))
 
 
-async def _list_accounts(connection: AsyncConnection, _: ListAccounts) -> Accounts:
-    found = await connection.execute(select(Account.table).order_by(Account.table.c.customer_id))
+def _list_accounts(connection: Connection, _: ListAccounts) -> Accounts:
+    found = connection.execute(select(Account.table).order_by(Account.table.c.customer_id))
     return Accounts(accounts=tuple(_view(Account(**row)) for row in found.mappings()))
 
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     DateTime,
     Enum,
     Integer,
@@ -32,7 +33,6 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 KEYS_PER_QUERY = 5_000
 """Keys one SELECT asks for: SQLite takes 32,766 parameters, and PostgreSQL's parser runs out of stack before 30,000
@@ -150,7 +150,7 @@ class Rows:
     def note_effect(self, transaction_id: str, operation: str) -> None:
         self._done.append({"transaction_id": transaction_id, "operation": operation})
 
-    async def load(self, tx: AsyncConnection, refs: Iterable[Ref]) -> None:
+    def load(self, tx: Connection, refs: Iterable[Ref]) -> None:
         """Read the rows that exist among `refs`: one query a table, for each `KEYS_PER_QUERY` of its keys."""
         keys: dict[type[Record], dict[Key, None]] = defaultdict(dict)
         for kind, key in refs:
@@ -159,11 +159,11 @@ class Rows:
             flat = [key[0] for key in wanted] if len(kind.key_columns) == 1 else list(wanted)
             for start in range(0, len(flat), KEYS_PER_QUERY):
                 part = {"keys": flat[start : start + KEYS_PER_QUERY]}
-                for found in (await tx.execute(_select(kind.table, kind.key_columns), part)).mappings():
+                for found in tx.execute(_select(kind.table, kind.key_columns), part).mappings():
                     row = kind(**found)
                     self._rows[Ref(kind, row.key)] = row
 
-    async def save(self, tx: AsyncConnection) -> None:
+    def save(self, tx: Connection) -> None:
         """Write what was put: one statement a table, rows in key order so that two savers never wait in a circle.
 
         Raises `Stale` if any row has been written since it was loaded; the transaction must then be rolled back.
@@ -173,18 +173,18 @@ class Rows:
             changed[ref.kind].append(self._rows[ref])
         for kind, rows in changed.items():
             values = [{**_values(row), "version": row.version + 1} for row in rows]
-            if await _write(tx, kind, values) < len(rows):
+            if _write(tx, kind, values) < len(rows):
                 raise Stale(kind.table.name)
         if self._done:
-            await tx.execute(self._effects.insert(), self._done)
+            tx.execute(self._effects.insert(), self._done)
 
 
-async def _write(tx: AsyncConnection, kind: type[Record], values: list[dict[str, Any]]) -> int:
+def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> int:
     """How many of the rows were written. SQLite's driver counts them; PostgreSQL's has each returned."""
     upsert = _upsert(kind.table, kind.key_columns, tx.dialect.name)
     if tx.dialect.name == "sqlite":
-        return (await tx.execute(upsert, values, execution_options={"preserve_rowcount": True})).rowcount
-    return len((await tx.execute(upsert.returning(kind.table.c.version), values)).all())
+        return tx.execute(upsert, values, execution_options={"preserve_rowcount": True}).rowcount
+    return len(tx.execute(upsert.returning(kind.table.c.version), values).all())
 
 
 def _values(row: Record) -> dict[str, Any]:

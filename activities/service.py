@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import MetaData, select
+from sqlalchemy import Connection, MetaData, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from activities.database import Database
 from activities.fence import Decision, Passage, Refusal, admit
 from activities.group_commit import GroupCommit
 from activities.records import Record, Ref, Rows, Stale
@@ -36,7 +36,6 @@ from saga import Operation
 Asked = TypeVar("Asked", bound=Request)
 Question = TypeVar("Question", bound=Message)
 Answer = TypeVar("Answer", bound=Reply)
-Outcome = TypeVar("Outcome")
 
 OPTIMISTIC_ATTEMPTS = 20
 """Times a transaction is read and decided again when another was faster. At each round at least one contender gets
@@ -72,7 +71,7 @@ class Query(Generic[Question, Answer]):
     """A question that changes nothing, and so needs no fence."""
 
     operation: Operation[Question, Answer]
-    read: Callable[[AsyncConnection, Question], Awaitable[Answer]]
+    read: Callable[[Connection, Question], Answer]
 
 
 def lists_open(
@@ -81,10 +80,10 @@ def lists_open(
     """The question which transactions have a row of `kind` in one of `states`."""
     column = kind.table.c
 
-    async def read(connection: AsyncConnection, question: ListOpen) -> OpenTransactions:
+    def read(connection: Connection, question: ListOpen) -> OpenTransactions:
         still_open = column.state.in_(states) & (column.transaction_id > question.after)
         ids = select(column.transaction_id).where(still_open).distinct().order_by(column.transaction_id)
-        found = await connection.scalars(ids.limit(question.limit))
+        found = connection.scalars(ids.limit(question.limit))
         return OpenTransactions(transaction_ids=tuple(found))
 
     return Query(operation, read)
@@ -117,9 +116,9 @@ class _Asking(NamedTuple):
 class Service:
     """A service at work on its own database."""
 
-    def __init__(self, definition: ServiceDefinition, engine: AsyncEngine) -> None:
+    def __init__(self, definition: ServiceDefinition, database: Database) -> None:
         self.definition = definition
-        self._engine = engine
+        self._database = database
         self._group: GroupCommit[_Asking, list[Reply | Refusal]] = GroupCommit(
             self._perform_group, is_shared=_is_about_the_database
         )
@@ -137,7 +136,7 @@ class Service:
         while True:
             attempt += 1
             try:
-                return await self._whole(lambda tx: self._perform_once(tx, group))
+                return await self._database.transaction(lambda tx: self._perform_once(tx, group))
             except (Stale, DBAPIError) as error:
                 if not _another_was_faster(error):
                     raise
@@ -146,23 +145,11 @@ class Service:
                 # Full jitter, growing to about 100 ms: contenders must not meet again in step.
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
-    async def _whole(self, work: Callable[[AsyncConnection], Awaitable[Outcome]]) -> Outcome:
-        """Do `work` in one local transaction that comes to its own end even when whoever waits for it is cancelled.
-
-        Cut between two statements, SQLite would keep the write lock for as long as a cursor of it is in memory.
-        """
-
-        async def transaction() -> Outcome:
-            async with self._engine.begin() as tx:
-                return await work(tx)
-
-        return await asyncio.shield(transaction())
-
-    async def _perform_once(self, tx: AsyncConnection, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
+    def _perform_once(self, tx: Connection, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
         rows = Rows(self.definition.metadata)
-        await rows.load(tx, (ref for asking in group for ref in asking.touches(self.definition.passages)))
+        rows.load(tx, (ref for asking in group for ref in asking.touches(self.definition.passages)))
         answers = [[self._decide(rows, asking.handler, request) for request in asking.requests] for asking in group]
-        await rows.save(tx)
+        rows.save(tx)
         return answers
 
     def _decide(self, rows: Rows, handler: Handler[Any, Any], request: Request) -> Reply | Refusal:
@@ -218,7 +205,7 @@ class Service:
         async def ask(document: Any) -> Any:
             question = _valid(query.operation, document)
             try:
-                return await self._whole(lambda tx: query.read(tx, question))
+                return await self._database.transaction(lambda tx: query.read(tx, question))
             except (DBAPIError, PoolTimeout, OSError) as error:
                 raise self._unavailable(error) from None
 

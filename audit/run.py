@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.catalogue import SERVICES
-from activities.database import connect
+from activities.database import connect_to_read
 from audit import crossing, generic, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import Report, Violation
@@ -41,7 +41,7 @@ async def _audit(client: Client, settings: Settings) -> Report:
     async with AsyncExitStack() as stack:
         databases = {}
         for service in SERVICES:
-            engine = connect(settings.database_of(service), read_only=True)
+            engine = connect_to_read(settings.database_of(service))
             stack.push_async_callback(engine.dispose)
             databases[service] = await stack.enter_async_context(engine.connect())
         found = await invariants.stock(databases["inventory"]) + await invariants.money(databases["payment"])

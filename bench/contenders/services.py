@@ -29,10 +29,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Mapping[str, Servic
     async with AsyncExitStack() as stack:
         services = {}
         for name, definition in SERVICES.items():
-            engine = connect(settings.database_of(name))
-            stack.push_async_callback(engine.dispose)
-            await migrate(engine, name)
-            services[name] = Service(definition, engine)
+            database = connect(settings.database_of(name))
+            stack.push_async_callback(database.dispose)
+            await migrate(database, name)
+            services[name] = Service(definition, database)
         for sku in PRICES_MINOR:
             await call(services, inventory.set_stock, SetStock(transaction_id=f"seed-{sku}", sku=sku, on_hand=_UNITS))
         for customer in CUSTOMERS:

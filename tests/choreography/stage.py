@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.catalogue import SERVICES
-from activities.database import connect, migrate
+from activities.database import Database, connect, connect_to_read, migrate
 from activities.service import Service
 from audit import crossing, invariants
 from audit.report import Violation
@@ -74,7 +73,7 @@ class _Taken(ActivityInboundInterceptor):
 class Stage:
     client: Client
     broker: Broker
-    engines: dict[str, AsyncEngine]
+    databases: dict[str, Database]
 
     async def place(self, order: Order) -> None:
         placed = Event(transaction_id=order.transaction_id, fact=Fact.ORDER_PLACED, order=order)
@@ -132,13 +131,16 @@ class Stage:
     async def ask(self, operation: Operation[Any, Any], request: Any) -> Any:
         definition = SERVICES[operation.service]
         [handler] = [handler for handler in definition.handlers if handler.operation is operation]
-        [answer] = await Service(definition, self.engines[operation.service]).perform(handler, [request])
+        [answer] = await Service(definition, self.databases[operation.service]).perform(handler, [request])
         return answer
 
     async def violations(self) -> list[Violation]:
         """What the audit finds, where no order is under way."""
         async with AsyncExitStack() as stack:
-            db = {name: await stack.enter_async_context(engine.connect()) for name, engine in self.engines.items()}
+            db = {}
+            for name, database in self.databases.items():
+                engine = connect_to_read(str(database.sync_engine.url))
+                db[name] = await stack.enter_async_context(engine.connect())
             found = await invariants.stock(db["inventory"]) + await invariants.money(db["payment"])
             for service, connection in db.items():
                 found += await invariants.single_effect(connection, service)
@@ -151,13 +153,13 @@ class Stage:
 async def stage(client: Client, folder: Path) -> AsyncIterator[Stage]:
     broker = Broker()
     async with AsyncExitStack() as stack:
-        engines = {}
+        databases = {}
         for name, definition in SERVICES.items():
-            engines[name] = connect(f"sqlite+aiosqlite:///{folder}/{name}.db")
-            stack.push_async_callback(engines[name].dispose)
-            await migrate(engines[name], name)
-            await stack.enter_async_context(service_worker(client, Service(definition, engines[name]), [broker]))
-        made = Stage(client, broker, engines)
+            databases[name] = connect(f"sqlite+aiosqlite:///{folder}/{name}.db")
+            stack.push_async_callback(databases[name].dispose)
+            await migrate(databases[name], name)
+            await stack.enter_async_context(service_worker(client, Service(definition, databases[name]), [broker]))
+        made = Stage(client, broker, databases)
         await made.ask(inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=1000))
         await made.ask(payment.set_account, SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**6))
         yield made

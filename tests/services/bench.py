@@ -33,13 +33,13 @@ def handler_of(operation: Operations) -> Handler[Any, Any]:
 
 
 class Bench:
-    """One engine, as one worker process has; `beside` opens another on the same database."""
+    """One `Database`, as one worker process has; `beside` opens another on the same database."""
 
     def __init__(self, name: str, url: str) -> None:
         self.definition = SERVICES[name]
         self.url = url
-        self.engine = connect(url)
-        self.service = Service(self.definition, self.engine)
+        self.database = connect(url)
+        self.service = Service(self.definition, self.database)
         self.stale_escapes = 0
 
     def beside(self) -> Bench:
@@ -54,8 +54,7 @@ class Bench:
 
     async def ask(self, operation: Operations, question: Message) -> Reply:
         [query] = [each for each in self.definition.queries if each.operation is operation]
-        async with self.engine.connect() as connection:
-            reply: Reply = await query.read(connection, question)
+        reply: Reply = await self.database.transaction(lambda tx: query.read(tx, question))
         return reply
 
     async def until_answered(self, operation: Operations, request: Request) -> Reply | Refusal:
@@ -86,9 +85,8 @@ class Bench:
     async def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows, in key order."""
         source = self.definition.metadata.tables[table]
-        async with self.engine.connect() as connection:
-            found = await connection.execute(select(source).order_by(*source.primary_key.columns))
-            return [dict(row) for row in found.mappings()]
+        wanted = select(source).order_by(*source.primary_key.columns)
+        return await self.database.transaction(lambda tx: [dict(row) for row in tx.execute(wanted).mappings()])
 
     async def row(self, table: str, **key: Any) -> dict[str, Any]:
         [row] = [row for row in await self.rows(table) if key.items() <= row.items()]

@@ -75,7 +75,7 @@ async def open_bench(databases: Databases) -> AsyncIterator[OpenBench]:
 
         async def opened(name: str) -> Bench:
             bench = Bench(name, await databases.migrated(name))
-            stack.push_async_callback(bench.engine.dispose)
+            stack.push_async_callback(bench.database.dispose)
             return bench
 
         yield opened

@@ -32,9 +32,9 @@ class Databases(ABC):
 
 
 async def _migrate_at(url: str, service: str) -> None:
-    engine = connect(url)
-    await migrate(engine, service)
-    await engine.dispose()
+    database = connect(url)
+    await migrate(database, service)
+    await database.dispose()
 
 
 class SqliteFiles(Databases):

@@ -1,4 +1,4 @@
-"""Other OS processes that do the same as the tests: each with its own engine, all starting at the same moment."""
+"""Other OS processes that do the same as the tests: each with its own `Database`, all starting at the same moment."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def deliver_in_parallel(
     async def deliver() -> Counter[str]:
         bench = Bench(operation.queue, url)
         answers = await asyncio.gather(*(bench.until_answered(operation, request) for request in shares[number]))
-        await bench.engine.dispose()
+        await bench.database.dispose()
         ends = Counter(str(answer.code) if isinstance(answer, Refusal) else "DONE" for answer in answers)
         return ends + Counter(STALE=bench.stale_escapes)
 
@@ -74,12 +74,12 @@ def deliver_in_parallel(
 
 
 def migrate_twice(url: str, service: str, _: int) -> None:
-    """As two workers in one process would: each with its own engine."""
+    """As two workers in one process would: each with its own `Database`."""
 
     async def one() -> None:
-        engine = connect(url)
-        await migrate(engine, service)
-        await engine.dispose()
+        database = connect(url)
+        await migrate(database, service)
+        await database.dispose()
 
     async def both() -> None:
         await asyncio.gather(one(), one())

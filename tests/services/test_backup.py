@@ -28,19 +28,20 @@ def _run_block(word: str, folder: Path, socket: Path) -> None:
 
 
 async def _steps(url: str) -> list[str]:
-    engine = connect(url)
-    async with engine.connect() as connection:
-        found = [str(step) for step in await connection.scalars(text("SELECT step FROM operations"))]
-    await engine.dispose()
+    database = connect(url)
+    found = await database.transaction(
+        lambda tx: [str(step) for step in tx.scalars(text("SELECT step FROM operations"))]
+    )
+    await database.dispose()
     return found
 
 
 async def _remember(url: str, step: str) -> None:
     """A row of the fence."""
-    engine = connect(url)
-    async with engine.begin() as connection:
-        await connection.execute(text("INSERT INTO operations VALUES (1, 't-1', :step, '', '', '')"), {"step": step})
-    await engine.dispose()
+    database = connect(url)
+    row = text("INSERT INTO operations VALUES (1, 't-1', :step, '', '', '')")
+    await database.transaction(lambda tx: tx.execute(row, {"step": step}))
+    await database.dispose()
 
 
 async def test_every_service_is_back_where_it_was_backed_up(
@@ -49,9 +50,9 @@ async def test_every_service_is_back_where_it_was_backed_up(
     urls = {name: f"postgresql+asyncpg://postgres@/{name}?host={postgres}" for name in SERVICES}
     await postgresql.administer(*(f'CREATE DATABASE "{name}"' for name in SERVICES))
     for name, url in urls.items():
-        engine = connect(url)
-        await migrate(engine, name)
-        await engine.dispose()
+        database = connect(url)
+        await migrate(database, name)
+        await database.dispose()
         await _remember(url, "before")
     _run_block("pg_dump", tmp_path, postgres)
     for url in urls.values():

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from activities.catalogue import SERVICES
+from activities.database import connect_to_read
 from activities.fence import PassageState, Refusal
 from contracts import inventory, payment
 from contracts.errors import Code
@@ -52,7 +53,7 @@ async def test_a_forward_racing_its_undo_never_leaves_an_effect(open_bench: Open
     sample = SAMPLES[undo.step]
     forward, request = sample.operation, sample.request
     bench = await open_bench(undo.queue)
-    other = bench.beside()  # another engine, as another worker has: on SQLite the two contend for the file
+    other = bench.beside()  # another connection, as another worker has: on SQLite the two contend for the file
     await bench.accept(*sample.before)
     before = await bench.effects(request.transaction_id)
     await asyncio.gather(
@@ -63,7 +64,7 @@ async def test_a_forward_racing_its_undo_never_leaves_an_effect(open_bench: Open
             for operation in (forward, undo)
         )
     )
-    await other.engine.dispose()
+    await other.database.dispose()
     happened = (await bench.effects(request.transaction_id))[len(before) :]
     if await bench.passage(undo, request) is PassageState.TOMBSTONE:
         assert forward.name not in happened
@@ -144,7 +145,7 @@ async def test_two_lists_over_the_same_skus_in_opposite_order_cannot_deadlock(po
         [reservation("order/1", apple=1), reservation("order/2", pear=1)],
         [reservation("order/3", pear=1), reservation("order/4", apple=1)],
     ]
-    async with bench.engine.connect() as third, asyncio.timeout(60):
+    async with connect_to_read(bench.url).connect() as third, asyncio.timeout(60):
         await third.execute(text("SELECT * FROM stock WHERE sku = 'apple' FOR UPDATE"))
         both = []
         for number, (site, orders) in enumerate(zip((bench, other := bench.beside()), lists, strict=True)):
@@ -155,8 +156,8 @@ async def test_two_lists_over_the_same_skus_in_opposite_order_cannot_deadlock(po
     assert not [answer for each in answers for answer in each if isinstance(answer, Refusal)]
     assert [row["reserved"] for row in await bench.rows("stock")] == [2, 2]
     await assert_invariants(bench)
-    await bench.engine.dispose()
-    await other.engine.dispose()
+    await bench.database.dispose()
+    await other.database.dispose()
 
 
 async def _until_waiting(bench: Bench, count: int) -> None:
@@ -165,9 +166,8 @@ async def _until_waiting(bench: Bench, count: int) -> None:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
     while True:
-        async with bench.engine.connect() as connection:
-            if (await connection.scalar(waiting)) == count:
-                return
+        if await bench.database.transaction(lambda tx: tx.scalar(waiting)) == count:
+            return
         await asyncio.sleep(0.01)
 
 
@@ -181,7 +181,7 @@ async def test_a_hot_sku_serves_a_hundred_orders_at_once(open_bench: OpenBench, 
     assert (stock["on_hand"], stock["reserved"]) == (100, 100)
     await assert_invariants(bench)
     record_property("stale_escapes", bench.stale_escapes)
-    assert bench.stale_escapes <= MOST_STALE[bench.engine.dialect.name]
+    assert bench.stale_escapes <= MOST_STALE[bench.database.sync_engine.dialect.name]
 
 
 async def test_a_hot_account_serves_a_hundred_charges_at_once(open_bench: OpenBench, record_property: Record) -> None:
@@ -193,4 +193,4 @@ async def test_a_hot_account_serves_a_hundred_charges_at_once(open_bench: OpenBe
     assert (await bench.row("accounts", customer_id="ada"))["held_minor"] == 100
     await assert_invariants(bench)
     record_property("stale_escapes", bench.stale_escapes)
-    assert bench.stale_escapes <= MOST_STALE[bench.engine.dialect.name]
+    assert bench.stale_escapes <= MOST_STALE[bench.database.sync_engine.dialect.name]

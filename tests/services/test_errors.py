@@ -74,14 +74,14 @@ async def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     (tmp_path / "data.db").write_bytes(b"no database at all " * 500)
     bench = Bench("inventory", f"sqlite+aiosqlite:///{tmp_path}/data.db")
     await _assert_unavailable(bench, "file is not a database")
-    await bench.engine.dispose()
+    await bench.database.dispose()
 
 
 async def test_a_database_that_is_read_only(sqlite: SqliteFiles) -> None:
     url = await sqlite.migrated("inventory")
     bench = Bench("inventory", url.replace("///", "///file:") + "?mode=ro&uri=true")
     await _assert_unavailable(bench, "attempt to write a readonly database")
-    await bench.engine.dispose()
+    await bench.database.dispose()
 
 
 async def test_a_full_disk_leaves_the_books_as_they_were(sqlite: SqliteFiles) -> None:
@@ -91,8 +91,8 @@ async def test_a_full_disk_leaves_the_books_as_they_were(sqlite: SqliteFiles) ->
     def full(connection: Any, _: object) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # which SQLite takes as: what there is, and no more
 
-    await bench.engine.dispose()
-    event.listen(bench.engine.sync_engine, "connect", full)
+    await bench.database.dispose()
+    event.listen(bench.database.sync_engine, "connect", full)
     failures = []
     for number in range(1, 40):  # until the last page has no room
         goods = reservation(f"order/{number}", apple=1)
@@ -105,21 +105,21 @@ async def test_a_full_disk_leaves_the_books_as_they_were(sqlite: SqliteFiles) ->
     assert (failure.type, failure.non_retryable) == (Code.SERVICE_UNAVAILABLE, False)
     assert failure.message == "inventory database: database or disk is full"
     await assert_goods_add_up(bench)
-    event.remove(bench.engine.sync_engine, "connect", full)
-    await bench.engine.dispose()
+    event.remove(bench.database.sync_engine, "connect", full)
+    await bench.database.dispose()
     await bench.accept(Call(inventory.reserve, goods))
     assert (await bench.row("stock"))["reserved"] == number
-    await bench.engine.dispose()
+    await bench.database.dispose()
 
 
 async def test_a_database_that_another_process_keeps_locked(sqlite: SqliteFiles) -> None:
     bench = Bench("inventory", await sqlite.migrated("inventory"))
     other = bench.beside()
-    async with other.engine.begin():  # longer than the busy timeout, which is what this test waits for
+    with other.database.sync_engine.begin():  # longer than the busy timeout, which is what this test waits for
         await _assert_unavailable(bench, "database is locked")
     assert isinstance(await _run(bench, inventory.set_stock, COUNT), StockSet)
-    await other.engine.dispose()
-    await bench.engine.dispose()
+    await other.database.dispose()
+    await bench.database.dispose()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ async def test_a_database_that_another_process_keeps_locked(sqlite: SqliteFiles)
 async def test_a_postgresql_that_is_not_there(postgres: Path, place: str, reason: str) -> None:
     bench = Bench("inventory", "postgresql+asyncpg://postgres@" + place.format(socket=postgres))
     await _assert_unavailable(bench, reason)
-    await bench.engine.dispose()
+    await bench.database.dispose()
 
 
 async def test_connections_that_were_cut_are_replaced(postgresql: PostgresDatabases) -> None:
@@ -141,7 +141,7 @@ async def test_connections_that_were_cut_are_replaced(postgresql: PostgresDataba
     await bench.accept(Call(inventory.set_stock, shelf("apple", 9)))
     await _cut_connections(postgresql, bench)
     assert isinstance(await _run(bench, inventory.set_stock, COUNT), StockSet)
-    await bench.engine.dispose()
+    await bench.database.dispose()
 
 
 async def test_a_postgresql_that_takes_no_writes_still_answers_questions(postgresql: PostgresDatabases) -> None:
@@ -150,7 +150,7 @@ async def test_a_postgresql_that_takes_no_writes_still_answers_questions(postgre
     await postgresql.administer(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await _assert_unavailable(bench, "cannot execute INSERT in a read-only transaction")
     assert await _run(bench, inventory.list_stock, {}) == StockLevels(levels=())
-    await bench.engine.dispose()
+    await bench.database.dispose()
 
 
 async def _cut_connections(postgresql: PostgresDatabases, bench: Bench) -> None:
@@ -208,7 +208,7 @@ async def test_the_field_that_does_not_fit_is_named(sqlite: SqliteFiles, change:
     assert (failure.type, failure.non_retryable) == (Code.INVALID_REQUEST, True)
     assert problem in failure.message
     assert await bench.rows("operations") == []
-    await bench.engine.dispose()
+    await bench.database.dispose()
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -219,7 +219,7 @@ async def test_a_refusal_is_final_and_carries_its_code_and_attempt(sqlite: Sqlit
     failure = await _failure(bench, sample.operation, document(sample.refused.request))
     assert (failure.type, failure.non_retryable) == (sample.refused.code, True)
     assert list(failure.details) == [1]
-    await bench.engine.dispose()
+    await bench.database.dispose()
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -232,4 +232,4 @@ async def test_a_reply_tells_the_attempt_that_answered(sqlite: SqliteFiles, name
     later = ActivityEnvironment()
     later.info = dataclasses.replace(later.info, attempt=3)
     assert await later.run(perform, document(sample.request)) == first.model_copy(update={"attempt": 3})
-    await bench.engine.dispose()
+    await bench.database.dispose()

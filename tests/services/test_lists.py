@@ -32,7 +32,7 @@ def watched(bench: Bench) -> Iterator[list[str]]:
     def commit(_connection: Any) -> None:
         seen.append("COMMIT")
 
-    engine = bench.engine.sync_engine
+    engine = bench.database.sync_engine
     event.listen(engine, "before_cursor_execute", statement)
     event.listen(engine, "commit", commit)
     yield seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -25,20 +26,19 @@ async def _assert_schema_is_as_declared(url: str, service: str) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
         return list(compare_metadata(context, metadata))
 
-    engine = connect(url)
-    async with engine.connect() as connection:
-        assert await connection.run_sync(differences, SERVICES[service].metadata) == []
-        applied = await connection.execute(text("SELECT count(*) FROM alembic_version"))
-        assert applied.scalar_one() == 1
-    await engine.dispose()
+    database = connect(url)
+    assert await database.transaction(partial(differences, metadata=SERVICES[service].metadata)) == []
+    applied = text("SELECT count(*) FROM alembic_version")
+    assert await database.transaction(lambda connection: connection.scalar(applied)) == 1
+    await database.dispose()
 
 
 @every_service
 async def test_migrations_lead_to_the_declared_tables(databases: Databases, service: str) -> None:
     url = await databases.empty()
-    engine = connect(url)
-    await migrate(engine, service)
-    await engine.dispose()
+    database = connect(url)
+    await migrate(database, service)
+    await database.dispose()
     await _assert_schema_is_as_declared(url, service)
 
 
@@ -48,9 +48,9 @@ async def test_migrating_again_keeps_what_is_there(databases: Databases, service
     sample = next(sample for sample in SAMPLES.values() if sample.operation.queue == service)
     await bench.accept(*sample.before, Call(sample.operation, sample.request))
     kept = await bench.business()
-    await migrate(bench.engine, service)
+    await migrate(bench.database, service)
     assert await bench.business() == kept
-    await bench.engine.dispose()
+    await bench.database.dispose()
     await _assert_schema_is_as_declared(bench.url, service)
 
 
@@ -63,24 +63,24 @@ async def test_eight_workers_in_four_processes_may_migrate_at_once(
 
 
 async def test_eight_tasks_of_one_process_may_migrate_at_once(databases: Databases) -> None:
-    engine = connect(await databases.empty())
-    await asyncio.gather(*(migrate(engine, "payment") for _ in range(8)))
-    await engine.dispose()
-    await _assert_schema_is_as_declared(str(engine.url), "payment")
+    database = connect(url := await databases.empty())
+    await asyncio.gather(*(migrate(database, "payment") for _ in range(8)))
+    await database.dispose()
+    await _assert_schema_is_as_declared(url, "payment")
 
 
 async def test_one_process_may_migrate_all_services_at_once(databases: Databases) -> None:
     urls = {service: await databases.empty() for service in SERVICES}
-    engines = {service: connect(url) for service, url in urls.items()}
-    await asyncio.gather(*(migrate(engine, service) for service, engine in engines.items()))
-    for service, engine in engines.items():
-        await engine.dispose()
+    opened = {service: connect(url) for service, url in urls.items()}
+    await asyncio.gather(*(migrate(database, service) for service, database in opened.items()))
+    for service, database in opened.items():
+        await database.dispose()
         await _assert_schema_is_as_declared(urls[service], service)
 
 
 async def test_the_folder_of_a_sqlite_file_is_made(sqlite: SqliteFiles) -> None:
     url = (await sqlite.empty()).replace(".db", "/deep/in/data.db")
-    engine = connect(url)
-    await migrate(engine, "order")
-    await engine.dispose()
+    database = connect(url)
+    await migrate(database, "order")
+    await database.dispose()
     await _assert_schema_is_as_declared(url, "order")

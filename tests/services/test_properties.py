@@ -87,8 +87,8 @@ async def _assert_books_add_up(files: SqliteFiles, service: str, deliveries: lis
         await assert_invariants(in_lists)
     await assert_invariants(one_by_one)
     assert await _books(in_lists) == await _books(one_by_one)
-    await in_lists.engine.dispose()
-    await one_by_one.engine.dispose()
+    await in_lists.database.dispose()
+    await one_by_one.database.dispose()
 
 
 def _outcome(answer: Reply | Refusal) -> object:

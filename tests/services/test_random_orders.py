@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from activities.database import connect_to_read
 from activities.fence import Refusal
 from audit import crossing, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
@@ -198,7 +199,7 @@ async def _live(
         benches = {}
         for service in SERVICES_WITH_TRACES:
             benches[service] = Bench(service, await files.migrated(service))
-            stack.push_async_callback(benches[service].engine.dispose)
+            stack.push_async_callback(benches[service].database.dispose)
         apples, pears = shelves
         await benches["inventory"].accept(
             Call(inventory.set_stock, shelf("apple", apples)), Call(inventory.set_stock, shelf("pear", pears))
@@ -225,11 +226,11 @@ async def _live(
 
 
 async def _traces(benches: dict[str, Bench]) -> Traces:
-    async with benches["order"].engine.connect() as connection:
+    async with connect_to_read(benches["order"].url).connect() as connection:
         orders, carriers = await crossing.read_orders(connection)
     states = {}
     for service in set(SERVICES_WITH_TRACES) - {"order"}:
-        async with benches[service].engine.connect() as connection:
+        async with connect_to_read(benches[service].url).connect() as connection:
             states[service] = await crossing.read_states(connection, service)
     return Traces(orders, carriers, states)
 
@@ -238,7 +239,7 @@ async def _audit(benches: dict[str, Bench]) -> None:
     """What `starter.py audit` asks of the databases, with no order under way."""
     found: list[Violation] = list(crossing.violations(await _traces(benches), set()))
     for service, bench in benches.items():
-        async with bench.engine.connect() as connection:
+        async with connect_to_read(bench.url).connect() as connection:
             found += await invariants.single_effect(connection, service)
             found += await invariants.stock(connection) if service == "inventory" else []
             found += await invariants.money(connection) if service == "payment" else []

@@ -18,8 +18,7 @@ from .requests import shelf
 async def _read(bench: Bench) -> Rows:
     """The apples, as a transaction saw them that is over."""
     rows = Rows(bench.definition.metadata)
-    async with bench.engine.connect() as tx:
-        await rows.load(tx, [Ref(Stock, ("apple",))])
+    await bench.database.transaction(lambda tx: rows.load(tx, [Ref(Stock, ("apple",))]))
     return rows
 
 
@@ -33,8 +32,7 @@ async def test_a_row_that_another_has_written_meanwhile_is_not_written(open_benc
     await bench.accept(Call(inventory.set_stock, shelf("apple", 7)))
 
     with pytest.raises(Stale):
-        async with bench.engine.begin() as tx:
-            await rows.save(tx)
+        await bench.database.transaction(rows.save)
     stock = await bench.row("stock", sku="apple")
     assert (stock["on_hand"], stock["reserved"]) == (7, 0)
 
@@ -47,6 +45,5 @@ async def test_a_row_that_another_has_made_meanwhile_is_not_made_again(open_benc
     await bench.accept(Call(inventory.set_stock, shelf("apple", 7)))
 
     with pytest.raises(Stale):
-        async with bench.engine.begin() as tx:
-            await rows.save(tx)
+        await bench.database.transaction(rows.save)
     assert (await bench.row("stock", sku="apple"))["on_hand"] == 7
