@@ -13,6 +13,7 @@ COPY saga saga/
 COPY contracts contracts/
 COPY workflows workflows/
 COPY activities activities/
+COPY lanes lanes/
 COPY runtime runtime/
 COPY recovery recovery/
 COPY audit audit/

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos up check bench record clean
+.PHONY: help install demo test chaos mutations up check bench record clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -21,6 +21,9 @@ test: install ## the whole test suite
 
 chaos: install ## kills, cuts, locks and faults under load, and the whole crash matrix; ten minutes at most
 	$(BIN)/python -m tests.chaos
+
+mutations: install ## a copy of the code with each of the defects that a test must notice: all must be caught
+	$(BIN)/python -m tests.mutations
 
 up: install ## the embedded Temporal server with its Web UI, and every service, until Ctrl-C
 	$(BIN)/python worker.py --embedded

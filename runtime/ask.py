@@ -18,7 +18,9 @@ Reply = TypeVar("Reply")
 
 _ATTEMPT_TIMEOUT = timedelta(seconds=5)
 _TOTAL = timedelta(seconds=15)
-"""A person is waiting: three attempts, or fifteen seconds without a worker, and they are told."""
+"""Without a worker: a person is waiting, and is told."""
+_RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=6)
+"""Six seconds of trouble are outlasted, and a service where a fifth of all attempts fails nearly always answers."""
 
 
 class AskFailed(Exception):
@@ -48,7 +50,7 @@ async def ask(
             start_to_close_timeout=attempt_timeout,
             schedule_to_start_timeout=_TOTAL,
             schedule_to_close_timeout=attempt_timeout + _TOTAL,
-            retry_policy=RetryPolicy(maximum_attempts=3),
+            retry_policy=_RETRIES,
         )
     except ActivityFailureError as error:
         cause = error.cause

@@ -27,7 +27,7 @@ LIMIT_S = 600
 """Whatever happens, a run is over then."""
 _WORKERS = ("worker-1", "worker-2", "worker-3")
 """Each serves everything, so that two are left when one is down; a third may be on its way up then."""
-_MATRIX = ["test_matrix.py", "test_deaths.py", "test_interventions.py"]
+_MATRIX = ["test_matrix.py", "test_deaths.py", "test_interventions.py", "test_sold_out.py", "test_restore.py"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -50,7 +50,8 @@ class Deaths:
         return {line["step"] for log in logs for line in Fleet.lines_of(log) if line["event"] == "fault"}
 
 
-@pytest.mark.parametrize("kind", ["die_after", pytest.param("die_before", marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["die_after", "die_before"])
 async def test_an_order_survives_the_death_of_the_worker_at_any_step(kind: str, tmp_path: Path, order: Make) -> None:
     deaths = Deaths(tmp_path, kind)
     async with Fleet(System(tmp_path), QUEUES, deaths.options) as fleet:

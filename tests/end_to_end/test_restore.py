@@ -71,6 +71,7 @@ def _differing(system: System) -> set[str]:
     return {violation["subject"] for violation in audit.document["violations"]}
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(300)  # three starts of a system, and about eighty commands
 def test_restored_databases_are_named_by_the_audit_and_brought_back_by_redo(fresh_system: System, order: Make) -> None:
     faults = fresh_system.folder / "faults.toml"

@@ -49,6 +49,7 @@ def _seed_for(orders: Sequence[dict[str, object]]) -> int:
     return next(seed for seed in seeds if all(_gets_through(*call, seed) for call in calls))
 
 
+@pytest.mark.chaos
 def test_two_hundred_orders_for_a_hundred_units_confirm_exactly_a_hundred(fresh_system: System) -> None:
     seed = _seed_for(_ORDERS)
     fresh_system.options = ["--fault-rate", str(RATE), "--fault-seed", str(seed)]
