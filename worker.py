@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
 from sqlalchemy.exc import DBAPIError
+from temporalio import activity
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Interceptor, PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import (
+    Interceptor,
+    PollerBehaviorAutoscaling,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerDeploymentConfig,
+    WorkflowRunner,
+)
 
 from activities.catalogue import SERVICES
 from activities.database import connect as connect_database
 from activities.database import migrate
 from activities.service import Service
+from contracts.catalogue import OPERATIONS
+from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
 from recovery.schedule import keep_sweeping
@@ -47,10 +57,6 @@ from workflows.transaction import TransactionWorkflow
 QUEUES = (WORKFLOWS_QUEUE, *SERVICES)
 WORKFLOWS = [OrderWorkflow, BatchWorkflow, SweepWorkflow, TransactionWorkflow, LaneWorkflow]
 
-PASSTHROUGH = ("saga", "contracts", "pydantic", "pydantic_core", "annotated_types", "typing_extensions")
-"""Modules that a workflow shares with the process instead of importing them anew for every execution (12 ms of CPU
-each time). They hold no state and do nothing that a replay would not repeat; tests run `saga` inside the sandbox."""
-
 _POLLERS = PollerBehaviorAutoscaling(minimum=1, initial=2, maximum=20)
 """A fixed number of pollers leaves a tail of seconds at 50 orders at once; these grow with the load."""
 _REMEMBERED = 500
@@ -62,13 +68,20 @@ _READY_TIMEOUT_S = 15
 
 
 def workflow_runner() -> WorkflowRunner:
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH))
+    """Without the sandbox, which costs as much CPU as the sagas themselves. What it would catch, our own use of clocks,
+    chance or the network, is caught before: tests replay every recorded history in the sandbox too."""
+    return UnsandboxedWorkflowRunner()
 
 
 def workflow_worker(
-    client: Client, interceptors: Sequence[Interceptor] = (), version: WorkerDeploymentVersion | None = None
+    client: Client,
+    interceptors: Sequence[Interceptor] = (),
+    version: WorkerDeploymentVersion | None = None,
+    colocated: Sequence[Service] = (),
 ) -> Worker:
     """A worker of the processes; one that is a `version` beside others if that is given.
+
+    `colocated` services of this process answer the sagas that ask here first.
 
     A saga is pinned to the build that began it: it is over in seconds, so builds run side by side for minutes, and no
     change has to be compatible with a saga under way.
@@ -84,7 +97,11 @@ def workflow_worker(
         client,
         task_queue=WORKFLOWS_QUEUE,
         workflows=WORKFLOWS,
-        activities=[Recovery(client).sweep, LaneWatch(client).await_close],
+        activities=[
+            Recovery(client).sweep,
+            LaneWatch(client).await_close,
+            *_here_first(colocated),
+        ],
         workflow_runner=workflow_runner(),
         interceptors=interceptors,
         workflow_task_poller_behavior=_POLLERS,
@@ -92,6 +109,22 @@ def workflow_worker(
         graceful_shutdown_timeout=_DRAIN,
         deployment_config=build,
     )
+
+
+def _here_first(services: Sequence[Service]) -> list[Callable[..., Any]]:
+    """What a colocated saga asks its own worker for. The SDK needs every name to be known in every worker of the
+    workflow: an operation that is not served here fails at once, and is asked over its queue."""
+    here = {each.operation.name for service in services for each in service.definition.handlers}
+    elsewhere = (_elsewhere(name) for name in OPERATIONS if name not in here)
+    return [*(perform for service in services for perform in service.activities()), *elsewhere]
+
+
+def _elsewhere(name: str) -> Callable[..., Any]:
+    @activity.defn(name=name)
+    async def perform(_: Any) -> Any:
+        raise ApplicationError(f"{name} is served by another process", type=Code.SERVICE_UNAVAILABLE)
+
+    return perform
 
 
 def service_worker(client: Client, service: Service, interceptors: Sequence[Interceptor] = ()) -> Worker:
@@ -116,9 +149,9 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Serve `queues` until the block is left: schemas are at their newest version and every poller runs inside it."""
     async with AsyncExitStack() as stack:
+        services = []
         for queue in queues:
             if queue == WORKFLOWS_QUEUE:
-                await stack.enter_async_context(workflow_worker(client, interceptors, settings.deployment_version))
                 continue
             definition = SERVICES[queue]
             database = connect_database(settings.database_of(queue))
@@ -128,7 +161,11 @@ async def serving(
             except (DBAPIError, OSError) as error:
                 cause = error.orig if isinstance(error, DBAPIError) else error
                 raise Unreachable(f"{queue} database: {str(cause).splitlines()[0]}; see DATABASE_URL") from error
-            await stack.enter_async_context(service_worker(client, Service(definition, database), interceptors))
+            services.append(Service(definition, database))
+            await stack.enter_async_context(service_worker(client, services[-1], interceptors))
+        if WORKFLOWS_QUEUE in queues:
+            build = settings.deployment_version
+            await stack.enter_async_context(workflow_worker(client, interceptors, build, colocated=services))
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 await asyncio.gather(*(_polled(client, queue) for queue in queues))

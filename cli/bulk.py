@@ -16,7 +16,7 @@ from temporalio.service import RPCError
 
 from cli import carried, documents, placing, session, show
 from cli.bulk_batches import place_in_batches
-from cli.session import Json
+from cli.session import Colocated, Json
 from cli.tally import Placed, Summary, Tally
 from contracts.batch import MAX_ORDERS
 from contracts.errors import Code
@@ -44,6 +44,7 @@ def bulk(
         Lane, typer.Option(help="single: a workflow for each order. batch: one for some hundreds.")
     ] = Lane.SINGLE,
     batch_size: Annotated[int, typer.Option(min=1, max=MAX_ORDERS, help="Orders of a batch.")] = DEFAULT_SIZE,
+    colocated: Colocated = False,
     outcomes: Annotated[bool, typer.Option("--outcomes", help="With --json: the outcome of each order too.")] = False,
     json: Json = False,
 ) -> int:
@@ -52,10 +53,13 @@ def bulk(
         raise CommandFailed(Code.USAGE, "bulk takes orders (FILE.jsonl or -), or --count N", Exit.INVALID)
     read = documents.read_orders(file) if file is not None else []
     orders = read or documents.generated_orders(count or 0)
+    if lane is Lane.BATCH and colocated:
+        raise CommandFailed(Code.USAGE, "--colocated is for the single lane", Exit.INVALID)
     if lane is Lane.BATCH:
         place = partial(place_in_batches, orders=orders, size=batch_size, concurrency=concurrency or 4)
     else:
-        place = partial(_place_all, orders=orders, concurrency=concurrency or 20)
+        way = placing.Way.own_workflow(colocated=colocated)
+        place = partial(_place_all, orders=orders, concurrency=concurrency or 20, way=way)
     return session.run(_bulk, len(read) or count or 0, place, Tally(outcomes), json=json)
 
 
@@ -76,14 +80,16 @@ async def _bulk(total: int, place: Callable[[Client], AsyncIterator[Placed]], ta
     return Exit.OK if tally.all_ended else Exit.NOT_ENDED
 
 
-async def _place_all(client: Client, orders: Iterable[Order], concurrency: int) -> AsyncIterator[Placed]:
+async def _place_all(
+    client: Client, orders: Iterable[Order], concurrency: int, way: placing.Way
+) -> AsyncIterator[Placed]:
     """Each order's end, as they come; `concurrency` orders are under way at a time."""
     waiting, patience = iter(orders), placing.Patience()
 
     async def place_one(order: Order) -> Placed:
         begun = time.perf_counter()
         try:
-            log = await carried.place(client, order, patience)
+            log = await carried.place(client, order, patience, way)
         except CommandFailed as refused:  # it was not begun: nothing is held for it
             log = TransactionLog(order.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message))
         except RPCError as error:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError
 
 from cli import choreographed, placing
-from cli.placing import Ended, Patience
+from cli.placing import Ended, Patience, Way
 from contracts import order
 from contracts.batch import BatchOutcome
 from contracts.choreography import participant_id
@@ -57,10 +57,10 @@ async def _elsewhere(client: Client, order_id: str) -> Ended | None:
     return choreography if batch is None else await _by_carrier(client, order_id, batch)
 
 
-async def place(client: Client, placed: Order, patience: Patience) -> TransactionLog:
+async def place(client: Client, placed: Order, patience: Patience, way: Way) -> TransactionLog:
     """`placing.place`, also for an order that came before in a batch: then its first outcome."""
     try:
-        log = await placing.place(client, placed, patience)
+        log = await placing.place(client, placed, patience, way)
     except CommandFailed:
         known = (await on_record(client, [placed.order_id])).get(placed.order_id)
         if known is None or known.carrier is None or known.order != placed:

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli import carried, choreographed, documents, placing, session, show
-from cli.session import Json
+from cli.session import Colocated, Json
 from contracts.batch import BATCH_WORKFLOW
 from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
@@ -59,6 +59,7 @@ def place(
     id: Annotated[str | None, typer.Option(help="With --item: the order's id; default: a new one.")] = None,  # noqa: A002 — the option's name
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the order's end.")] = False,
     by_events: Annotated[bool, typer.Option("--choreographed", help="By events, without an orchestrator.")] = False,
+    colocated: Colocated = False,
     json: Json = False,
 ) -> int:
     """Place an order and wait for its end."""
@@ -68,15 +69,20 @@ def place(
         raise CommandFailed(Code.USAGE, "--customer and --id go with --item; a document has its own", Exit.INVALID)
     made = documents.order_of_options
     order = documents.read_order(file) if file is not None else made(item or [], customer or "c-1", id)
-    return session.run(_place_by_events if by_events else _place, order, no_wait=no_wait, json=json)
+    if by_events and colocated:
+        raise CommandFailed(Code.USAGE, "take either --choreographed or --colocated", Exit.INVALID)
+    if by_events:
+        return session.run(_place_by_events, order, no_wait=no_wait, json=json)
+    return session.run(_place, order, placing.Way.own_workflow(colocated=colocated), no_wait=no_wait, json=json)
 
 
-async def _place(order: Order, *, no_wait: bool, json: bool) -> int:
+async def _place(order: Order, way: placing.Way, *, no_wait: bool, json: bool) -> int:
     client = await session.connect()
     if no_wait:
-        log = await placing.look(await placing.start(client, order))
+        await way.start(client, order)
+        log = await placing.look(placing.handle_of(client, order.order_id))
     else:
-        log = await carried.place(client, order, placing.Patience())
+        log = await carried.place(client, order, placing.Patience(), way)
     return _placed(log, no_wait=no_wait, json=json)
 
 

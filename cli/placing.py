@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.errors import Code
-from contracts.order import WORKFLOWS_QUEUE, Order, transaction_id
+from contracts.order import WORKFLOWS_QUEUE, Order, OrderOptions, transaction_id
 from contracts.transaction import workflow_id as transaction_workflow_id
 from lanes.outcome import outcome_of
 from runtime.commandline import CommandFailed, Exit
@@ -52,6 +53,8 @@ CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.CANCELED,
 )
 
+_COLOCATED = OrderOptions(colocated=True).model_dump(mode="json", exclude_defaults=True)
+
 Handle = WorkflowHandle[OrderWorkflow, TransactionLog]
 
 
@@ -66,10 +69,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Way:
-    """How an order is begun, and how its end is waited for; by default, with a workflow of its own."""
+    """How an order is begun, and how its end is waited for."""
 
     start: Callable[[Client, Order], Awaitable[object]]
     wait: Callable[[Client, Order], Awaitable[TransactionLog]]
+
+    @classmethod
+    def own_workflow(cls, *, colocated: bool) -> Way:
+        return cls(partial(start, colocated=colocated), wait)
 
 
 class Patience:
@@ -89,12 +96,11 @@ class Patience:
         return error.status in _OUTAGE and time.monotonic() - self._silent_since < self._seconds
 
 
-async def place(client: Client, order: Order, patience: Patience, way: Way | None = None) -> TransactionLog:
+async def place(client: Client, order: Order, patience: Patience, way: Way) -> TransactionLog:
     """Start the order and wait for its end, through outages of Temporal: a second start does no harm.
 
     Raises as `start` does, and `RPCError` when the patience is over.
     """
-    way = way or Way(start, wait)
     while True:
         try:
             await way.start(client, order)
@@ -106,15 +112,15 @@ async def place(client: Client, order: Order, patience: Patience, way: Way | Non
         await asyncio.sleep(OUTAGE_PAUSE_S)
 
 
-async def start(client: Client, order: Order) -> Handle:
-    """Start the order's workflow, or find the one that is there if it is of the same content.
+async def start(client: Client, order: Order, *, colocated: bool = False) -> Handle:
+    """Start the order's workflow, or find the one that is there if it is of the same content, however it was started.
 
     Raises `CommandFailed` with DUPLICATE_ORDER if another order has this id.
     """
     try:
         return await client.start_workflow(
             OrderWorkflow.run,
-            order.model_dump(mode="json"),
+            args=[order.model_dump(mode="json"), *([_COLOCATED] if colocated else [])],
             id=order.transaction_id,
             task_queue=WORKFLOWS_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,

@@ -110,7 +110,8 @@ class OrderOptions(Message):
 
     `recovering`: take over from an execution that was closed without an end. `cause`: take over and roll back for this
     reason, unless the order turns out to be confirmed. `prepared`: every step before the pivot is done, go on from
-    there. `carrier`: see `CreateOrder`. `placed_at`: when the deadline began to run, if not now.
+    there. `carrier`: see `CreateOrder`. `placed_at`: when the deadline began to run, if not now. `colocated`: ask the
+    services first in the process that runs the workflow; in the Web UI such a call is a marker instead of an activity.
     """
 
     recovering: bool = False
@@ -118,6 +119,7 @@ class OrderOptions(Message):
     prepared: bool = False
     carrier: WorkflowId | None = None
     placed_at: AwareDatetime | None = None
+    colocated: bool = False
 
 
 class CreateOrder(Request):

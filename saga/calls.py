@@ -1,15 +1,17 @@
-"""One call of one operation: an activity with its retries, or rounds of them until it is done."""
+"""One call of one operation: an activity with its retries, or rounds of them until it is done. The only place that
+starts one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from saga import outcome
 from saga.desk import Decision, Desk, Fix, Parked, Skip
@@ -22,7 +24,21 @@ from saga.policy import Policy, Rounds
 async def attempt(
     operation: Operation[Request, Reply], request: Request, policy: Policy
 ) -> Done[Reply] | Refused | Unknown:
-    """One activity with its retries, and what became of it. The only place that starts one."""
+    """One call with its retries, and what became of it."""
+    if policy.here is None:
+        return await _over_the_queue(operation, request, policy)
+    first = await _here(operation, request, policy.here)
+    if not isinstance(first, Unknown) or first.code == outcome.CANCELLED:
+        return first
+    ended = await _over_the_queue(operation, request, policy)
+    if isinstance(ended, Done):
+        return replace(ended, before=first.attempts)
+    return replace(ended, attempts=first.attempts + ended.attempts)
+
+
+async def _over_the_queue(
+    operation: Operation[Request, Reply], request: Request, policy: Policy
+) -> Done[Reply] | Refused | Unknown:
     try:
         reply = await workflow.execute_activity(
             operation.name,
@@ -36,6 +52,24 @@ async def attempt(
         )
     except (ActivityError, ApplicationError) as error:
         return outcome.classify(error, policy.attempts)
+    return Done(reply)
+
+
+async def _here(
+    operation: Operation[Request, Reply], request: Request, at_most: timedelta
+) -> Done[Reply] | Refused | Unknown:
+    """A local activity. After a crash it runs again, as its result is in no history yet: safe behind a fence only."""
+    try:
+        reply = await workflow.execute_local_activity(
+            operation.name,
+            request,
+            result_type=operation.reply,
+            schedule_to_close_timeout=at_most,
+            retry_policy=RetryPolicy(maximum_attempts=1),
+            cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+        )
+    except FailureError as error:
+        return outcome.classify(error, 1)
     return Done(reply)
 
 

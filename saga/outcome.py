@@ -25,11 +25,14 @@ SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
 
 @dataclass(frozen=True)
 class Done(Generic[Reply]):
+    """`before`: attempts of another call for the same, made before the one that the reply belongs to."""
+
     reply: Reply
+    before: int = 0
 
     @property
     def attempts(self) -> int:
-        return int(getattr(self.reply, "attempt", 1))
+        return self.before + int(getattr(self.reply, "attempt", 1))
 
 
 @dataclass(frozen=True)

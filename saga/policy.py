@@ -22,6 +22,10 @@ class Policy:
     """Longer than a lost connection takes to be replaced, shorter than a person notices."""
     longest_pause: timedelta = timedelta(seconds=2)
     """Doubling stops here: longer would eat the caller's deadline, shorter would hammer a sick service."""
+    here: timedelta | None = None
+    """Colocated: before all that, one attempt of this long by the very worker that runs the workflow, without a task
+    queue between. What it does not answer is asked over the queue as ever. Every worker of the workflow must know the
+    operation by name, be it only to fail at it."""
 
     def within(self, attempt_timeout: timedelta) -> Policy:
         """The same policy for a step with a timeout of its own; the total grows so that every attempt still fits."""
@@ -30,7 +34,7 @@ class Policy:
 
     def all_within(self, timeout: timedelta) -> Policy:
         """The same policy for a call that is over after `timeout`: its retries and the wait for a worker included."""
-        return replace(self, attempt_timeout=timeout, total=timeout)
+        return replace(self, attempt_timeout=timeout, total=timeout, here=None)
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -60,6 +64,10 @@ class Rounds:
         return min(pause, self.longest_pause)
 
 
+_HERE = timedelta(seconds=2)
+"""A hundred times a healthy call. The workflow's task stays open meanwhile, and needs no heartbeat before eight."""
+
+
 @dataclass(frozen=True)
 class Policies:
     """The policies of one saga. `forward` gives up, `undo` and `finish` park and go on, `best_effort` may fail."""
@@ -76,6 +84,12 @@ class Policies:
     settle: timedelta = timedelta(seconds=2)
     """How long the rest of a parallel group may take to end after one of it failed. Ten times a healthy call, so that
     the outcome is nearly always known, and short enough that a hanging sibling does not hold up the unwinding."""
+
+    def colocated(self) -> Policies:
+        """The same, for a saga whose workflow and services are likely to be in one process."""
+        forward, undo = replace(self.forward, here=_HERE), replace(self.undo, here=_HERE)
+        finish, best_effort = replace(self.finish, here=_HERE), replace(self.best_effort, here=_HERE)
+        return replace(self, forward=forward, undo=undo, finish=finish, best_effort=best_effort)
 
 
 POLICIES = Policies()

@@ -18,7 +18,7 @@ from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, 
 from contracts.payment import AuthorizePayment
 from contracts.problems import first_problem
 from contracts.shipping import ScheduleShipment
-from saga import CancelRefused, Failure, Operation, Plan, Saga, SagaWorkflow, StepFailed, TransactionLog
+from saga import POLICIES, CancelRefused, Failure, Operation, Plan, Saga, SagaWorkflow, StepFailed, TransactionLog
 
 _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
 
@@ -103,7 +103,8 @@ class OrderWorkflow(SagaWorkflow):
     def __init__(self, document: Any = None, options: Any = None) -> None:
         self._order, self._options = _valid(document, options)
         self._ask = Requests.of(self._order, self._options.carrier)
-        self._saga = Saga(self._order.transaction_id, deadline=self._deadline)
+        policies = POLICIES.colocated() if self._options.colocated else POLICIES
+        self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies)
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:

@@ -89,8 +89,15 @@ async def _orders_end_as_they_should(client: Client) -> None:
         _place(client, "o-too-many", "rich", quantity=11, unit_price_minor=1),
         _place(client, "o-too-dear", "poor", quantity=1),
         _place(client, "o-stranger", "nobody", quantity=1),
+        _place(client, "o-distant", "nobody", quantity=1, colocated=True),  # though no service is in that process
     )
-    assert list(ends) == ["CONFIRMED", Code.OUT_OF_STOCK, Code.INSUFFICIENT_FUNDS, Code.PAYMENT_DECLINED]
+    assert list(ends) == [
+        "CONFIRMED",
+        Code.OUT_OF_STOCK,
+        Code.INSUFFICIENT_FUNDS,
+        Code.PAYMENT_DECLINED,
+        Code.PAYMENT_DECLINED,
+    ]
     # Visibility is written after the workflow's end; the attributes are those that the job registered.
     async with asyncio.timeout(10):
         while await _confirmed(client) != ["order/o-confirmed"]:
@@ -101,13 +108,15 @@ async def _confirmed(client: Client) -> list[str]:
     return [execution.id async for execution in client.list_workflows('SagaState = "CONFIRMED"')]
 
 
-async def _place(client: Client, order_id: str, customer: str, *, quantity: int, unit_price_minor: int = 1299) -> str:
+async def _place(
+    client: Client, order_id: str, customer: str, *, quantity: int, unit_price_minor: int = 1299, **options: Any
+) -> str:
     """How the order ended: its state, or the code it was refused with."""
     line = {"sku": "BOOK-1", "quantity": quantity, "unit_price_minor": unit_price_minor}
     document = {**_ORDER, "order_id": order_id, "customer_id": customer, "lines": [line]}
     try:
         log: Any = await client.execute_workflow(
-            "OrderWorkflow", document, id=f"order/{order_id}", task_queue=WORKFLOWS_QUEUE
+            "OrderWorkflow", args=[document, options], id=f"order/{order_id}", task_queue=WORKFLOWS_QUEUE
         )
     except WorkflowFailureError as failure:
         assert isinstance(failure.cause, ApplicationError)
@@ -128,6 +137,7 @@ _EXPECTED_ROWS = {
         ("o-too-many", "CANCELLED"),
         ("o-too-dear", "CANCELLED"),
         ("o-stranger", "CANCELLED"),
+        ("o-distant", "CANCELLED"),
     },
     "payment": {("rich", 9000 - 2 * 1299, 0), ("poor", 1, 0)},
     "inventory": {("BOOK-1", 8, 0)},
@@ -150,7 +160,7 @@ async def _rows(system: Topology) -> dict[str, set[tuple[Any, ...]]]:
 async def _the_audit_is_clean(system: Topology) -> None:
     report = json.loads(await system.run("starter", system.command("starter", "audit", "--json")))
     assert report["clean"], report["violations"]
-    assert report["orders"] == 4
+    assert report["orders"] == 5
 
 
 async def _every_worker_drains(system: Topology) -> None:

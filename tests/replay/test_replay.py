@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 from temporalio import workflow
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from contracts.errors import Code
 from runtime import connection
@@ -36,12 +37,23 @@ ENDS_NO_ORDER = {
     # a generic transaction's
     Code.INVALID_TRANSACTION,
     Code.DUPLICATE_TRANSACTION,
+    Code.LANE_FULL,
+    Code.LANE_HELD,
 }
 
 
-def _replayer(workflows: Sequence[type]) -> Replayer:
+IN_THE_SANDBOX = SandboxedWorkflowRunner(
+    restrictions=SandboxRestrictions.default.with_passthrough_modules(
+        "pydantic", "pydantic_core", "annotated_types", "typing_extensions"
+    )
+)
+"""Everything of ours is inside, the kernel too: it fails where code asks for the time, for chance, or for a file."""
+every_runner = pytest.mark.parametrize("runner", [workflow_runner(), IN_THE_SANDBOX], ids=["production", "sandbox"])
+
+
+def _replayer(workflows: Sequence[type], runner: WorkflowRunner) -> Replayer:
     converter = connection.data_converter(Settings())
-    return Replayer(workflows=workflows, workflow_runner=workflow_runner(), data_converter=converter)
+    return Replayer(workflows=workflows, workflow_runner=runner, data_converter=converter)
 
 
 def test_every_end_and_every_code_has_a_recorded_history() -> None:
@@ -55,11 +67,13 @@ def test_a_recorded_history_shows_what_its_scene_says(scene: Scene) -> None:
     histories.check(histories.read(scene.order_id), scene)
 
 
+@every_runner
 @every_scene
-async def test_a_recorded_history_replays(scene: Scene) -> None:
-    await _replayer(WORKFLOWS).replay_workflow(histories.read(scene.order_id))
+async def test_a_recorded_history_replays(scene: Scene, runner: WorkflowRunner) -> None:
+    await _replayer(WORKFLOWS, runner).replay_workflow(histories.read(scene.order_id))
 
 
-async def test_an_incompatible_change_is_caught() -> None:
+@every_runner
+async def test_an_incompatible_change_is_caught(runner: WorkflowRunner) -> None:
     with pytest.raises(workflow.NondeterminismError):
-        await _replayer([SleepsFirst]).replay_workflow(histories.read("demo-confirmed"))
+        await _replayer([SleepsFirst], runner).replay_workflow(histories.read("demo-confirmed"))
