@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 from typer.exceptions import TyperException
 
 from contracts.errors import Code
+from runtime import tracing
 from runtime.ask import AskFailed
 from runtime.connection import Unreachable
 from runtime.settings import SettingsError
@@ -56,6 +57,7 @@ def run(app: typer.Typer) -> NoReturn:
         print(f"error: {failed.message}", file=sys.stderr)  # noqa: T201
         exit_code = failed.exit_code
     _flush()
+    tracing.flush()
     os._exit(exit_code)
 
 

@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from runtime import logs
 from runtime.encryption import EncryptionCodec
 from runtime.settings import Settings, SettingsError
+from runtime.tracing import tracing
 from saga import SEARCH_ATTRIBUTES
 
 DEFAULT_ADDRESS = "localhost:7233"
@@ -68,7 +69,9 @@ async def connect(settings: Settings, *, address: str | None = None, with_metric
     profile["target_host"] = address or profile.get("target_host", DEFAULT_ADDRESS)
     core = make_runtime(settings, with_metrics=with_metrics)
     try:
-        return await Client.connect(**profile, data_converter=data_converter(settings), runtime=core)
+        return await Client.connect(
+            **profile, data_converter=data_converter(settings), runtime=core, interceptors=tracing(settings)
+        )
     except (RuntimeError, ValueError) as error:
         refused = "tcp connect error" in str(error)
         reason = "nothing listens there" if refused else str(error).splitlines()[0]
