@@ -72,6 +72,10 @@ def _bulk_in_batches(site: Site, orders: Path, concurrency: int) -> list[str]:
     return _bulk(site, orders, batches, "--lane", "batch", "--batch-size", str(concurrency // batches))
 
 
+def _bulk_colocated(site: Site, orders: Path, concurrency: int) -> list[str]:
+    return _bulk(site, orders, concurrency, "--colocated")
+
+
 def _client(workflow: str, queue: str) -> Place:
     def command(_: Site, orders: Path, concurrency: int) -> list[str]:
         return [PYTHON, "-m", "bench.client", workflow, queue, str(orders), str(concurrency)]
@@ -135,6 +139,7 @@ def _same(rate: float) -> dict[Scenario, float]:
 
 CONTENDERS = (
     Contender("ours, single lane", Site.worker, _bulk, _same(40)),
+    Contender("ours, colocated", Site.worker, _bulk_colocated, _same(80)),
     Contender(
         "ours, batch lane",
         Site.worker,
