@@ -63,7 +63,9 @@ async def status(client: Client, order_id: str) -> Ended:
     steps = sorted((step for ended in known for step in ended.log.steps), key=lambda step: step.started_at)
     decider = seen[0].log if seen[0] is not None else TransactionLog(transaction_id(order_id), State.RUNNING)
     state = State.PARKED if any(step.status is Status.PARKED for step in steps) else decider.state
-    error = next((ended.log.error for ended in known if ended.log.error is not None), None)
+    errors = [ended.log.error for ended in known if ended.log.error is not None]
+    # One that came back after the end knows only that its step was undone; the others know why.
+    error = min(errors, key=lambda each: each.code == Code.STEP_UNDONE, default=None)
     log = TransactionLog(transaction_id(order_id), state, error, tuple(steps))
     return Ended(log, closed=all(ended.closed for ended in known), carrier=participant_id(order_id, "order"))
 

@@ -122,17 +122,17 @@ async def test_a_participant_that_vanishes_at_any_event_comes_back_and_does_its_
     moments = range(1, heard.total() + 1, every)
     orders = dict(zip(moments, _orders(end, len(moments)), strict=True))
     moment_of = {order.order_id: moment for moment, order in orders.items()}
-    vanished = set()
+    vanished: list[str] = []
 
     async def vanish(event: Event, service: str) -> None:
         order_id = event.order.order_id
         heard[order_id] += 1
         if heard[order_id] == moment_of[order_id] and await on_stage.terminate(event.order, service):
-            vanished.add((event.fact, service))
+            vanished.append(service)
 
     logs = await on_stage.play(list(orders.values()), lambda: in_order, vanish)
-    assert len(vanished) >= len(moments) / 2  # the others had ended
-    assert every > 1 or {service for _, service in vanished} == set(PARTICIPANTS)
+    assert len(vanished) >= len(moments) / 3  # the others had ended
+    assert every > 1 or set(vanished) == set(PARTICIPANTS)
     assert {state for state, _ in _ends(logs)} == {ENDS[end][1]}
     assert await on_stage.violations() == []
 
