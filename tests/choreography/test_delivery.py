@@ -103,7 +103,7 @@ async def test_however_events_arrive_every_order_ends_as_it_must(on_stage: Stage
 @pytest.mark.parametrize(
     ("end", "every"),
     [
-        ("no-courier", 5),
+        ("no-courier", 7),
         pytest.param("no-courier", 1, marks=pytest.mark.chaos),
         pytest.param("told-before", 1, marks=pytest.mark.chaos),
     ],

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from cli import choreographed
-from contracts.choreography import PARTICIPANTS
+from contracts.choreography import PARTICIPANTS, Fact
 from runtime import connection
 from runtime.settings import Settings
 
+from .fleet import until
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
@@ -60,6 +61,32 @@ def _listed(system: System, placed: dict[str, Any]) -> list[tuple[str, str | Non
             break
         time.sleep(0.1)
     return rows
+
+
+async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribute_finds_all_participants(
+    system: System, order: Make
+) -> None:
+    placed = order()
+    assert system.place(placed, "--choreographed").code == 0
+    transaction = f"order/{placed['order_id']}"
+    heard = [line for line in system.log_lines() if line["event"] == "event" and line["transaction_id"] == transaction]
+    assert {line["service"] for line in heard} == set(PARTICIPANTS)
+    cause_of = {line["event_id"]: line["caused_by"] for line in heard}
+    placing = f"{transaction}/{Fact.ORDER_PLACED}"
+    assert cause_of.pop(placing) == ""
+    for event_id, cause in cause_of.items():
+        chain = [event_id]
+        while cause != placing:
+            assert cause not in chain
+            chain.append(cause)
+            cause = cause_of[cause]  # noqa: PLW2901 — the chain is walked upwards
+
+    client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
+
+    async def all_are_found() -> bool:
+        return (await client.count_workflows(f"SagaOrder = '{placed['order_id']}'")).count == len(PARTICIPANTS)
+
+    await until(all_are_found, "the participants are listed under their order")
 
 
 def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system: System, order: Make) -> None:
