@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.catalogue import SERVICES
@@ -132,9 +133,12 @@ class Stage:
 
     async def terminate(self, order: Order, service: str) -> bool:
         """False if there is nothing to terminate."""
-        if await self._status(order, service) is not WorkflowExecutionStatus.RUNNING:
+        try:
+            await choreographed.handle_of(self.client, order.order_id, service).terminate("a slip of the hand")
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
             return False
-        await choreographed.handle_of(self.client, order.order_id, service).terminate("a slip of the hand")
         return True
 
     async def _status(self, order: Order, service: str) -> WorkflowExecutionStatus | None:
