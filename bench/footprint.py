@@ -24,18 +24,18 @@ async def footprint(address: str, since: datetime, orders: int) -> Footprint:
     """Of the workflows started after `since`, which together carried `orders` orders."""
     client = await Client.connect(address, runtime=Runtime(telemetry=TelemetryConfig(logging=None)))
     by_type = defaultdict(list)
-    for execution in await _settled(client, since):
+    for execution in await settled(client, since):
         by_type[execution.workflow_type].append(execution)
     events = sum(execution.history_length for executions in by_type.values() for execution in executions)
-    billed = 0.0
+    total = 0.0
     for executions in by_type.values():
         spread = executions[:: max(1, len(executions) // _HISTORIES)]
-        counted = [await _actions(client, execution) for execution in spread]
-        billed += sum(counted) / len(counted) * len(executions)
-    return Footprint(events=events / orders, actions=billed / orders)
+        counted = [await billed(client, execution) for execution in spread]
+        total += sum(counted) / len(counted) * len(executions)
+    return Footprint(events=events / orders, actions=total / orders)
 
 
-async def _settled(client: Client, since: datetime) -> list[WorkflowExecution]:
+async def settled(client: Client, since: datetime) -> list[WorkflowExecution]:
     """All executions of the load, once they are listed as closed and two looks agree."""
     kept_out = " AND ".join(f"WorkflowType != '{name}'" for name in _HOUSEKEEPING)
     query = f"StartTime >= '{since.isoformat()}' AND {kept_out}"
@@ -50,6 +50,7 @@ async def _settled(client: Client, since: datetime) -> list[WorkflowExecution]:
     raise TimeoutError(f"{before} workflows of the load are not all closed")
 
 
-async def _actions(client: Client, execution: WorkflowExecution) -> int:
+async def billed(client: Client, execution: WorkflowExecution) -> int:
+    """The actions of one run of a workflow."""
     handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
     return actions([event async for event in handle.fetch_history_events()])

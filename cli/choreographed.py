@@ -21,6 +21,8 @@ from saga import State, Status, TransactionLog
 
 _CLOSED_PAUSE_S = 1
 """Between looks at an order whose own participant was closed from outside: the others start it again."""
+_MOMENT_S = 2
+"""A few workflow tasks on a busy machine."""
 
 
 def handle_of(client: Client, order_id: str, service: str) -> WorkflowHandle[Any, Participation]:
@@ -48,10 +50,20 @@ async def wait(client: Client, order: Order) -> TransactionLog:
         with suppress(TimeoutError, WorkflowFailureError):
             await asyncio.wait_for(handle.result(), min(placing.LOOK_EVERY_S, max(0.1, overdue - loop.time())))
         now = await status(client, order.order_id)
+        if now.log.state.is_end and not now.closed:
+            await _all_closed(client, order.order_id)
+            now = await status(client, order.order_id)
         if now.log.state.is_end or now.log.state is State.PARKED or loop.time() > overdue:
             return now.log
         if now.closed:
             await asyncio.sleep(_CLOSED_PAUSE_S)
+
+
+async def _all_closed(client: Client, order_id: str) -> None:
+    """The others have done and said all, and only write it down: worth a moment."""
+    ends = [handle_of(client, order_id, service).result() for service in PARTICIPANTS]
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), _MOMENT_S)
 
 
 async def status(client: Client, order_id: str) -> Ended:
@@ -63,7 +75,9 @@ async def status(client: Client, order_id: str) -> Ended:
     steps = sorted((step for ended in known for step in ended.log.steps), key=lambda step: step.started_at)
     decider = seen[0].log if seen[0] is not None else TransactionLog(transaction_id(order_id), State.RUNNING)
     state = State.PARKED if any(step.status is Status.PARKED for step in steps) else decider.state
-    error = next((ended.log.error for ended in known if ended.log.error is not None), None)
+    errors = [ended.log.error for ended in known if ended.log.error is not None and state is not State.CONFIRMED]
+    # One that came back after the end knows only that its step was undone; the others know why.
+    error = min(errors, key=lambda each: each.code == Code.STEP_UNDONE, default=None)
     log = TransactionLog(transaction_id(order_id), state, error, tuple(steps))
     return Ended(log, closed=all(ended.closed for ended in known), carrier=participant_id(order_id, "order"))
 

@@ -4,7 +4,8 @@ A workflow can be closed without an end: terminated by hand, timed out by an exe
 the history limit, lost with its namespace. What it held is still in the services' records, and that is where the sweep
 looks; Temporal is only asked whether the workflow runs. Each such order gets a new run of its own workflow, which
 undoes it or, past the pivot, finishes it, through the fence. So a sweep may run at any time, twice, and beside running
-orders.
+orders. A choreographed order has no such workflow: its participants bring one another back, but not the one that was
+the last to go, so its placing is said once more.
 
 An order that was closed while nothing was held for it is in no record: Temporal lists it, and it gets the end that its
 owner has not been told.
@@ -26,10 +27,12 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import inventory, order, payment, shipping
+from contracts.choreography import Event, Fact, participant_id
 from contracts.message import ListOpen, OpenTransactions, Request
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions, OrderState, ReadOrders
 from contracts.recovery import SweepOrders, Swept, sweep
 from runtime.ask import AskFailed, ask
+from runtime.events import EventBus
 from saga import Operation
 
 _AT_ONCE = 50
@@ -43,7 +46,10 @@ _CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.TIMED_OUT,
     WorkflowExecutionStatus.CANCELED,
 )
-_CLOSED_ORDERS = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
+_CLOSED_ORDERS = (
+    "(WorkflowType = 'OrderWorkflow' OR (WorkflowType = 'ParticipantWorkflow' AND TaskQueue = 'order'))"
+    " AND ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
+)
 _HOLDING = (order.list_open, payment.list_open, inventory.list_open, shipping.list_open)
 _LEASES: tuple[tuple[Operation[ListOpen, Any], Operation[Any, Any]], ...] = (
     (inventory.list_expired, inventory.release),
@@ -77,7 +83,7 @@ class Recovery:
     async def _left_behind(self) -> list[OrderOnRecord]:
         """Orders whose workflow is closed without an end, and those open at a service that have none."""
         candidates = [placed async for placed in self._on_record(sorted(await self._open()))]
-        recorded = {placed.order.transaction_id for placed in candidates}
+        recorded = {_decider(placed) for placed in candidates}
         candidates += [placed async for placed in self._closed_besides(recorded)]
         left = await _in_batches(candidates, self._is_left)
         without_workflow = [placed for placed, gone in zip(candidates, left, strict=True) if gone]
@@ -88,8 +94,7 @@ class Recovery:
         return [
             placed
             for placed in without_workflow
-            if placed.order.transaction_id in still_open
-            or await self._status(placed.order.transaction_id) in _CLOSED_FROM_OUTSIDE
+            if placed.order.transaction_id in still_open or await self._status(_decider(placed)) in _CLOSED_FROM_OUTSIDE
         ]
 
     async def _closed_besides(self, recorded: set[str]) -> AsyncIterator[OrderOnRecord]:
@@ -97,7 +102,7 @@ class Recovery:
         closed = {found.id async for found in self._client.list_workflows(_CLOSED_ORDERS)}
         for workflow_id in sorted(closed - recorded):
             placed = await self._in_history(workflow_id)
-            if placed is not None and placed.order.transaction_id == workflow_id:
+            if placed is not None and _decider(placed) == workflow_id:
                 yield placed
 
     async def _in_history(self, workflow_id: str) -> OrderOnRecord | None:
@@ -111,10 +116,12 @@ class Recovery:
         payloads = first.workflow_execution_started_event_attributes.input.payloads
         document, options = (*await self._client.data_converter.decode(payloads), None, None)[:2]
         try:
-            carrier = OrderOptions.model_validate(options or {}).carrier
-            return OrderOnRecord(order=Order.model_validate(document), carrier=carrier, state=OrderState.PENDING)
+            placed, carrier = Order.model_validate(document), OrderOptions.model_validate(options or {}).carrier
         except ValidationError:
             return None
+        if workflow_id == participant_id(placed.order_id, order.create.service):
+            carrier = workflow_id
+        return OrderOnRecord(order=placed, carrier=carrier, state=OrderState.PENDING)
 
     async def _open(self) -> set[str]:
         found: set[str] = set()
@@ -181,6 +188,8 @@ class Recovery:
 
     async def _finish(self, placed: OrderOnRecord) -> bool:
         """Give the order a new run of its workflow; true if that came to an end."""
+        if _is_choreographed(placed):
+            return await self._play_on(placed.order)
         options = OrderOptions(recovering=True, carrier=placed.carrier)
         try:
             handle = await self._client.start_workflow(
@@ -200,6 +209,26 @@ class Recovery:
         except TimeoutError:
             return False
         return True
+
+    async def _play_on(self, placed: Order) -> bool:
+        """Tell the order's participant anew that it was placed; true if it has come to its end."""
+        event = Event(transaction_id=placed.transaction_id, fact=Fact.ORDER_PLACED, order=placed)
+        await EventBus(self._client).tell(event, order.create.service)
+        participant = self._client.get_workflow_handle(participant_id(placed.order_id, order.create.service))
+        try:
+            await asyncio.wait_for(participant.result(), _FINISH_TIMEOUT_S)
+        except (TimeoutError, WorkflowFailureError):
+            return False
+        return True
+
+
+def _is_choreographed(placed: OrderOnRecord) -> bool:
+    return placed.carrier == participant_id(placed.order.order_id, order.create.service)
+
+
+def _decider(placed: OrderOnRecord) -> str:
+    """The workflow that decides about the order, unless a batch carries it."""
+    return placed.carrier if placed.carrier and _is_choreographed(placed) else placed.order.transaction_id
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -71,7 +71,7 @@ class Participant:
 
     def hear(self, event: Event) -> None:
         """Take an event in, the first time it comes. Each says that the order was placed, whatever else it says."""
-        fields = {"transaction_id": self._order.transaction_id, "service": self._service, "event": event.event_id}
+        fields = {"transaction_id": self._order.transaction_id, "service": self._service, "event_id": event.event_id}
         if event.order != self._order:
             workflow.logger.warning("event of another order under this id", extra=fields)
             return

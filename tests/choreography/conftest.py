@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 import saga
 from runtime import connection
@@ -15,13 +15,17 @@ from saga import POLICIES, Rounds
 
 from .stage import Stage, stage
 
+IMPATIENT = Rounds(first_pause=timedelta(seconds=0.5), longest_pause=timedelta(seconds=4))
+"""A twentieth of what the product waits for, and still longer than a delivery takes."""
 
-@pytest.fixture
-async def on_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    """A stage of this test's own, whose participants are impatient: seconds of waiting take a thirtieth of that."""
-    impatient = Rounds(first_pause=timedelta(seconds=0.3), longest_pause=timedelta(seconds=2))
-    monkeypatch.setattr(saga, "POLICIES", replace(POLICIES, rounds=impatient))
-    async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as server:
-        client = await connection.connect(Settings(), address=server.address)
-        async with stage(client, tmp_path) as made:
-            yield made
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def on_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """One stage for all tests of a module, with impatient participants: their workflows read the policies anew."""
+    folder = tmp_path_factory.mktemp("stage")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saga, "POLICIES", replace(POLICIES, rounds=IMPATIENT))
+        async with embedded_server(port=free_port(), ui_port=free_port(), data=folder) as server:
+            client = await connection.connect(Settings(), address=server.address)
+            async with stage(client, folder) as made:
+                yield made

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import product
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -19,7 +20,7 @@ from saga import State, TransactionLog
 
 from .stage import Deliveries, Direct, Stage, an_order
 
-pytestmark = pytest.mark.xdist_group("choreography")
+pytestmark = [pytest.mark.xdist_group("choreography"), pytest.mark.asyncio(loop_scope="module")]
 
 _POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 ENDS: dict[str, tuple[dict[str, Any], State, str | None]] = {
@@ -38,8 +39,8 @@ def in_reverse(waiting: Deliveries) -> Deliveries:
     return [waiting.pop()] if waiting else []
 
 
-def ten_times(waiting: Deliveries) -> Deliveries:
-    return in_order(waiting) * 10
+def three_times(waiting: Deliveries) -> Deliveries:
+    return in_order(waiting) * 3
 
 
 def not_at_first() -> Direct:
@@ -71,24 +72,27 @@ def at_random(dice: random.Random) -> Direct:
 DELIVERIES: dict[str, Callable[[], Direct]] = {
     "in order": lambda: in_order,
     "in reverse": lambda: in_reverse,
-    "ten times each": lambda: ten_times,
+    "three times each": lambda: three_times,
     "lost at first": not_at_first,
     "at random": lambda: at_random(random.Random(7)),  # noqa: S311 — repeatable on purpose
 }
+OTHERS = [way for way in DELIVERIES if way != "at random"]
+"""Each does one thing thoroughly that the random one does now and then."""
 
 
 def _orders(end: str, count: int = 1) -> list[Order]:
-    return [an_order(f"o-{end}-{number}", **ENDS[end][0]) for number in range(count)]
+    run = uuid4().hex[:8]
+    return [an_order(f"o-{end}-{run}-{number}", **ENDS[end][0]) for number in range(count)]
 
 
 def _ends(logs: list[TransactionLog]) -> list[tuple[State, str | None]]:
     return [(log.state, log.error.code if log.error else None) for log in logs]
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("delivery", ["at random", *(pytest.param(way, marks=pytest.mark.chaos) for way in OTHERS)])
 async def test_however_events_arrive_every_order_ends_as_it_must(on_stage: Stage, delivery: str) -> None:
     orders = [order for end in ENDS for order in _orders(end)]
-    logs = await on_stage.play(orders, DELIVERIES[delivery]())
+    logs = await on_stage.play(orders, DELIVERIES[delivery])
     assert _ends(logs) == [(state, code) for _, state, code in ENDS.values()]
     for log in logs:  # each event was reacted to once
         calls = Counter(entry.step for entry in log.steps)
@@ -96,37 +100,47 @@ async def test_however_events_arrive_every_order_ends_as_it_must(on_stage: Stage
     assert await on_stage.violations() == []
 
 
-@pytest.mark.parametrize("end", ["told-before", "no-courier"])
-async def test_a_participant_that_vanishes_at_any_event_comes_back_and_does_its_part(on_stage: Stage, end: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "every"),
+    [
+        ("no-courier", 7),
+        pytest.param("no-courier", 1, marks=pytest.mark.chaos),
+        pytest.param("told-before", 1, marks=pytest.mark.chaos),
+    ],
+)
+async def test_a_participant_that_vanishes_at_any_event_comes_back_and_does_its_part(
+    on_stage: Stage, end: str, every: int
+) -> None:
     heard: Counter[str] = Counter()
 
     async def count(event: Event, _: str) -> None:
         heard[event.order.order_id] += 1
 
     [rehearsal] = _orders(end)
-    await on_stage.play([rehearsal], in_order, count)
-    moments = heard.pop(rehearsal.order_id)
-    assert moments >= 12
-    orders = _orders(end, 1 + moments)[1:]  # one for each moment at which its hearer vanishes
-    vanished = set()
+    await on_stage.play([rehearsal], lambda: in_order, count)
+    assert heard.total() >= 12
+    moments = range(1, heard.total() + 1, every)
+    orders = dict(zip(moments, _orders(end, len(moments)), strict=True))
+    moment_of = {order.order_id: moment for moment, order in orders.items()}
+    vanished: list[str] = []
 
     async def vanish(event: Event, service: str) -> None:
         order_id = event.order.order_id
         heard[order_id] += 1
-        moment = int(order_id.rpartition("-")[2])
-        if heard[order_id] == moment and await on_stage.terminate(event.order, service):
-            vanished.add((event.fact, service))
+        if heard[order_id] == moment_of[order_id] and await on_stage.terminate(event.order, service):
+            vanished.append(service)
 
-    logs = await on_stage.play(orders, in_order, vanish)
-    assert len(vanished) >= moments / 2  # the others had ended
-    assert {service for _, service in vanished} == set(PARTICIPANTS)
+    logs = await on_stage.play(list(orders.values()), lambda: in_order, vanish)
+    assert len(vanished) >= len(moments) / 3  # the others had ended
+    assert every > 1 or set(vanished) == set(PARTICIPANTS)
     assert {state for state, _ in _ends(logs)} == {ENDS[end][1]}
     assert await on_stage.violations() == []
 
 
-async def test_a_storm_of_lost_events_and_vanishing_participants_passes(on_stage: Stage) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(6, marks=pytest.mark.chaos)])
+async def test_a_storm_of_lost_events_and_vanishing_participants_passes(on_stage: Stage, count: int) -> None:
     dice = random.Random(3)  # noqa: S311 — repeatable on purpose
-    orders = [order for end in ENDS for order in _orders(end, 6)]
+    orders = [order for end in ENDS for order in _orders(end, count)]
     blows: Counter[str] = Counter()
 
     async def strike(event: Event, _: str) -> None:
@@ -134,7 +148,7 @@ async def test_a_storm_of_lost_events_and_vanishing_participants_passes(on_stage
             victim = dice.choice(PARTICIPANTS)
             blows[event.order.order_id] += await on_stage.terminate(event.order, victim)
 
-    logs = await on_stage.play(orders, at_random(dice), strike)
+    logs = await on_stage.play(orders, lambda: at_random(dice), strike)
     assert blows.total() >= len(orders)
-    assert [state for state, _ in _ends(logs)] == [ENDS[end][1] for end, _ in product(ENDS, range(6))]
+    assert [state for state, _ in _ends(logs)] == [ENDS[end][1] for end, _ in product(ENDS, range(count))]
     assert await on_stage.violations() == []

@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
-from collections.abc import Sequence
 
 import pytest
-from temporalio.testing import ActivityEnvironment
 
-from cli.documents import document
-from contracts import inventory, order, payment, shipping
-from runtime.faults import random_faults
-from saga import POLICIES
-
+from .crowd import UNITS, assert_sold_out, crowd, open_the_shop
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("sold out")
 
-UNITS = 100
-RATE = 0.1
-_ORDERS = [
-    document(f"crowd-{number:03}", "c-1", [{"sku": "CROWD-1", "quantity": 1, "unit_price_minor": 500}])
-    for number in range(2 * UNITS)
-]
-_STEPS = (order.create, payment.authorize, inventory.reserve, shipping.schedule)
-"""Before the pivot: a service that fails at one of them four times rolls the order back."""
-
-
-def _gets_through(transaction_id: str, operation: str, seed: int) -> bool:
-    """Whether one of its attempts is spared."""
-    info = dataclasses.replace(ActivityEnvironment.default_info(), activity_type=operation)
-    attempts = [dataclasses.replace(info, attempt=number) for number in range(1, POLICIES.forward.attempts + 1)]
-    faults = random_faults(RATE)
-    return not all(any(fault.strikes(transaction_id, each, seed) for fault in faults) for each in attempts)
-
-
-def _seed_for(orders: Sequence[dict[str, object]]) -> int:
-    """The first seed with which no step fails four times in a row.
-
-    An order that did would give its unit back, perhaps after the last of the others was told that there are none: then
-    99 confirmed orders are right. With a tenth of all attempts failing that is one step in ten thousand, and there are
-    eight hundred here. Faults are drawn by order, operation and attempt, so what happens to these orders is known.
-    """
-    calls = [(f"order/{placed['order_id']}", step.name) for placed in orders for step in _STEPS]
-    seeds = itertools.islice(itertools.count(), 50)  # nine of ten will do: fifty in vain are a mistake in here
-    return next(seed for seed in seeds if all(_gets_through(*call, seed) for call in calls))
-
 
 @pytest.mark.chaos
 def test_two_hundred_orders_for_a_hundred_units_confirm_exactly_a_hundred(fresh_system: System) -> None:
-    seed = _seed_for(_ORDERS)
-    fresh_system.options = ["--fault-rate", str(RATE), "--fault-seed", str(seed)]
-    fresh_system.start()
-    fresh_system.run("stock", "set", "CROWD-1", str(UNITS))
-    lines = "\n".join(map(json.dumps, _ORDERS))
+    orders = crowd(2 * UNITS)
+    open_the_shop(fresh_system, orders, UNITS)
+    lines = "\n".join(map(json.dumps, orders))
     answer = fresh_system.run("bulk", "-", "--concurrency", "50", "--json", "--outcomes", stdin=lines)
     assert answer.code == 0, answer.err
     assert answer.document["errors"] == {"OUT_OF_STOCK": UNITS}, "nobody gave a unit back for another reason"
     assert answer.document["states"] == {"CONFIRMED": UNITS, "ROLLED_BACK": UNITS}
     attempts = [entry["attempts"] for outcome in answer.document["outcomes"] for entry in outcome["steps"]]
     assert max(attempts) > 1, "the faults did strike"
-    stock = {level["sku"]: level for level in fresh_system.run("stock", "list", "--json").document}
-    assert (stock["CROWD-1"]["on_hand"], stock["CROWD-1"]["reserved"]) == (0, 0)
-    audit = fresh_system.run("audit", "--json")
-    assert audit.code == 0, audit.out
-    assert audit.document["orders"] == 2 * UNITS
+    assert_sold_out(fresh_system, 2 * UNITS)

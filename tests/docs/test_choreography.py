@@ -1,0 +1,24 @@
+"""The table in docs/choreography.md is the one that is played."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from contracts.choreography import CHOREOGRAPHY, Reaction
+from contracts.order import NotificationMode
+
+DOCUMENT = Path(__file__).parents[2] / "docs/choreography.md"
+
+
+def _row(service: str, reaction: Reaction) -> str:
+    heard = " + ".join(sorted(reaction.after)) or " or ".join(sorted(reaction.on))
+    called = f"`{reaction.does.name}`" if reaction.does is not None else "nothing"
+    said = f"{reaction.says}, or {reaction.or_says}" if reaction.or_says is not None else reaction.says
+    return f"| {service} | {heard} | {called} | {said} |"
+
+
+def test_the_table_in_the_document_is_the_one_that_is_played() -> None:
+    parts = CHOREOGRAPHY[NotificationMode.BEST_EFFORT]
+    rows = [_row(service, reaction) for service, part in parts.items() for reaction in part.reactions]
+    header = "| service | when it has heard | it calls | and says |\n|---|---|---|---|\n"
+    assert header + "\n".join(rows) + "\n" in DOCUMENT.read_text()

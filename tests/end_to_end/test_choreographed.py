@@ -1,0 +1,131 @@
+"""Orders without an orchestrator, through the command line: as one thing, ending as the orchestrated ones do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cli import choreographed
+from contracts.choreography import PARTICIPANTS, Fact
+from runtime import connection
+from runtime.settings import Settings
+
+from .fleet import until
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("system")
+
+Make = Callable[..., dict[str, Any]]
+_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _books_balance_at_the_end(system: System) -> Any:
+    yield
+    answer = system.run("audit", "--json")
+    assert answer.code == 0, answer.out
+
+
+def _calls(document: dict[str, Any], kind: str) -> set[str]:
+    """What services were called for, besides the publishing of events."""
+    return {entry["step"] for entry in document["steps"] if entry["kind"] == kind and ".publish." not in entry["step"]}
+
+
+def test_a_choreographed_order_is_confirmed_and_seen_as_one(system: System, order: Make) -> None:
+    placed = order()
+    first = system.place(placed, "--choreographed")
+    assert (first.code, first.document["state"]) == (0, "CONFIRMED"), first
+    forward = {"order.create", "payment.authorize", "inventory.reserve", "shipping.schedule", "order.confirm"}
+    assert _calls(first.document, "forward") - {"notification.send_confirmation"} == forward
+    assert {"payment.capture", "inventory.commit", "shipping.dispatch"} <= _calls(first.document, "finish")
+    assert {entry["service"] for entry in first.document["steps"]} == set(PARTICIPANTS)
+
+    for again in (system.place(placed, "--choreographed"), system.run("status", placed["order_id"], "--json")):
+        assert (again.code, again.document) == (0, first.document)
+    assert system.run("cancel", placed["order_id"], "--reason", "too late").code == 2
+    other = system.place(placed | {"customer_id": "c-2"}, "--choreographed")
+    assert (other.code, other.document["error"]["code"]) == (2, "DUPLICATE_ORDER")
+    assert _listed(system, placed) == [("CONFIRMED", None)]
+
+
+def _listed(system: System, placed: dict[str, Any]) -> list[tuple[str, str | None]]:
+    rows: list[tuple[str, str | None]] = []
+    for _ in range(50):  # visibility is eventually consistent
+        listed = system.run("list", "--limit", "100", "--json").document
+        rows = [(row["state"], row["error_code"]) for row in listed if row["order_id"] == placed["order_id"]]
+        if rows and rows[0][0] != "RUNNING":
+            break
+        time.sleep(0.1)
+    return rows
+
+
+async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribute_finds_all_participants(
+    system: System, order: Make
+) -> None:
+    placed = order()
+    assert system.place(placed, "--choreographed").code == 0
+    transaction = f"order/{placed['order_id']}"
+    heard = [line for line in system.log_lines() if line["event"] == "event" and line["transaction_id"] == transaction]
+    assert {line["service"] for line in heard} == set(PARTICIPANTS)
+    cause_of = {line["event_id"]: line["caused_by"] for line in heard}
+    placing = f"{transaction}/{Fact.ORDER_PLACED}"
+    assert cause_of.pop(placing) == ""
+    for event_id, cause in cause_of.items():
+        chain = [event_id]
+        while cause != placing:
+            assert cause not in chain
+            chain.append(cause)
+            cause = cause_of[cause]  # noqa: PLW2901 — the chain is walked upwards
+
+    client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
+
+    async def all_are_found() -> bool:
+        return (await client.count_workflows(f"SagaOrder = '{placed['order_id']}'")).count == len(PARTICIPANTS)
+
+    await until(all_are_found, "the participants are listed under their order")
+
+
+def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system: System, order: Make) -> None:
+    answer = system.place(order(ship_to=_POLE), "--choreographed")
+    assert (answer.code, answer.document["state"]) == (1, "ROLLED_BACK"), answer
+    error = answer.document["error"]
+    assert (error["code"], error["step"]) == ("SHIPPING_UNAVAILABLE", "shipping.schedule")
+    assert _calls(answer.document, "undo") >= {"payment.cancel", "inventory.release"}
+
+
+def test_a_choreographed_order_is_cancelled_before_its_confirmation(system: System, order: Make) -> None:
+    placed = order("slow")  # the courier takes four seconds
+    system.place(placed, "--choreographed", "--no-wait")
+    accepted = system.run("cancel", placed["order_id"], "--reason", "changed my mind", "--json")
+    assert (accepted.code, accepted.document["accepted"]) == (0, True), accepted
+    ended = system.place(placed, "--choreographed")
+    assert (ended.code, ended.document["error"]["code"]) == (1, "CANCELLED")
+    assert ended.document["error"]["message"] == "changed my mind"
+
+
+async def test_a_choreography_whose_participants_were_all_terminated_is_played_on_by_the_sweep(
+    system: System, order: Make
+) -> None:
+    placed = order("slow")
+    system.place(placed, "--choreographed", "--no-wait")
+    client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
+    for _ in range(1000):  # until stock and money are held, and the courier takes his time
+        log = (await choreographed.status(client, placed["order_id"])).log
+        if any(entry.step == "shipping.schedule" for entry in log.steps):
+            break
+        await asyncio.sleep(0.02)
+    for service in ("order", "payment", "inventory", "shipping", "notification"):
+        handle = choreographed.handle_of(client, placed["order_id"], service)
+        if await choreographed.status_of(handle) is not None:
+            await handle.terminate("a slip of the hand")
+    audit = system.run("audit", "--json")
+    assert (audit.code, audit.document["checks"]["orphans"]) == (5, 1), audit
+
+    swept = system.run("sweep", "--json").document
+    assert (swept["found"], swept["finished"], swept["orders"]) == (1, 1, [placed["order_id"]])
+    assert system.run("status", placed["order_id"], "--json").document["state"] == "CONFIRMED"
+    assert system.run("sweep", "--json").document["found"] == 0

@@ -1,0 +1,195 @@
+"""The crash matrix of the choreography: every call and every event, times every fault; then the audit.
+
+The cases are generated from the choreography itself, so a new reaction is in the matrix without being told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from cli import choreographed
+from contracts.catalogue import OPERATIONS
+from contracts.choreography import CHOREOGRAPHY, PUBLISHING, Fact, Reaction
+from contracts.order import NotificationMode, Order
+from runtime import connection
+from runtime.settings import Settings
+from saga import TransactionLog
+from worker import QUEUES
+
+from .cases import BOUNCES, REQUIRED
+from .fleet import Fleet
+from .system import System
+
+pytestmark = [pytest.mark.xdist_group("choreographed faults"), pytest.mark.timeout(600)]
+
+Make = Callable[..., dict[str, Any]]
+_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
+_FAILS: dict[str, dict[str, Any]] = {
+    "payment": REQUIRED | {"customer_id": "c-none"},
+    "inventory": REQUIRED | {"lines": [{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 500}]},
+    "shipping": REQUIRED | {"ship_to": _POLE},
+    "notification": BOUNCES,
+}
+"""What makes each service say no."""
+_ROUNDS = 3
+"""One is enough, unless an order gives up before it reaches its step because of the deaths of others."""
+_AT_ONCE = 20
+_NO_HURRY = {"deadline_s": 600}
+"""It is not the deadline's turn."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An order on whose way `operation` is called, and what else is in its document."""
+
+    operation: str
+    changes: dict[str, Any]
+    gives_up: bool = False
+    """When its attempts run out, and so the order is rolled back; the others are called until they get through."""
+    may_confirm: bool = False
+
+    @property
+    def queue(self) -> str:
+        return self.operation.partition(".")[0]
+
+
+def _cases() -> list[Case]:
+    """Every operation of the choreography with a required notification, which has no step that may fail unnoticed."""
+    found: dict[str, Case] = {}
+    for service, part in CHOREOGRAPHY[NotificationMode.REQUIRED].items():
+        late_failure = _FAILS["notification" if service == "shipping" else "shipping"]
+        for reaction in part.reactions:
+            undo = reaction is part.undo
+            changes = late_failure if undo else REQUIRED
+            for name in _called(reaction, reaction.says):
+                gives_up = reaction is part.forward and name in OPERATIONS
+                found.setdefault(name, Case(name, changes, gives_up=gives_up, may_confirm=not undo))
+            if reaction.or_says is not None and service in _FAILS:
+                name = PUBLISHING[reaction.or_says].name
+                found.setdefault(name, Case(name, _FAILS[service]))
+    return list(found.values())
+
+
+def _called(reaction: Reaction, says: Fact) -> Iterator[str]:
+    if reaction.does is not None:
+        yield reaction.does.name
+    yield PUBLISHING[says].name
+
+
+async def _placed(client: Client, documents: Sequence[dict[str, Any]]) -> dict[str, TransactionLog]:
+    """Place them by events and wait for their ends, also of those that are parked for a while."""
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def end_of(order: Order) -> TransactionLog:
+        async with turn:
+            await choreographed.start(client, order)
+            while not (log := await choreographed.wait(client, order)).state.is_end:
+                await asyncio.sleep(0.5)
+            return log
+
+    logs = await asyncio.gather(*(end_of(Order.model_validate(document)) for document in documents))
+    return {document["order_id"]: log for document, log in zip(documents, logs, strict=True)}
+
+
+BLOWS = {"fails-once": ("error_before", 1), "reply-lost": ("error_after", 1)}
+FOR_EVER = {"always-fails": ("error_before", None), "never-replies": ("error_after", None)}
+
+
+@pytest.mark.chaos
+async def test_every_call_and_every_event_of_the_choreography_survives_every_error(
+    fresh_system: System, order: Make
+) -> None:
+    expected, faults = {}, []
+    documents = []
+    for case in _cases():
+        for name, (kind, attempts) in (BLOWS | (FOR_EVER if case.gives_up else {})).items():
+            document = order(f"{case.operation}.{name}"[-53:], **case.changes, **_NO_HURRY)
+            documents.append(document)
+            confirmed = case.may_confirm and attempts is not None
+            expected[document["order_id"]] = "CONFIRMED" if confirmed else "ROLLED_BACK"
+            bound = "" if attempts is None else f"attempts = {attempts}\n"
+            where = f'transaction = "order/{document["order_id"]}"\noperation = "{case.operation}"'
+            faults.append(f'[[fault]]\n{where}\nkind = "{kind}"\n{bound}')
+    file = fresh_system.folder / "faults.toml"
+    file.write_text("".join(faults))
+    fresh_system.options = ["--faults", str(file)]
+    fresh_system.start()
+    client = await connection.connect(Settings(), address=f"127.0.0.1:{fresh_system.port}")
+    logs = await _placed(client, documents)
+    ends = {order_id: str(log.state) for order_id, log in logs.items()}
+    assert {order_id: end for order_id, end in ends.items() if end != expected[order_id]} == {}
+    struck = {line["transaction_id"] for line in fresh_system.log_lines() if line["event"] == "fault"}
+    assert {f"order/{order_id}" for order_id in expected} - struck == set()
+    audit = fresh_system.run("audit", "--json")
+    assert audit.code == 0, audit.out
+
+
+@dataclass(frozen=True)
+class Deaths:
+    """What the workers have still to die of; a death that was died is taken off before the next start."""
+
+    folder: Path
+    kind: str
+    cases: Sequence[Case]
+
+    def options(self, worker: str) -> list[str]:
+        faults = self.folder / f"{worker}-faults.toml"
+        alive = [case.operation for case in self.cases if case.operation not in self.died_of()]
+        where = "\n".join(
+            f'[[fault]]\ntransaction = "order/*-{name}"\noperation = "{name}"\nkind = "{self.kind}"' for name in alive
+        )
+        faults.write_text(where)
+        return ["--faults", str(faults), *(["--service", worker] if worker in QUEUES else [])]
+
+    def died_of(self) -> set[str]:
+        logs = self.folder.glob("*.log")
+        return {line["step"] for log in logs for line in Fleet.lines_of(log) if line["event"] == "fault"}
+
+
+def _in_turn(cases: Sequence[Case]) -> Iterator[list[Case]]:
+    """One of each queue at a time: a worker that dies again and again would leave the others no time to answer."""
+    queues = {queue: [case for case in cases if case.queue == queue] for queue in QUEUES}
+    while any(queues.values()):
+        yield [waiting.pop() for waiting in queues.values() if waiting]
+
+
+_MOST_TELLING = {"order.confirm", PUBLISHING[Fact.ORDER_CANCELLED].name}
+"""The decision for an order, and the news of the one against it."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "workers", "operations"),
+    [
+        ("die_after", ("everything",), _MOST_TELLING),
+        pytest.param("die_before", QUEUES, None, marks=pytest.mark.chaos),
+        pytest.param("die_after", QUEUES, None, marks=pytest.mark.chaos),
+    ],
+    ids=["the most telling", "before", "after the commit"],
+)
+async def test_a_choreographed_order_survives_the_death_of_a_worker_at_any_call_and_any_event(
+    kind: str, workers: Sequence[str], operations: set[str] | None, tmp_path: Path, order: Make
+) -> None:
+    cases = [case for case in _cases() if operations is None or case.operation in operations]
+    deaths = Deaths(tmp_path, kind, cases)
+    async with Fleet(System(tmp_path), workers, deaths.options) as fleet:
+        await fleet.start_workers()
+        await fleet.fill_the_shelves()
+        client = await connection.connect(Settings(), address=f"127.0.0.1:{fleet.system.port}")
+        for _ in range(_ROUNDS):
+            alive = [case for case in cases if case.operation not in deaths.died_of()]
+            for together in _in_turn(alive):
+                documents = [order(case.operation, **case.changes, **_NO_HURRY) for case in together]
+                ends = [log.state for log in (await _placed(client, documents)).values()]
+                confirmed = {case.operation for case, end in zip(together, ends, strict=True) if end == "CONFIRMED"}
+                assert confirmed <= {case.operation for case in together if case.may_confirm}
+        assert deaths.died_of() == {case.operation for case in cases}
+        audit = await fleet.run("audit", "--json")
+        assert audit.code == 0, audit.out
+        assert audit.document["orders"] >= len(cases)

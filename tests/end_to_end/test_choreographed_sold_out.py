@@ -1,0 +1,41 @@
+"""Many choreographed orders for few units, while the services fail: no orchestrator, and not one unit too many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from cli import choreographed
+from contracts.order import Order
+from runtime import connection
+from runtime.settings import Settings
+
+from .crowd import UNITS, assert_sold_out, crowd, open_the_shop
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("choreographed")
+
+_AT_ONCE = 25
+"""Each is five workflows: more of them would only wait for the processor."""
+
+
+@pytest.mark.parametrize("units", [10, pytest.param(UNITS, marks=[pytest.mark.chaos, pytest.mark.timeout(600)])])
+async def test_twice_as_many_choreographed_orders_as_units_confirm_exactly_one_for_each(
+    fresh_system: System, units: int
+) -> None:
+    orders = crowd(2 * units)
+    open_the_shop(fresh_system, orders, units)
+    client = await connection.connect(Settings(), address=f"127.0.0.1:{fresh_system.port}")
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def place(placed: Order) -> str:
+        async with turn:
+            await choreographed.start(client, placed)
+            log = await choreographed.wait(client, placed)
+        return log.error.code if log.error is not None else log.state
+
+    ends = Counter(await asyncio.gather(*(place(Order.model_validate(placed)) for placed in orders)))
+    assert ends == {"CONFIRMED": units, "OUT_OF_STOCK": units}
+    assert_sold_out(fresh_system, 2 * units)
