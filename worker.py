@@ -118,8 +118,8 @@ def workflow_worker(
 def _here_first(services: Sequence[Service]) -> list[Callable[..., Any]]:
     """What a colocated saga asks its own worker for. The SDK needs every name to be known in every worker of the
     workflow: an operation that is not served here fails at once, and is asked over its queue."""
-    here = {each.operation.name for service in services for each in service.definition.handlers}
-    elsewhere = (_elsewhere(name) for name in OPERATIONS if name not in here)
+    here = {service.definition.name for service in services}
+    elsewhere = (_elsewhere(name) for name, operation in OPERATIONS.items() if operation.queue not in here)
     return [*(perform for service in services for perform in service.activities()), *elsewhere]
 
 
