@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from sqlalchemy import (
@@ -49,21 +50,31 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
+Key = tuple[Any, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """A row. Subclasses are frozen dataclasses made with `@record`; `version` counts how often the row was written."""
 
     table: ClassVar[Table]
     key_columns: ClassVar[tuple[str, ...]]
+    columns: ClassVar[tuple[str, ...]]
+    """In the order of the table."""
+    _key_of: ClassVar[Callable[[Any], Key]]
     version: int = dataclasses.field(default=0, kw_only=True)
 
     @property
     def key(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.key_columns)
+        return type(self)._key_of(self)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """By column."""
+        return {name: getattr(self, name) for name in self.columns}
 
 
 R = TypeVar("R", bound=Record)
-Key = tuple[Any, ...]
 
 
 class Ref(NamedTuple):
@@ -92,10 +103,16 @@ def record(metadata: MetaData, name: str, *, key: Sequence[str]) -> Callable[[ty
             for field in dataclasses.fields(cls)
         ]
         cls.table = Table(name, metadata, *columns)
-        cls.key_columns = tuple(key)
+        cls.key_columns, cls.columns = tuple(key), tuple(column.name for column in columns)
+        cls._key_of = _key_getter(*key)
         return cls
 
     return declare
+
+
+def _key_getter(first: str, *others: str) -> Callable[[Any], Key]:
+    get = attrgetter(first, *others)
+    return get if others else lambda row: (get(row),)
 
 
 def _optional(hint: Any) -> bool:
@@ -159,8 +176,8 @@ class Rows:
             flat = [key[0] for key in wanted] if len(kind.key_columns) == 1 else list(wanted)
             for start in range(0, len(flat), KEYS_PER_QUERY):
                 part = {"keys": flat[start : start + KEYS_PER_QUERY]}
-                for found in tx.execute(_select(kind.table, kind.key_columns), part).mappings():
-                    row = kind(**found)
+                for values in tx.execute(_select(kind.table, kind.key_columns), part):
+                    row = kind(**dict(zip(kind.columns, values, strict=True)))
                     self._rows[Ref(kind, row.key)] = row
 
     def save(self, tx: Connection) -> None:
@@ -172,7 +189,7 @@ class Rows:
         for ref in sorted(self._changed, key=lambda ref: (ref.kind.table.name, ref.key)):
             changed[ref.kind].append(self._rows[ref])
         for kind, rows in changed.items():
-            values = [{**_values(row), "version": row.version + 1} for row in rows]
+            values = [row.values | {"version": row.version + 1} for row in rows]
             if _write(tx, kind, values) < len(rows):
                 raise Stale(kind.table.name)
         if self._done:
@@ -185,10 +202,6 @@ def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> 
     if tx.dialect.name == "sqlite":
         return tx.execute(upsert, values, execution_options={"preserve_rowcount": True}).rowcount
     return len(tx.execute(upsert.returning(kind.table.c.version), values).all())
-
-
-def _values(row: Record) -> dict[str, Any]:
-    return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
 
 
 @cache

@@ -99,11 +99,6 @@ class ServiceDefinition:
     handlers: Sequence[Handler[Any, Any]]
     queries: Sequence[Query[Any, Any]] = ()
 
-    @property
-    def operations(self) -> list[Operation[Any, Any]]:
-        """All that it answers, questions included."""
-        return [*(handler.operation for handler in self.handlers), *(query.operation for query in self.queries)]
-
 
 class _Asking(NamedTuple):
     """One operation, asked for one or more times at once."""

@@ -67,8 +67,8 @@ def _bulk(site: Site, orders: Path, concurrency: int, *options: str) -> list[str
 
 
 def _bulk_in_batches(site: Site, orders: Path, concurrency: int) -> list[str]:
-    """There `--concurrency` is of batches: four where that divides the orders under way, so that they overlap."""
-    batches = next(number for number in (4, 2, 1) if concurrency % number == 0)
+    """There `--concurrency` is of batches: two where that divides the orders under way, so that they overlap."""
+    batches = 2 if concurrency % 2 == 0 else 1
     return _bulk(site, orders, batches, "--lane", "batch", "--batch-size", str(concurrency // batches))
 
 

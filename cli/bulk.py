@@ -28,6 +28,9 @@ from saga import Failure, State, TransactionLog
 MAX_CONCURRENCY = 1000
 """Orders under way at once from one process; more would wait in its own queues."""
 
+_BATCHES = 2
+"""While the services work for one, Temporal brings the other on; more of them only wait for each other."""
+
 
 class Lane(StrEnum):
     SINGLE = "single"
@@ -38,7 +41,7 @@ def bulk(
     file: Annotated[str | None, typer.Argument(help="Orders as JSON Lines, or - for stdin.")] = None,
     count: Annotated[int | None, typer.Option(min=1, max=documents.MAX_ORDERS, help="Make this many up.")] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, max=MAX_CONCURRENCY, help="Orders, or batches, under way at once: 20, or 4.")
+        int | None, typer.Option(min=1, max=MAX_CONCURRENCY, help="Orders, or batches, under way at once: 20, or 2.")
     ] = None,
     lane: Annotated[
         Lane, typer.Option(help="single: a workflow for each order. batch: one for some hundreds.")
@@ -56,7 +59,7 @@ def bulk(
     if lane is Lane.BATCH and colocated:
         raise CommandFailed(Code.USAGE, "--colocated is for the single lane", Exit.INVALID)
     if lane is Lane.BATCH:
-        place = partial(place_in_batches, orders=orders, size=batch_size, concurrency=concurrency or 4)
+        place = partial(place_in_batches, orders=orders, size=batch_size, concurrency=concurrency or _BATCHES)
     else:
         way = placing.Way.own_workflow(colocated=colocated)
         place = partial(_place_all, orders=orders, concurrency=concurrency or 20, way=way)

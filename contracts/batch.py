@@ -29,8 +29,8 @@ class InvalidBatch(ValueError):
 class SameWay(Message):
     """Orders of a batch that went the same way: the same steps, together, to the same end.
 
-    `messages` are those of the error, in the order of `order_ids`. The state RUNNING says that the order was handed to
-    a workflow of its own, which brings it to its end.
+    `messages` are those of the error, in the order of `order_ids`. A state that is no end says that the order was
+    handed to a workflow of its own, which brings it there.
     """
 
     state: State

@@ -14,8 +14,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from contracts.batch import BATCH_WORKFLOW, MAX_BYTES, MAX_ORDERS, BatchOutcome
 from contracts.order import WORKFLOWS_QUEUE, Order
 
-DEFAULT_SIZE = 250
-"""Orders of a batch, where nobody says otherwise; docs/architecture.md has the measurement."""
+DEFAULT_SIZE = 500
+"""Orders of a batch, where nobody says otherwise: one of 250 costs half as much again per order, at half the wait."""
 
 _PREFIX = "batch/"
 

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from saga.operation import Operation
@@ -38,7 +39,7 @@ class Stage:
     verb: Verb
     calls: tuple[PlannedCall, ...]
 
-    @property
+    @cached_property
     def name(self) -> str:
         return " ".join([self.verb, *(call.operation.name for call in self.calls)])
 

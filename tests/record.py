@@ -15,12 +15,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from temporalio.client import WorkflowHistory
+
 from cli import demo
 from contracts.order import transaction_id
 from runtime import connection, logs
 from runtime.embedded import embedded_server, free_port
 from runtime.faults import FaultInterceptor, read_faults
 from runtime.settings import LogFormat, Settings
+from tests.replay.batch_scenes import BATCH_SCENES, check_batch, play_batch
 from tests.replay.histories import HISTORIES, check
 from tests.replay.scenes import SCENES, TROUBLES, play
 from worker import serving
@@ -30,7 +33,7 @@ _OURS = re.compile(r'File \\"[^"\\]*?/(?=(?:saga|contracts|workflows|activities|
 
 async def record() -> None:
     logs.configure(LogFormat.CONSOLE, level=logging.CRITICAL)
-    faults = [*read_faults(demo.FAULTS), *(scene.fault for scene in TROUBLES)]
+    faults = [*read_faults(demo.FAULTS), *(scene.fault for scene in (*TROUBLES, *BATCH_SCENES))]
     with tempfile.TemporaryDirectory(prefix="order-saga-record-") as folder:
         os.environ["DATABASE_URL"] = f"sqlite+aiosqlite:///{folder}/{{service}}.db"
         settings = Settings.read()
@@ -38,13 +41,24 @@ async def record() -> None:
             client = await connection.connect(settings, address=server.address)
             async with serving(client, settings, interceptors=[FaultInterceptor(faults)]):
                 assert all(order.as_expected for order in await demo.play(client))
-                await asyncio.gather(*(play(client, scene, faults) for scene in TROUBLES))
+                await asyncio.gather(
+                    *(play(client, scene, faults) for scene in TROUBLES),
+                    *(play_batch(client, scene) for scene in BATCH_SCENES),
+                )
                 for scene in SCENES:
                     history = await client.get_workflow_handle(transaction_id(scene.order_id)).fetch_history()
                     check(history, scene)
-                    text = json.dumps(_without_machine(history.to_json_dict()), indent=1, sort_keys=True)
-                    (HISTORIES / f"{scene.order_id}.json").write_text(_OURS.sub('File \\\\"', text) + "\n")
-                    print(f"{scene.order_id}: {len(history.events)} events")
+                    _write(scene.order_id, history)
+                for batch in BATCH_SCENES:
+                    history = await client.get_workflow_handle(batch.batch_id).fetch_history()
+                    check_batch(history, batch)
+                    _write(batch.name, history)
+
+
+def _write(name: str, history: WorkflowHistory) -> None:
+    text = json.dumps(_without_machine(history.to_json_dict()), indent=1, sort_keys=True)
+    (HISTORIES / f"{name}.json").write_text(_OURS.sub('File \\\\"', text) + "\n")
+    print(f"{name}: {len(history.events)} events")
 
 
 def _without_machine(value: Any) -> Any:

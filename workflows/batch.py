@@ -25,13 +25,13 @@ from temporalio.exceptions import ApplicationError
 
 from contracts.batch import BatchOutcome, InvalidBatch, SameWay, parse
 from contracts.errors import Code
-from contracts.order import OrderOptions, RollbackCause
+from contracts.order import Order, OrderOptions, RollbackCause
 from saga import POLICIES, Failure, Kind, Policy, State, TransactionLog, Verb
 from saga.journal import count_states
 from saga.outcome import CANCELLED
 from workflows.carried import Carried, same_ways
 from workflows.handover import hand_over
-from workflows.order import Requests, planned
+from workflows.order import Requests, plan_of_many
 from workflows.together import together
 
 _ATTEMPT_TIMEOUT = timedelta(seconds=10)
@@ -57,8 +57,12 @@ class BatchWorkflow:
             raise ApplicationError(str(error), type=Code.INVALID_ORDER, non_retryable=True) from None
         self._id = workflow.info().workflow_id
         self._begun = workflow.now()
-        self._orders = {each.order_id: Carried(each, planned(Requests.of(each, self._id))) for each in orders}
+        self._orders = {each.order_id: self._carried(each) for each in orders}
         self._leaving: list[asyncio.Task[None]] = []
+
+    def _carried(self, placed: Order) -> Carried:
+        requests = Requests.of(placed, self._id)
+        return Carried(placed, requests, plan_of_many(must_notify=requests.must_notify))
 
     @workflow.run
     async def run(self, document: RawValue) -> BatchOutcome:
@@ -111,7 +115,7 @@ class BatchWorkflow:
                 together(
                     call.operation,
                     kind,
-                    [(each, each.plan.stages[at].calls[place].request) for each in orders],
+                    [(each, each.request(each.plan.stages[at].calls[place])) for each in orders],
                     _POLICIES[stage.verb],
                 )
                 for place, call in enumerate(stage.calls)
@@ -123,7 +127,7 @@ class BatchWorkflow:
 
     def _sorted_out(self, orders: list[Carried], at: int, failures: list[dict[Carried, Failure]]) -> list[Carried]:
         """Those that go on. The others leave: back together, or each to a workflow of its own."""
-        verb = orders[0].plan.stages[at].verb
+        verb, elapsed = orders[0].plan.stages[at].verb, self._elapsed
         going, back, again, further = list[Carried](), list[Carried](), list[Carried](), list[Carried]()
         for each in orders:
             heard = [failure[each] for failure in failures if each in failure]
@@ -132,7 +136,7 @@ class BatchWorkflow:
                 going.append(each)
             elif verb is Verb.FINISH or (verb is Verb.PIVOT and refusal is None):
                 further.append(each)
-            elif each.interrupted(self._begun) or refusal:
+            elif each.interrupted(elapsed) or refusal:
                 each.decided = False
                 each.failure = each.interruption or refusal
                 back.append(each)
@@ -144,11 +148,16 @@ class BatchWorkflow:
         return going
 
     def _without_interrupted(self, orders: list[Carried], at: int) -> list[Carried]:
-        back = [each for each in orders if each.interrupted(self._begun)]
+        elapsed = self._elapsed
+        back = [each for each in orders if each.interrupted(elapsed)]
         for each in back:
             each.failure = each.interruption
         self._leave(self._roll_back(back, at))
         return [each for each in orders if each.interruption is None]
+
+    @property
+    def _elapsed(self) -> timedelta:
+        return workflow.now() - self._begun
 
     # --- back ---------------------------------------------------------------------------------------------------------
 
@@ -161,7 +170,7 @@ class BatchWorkflow:
         for each in orders:
             each.state = State.ROLLED_BACK
         letters = [
-            (each, farewell.request)
+            (each, each.request(farewell))
             for each in orders
             if (farewell := each.plan.farewell) is not None and each.plan.farewell_from <= at
         ]
@@ -174,7 +183,8 @@ class BatchWorkflow:
         """Those that are undone as far as this stage; the others are handed over."""
         calls = []
         for place, call in enumerate(orders[0].plan.stages[at].calls if orders else ()):
-            asked = [(each, each.plan.stages[at].calls[place].request) for each in orders if each.to_undo(call)]
+            its_own = ((each, each.plan.stages[at].calls[place]) for each in orders if each.to_undo(call))
+            asked = [(each, each.request(own)) for each, own in its_own]
             if asked and call.undo is not None:
                 calls.append(together(call.undo, Kind.UNDO, asked, POLICIES.undo))
         stuck = {each for failed in await asyncio.gather(*calls) for each in failed}

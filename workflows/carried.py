@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-
-from temporalio import workflow
+from datetime import timedelta
+from typing import Any
 
 from contracts.batch import SameWay
 from contracts.errors import Code
 from contracts.order import Order
 from saga import Entry, Failure, Kind, Plan, PlannedCall, State, Status, TransactionLog
+from workflows.order import Requests
 
 _NOT_UNDONE = (None, Status.REFUSED)
 """Forward calls that need no undo: never sent, or refused."""
@@ -22,7 +22,9 @@ class Carried:
     """`log` shares its entries with the orders that were in the same call and heard the same."""
 
     order: Order
+    requests: Requests
     plan: Plan
+    """Shared with all orders of its kind: `request` says what a call of it means for this one."""
     state: State = State.RUNNING
     failure: Failure | None = None
     """Why it is rolled back."""
@@ -37,6 +39,9 @@ class Carried:
         """What is to be done at place `at` of its plan; `None` past the end."""
         return self.plan.stages[at].name if at < len(self.plan.stages) else None
 
+    def request(self, call: PlannedCall) -> Any:
+        return getattr(self.requests, call.request)
+
     def status(self, call: PlannedCall, kind: Kind) -> Status | None:
         entry = self.log.get((call.operation.name, kind))
         return entry.status if entry else None
@@ -48,9 +53,9 @@ class Carried:
         entry = self.log.get((step or "", Kind.FORWARD))
         return entry is not None and entry.status is Status.REFUSED
 
-    def interrupted(self, since: datetime) -> bool:
-        """Whether it is to leave: somebody has asked for it, or its deadline, which runs from `since`, is over."""
-        if self.interruption is None and workflow.now() - since >= timedelta(seconds=self.order.deadline_s):
+    def interrupted(self, elapsed: timedelta) -> bool:
+        """Whether it is to leave: somebody has asked for it, or its deadline is over."""
+        if self.interruption is None and elapsed.total_seconds() >= self.order.deadline_s:
             message = f"not confirmed within {self.order.deadline_s:g} s"
             self.interruption = Failure(Code.DEADLINE_EXCEEDED, message)
         return self.interruption is not None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -93,6 +94,13 @@ def planned(ask: Requests) -> Plan:
     for phase in (prepare, decide, commit):
         plan.follow(phase(plan, ask))
     return plan
+
+
+@cache
+def plan_of_many(*, must_notify: bool) -> Plan:
+    """`planned` once for all orders of a kind: in place of a request each call has its name among `Requests`."""
+    names: dict[str, Any] = {each.name: each.name for each in fields(Requests)}
+    return planned(Requests(**names | {"must_notify": must_notify}))
 
 
 @workflow.defn

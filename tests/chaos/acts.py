@@ -38,6 +38,8 @@ fault = [
 Seven seconds is longer than an attempt may take."""
 _CONCURRENCY = "60"
 """Enough that each blow hits many orders, few enough that an untroubled one takes seconds."""
+_BATCHES = ("--lane", "batch", "--batch-size", "25", "--concurrency", "4")
+"""Small ones, so that the blows hit many."""
 _ABSENT_S = 25
 """Longer than the deadline of the orders that are under way meanwhile."""
 _DEADLINE_S = 20
@@ -50,6 +52,8 @@ class Play:
     fleet: Fleet
     proxy: Proxy
     report: Report
+    in_batches: bool = False
+    """Whether every second order goes through the batch lane."""
     placed: list[dict[str, Any]] = field(default_factory=list)
     """Every order anybody has placed."""
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -109,12 +113,20 @@ class Play:
         return any(line.get("transaction_id") == f"order/{order_id}" for line in self.fleet.log_lines())
 
     async def _place(self, orders: list[dict[str, Any]], *, again: bool = False, **environment: str) -> None:
-        """Place them with `bulk` and remember what it says. An end that it has told must never change."""
+        """Place them with `bulk` and remember what it says, in both lanes side by side if both are to be tried."""
         if not again:
             self.placed += orders
+        together = orders[1::2] if self.in_batches and not again else []
+        alone = orders[::2] if together else orders
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._bulk(alone, "--concurrency", _CONCURRENCY, **environment))
+            if together:
+                tasks.create_task(self._bulk(together, *_BATCHES, **environment))
+
+    async def _bulk(self, orders: list[dict[str, Any]], *options: str, **environment: str) -> None:
+        """An end that has been told must never change."""
         lines = "\n".join(map(json.dumps, orders))
-        arguments = ["bulk", "-", "--concurrency", _CONCURRENCY, "--json", "--outcomes"]
-        answer = await self.fleet.run(*arguments, stdin=lines, **environment)
+        answer = await self.fleet.run("bulk", "-", *options, "--json", "--outcomes", stdin=lines, **environment)
         for outcome in self._document(answer).get("outcomes", []):
             before = self.told.get(outcome["order_id"])
             if _is_end(before):

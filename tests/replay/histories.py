@@ -13,6 +13,7 @@ from temporalio.client import WorkflowHistory
 from contracts.order import transaction_id
 from saga import TransactionLog
 
+from .batch_scenes import BatchScene
 from .scenes import Scene
 
 HISTORIES = Path(__file__).parents[1] / "histories"
@@ -21,6 +22,10 @@ _LOG = TypeAdapter(TransactionLog)
 
 def read(order_id: str) -> WorkflowHistory:
     return WorkflowHistory.from_json(transaction_id(order_id), (HISTORIES / f"{order_id}.json").read_text())
+
+
+def read_batch(scene: BatchScene) -> WorkflowHistory:
+    return WorkflowHistory.from_json(scene.batch_id, (HISTORIES / f"{scene.name}.json").read_text())
 
 
 def check(history: WorkflowHistory, scene: Scene) -> None:

@@ -16,10 +16,12 @@ from saga import State
 from worker import WORKFLOWS, workflow_runner
 
 from . import histories
+from .batch_scenes import BATCH_SCENES, BatchScene, check_batch
 from .incompatible import SleepsFirst
 from .scenes import SCENES, Scene
 
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=[scene.order_id for scene in SCENES])
+every_batch = pytest.mark.parametrize("scene", BATCH_SCENES, ids=[scene.name for scene in BATCH_SCENES])
 ENDS_NO_ORDER = {
     # a parked call's, which stays until it is done, skipped or fixed
     Code.IDEMPOTENCY_CONFLICT,
@@ -59,7 +61,8 @@ def _replayer(workflows: Sequence[type], runner: WorkflowRunner) -> Replayer:
 def test_every_end_and_every_code_has_a_recorded_history() -> None:
     assert {scene.state for scene in SCENES} == {state for state in State if state.is_end}
     assert {scene.code for scene in SCENES if scene.code} == set(Code) - ENDS_NO_ORDER
-    assert {path.stem for path in histories.HISTORIES.glob("*.json")} == {scene.order_id for scene in SCENES}
+    recorded = {scene.order_id for scene in SCENES} | {scene.name for scene in BATCH_SCENES}
+    assert {path.stem for path in histories.HISTORIES.glob("*.json")} == recorded
 
 
 @every_scene
@@ -71,6 +74,15 @@ def test_a_recorded_history_shows_what_its_scene_says(scene: Scene) -> None:
 @every_scene
 async def test_a_recorded_history_replays(scene: Scene, runner: WorkflowRunner) -> None:
     await _replayer(WORKFLOWS, runner).replay_workflow(histories.read(scene.order_id))
+
+
+@every_runner
+@every_batch
+async def test_a_recorded_batch_shows_what_its_scene_says_and_replays(
+    scene: BatchScene, runner: WorkflowRunner
+) -> None:
+    check_batch(histories.read_batch(scene), scene)
+    await _replayer(WORKFLOWS, runner).replay_workflow(histories.read_batch(scene))
 
 
 @every_runner

@@ -1,0 +1,108 @@
+"""The batches whose histories are recorded: what is in each, what fails, and how its orders must end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client, WorkflowHistory
+
+from cli import documents
+from contracts.batch import BatchOutcome
+from contracts.errors import Code
+from contracts.order import transaction_id
+from lanes import batches
+from lanes.batches import Batch
+from runtime.faults import Fault, FaultKind
+from saga import State
+
+_LINE = {"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1299}
+_NO_SKU: dict[str, Any] = {"lines": [_LINE | {"sku": "NONE-1"}]}
+_REQUIRED: dict[str, Any] = {"notification": "required"}
+_BOUNCES: dict[str, Any] = {"contact": {"email": "ada@nowhere.invalid", "phone": "+442071234567"}}
+_HANDED_OVER = (State.RUNNING, None)
+
+End = tuple[State, Code | None]
+
+
+@dataclass(frozen=True)
+class BatchScene:
+    """`ends` are those within the batch; a state that is none says that the order was handed to a workflow of its
+    own."""
+
+    name: str
+    orders: Mapping[str, dict[str, Any]]
+    """What is special about each, by the end of its id."""
+    ends: Mapping[str, End]
+    broken: str = ""
+    """The list that gets no answer in this scene, if any."""
+
+    @property
+    def batch_id(self) -> str:
+        return f"batch/{self.name}"
+
+    def order_id(self, suffix: str) -> str:
+        return f"{self.name}-{suffix}"
+
+    @property
+    def fault(self) -> Fault:
+        """It strikes the lists that the order `poison` is in."""
+        poison = transaction_id(self.order_id("poison"))
+        return Fault(operation=f"{self.broken}.many", transaction=poison, kind=FaultKind.ERROR_AFTER)
+
+
+BATCH_SCENES = (
+    BatchScene(
+        "batch-refusals",
+        {
+            "good": {},
+            "told": _REQUIRED,
+            "stranger": {"customer_id": "nobody"},
+            "no-sku": _NO_SKU,
+            "bounces": _BOUNCES | _REQUIRED,
+        },
+        {
+            "good": (State.CONFIRMED, None),
+            "told": (State.CONFIRMED, None),
+            "stranger": (State.ROLLED_BACK, Code.PAYMENT_DECLINED),
+            "no-sku": (State.ROLLED_BACK, Code.UNKNOWN_SKU),
+            "bounces": (State.ROLLED_BACK, Code.NOTIFICATION_FAILED),
+        },
+    ),
+    BatchScene(
+        "batch-unknown-step",
+        {"poison": {}, "good": {}},
+        dict.fromkeys(("poison", "good"), _HANDED_OVER),
+        "inventory.reserve",
+    ),
+    BatchScene(
+        "batch-unknown-pivot",
+        {"poison": {}, "good": {}},
+        dict.fromkeys(("poison", "good"), _HANDED_OVER),
+        "order.confirm",
+    ),
+    BatchScene(
+        "batch-stuck-undo",
+        {"poison": _NO_SKU, "good": {}},
+        {"poison": (State.COMPENSATING, Code.UNKNOWN_SKU), "good": (State.CONFIRMED, None)},
+        "payment.cancel",
+    ),
+)
+
+
+async def play_batch(client: Client, scene: BatchScene) -> None:
+    batch = Batch(scene.batch_id)
+    for suffix, changes in scene.orders.items():
+        order_id = scene.order_id(suffix)
+        batch.add(order_id, json.dumps(documents.document(order_id, "c-demo", [_LINE]) | changes).encode())
+    await (await batches.start(client, batch)).result()
+
+
+def check_batch(history: WorkflowHistory, scene: BatchScene) -> None:
+    """Fail if the orders of `history` did not end as `scene` says."""
+    [result] = history.events[-1].workflow_execution_completed_event_attributes.result.payloads
+    logs = BatchOutcome.model_validate_json(result.data).logs()
+    found = {order_id: (log.state, log.error and log.error.code) for order_id, log in logs.items()}
+    assert found == {scene.order_id(suffix): end for suffix, end in scene.ends.items()}, scene.name
