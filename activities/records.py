@@ -86,8 +86,11 @@ class Stale(Exception):
     """Somebody wrote a row between our reading and our writing it. Read again, decide again."""
 
 
-def record(metadata: MetaData, name: str, *, key: Sequence[str]) -> Callable[[type[R]], type[R]]:
-    """Class decorator: declare the table of a `Record` from its fields."""
+def record(
+    metadata: MetaData, name: str, *, key: Sequence[str], indexed: Sequence[str] = ()
+) -> Callable[[type[R]], type[R]]:
+    """Class decorator: declare the table of a `Record` from its fields; `indexed` are those it is asked for by, besides
+    its key."""
 
     def declare(cls: type[R]) -> type[R]:
         hints = typing.get_type_hints(cls)
@@ -96,6 +99,7 @@ def record(metadata: MetaData, name: str, *, key: Sequence[str]) -> Callable[[ty
                 field.name,
                 _column_type(hints[field.name]),
                 primary_key=field.name in key,
+                index=field.name in indexed or None,
                 nullable=_optional(hints[field.name]),
             )
             for field in dataclasses.fields(cls)
