@@ -28,7 +28,7 @@ Fence = declare_fence(metadata)
 effects_table(metadata)
 
 
-@record(metadata, "orders", key=("order_id",))
+@record(metadata, "orders", key=("order_id",), indexed=("transaction_id",))
 @dataclass(frozen=True)
 class PlacedOrder(Record):
     """`document` is the order as it was placed, in JSON: enough to finish or undo the order without its workflow."""

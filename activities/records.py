@@ -31,13 +31,11 @@ from sqlalchemy import (
     bindparam,
     func,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 KEYS_PER_QUERY = 5_000
-"""Keys one SELECT asks for: SQLite takes 32,766 parameters, and PostgreSQL's parser runs out of stack before 30,000
-pairs."""
+"""Keys one SELECT asks for: SQLite takes 32,766 parameters, and a key has at most two columns."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -88,8 +86,11 @@ class Stale(Exception):
     """Somebody wrote a row between our reading and our writing it. Read again, decide again."""
 
 
-def record(metadata: MetaData, name: str, *, key: Sequence[str]) -> Callable[[type[R]], type[R]]:
-    """Class decorator: declare the table of a `Record` from its fields."""
+def record(
+    metadata: MetaData, name: str, *, key: Sequence[str], indexed: Sequence[str] = ()
+) -> Callable[[type[R]], type[R]]:
+    """Class decorator: declare the table of a `Record` from its fields; `indexed` are those it is asked for by, besides
+    its key."""
 
     def declare(cls: type[R]) -> type[R]:
         hints = typing.get_type_hints(cls)
@@ -98,6 +99,7 @@ def record(metadata: MetaData, name: str, *, key: Sequence[str]) -> Callable[[ty
                 field.name,
                 _column_type(hints[field.name]),
                 primary_key=field.name in key,
+                index=field.name in indexed or None,
                 nullable=_optional(hints[field.name]),
             )
             for field in dataclasses.fields(cls)
@@ -173,12 +175,14 @@ class Rows:
         for kind, key in refs:
             keys[kind][key] = None
         for kind, wanted in keys.items():
-            flat = [key[0] for key in wanted] if len(kind.key_columns) == 1 else list(wanted)
+            flat, by_key = list(wanted), select_by_key(kind.table, kind.key_columns)
             for start in range(0, len(flat), KEYS_PER_QUERY):
-                part = {"keys": flat[start : start + KEYS_PER_QUERY]}
-                for values in tx.execute(_select(kind.table, kind.key_columns), part):
+                by_column = zip(kind.key_columns, zip(*flat[start : start + KEYS_PER_QUERY], strict=True), strict=True)
+                part = {name: list(dict.fromkeys(values)) for name, values in by_column}
+                for values in tx.execute(by_key, part):
                     row = kind(**dict(zip(kind.columns, values, strict=True)))
-                    self._rows[Ref(kind, row.key)] = row
+                    if row.key in wanted:
+                        self._rows[Ref(kind, row.key)] = row
 
     def save(self, tx: Connection) -> None:
         """Write what was put: one statement a table, rows in key order so that two savers never wait in a circle.
@@ -205,10 +209,13 @@ def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> 
 
 
 @cache
-def _select(table: Table, key_columns: tuple[str, ...]) -> Select[Any]:
-    columns = [table.c[name] for name in key_columns]
-    key = columns[0] if len(columns) == 1 else tuple_(*columns)
-    return select(table).where(key.in_(bindparam("keys", expanding=True)))
+def select_by_key(table: Table, key_columns: tuple[str, ...]) -> Select[Any]:
+    """The rows whose key columns are among those given for each, which may be a few more than the keys asked for.
+
+    SQLite finds them by the primary key; for a list of whole keys, (a, b) IN (...), it reads the whole table.
+    """
+    columns = (table.c[name] for name in key_columns)
+    return select(table).where(*(column.in_(bindparam(column.name, expanding=True)) for column in columns))
 
 
 @cache

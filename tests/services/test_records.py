@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
-from activities.inventory import Stock
-from activities.records import Ref, Rows, Stale
+from activities.inventory import Fence, Reservation, Stock
+from activities.records import Record, Ref, Rows, Stale, select_by_key
 from contracts import inventory
 
 from .bench import Bench, Call
 from .conftest import OpenBench
 from .requests import shelf
+
+
+@pytest.mark.parametrize("kind", [Fence, Stock, Reservation], ids=lambda kind: kind.__name__)
+def test_rows_are_found_by_their_key_however_many_there_are(tmp_path: Path, kind: type[Record]) -> None:
+    """SQLite says how it would look for them: a scan would make every operation slower with every order."""
+    engine = create_engine(f"sqlite:///{tmp_path}/plan.db")
+    kind.table.create(engine)
+    query = select_by_key(kind.table, kind.key_columns).params({name: ["a", "b"] for name in kind.key_columns})
+    statement = query.compile(engine, compile_kwargs={"literal_binds": True})
+    with engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
+    engine.dispose()
+    assert [step[-1].partition(" ")[0] for step in plan] == ["SEARCH"], plan
 
 
 async def _read(bench: Bench) -> Rows:
