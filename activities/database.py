@@ -104,7 +104,8 @@ def connect_to_read(url: str) -> AsyncEngine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_async_engine(parsed, pool_pre_ping=True, isolation_level="REPEATABLE READ")
-    parsed = parsed.set(database=f"file:{parsed.database}").update_query_dict({"mode": "ro", "uri": "true"})
+    parsed = parsed.set(drivername="sqlite+aiosqlite", database=f"file:{parsed.database}")
+    parsed = parsed.update_query_dict({"mode": "ro", "uri": "true"})
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine.sync_engine, "connect", _let_sqlalchemy_begin)
     event.listen(engine.sync_engine, "begin", _begin)

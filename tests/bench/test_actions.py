@@ -37,7 +37,7 @@ def history_of(*kinds: EventType.ValueType) -> list[HistoryEvent]:
 
 
 @pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
-def test_an_order_is_billed_for_its_start_its_attempts_its_timers_its_upserts_and_its_updates(file: Path) -> None:
+def test_a_history_is_billed_for_start_attempts_timers_upserts_updates_and_children(file: Path) -> None:
     recorded = json.loads(file.read_text())
     kinds = Counter(event["eventType"].removeprefix("EVENT_TYPE_") for event in recorded["events"])
     attempts = sum(
@@ -51,6 +51,7 @@ def test_an_order_is_billed_for_its_start_its_attempts_its_timers_its_upserts_an
         + kinds["TIMER_STARTED"]
         + kinds["UPSERT_WORKFLOW_SEARCH_ATTRIBUTES"]
         + kinds["WORKFLOW_EXECUTION_UPDATE_ACCEPTED"]
+        + kinds["START_CHILD_WORKFLOW_EXECUTION_INITIATED"]
     )
     assert kinds["MARKER_RECORDED"] == 0, "count its markers here too"
     assert actions(WorkflowHistory.from_json(file.stem, recorded).events) == wanted

@@ -98,7 +98,7 @@ def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system:
 
 
 def test_a_choreographed_order_is_cancelled_before_its_confirmation(system: System, order: Make) -> None:
-    placed = order("slow")  # the courier takes four seconds
+    placed = order("hang")  # the courier does not answer
     system.place(placed, "--choreographed", "--no-wait")
     accepted = system.run("cancel", placed["order_id"], "--reason", "changed my mind", "--json")
     assert (accepted.code, accepted.document["accepted"]) == (0, True), accepted

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.xdist_group("crashes")
 def test_killing_server_and_workers_in_the_middle_loses_nothing(fresh_system: System) -> None:
     fresh_system.start()
     bulk = fresh_system.start_command("bulk", "--count", "40", "--concurrency", "20", "--json")
-    time.sleep(2.5)  # not for luck: whenever the blow falls, the assertions must hold
+    while not any(line.get("step") == "order.create" for line in fresh_system.log_lines()):
+        time.sleep(0.1)  # before the first order a command finds no server, and says so
     fresh_system.stop(signal.SIGKILL)
     fresh_system.start()
     out, err = bulk.communicate(timeout=90)
