@@ -83,6 +83,7 @@ class _Taken(ActivityInboundInterceptor):
 class Stage:
     client: Client
     broker: Broker
+    folder: Path
     databases: dict[str, Database]
 
     async def place(self, order: Order) -> None:
@@ -157,8 +158,9 @@ class Stage:
         """What the audit finds, where no order is under way."""
         async with AsyncExitStack() as stack:
             db = {}
-            for name, database in self.databases.items():
-                engine = connect_to_read(str(database.sync_engine.url))
+            for name in self.databases:
+                engine = connect_to_read(_url(self.folder, name))
+                stack.push_async_callback(engine.dispose)
                 db[name] = await stack.enter_async_context(engine.connect())
             found = await invariants.stock(db["inventory"]) + await invariants.money(db["payment"])
             for service, connection in db.items():
@@ -168,17 +170,21 @@ class Stage:
             return found + list(crossing.violations(crossing.Traces(orders, carriers, states), set()))
 
 
+def _url(folder: Path, service: str) -> str:
+    return f"sqlite+aiosqlite:///{folder}/{service}.db"
+
+
 @asynccontextmanager
 async def stage(client: Client, folder: Path) -> AsyncIterator[Stage]:
     broker = Broker()
     async with AsyncExitStack() as stack:
         databases = {}
         for name, definition in SERVICES.items():
-            databases[name] = connect(f"sqlite+aiosqlite:///{folder}/{name}.db")
+            databases[name] = connect(_url(folder, name))
             stack.push_async_callback(databases[name].dispose)
             await migrate(databases[name], name)
             await stack.enter_async_context(service_worker(client, Service(definition, databases[name]), [broker]))
-        made = Stage(client, broker, databases)
+        made = Stage(client, broker, folder, databases)
         await made.ask(inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=1000))
         await made.ask(payment.set_account, SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**6))
         yield made
