@@ -20,7 +20,11 @@ from saga import State, TransactionLog
 
 from .stage import Deliveries, Direct, Stage, an_order
 
-pytestmark = [pytest.mark.xdist_group("choreography"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.xdist_group("choreography"),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(300),  # waits for participants to grow impatient, on a busy machine for long
+]
 
 _POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 ENDS: dict[str, tuple[dict[str, Any], State, str | None]] = {
