@@ -164,12 +164,13 @@ _MOST_TELLING = {"order.confirm", PUBLISHING[Fact.ORDER_CANCELLED].name}
 """The decision for an order, and the news of the one against it."""
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize(
     ("kind", "workers", "operations"),
     [
         ("die_after", ("everything",), _MOST_TELLING),
-        pytest.param("die_before", QUEUES, None, marks=pytest.mark.chaos),
-        pytest.param("die_after", QUEUES, None, marks=pytest.mark.chaos),
+        pytest.param("die_before", QUEUES, None),
+        pytest.param("die_after", QUEUES, None),
     ],
     ids=["the most telling", "before", "after the commit"],
 )

@@ -23,7 +23,7 @@ from .fleet import Fleet
 from .system import System
 
 # The machine may be slow to start workers.
-pytestmark = [pytest.mark.xdist_group("interventions"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("interventions"), pytest.mark.timeout(300)]
 
 Make = Callable[..., dict[str, Any]]
 

@@ -37,7 +37,7 @@ class Collector(TraceServiceServicer):
         for span in (s for r in request.resource_spans for scope in r.scope_spans for s in scope.spans):
             self.spans[span.trace_id].add(span.name)
             for attribute in span.attributes:
-                if attribute.key == "temporalWorkflowID":
+                if attribute.key == "temporalWorkflowID" and span.name.startswith("RunActivity:"):
                     self.traces[attribute.value.string_value].add(span.trace_id)
         return ExportTraceServiceResponse()
 

@@ -122,16 +122,16 @@ def test_whoever_waits_behind_a_parked_transaction_is_told_and_keeps_the_place(f
 
 
 @CRASHES
-@pytest.mark.timeout(300)  # eighty workflows, a kill and a restart, on a busy machine
+@pytest.mark.timeout(300)  # forty workflows, a kill and a restart, on a busy machine
 def test_two_lanes_of_many_clients_keep_their_order_through_a_kill(fresh_system: System) -> None:
     names = ["left", "right"]
     fresh_system.options = ["--fault-rate", "0.05", "--fault-seed", "7"]
     fresh_system.start()
-    asyncio.run(lanes.submit_all(fresh_system, names, transactions=40, clients=10, kills=1))
-    proof = asyncio.run(lanes.prove(fresh_system, names, transactions=40))
+    asyncio.run(lanes.submit_all(fresh_system, names, transactions=20, clients=10, kills=1))
+    proof = asyncio.run(lanes.prove(fresh_system, names, transactions=20))
     assert (proof.overlaps, proof.overtaken) == ([], [])
-    assert sum(proof.ended.values()) == 80
-    assert proof.ended["FAILED"] >= 4
+    assert sum(proof.ended.values()) == 40
+    assert proof.ended["FAILED"] >= 2
     assert proof.lanes_together > 0
     audit = fresh_system.run("audit", "--json")
     assert audit.code == 0, audit.out

@@ -15,7 +15,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
 from saga import TransactionLog
 
@@ -46,7 +46,6 @@ class Agency:
     queue: str = field(default_factory=lambda: f"kernel-{uuid4()}")
     max_cached_workflows: int = 100
     workflows: tuple[type, ...] = (TripWorkflow,)
-    """Only what a test runs: each is imported into a sandbox when a worker starts."""
 
     def worker(self, *, workflows: bool = True, activities: bool = True) -> Worker:
         return Worker(
@@ -55,6 +54,7 @@ class Agency:
             workflows=self.workflows if workflows else [],
             activities=self.world.activities() if activities else [],
             max_cached_workflows=self.max_cached_workflows,
+            workflow_runner=UnsandboxedWorkflowRunner(),
         )
 
     async def start(self, workflow: type = TripWorkflow, **trip: Any) -> Handle:
@@ -104,7 +104,10 @@ class Agency:
 
     async def replay(self, handle: Handle) -> None:
         """Raises if today's code does not decide as it decided then."""
-        replayer = Replayer(workflows=self.workflows, data_converter=self.server.client.data_converter)
+        converter = self.server.client.data_converter
+        replayer = Replayer(
+            workflows=self.workflows, data_converter=converter, workflow_runner=UnsandboxedWorkflowRunner()
+        )
         await replayer.replay_workflow(await handle.fetch_history())
 
     async def until_known(self, handle: Handle, steps: Iterable[str] = ()) -> None:

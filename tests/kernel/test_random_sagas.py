@@ -81,7 +81,7 @@ async def _connected(port: int) -> Client:
     return await Client.connect(f"127.0.0.1:{port}", data_converter=pydantic_data_converter, runtime=quiet)
 
 
-@settings(max_examples=20, derandomize=True, deadline=None)
+@settings(max_examples=15, derandomize=True, deadline=None)
 @given(story=stories())
 def test_a_random_saga_is_all_done_or_all_undone(shared: Shared, story: Story) -> None:
     runner, server = shared

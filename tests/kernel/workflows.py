@@ -1,4 +1,4 @@
-"""The workflows under test. They run in the sandbox, and so does `saga`: here it is not passed through."""
+"""The workflows under test."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ def system(tmp_path: Path) -> Iterator[System]:
         running.stop()
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(300)  # it starts six processes and waits for a parked call's rounds
 async def test_sagas_that_are_all_open_at_once_take_little_memory_and_all_end(system: System) -> None:
     measured = await measure(system, SAGAS)

@@ -59,7 +59,7 @@ def files(sqlite_templates: Path, tmp_path_factory: pytest.TempPathFactory) -> S
     return SqliteFiles(tmp_path_factory.mktemp("properties"), sqlite_templates)
 
 
-few_and_the_same_each_run = settings(max_examples=40, derandomize=True, deadline=None)
+few_and_the_same_each_run = settings(max_examples=20, derandomize=True, deadline=None)
 
 
 @few_and_the_same_each_run

@@ -180,7 +180,7 @@ def files(sqlite_templates: Path, tmp_path_factory: pytest.TempPathFactory) -> S
     return SqliteFiles(tmp_path_factory.mktemp("orders"), sqlite_templates)
 
 
-@settings(max_examples=25, derandomize=True, deadline=None)
+@settings(max_examples=12, derandomize=True, deadline=None)
 @given(wishes=wishes(), shelves=st.tuples(_few, _few), purses=st.tuples(_few, _few), schedule=_schedules)
 def test_orders_that_cross_in_any_order_leave_the_audit_clean(
     files: SqliteFiles,
