@@ -104,14 +104,8 @@ async def test_however_events_arrive_every_order_ends_as_it_must(on_stage: Stage
     assert await on_stage.violations() == []
 
 
-@pytest.mark.parametrize(
-    ("end", "every"),
-    [
-        ("no-courier", 7),
-        pytest.param("no-courier", 1, marks=pytest.mark.chaos),
-        pytest.param("told-before", 1, marks=pytest.mark.chaos),
-    ],
-)
+@pytest.mark.chaos
+@pytest.mark.parametrize(("end", "every"), [("no-courier", 7), ("no-courier", 1), ("told-before", 1)])
 async def test_a_participant_that_vanishes_at_any_event_comes_back_and_does_its_part(
     on_stage: Stage, end: str, every: int
 ) -> None:
@@ -141,7 +135,8 @@ async def test_a_participant_that_vanishes_at_any_event_comes_back_and_does_its_
     assert await on_stage.violations() == []
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(6, marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("count", [1, 6])
 async def test_a_storm_of_lost_events_and_vanishing_participants_passes(on_stage: Stage, count: int) -> None:
     dice = random.Random(3)  # noqa: S311 — repeatable on purpose
     orders = [order for end in ENDS for order in _orders(end, count)]

@@ -15,7 +15,7 @@ from tests.docs.runbook import RUNBOOK
 
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("crashes")
+pytestmark = pytest.mark.xdist_group("alerts")
 
 
 async def test_a_worker_exports_every_metric_that_the_runbook_names(

@@ -17,7 +17,7 @@ from runtime.settings import Settings
 from .fleet import until
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("system")
+pytestmark = pytest.mark.xdist_group("another system")
 
 Make = Callable[..., dict[str, Any]]
 _POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}

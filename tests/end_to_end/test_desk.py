@@ -11,7 +11,7 @@ import pytest
 
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("crashes")
+pytestmark = pytest.mark.xdist_group("desk")
 
 Make = Callable[..., dict[str, Any]]
 

@@ -22,7 +22,7 @@ from runtime.settings import Settings
 
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("system")
+pytestmark = pytest.mark.xdist_group("another system")
 
 Make = Callable[..., dict[str, Any]]
 

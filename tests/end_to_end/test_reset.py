@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("system")
+pytestmark = pytest.mark.xdist_group("another system")
 
 Make = Callable[..., dict[str, Any]]
 

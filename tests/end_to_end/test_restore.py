@@ -15,7 +15,7 @@ from tests.docs.runbook import commands_with
 from .beside import temporal
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("crashes")
+pytestmark = pytest.mark.xdist_group("restore")
 
 Make = Callable[..., dict[str, Any]]
 IN_THE_BULK = 12

@@ -15,8 +15,8 @@ from tests import lanes
 
 from .system import ROOT, Answer, System
 
-SYSTEM = pytest.mark.xdist_group("system")
-CRASHES = pytest.mark.xdist_group("crashes")
+SYSTEM = pytest.mark.xdist_group("another system")
+CRASHES = pytest.mark.xdist_group("lanes")
 
 
 def _document(customer: str = "c-1", **changes: Any) -> dict[str, Any]:
