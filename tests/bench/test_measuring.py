@@ -65,6 +65,7 @@ def test_what_the_time_does_not_allow_is_left_out_and_named() -> None:
     assert list(results.left_out) == ["late: run 1 of 1", "late: a single time"]
 
 
+@pytest.mark.chaos
 def test_the_command_measures_and_leaves_nothing_behind(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     folders = tmp_path / "folders"

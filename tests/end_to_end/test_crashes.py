@@ -13,11 +13,16 @@ from .system import System
 pytestmark = pytest.mark.xdist_group("crashes")
 
 
+def _wait_for_the_first_order(system: System) -> None:
+    """Before it, a command that finds no server says so and ends; after it, whenever the blow falls, it goes on."""
+    while '"order.create' not in (system.folder / "worker.log").read_text():
+        time.sleep(0.1)
+
+
 def test_killing_server_and_workers_in_the_middle_loses_nothing(fresh_system: System) -> None:
     fresh_system.start()
     bulk = fresh_system.start_command("bulk", "--count", "40", "--concurrency", "20", "--json")
-    while not any(line.get("step") == "order.create" for line in fresh_system.log_lines()):
-        time.sleep(0.1)  # before the first order a command finds no server, and says so
+    _wait_for_the_first_order(fresh_system)
     fresh_system.stop(signal.SIGKILL)
     fresh_system.start()
     out, err = bulk.communicate(timeout=90)
@@ -61,7 +66,7 @@ def test_killing_workers_and_server_in_the_middle_of_batches_loses_nothing(fresh
     fresh_system.start()
     options = ("--lane", "batch", "--batch-size", "25", "--concurrency", "4", "--json")
     bulk = fresh_system.start_command("bulk", "--count", "500", *options)
-    time.sleep(2)  # not for luck: whenever the blow falls, the assertions must hold
+    _wait_for_the_first_order(fresh_system)
     fresh_system.stop(signal.SIGKILL)
     fresh_system.start()
     out, err = bulk.communicate(timeout=90)
@@ -71,6 +76,7 @@ def test_killing_workers_and_server_in_the_middle_of_batches_loses_nothing(fresh
     assert (audit.code, audit.document["orders"]) == (0, 500), audit.out
 
 
+@pytest.mark.chaos
 def test_batches_bring_every_order_to_an_end_where_a_fifth_of_all_attempts_fails(fresh_system: System) -> None:
     fresh_system.options = ["--fault-rate", "0.2", "--fault-seed", "7"]
     fresh_system.start()

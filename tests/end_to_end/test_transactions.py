@@ -122,6 +122,7 @@ def test_whoever_waits_behind_a_parked_transaction_is_told_and_keeps_the_place(f
 
 
 @CRASHES
+@pytest.mark.chaos
 @pytest.mark.timeout(300)  # forty workflows, a kill and a restart, on a busy machine
 def test_two_lanes_of_many_clients_keep_their_order_through_a_kill(fresh_system: System) -> None:
     names = ["left", "right"]
