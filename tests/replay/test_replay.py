@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from temporalio import workflow
+from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import (
+    SandboxedWorkflowRunner,
+    SandboxRestrictions,
+)
 
 from contracts.errors import Code
 from runtime import connection
@@ -17,7 +21,7 @@ from worker import WORKFLOWS, workflow_runner
 
 from . import histories
 from .batch_scenes import BATCH_SCENES, BatchScene, check_batch
-from .incompatible import SleepsFirst
+from .incompatible import AsksTheClock, SleepsFirst
 from .scenes import SCENES, Scene
 
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=[scene.order_id for scene in SCENES])
@@ -50,10 +54,9 @@ IN_THE_SANDBOX = SandboxedWorkflowRunner(
     )
 )
 """Everything of ours is inside, the kernel too: it fails where code asks for the time, for chance, or for a file."""
-every_runner = pytest.mark.parametrize("runner", [workflow_runner(), IN_THE_SANDBOX], ids=["production", "sandbox"])
 
 
-def _replayer(workflows: Sequence[type], runner: WorkflowRunner) -> Replayer:
+def _replayer(workflows: Sequence[type], runner: WorkflowRunner = workflow_runner()) -> Replayer:  # noqa: B008 — it holds nothing
     converter = connection.data_converter(Settings())
     return Replayer(workflows=workflows, workflow_runner=runner, data_converter=converter)
 
@@ -70,22 +73,33 @@ def test_a_recorded_history_shows_what_its_scene_says(scene: Scene) -> None:
     histories.check(histories.read(scene.order_id), scene)
 
 
-@every_runner
 @every_scene
-async def test_a_recorded_history_replays(scene: Scene, runner: WorkflowRunner) -> None:
-    await _replayer(WORKFLOWS, runner).replay_workflow(histories.read(scene.order_id))
+async def test_a_recorded_history_replays(scene: Scene) -> None:
+    await _replayer(WORKFLOWS).replay_workflow(histories.read(scene.order_id))
 
 
-@every_runner
 @every_batch
-async def test_a_recorded_batch_shows_what_its_scene_says_and_replays(
-    scene: BatchScene, runner: WorkflowRunner
-) -> None:
+async def test_a_recorded_batch_shows_what_its_scene_says_and_replays(scene: BatchScene) -> None:
     check_batch(histories.read_batch(scene), scene)
-    await _replayer(WORKFLOWS, runner).replay_workflow(histories.read_batch(scene))
+    await _replayer(WORKFLOWS).replay_workflow(histories.read_batch(scene))
 
 
-@every_runner
-async def test_an_incompatible_change_is_caught(runner: WorkflowRunner) -> None:
+async def test_every_recorded_history_replays_in_the_sandbox_too() -> None:
+    async def recorded() -> AsyncIterator[WorkflowHistory]:
+        for scene in SCENES:
+            yield histories.read(scene.order_id)
+        for batch in BATCH_SCENES:
+            yield histories.read_batch(batch)
+
+    await _replayer(WORKFLOWS, IN_THE_SANDBOX).replay_workflows(recorded())
+
+
+async def test_what_only_the_sandbox_sees_is_caught_there() -> None:
+    await _replayer([AsksTheClock]).replay_workflow(histories.read("demo-confirmed"))
+    with pytest.raises(RuntimeError, match="Cannot access datetime.datetime.now"):
+        await _replayer([AsksTheClock], IN_THE_SANDBOX).replay_workflow(histories.read("demo-confirmed"))
+
+
+async def test_an_incompatible_change_is_caught() -> None:
     with pytest.raises(workflow.NondeterminismError):
-        await _replayer([SleepsFirst], runner).replay_workflow(histories.read("demo-confirmed"))
+        await _replayer([SleepsFirst]).replay_workflow(histories.read("demo-confirmed"))
