@@ -17,7 +17,7 @@ demo: install ## orders that end in every way, on a fresh embedded system (KEEP=
 	$(BIN)/python starter.py demo $(if $(KEEP),--keep)
 
 test: install ## the whole test suite
-	$(BIN)/python -m pytest -n 6
+	$(BIN)/python -m pytest -n 4
 
 chaos: install ## kills, cuts, locks and faults under load, and the whole crash matrix; ten minutes at most
 	$(BIN)/python -m tests.chaos

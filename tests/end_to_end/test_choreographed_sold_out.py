@@ -21,7 +21,9 @@ _AT_ONCE = 25
 """Each is five workflows: more of them would only wait for the processor."""
 
 
-@pytest.mark.parametrize("units", [5, pytest.param(UNITS, marks=[pytest.mark.chaos, pytest.mark.timeout(600)])])
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("units", [10, UNITS])
 async def test_twice_as_many_choreographed_orders_as_units_confirm_exactly_one_for_each(
     fresh_system: System, units: int
 ) -> None:

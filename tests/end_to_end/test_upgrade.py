@@ -18,7 +18,7 @@ from activities.catalogue import SERVICES
 from .beside import temporal, worker
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("upgrade")
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("upgrade")]
 
 Make = Callable[..., dict[str, Any]]
 

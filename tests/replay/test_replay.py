@@ -96,7 +96,7 @@ async def test_every_recorded_history_replays_in_the_sandbox_too() -> None:
 
 async def test_what_only_the_sandbox_sees_is_caught_there() -> None:
     await _replayer([AsksTheClock]).replay_workflow(histories.read("demo-confirmed"))
-    with pytest.raises(RuntimeError, match="Cannot access datetime.datetime.now"):
+    with pytest.raises(RuntimeError, match=r"Cannot access datetime\.datetime\.now"):
         await _replayer([AsksTheClock], IN_THE_SANDBOX).replay_workflow(histories.read("demo-confirmed"))
 
 
