@@ -40,7 +40,7 @@ class Blow:
         fault = "\n".join(["[[fault]]", *lines, ""])
         if self.late_attempt is None:
             return fault
-        late = ["[[fault]]", *lines[:2], 'kind = "delay"', f"attempts = {self.late_attempt}", "seconds = 12", ""]
+        late = ["[[fault]]", *lines[:2], 'kind = "delay"', f"attempts = {self.late_attempt}", "seconds = 8", ""]
         return fault + "\n".join(late)
 
 
@@ -55,7 +55,9 @@ FOR_EVER = [
     Blow("always-fails", "error_before", gives_up=True),
     Blow("never-replies", "error_after", gives_up=True),
     Blow("always-hangs", "hang", gives_up=True),
-    Blow("acts-after-its-undo", "hang", 3, gives_up=True, late_attempt=4),  # twelve seconds, where it has five
+    Blow(
+        "acts-after-its-undo", "hang", 3, gives_up=True, late_attempt=4
+    ),  # eight seconds, where it has five; from ten on the SDK ends it
 ]
 
 
