@@ -15,12 +15,11 @@ from typing import Annotated
 
 import typer
 
-from cli.bulk import Lane
 from runtime.commandline import run
 from tests.end_to_end.fleet import Fleet
 from tests.end_to_end.system import ROOT, System
 
-from .acts import FAULTS, Play
+from .acts import FAULTS, Play, Way
 from .proxy import Proxy
 from .report import Report
 
@@ -37,14 +36,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     seed: Annotated[int, typer.Option(help="The same seed, the same orders, faults and villains.")] = 1,
     orders: Annotated[int, typer.Option(min=1, help="Orders placed during the storm.")] = 1000,
-    lane: Annotated[Lane, typer.Option(help="batch: every second order goes through that lane.")] = Lane.SINGLE,
+    way: Annotated[Way, typer.Option(help="How every second order is carried.")] = Way.SINGLE,
     matrix: Annotated[bool, typer.Option(help="Run the whole crash matrix too.")] = True,  # noqa: FBT002 — a flag
 ) -> int:
     """Storm, absence, calm, and the whole crash matrix; then the summary."""
     folder = Path(tempfile.mkdtemp(prefix="order-saga-chaos-"))
     report = Report(seed)
     try:
-        asyncio.run(asyncio.wait_for(_run(folder, report, orders, lane, matrix=matrix), LIMIT_S))
+        asyncio.run(asyncio.wait_for(_run(folder, report, orders, way, matrix=matrix), LIMIT_S))
     except TimeoutError:
         report.violations.append(f"not through after {LIMIT_S} s")
     report.print()
@@ -55,7 +54,7 @@ def main(
     return 0
 
 
-async def _run(folder: Path, report: Report, orders: int, lane: Lane, *, matrix: bool) -> None:
+async def _run(folder: Path, report: Report, orders: int, way: Way, *, matrix: bool) -> None:
     faults = folder / "faults.toml"
     faults.write_text(FAULTS)
     options = ["--faults", str(faults), "--fault-seed", str(report.seed)]
@@ -63,7 +62,7 @@ async def _run(folder: Path, report: Report, orders: int, lane: Lane, *, matrix:
     try:
         async with Proxy(fleet.system.port) as proxy, fleet:
             fleet.worker_environment = {"TEMPORAL_ADDRESS": proxy.address}
-            play = Play(fleet, proxy, report, in_batches=lane is Lane.BATCH)
+            play = Play(fleet, proxy, report, way=way)
             with _timed("opening", report):
                 await play.open()
             with _timed("storm", report):

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from contracts import inventory
@@ -38,8 +39,22 @@ fault = [
 Seven seconds is longer than an attempt may take."""
 _CONCURRENCY = "60"
 """Enough that each blow hits many orders, few enough that an untroubled one takes seconds."""
-_BATCHES = ("--lane", "batch", "--batch-size", "25", "--concurrency", "4")
-"""Small ones, so that the blows hit many."""
+
+
+class Way(StrEnum):
+    """How every second order is carried; the others have a workflow of their own that asks over the queues."""
+
+    SINGLE = "single"
+    COLOCATED = "colocated"
+    BATCH = "batch"
+
+
+_OPTIONS = {
+    Way.SINGLE: ("--concurrency", _CONCURRENCY),
+    Way.COLOCATED: ("--colocated", "--concurrency", _CONCURRENCY),
+    # Small ones, so that the blows hit many.
+    Way.BATCH: ("--lane", "batch", "--batch-size", "25", "--concurrency", "4"),
+}
 _ABSENT_S = 25
 """Longer than the deadline of the orders that are under way meanwhile."""
 _DEADLINE_S = 20
@@ -52,8 +67,7 @@ class Play:
     fleet: Fleet
     proxy: Proxy
     report: Report
-    in_batches: bool = False
-    """Whether every second order goes through the batch lane."""
+    way: Way = Way.SINGLE
     placed: list[dict[str, Any]] = field(default_factory=list)
     """Every order anybody has placed."""
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -113,15 +127,15 @@ class Play:
         return any(line.get("transaction_id") == f"order/{order_id}" for line in self.fleet.log_lines())
 
     async def _place(self, orders: list[dict[str, Any]], *, again: bool = False, **environment: str) -> None:
-        """Place them with `bulk` and remember what it says, in both lanes side by side if both are to be tried."""
+        """Place them with `bulk` and remember what it says, both ways side by side if two are to be tried."""
         if not again:
             self.placed += orders
-        together = orders[1::2] if self.in_batches and not again else []
-        alone = orders[::2] if together else orders
+        others = orders[1::2] if self.way is not Way.SINGLE and not again else []
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._bulk(alone, "--concurrency", _CONCURRENCY, **environment))
-            if together:
-                tasks.create_task(self._bulk(together, *_BATCHES, **environment))
+            alone = orders[::2] if others else orders
+            tasks.create_task(self._bulk(alone, *_OPTIONS[Way.SINGLE], **environment))
+            if others:
+                tasks.create_task(self._bulk(others, *_OPTIONS[self.way], **environment))
 
     async def _bulk(self, orders: list[dict[str, Any]], *options: str, **environment: str) -> None:
         """An end that has been told must never change."""
