@@ -168,7 +168,7 @@ class Saga:
         self._phase = _Phase.COMMITTED
         self._stop_timer()
         entry = self._journal.begin(operation.name, Kind.FORWARD, name)
-        policy = _bounded(self._policies.finish, within)
+        policy = _bounded(self._policies.finish, within).over_the_queue()
         ended = await self._outlive(
             self._calls.until_done(entry, operation, request, policy, may_refuse=lambda _: True)
         )
@@ -186,10 +186,9 @@ class Saga:
         self._phase = _Phase.COMMITTED
         self._stop_timer()
         entry = self._journal.begin(operation.name, Kind.FORWARD)
+        policy = self._policies.finish.over_the_queue()
         ended = await self._outlive(
-            self._calls.until_done(
-                entry, operation, request, self._policies.finish, may_refuse=lambda code: code == committed
-            )
+            self._calls.until_done(entry, operation, request, policy, may_refuse=lambda code: code == committed)
         )
         if isinstance(ended, Refused):
             self._journal.settle(entry, Status.REFUSED, ended.attempts, ended.code)

@@ -27,6 +27,10 @@ class Policy:
     queue between. What it does not answer is asked over the queue as ever. Every worker of the workflow must know the
     operation by name, be it only to fail at it."""
 
+    def over_the_queue(self) -> Policy:
+        """The same policy for a call that must not be made before the history says so."""
+        return replace(self, here=None)
+
     def within(self, attempt_timeout: timedelta) -> Policy:
         """The same policy for a step with a timeout of its own; the total grows so that every attempt still fits."""
         pauses = self.longest_pause * (self.attempts - 1)
@@ -86,10 +90,14 @@ class Policies:
     the outcome is nearly always known, and short enough that a hanging sibling does not hold up the unwinding."""
 
     def colocated(self) -> Policies:
-        """The same, for a saga whose workflow and services are likely to be in one process."""
-        forward, undo = replace(self.forward, here=_HERE), replace(self.undo, here=_HERE)
-        finish, best_effort = replace(self.finish, here=_HERE), replace(self.best_effort, here=_HERE)
-        return replace(self, forward=forward, undo=undo, finish=finish, best_effort=best_effort)
+        """The same, for a saga whose workflow and services are likely to be in one process.
+
+        Such a call is made before the history knows of it, so a worker that is thought dead may be ahead of the one
+        that goes on. Never with a pivot or an undo, then: they go over the queue. And a rollback must undo the steps
+        too that the history has not seen begin.
+        """
+        forward, finish = replace(self.forward, here=_HERE), replace(self.finish, here=_HERE)
+        return replace(self, forward=forward, finish=finish, best_effort=replace(self.best_effort, here=_HERE))
 
 
 POLICIES = Policies()

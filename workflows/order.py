@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cache
@@ -124,10 +125,25 @@ class OrderWorkflow(SagaWorkflow):
             if self._takes_over:
                 await self._take_over(saga)
             else:
-                await (self._assume_prepared(saga) if self._options.prepared else prepare(saga, self._ask))
-                await decide(saga, self._ask)
+                await self._until_decided(saga)
             await commit(saga, self._ask)
         return saga.log
+
+    async def _until_decided(self, saga: Saga) -> None:
+        try:
+            await (self._assume_prepared(saga) if self._options.prepared else prepare(saga, self._ask))
+            await decide(saga, self._ask)
+        except (StepFailed, asyncio.CancelledError):
+            if self._options.colocated:
+                self._assume_unseen(saga)
+            raise
+
+    def _assume_unseen(self, saga: Saga) -> None:
+        """A colocated worker that was thought dead may have gone on to steps that this one never began."""
+        begun = {entry.step for entry in saga.log.steps}
+        for undo, request in planned(self._ask).undos:
+            if undo.step not in begun:
+                saga.assume(undo, request)
 
     async def _take_over(self, saga: Saga) -> None:
         """Return if the order was confirmed by whoever had it before; else roll back what that may have done.

@@ -12,19 +12,19 @@ from saga import POLICIES, Policies, Policy, Status
 
 from . import expect
 from .agency import Agency, Handle
-from .plan import OPERATIONS, STEPS
+from .plan import OPERATIONS, PIVOT, STEPS
 from .world import SOLD_OUT, Behaviour, fail, hang, lose_reply, refuse
 
 HERE = POLICIES.colocated()
 every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
 
 
-async def test_a_trip_without_trouble_needs_no_queue(agency: Agency) -> None:
+async def test_a_trip_without_trouble_needs_the_queue_for_its_pivot_alone(agency: Agency) -> None:
     handle = await agency.start(policies=HERE)
     end = await agency.end(handle)
     expect.confirmed(agency, end)
     assert {(entry.status, entry.attempts) for entry in end.log.steps} == {(Status.DONE, 1)}
-    assert await _scheduled(handle) == []
+    assert await _scheduled(handle) == [PIVOT.name]
 
 
 @every_step
@@ -44,7 +44,7 @@ async def test_what_goes_wrong_here_is_asked_over_the_queue(agency: Agency, step
     end = await agency.end(handle)
     expect.confirmed(agency, end)
     assert expect.entry_of(end, step).attempts == 2
-    assert await _scheduled(handle) == [step]
+    assert await _scheduled(handle) == [step, PIVOT.name]
 
 
 async def test_what_does_not_answer_here_is_asked_over_the_queue(agency: Agency) -> None:
