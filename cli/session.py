@@ -14,7 +14,8 @@ from runtime import connection, logs
 from runtime.settings import Settings
 
 Colocated = Annotated[
-    bool, typer.Option("--colocated", help="Ask the services in the orders' own process first: faster, fewer events.")
+    bool,
+    typer.Option("--colocated", help="Experimental: ask the services in the orders' own process first. Fewer events."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
