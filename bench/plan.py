@@ -20,7 +20,6 @@ SOME_REFUSED = Scenario("50 at once, 5 % refused", 50, 0.05)
 ALL_REFUSED = Scenario("50 at once, all refused", 50, 1)
 FULL_BATCHES = Scenario("1,000 at once, 5 % refused", 1000, 0.05)
 """For what carries many orders together: fewer would leave its batches half empty."""
-SCENARIOS = (ONE, FIFTY, TWO_HUNDRED, SOME_REFUSED, ALL_REFUSED, FULL_BATCHES)
 
 LOAD_S = 3
 """Of load in each run of a scenario: nine seconds over three runs, and everything fits ten minutes."""

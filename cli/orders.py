@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from cli import carried, choreographed, documents, placing, session, show
 from cli.session import Colocated, Json
 from contracts.batch import BATCH_WORKFLOW
-from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
+from contracts.choreography import DECIDERS, PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
 from contracts.order import Order, transaction_id
 from lanes.batches import is_batch
@@ -27,11 +27,6 @@ from saga import State, TransactionLog
 from saga.journal import SAGA_ERROR_CODE, SAGA_STATE
 
 _WATCH_EVERY_S = 1
-_OWN = (
-    "WorkflowType IN ('OrderWorkflow', 'TransactionWorkflow')"
-    " OR (WorkflowType = 'ParticipantWorkflow' AND TaskQueue = 'order')"
-)
-"""One execution for each order that no batch carries: its own workflow, or the participant that decides about it."""
 MAX_LISTED = 10_000
 _LIST_PAGE = 100
 """Executions asked for at a time: a batch among them stands for some hundreds of orders."""
@@ -149,7 +144,7 @@ async def _list(state: State | None, limit: int, *, json: bool) -> int:
 
 async def _each_listed(client: Client, state: State | None, limit: int) -> AsyncIterator[ListedOrder]:
     """Those with a workflow of their own, and at the place of each batch those that it carries."""
-    own = f"({_OWN})"
+    own = f"({DECIDERS} OR WorkflowType = 'TransactionWorkflow')"
     if state is State.RUNNING:
         own += " AND SagaState IS NULL"
     elif state is not None:

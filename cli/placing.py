@@ -47,11 +47,6 @@ _OUTAGE = (
     RPCStatusCode.UNKNOWN,  # a connection that was cut
     RPCStatusCode.RESOURCE_EXHAUSTED,
 )
-CLOSED_FROM_OUTSIDE = (
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.TIMED_OUT,
-    WorkflowExecutionStatus.CANCELED,
-)
 
 _COLOCATED = OrderOptions(colocated=True).model_dump(mode="json", exclude_defaults=True)
 

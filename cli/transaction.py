@@ -22,6 +22,7 @@ from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction, workflow_id
 from runtime.commandline import CommandFailed, Exit
+from runtime.connection import CLOSED_FROM_OUTSIDE
 from saga import Failure, State, TransactionLog
 from workflows.lane import LaneWorkflow
 from workflows.transaction import TransactionWorkflow
@@ -159,14 +160,14 @@ async def _is_parked(client: Client, transaction_id: str) -> bool:
 async def _has_begun(client: Client, asked: Transaction) -> bool:
     """Whether its workflow runs or has come to an end. Raises `CommandFailed` if that is of another content."""
     status = await _status(client, asked)
-    if status is None or status in placing.CLOSED_FROM_OUTSIDE:
+    if status is None or status in CLOSED_FROM_OUTSIDE:
         return False
     await _check_same(client, asked)
     return True
 
 
 async def _was_cut_off(client: Client, asked: Transaction) -> bool:
-    if await _status(client, asked) not in placing.CLOSED_FROM_OUTSIDE:
+    if await _status(client, asked) not in CLOSED_FROM_OUTSIDE:
         return False
     await _check_same(client, asked)
     return True

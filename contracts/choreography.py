@@ -191,6 +191,8 @@ def subscribers(event: Event) -> tuple[str, ...]:
 
 
 PARTICIPANT_WORKFLOW = "ParticipantWorkflow"
+DECIDERS = f"(WorkflowType = 'OrderWorkflow' OR (WorkflowType = '{PARTICIPANT_WORKFLOW}' AND TaskQueue = 'order'))"
+"""For Temporal's visibility: one execution for each order that no batch carries, the one that decides about it."""
 
 
 def participant_id(order_id: str, service: str) -> str:

@@ -27,11 +27,12 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts import inventory, order, payment, shipping
-from contracts.choreography import Event, Fact, participant_id
+from contracts.choreography import DECIDERS, Event, Fact, participant_id
 from contracts.message import ListOpen, OpenTransactions, Request
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions, OrderState, ReadOrders
 from contracts.recovery import SweepOrders, Swept, sweep
 from runtime.ask import AskFailed, ask
+from runtime.connection import CLOSED_FROM_OUTSIDE
 from runtime.events import EventBus
 from saga import Operation
 
@@ -41,15 +42,7 @@ _FINISH_TIMEOUT_S = 60
 """How long the sweep waits for one order. What takes longer is parked, and goes on without it."""
 T = TypeVar("T")
 
-_CLOSED_FROM_OUTSIDE = (
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.TIMED_OUT,
-    WorkflowExecutionStatus.CANCELED,
-)
-_CLOSED_ORDERS = (
-    "(WorkflowType = 'OrderWorkflow' OR (WorkflowType = 'ParticipantWorkflow' AND TaskQueue = 'order'))"
-    " AND ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
-)
+_CLOSED_ORDERS = f"{DECIDERS} AND ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
 _HOLDING = (order.list_open, payment.list_open, inventory.list_open, shipping.list_open)
 _LEASES: tuple[tuple[Operation[ListOpen, Any], Operation[Any, Any]], ...] = (
     (inventory.list_expired, inventory.release),
@@ -94,7 +87,7 @@ class Recovery:
         return [
             placed
             for placed in without_workflow
-            if placed.order.transaction_id in still_open or await self._status(_decider(placed)) in _CLOSED_FROM_OUTSIDE
+            if placed.order.transaction_id in still_open or await self._status(_decider(placed)) in CLOSED_FROM_OUTSIDE
         ]
 
     async def _closed_besides(self, recorded: set[str]) -> AsyncIterator[OrderOnRecord]:
@@ -146,7 +139,7 @@ class Recovery:
         statuses = [await self._status(workflow_id) for workflow_id in workflows]
         if WorkflowExecutionStatus.RUNNING in statuses:
             return False
-        return any(status in _CLOSED_FROM_OUTSIDE for status in statuses) or not any(statuses)
+        return any(status in CLOSED_FROM_OUTSIDE for status in statuses) or not any(statuses)
 
     async def _status(self, workflow_id: str) -> WorkflowExecutionStatus | None:
         """`None` for one that is past its retention, or lost with its namespace."""

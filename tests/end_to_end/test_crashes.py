@@ -19,18 +19,24 @@ def _wait_for_the_first_order(system: System) -> None:
         time.sleep(0.1)
 
 
-def test_killing_server_and_workers_in_the_middle_loses_nothing(fresh_system: System) -> None:
+@pytest.mark.parametrize(
+    ("count", "options"),
+    [(40, ("--concurrency", "20")), (500, ("--lane", "batch", "--batch-size", "25", "--concurrency", "4"))],
+    ids=["single lane", "batch lane"],
+)
+def test_killing_server_and_workers_in_the_middle_loses_nothing(
+    fresh_system: System, count: int, options: tuple[str, ...]
+) -> None:
     fresh_system.start()
-    bulk = fresh_system.start_command("bulk", "--count", "40", "--concurrency", "20", "--json")
+    bulk = fresh_system.start_command("bulk", "--count", str(count), *options, "--json")
     _wait_for_the_first_order(fresh_system)
     fresh_system.stop(signal.SIGKILL)
     fresh_system.start()
     out, err = bulk.communicate(timeout=90)
     assert bulk.returncode == 0, err
-    assert '"CONFIRMED":40' in out
+    assert f'"CONFIRMED":{count}' in out
     audit = fresh_system.run("audit", "--json")
-    assert audit.code == 0, audit.out
-    assert audit.document["orders"] == 40
+    assert (audit.code, audit.document["orders"]) == (0, count), audit.out
 
 
 def test_sigterm_drains_and_exits_with_0(fresh_system: System) -> None:
@@ -60,20 +66,6 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, pla
     with pytest.raises(AssertionError, match="error: "):
         system.start()
     assert "Traceback" not in (system.folder / "worker.log").read_text()
-
-
-def test_killing_workers_and_server_in_the_middle_of_batches_loses_nothing(fresh_system: System) -> None:
-    fresh_system.start()
-    options = ("--lane", "batch", "--batch-size", "25", "--concurrency", "4", "--json")
-    bulk = fresh_system.start_command("bulk", "--count", "500", *options)
-    _wait_for_the_first_order(fresh_system)
-    fresh_system.stop(signal.SIGKILL)
-    fresh_system.start()
-    out, err = bulk.communicate(timeout=90)
-    assert bulk.returncode == 0, err
-    assert '"CONFIRMED":500' in out
-    audit = fresh_system.run("audit", "--json")
-    assert (audit.code, audit.document["orders"]) == (0, 500), audit.out
 
 
 @pytest.mark.chaos

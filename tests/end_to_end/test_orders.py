@@ -187,3 +187,15 @@ def test_orders_are_listed_by_state(system: System, order: Make) -> None:
     assert found[0]["error_code"] == "PAYMENT_DECLINED"
     assert {entry["state"] for entry in listed} == {"ROLLED_BACK"}
     assert found[0]["ended_at"] is not None
+
+
+def test_a_colocated_order_ends_as_any_other_and_undoes_what_was_never_seen_to_begin(
+    system: System, order: Make
+) -> None:
+    confirmed = system.place(order(), "--colocated")
+    assert (confirmed.code, confirmed.document["state"]) == (0, "CONFIRMED")
+    refused = system.place(order(lines=[{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 1}]), "--colocated")
+    assert (refused.code, refused.document["error"]["code"]) == (1, "UNKNOWN_SKU")
+    steps = {step["step"]: step["status"] for step in refused.document["steps"]}
+    assert "shipping.schedule" not in steps
+    assert steps["shipping.cancel"] == "DONE"

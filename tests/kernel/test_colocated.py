@@ -30,8 +30,10 @@ async def test_a_trip_without_trouble_needs_the_queue_for_its_pivot_alone(agency
 @every_step
 async def test_a_refusal_is_heard_at_once(agency: Agency, step: str) -> None:
     agency.world.script(step, then=refuse)
-    end = await agency.run(policies=HERE)
+    handle = await agency.start(policies=HERE)
+    end = await agency.end(handle)
     expect.rolled_back_from(agency, end, step, SOLD_OUT, undone_too=False)
+    assert sorted(await _scheduled(handle)) == sorted(agency.world.undone), "undos wait for the history"
     entry = expect.entry_of(end, step)
     assert (entry.status, entry.attempts) == (Status.REFUSED, 1)
 
