@@ -12,8 +12,10 @@ from uuid import uuid4
 from pydantic import TypeAdapter
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
@@ -28,6 +30,14 @@ _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _LOG = TypeAdapter(TransactionLog)
 _PATIENCE_S = 20
 """Of real time, for one trip: a hundred times what it takes."""
+
+
+async def real_server(address: str) -> WorkflowEnvironment:
+    """For sagas that are interrupted at a random moment. The server that skips time loses a workflow task that cancels
+    an activity which has just completed."""
+    quiet = Runtime(telemetry=TelemetryConfig(logging=None))
+    client = await Client.connect(address, data_converter=pydantic_data_converter, runtime=quiet)
+    return WorkflowEnvironment.from_client(client)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from runtime.embedded import embedded_server, free_port
 from saga import SEARCH_ATTRIBUTES
 
 from .agency import Agency
@@ -33,6 +35,15 @@ async def server() -> AsyncIterator[WorkflowEnvironment]:
         request = AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=wanted)
         await environment.client.operator_service.add_search_attributes(request)
         yield environment
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one real server, for the tests that interrupt sagas at random moments."""
+    with asyncio.Runner() as runner:
+        up = embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path_factory.mktemp("temporal"))
+        yield runner.run(up.__aenter__()).address
+        runner.run(up.__aexit__(None, None, None))
 
 
 @pytest.fixture

@@ -10,18 +10,15 @@ from datetime import timedelta
 
 import pytest
 from hypothesis import given, note, settings
-from temporalio.client import Client, WorkflowUpdateFailedError
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from runtime.embedded import embedded_server, free_port
 from saga import Kind, Policies, Policy, Rounds, State, Status
 from saga.kernel import DEADLINE_EXCEEDED
 from saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
 
-from .agency import Agency, End, Handle
+from .agency import Agency, End, Handle, real_server
 from .expect import nothing_is_open
 from .plan import Receipt
 from .stories import CANCELS, DECISIVE, Script, Story, Trouble, stories
@@ -65,23 +62,12 @@ Shared = tuple[asyncio.Runner, WorkflowEnvironment]
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    """One server for all examples: the real one. The one that skips time loses a workflow task that cancels an activity
-    which has just completed, and a saga that is interrupted at a random moment does that."""
+def shared(embedded: str) -> Iterator[Shared]:
     with asyncio.Runner() as runner:
-        up = embedded_server(port=(port := free_port()), ui_port=free_port(), data=tmp_path_factory.mktemp("temporal"))
-        runner.run(up.__aenter__())
-        client = runner.run(_connected(port))
-        yield runner, WorkflowEnvironment.from_client(client)
-        runner.run(up.__aexit__(None, None, None))
+        yield runner, runner.run(real_server(embedded))
 
 
-async def _connected(port: int) -> Client:
-    quiet = Runtime(telemetry=TelemetryConfig(logging=None))
-    return await Client.connect(f"127.0.0.1:{port}", data_converter=pydantic_data_converter, runtime=quiet)
-
-
-@settings(max_examples=15, derandomize=True, deadline=None)
+@settings(max_examples=20, derandomize=True, deadline=None)
 @given(story=stories())
 def test_a_random_saga_is_all_done_or_all_undone(shared: Shared, story: Story) -> None:
     runner, server = shared

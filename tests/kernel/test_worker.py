@@ -8,12 +8,13 @@ import sys
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.testing import WorkflowEnvironment
 
 from saga import Policies, State
 from saga.outcome import CANCELLED
 
 from . import expect
-from .agency import Agency, Handle
+from .agency import Agency, Handle, real_server
 from .plan import FINISHES, PIVOT, PLAN, STEPS, branches
 from .test_cancel import Cancel, by_business, by_temporal
 from .test_parallel import PAIRS, PATIENT
@@ -21,6 +22,11 @@ from .world import Effect, hang, refuse
 
 FIRST = STEPS[0].name
 PLACES = [*(branches(part)[-1][-1].name for part in PLAN), PIVOT.name, *(finish.name for finish in FINISHES)]
+
+
+@pytest.fixture
+async def server(embedded: str) -> WorkflowEnvironment:
+    return await real_server(embedded)
 
 
 @pytest.fixture
@@ -78,7 +84,8 @@ async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(closed_
         if cancel is by_temporal:
             await request
         async with closed_agency.worker(activities=False):
-            await request
+            async with asyncio.timeout(20):
+                await request
             end = await closed_agency.end(handle)
     expect.rolled_back_from(closed_agency, end, FIRST, CANCELLED, undone_too=True, blamed=False)
 
