@@ -24,7 +24,8 @@ from runtime.embedded import embedded_server
 from runtime.seed import seed
 from runtime.settings import Settings
 
-from .system import ROOT, Answer, System
+from .command import Answer
+from .system import ROOT, System
 
 _RESTART_PAUSE_S = 0.5
 """A worker that cannot start, because the server is away, must not eat the processor that the server needs."""

@@ -13,23 +13,11 @@ from typing import Any
 
 from runtime.embedded import free_port
 
+from . import command
+from .command import Answer
+
 ROOT = Path(__file__).parents[2]
 _READY_TIMEOUT_S = 60
-_COMMAND_TIMEOUT_S = 100
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command left: its exit code, stdout and stderr."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """Stdout as the one JSON document it must be."""
-        return json.loads(self.out)
 
 
 @dataclass
@@ -50,11 +38,11 @@ class System:
 
     def start(self) -> str:
         """Start the worker and return its `ready` line."""
-        command = [sys.executable, "worker.py", "--embedded", "--port", str(self.port), "--ui-port", str(self.ui_port)]
-        command += ["--data", str(self.folder), *self.options]
+        worker = [sys.executable, "worker.py", "--embedded", "--port", str(self.port), "--ui-port", str(self.ui_port)]
+        worker += ["--data", str(self.folder), *self.options]
         with (self.folder / "worker.log").open("ab") as log:
             self.worker = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True
+                worker, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert self.worker.stdout is not None
         line = self.worker.stdout.readline()
@@ -69,17 +57,7 @@ class System:
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> Answer:
         """`python starter.py …` to its end."""
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "starter.py"), *arguments],
-            cwd=self.folder,
-            env=self.environment | environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
+        return command.run(arguments, stdin, self.folder, self.environment | environment)
 
     def place(self, order: dict[str, Any], *options: str) -> Answer:
         return self.run("place", "-", "--json", *options, stdin=json.dumps(order))

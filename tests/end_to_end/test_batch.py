@@ -27,7 +27,8 @@ from runtime.connection import connect
 from runtime.settings import Settings
 from saga import State
 
-from .system import Answer, System
+from .command import Answer
+from .system import System
 from .test_orders import _BOUNCES, _POLE, _line
 
 pytestmark = pytest.mark.xdist_group("batch")

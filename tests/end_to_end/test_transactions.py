@@ -13,7 +13,8 @@ import pytest
 
 from tests import lanes
 
-from .system import ROOT, Answer, System
+from .command import Answer
+from .system import ROOT, System
 
 SYSTEM = pytest.mark.xdist_group("another system")
 CRASHES = pytest.mark.xdist_group("lanes")
