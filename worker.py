@@ -48,6 +48,7 @@ from runtime.events import EventBus
 from runtime.faults import FaultInterceptor, random_faults, read_faults
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
+from saga import TakeoverInterceptor
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow
@@ -107,7 +108,7 @@ def workflow_worker(
             *_here_first(colocated),
         ],
         workflow_runner=workflow_runner(),
-        interceptors=interceptors,
+        interceptors=[TakeoverInterceptor(), *interceptors],
         workflow_task_poller_behavior=_POLLERS,
         max_cached_workflows=_REMEMBERED,
         graceful_shutdown_timeout=_DRAIN,

@@ -15,7 +15,7 @@ from runtime.settings import Settings
 
 Colocated = Annotated[
     bool,
-    typer.Option("--colocated", help="Experimental: ask the services in the orders' own process first. Fewer events."),
+    typer.Option("--colocated", help="Ask the services in the orders' own process first: fewer events."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 

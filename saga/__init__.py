@@ -15,6 +15,7 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `outcome` | the three ways a call can end: done, refused, unknown |
 | `journal` | the transaction log, and what is published from it |
 | `calls` | one call: an activity with its retries, or rounds until it is done |
+| `takeover` | what a worker may not do for a saga that another one began |
 | `desk` | what is parked, and what an operator decides about it |
 | `kernel` | the saga: steps, undo stack, pivot, unwinding |
 | `plan` | what a saga would do, as data |
@@ -30,6 +31,7 @@ from saga.kernel import CancelRefused, Saga, StepFailed
 from saga.operation import Operation
 from saga.plan import Plan, PlannedCall, Stage, Verb
 from saga.policy import POLICIES, Policies, Policy, Rounds
+from saga.takeover import TakeoverInterceptor
 from saga.transaction import Step, run_in_order
 from saga.workflow import DESK_REFUSED, SagaWorkflow
 
@@ -60,6 +62,7 @@ __all__ = [
     "Status",
     "Step",
     "StepFailed",
+    "TakeoverInterceptor",
     "TransactionLog",
     "Verb",
     "run_in_order",

@@ -86,8 +86,12 @@ class Play:
     async def weather_the_storm(self, count: int) -> None:
         """`count` orders, placed through the proxy, while every villain is about."""
         orders = mixed_orders(self.report.seed, count)
-        async with storm(villains(self.fleet, self.proxy, self._start_s), self.report.seed, self.report.blows):
+        gang = villains(self.fleet, self.proxy, self._start_s)
+        async with storm(gang, self.report.seed, self.report.blows):
             await self._place(orders, TEMPORAL_ADDRESS=self.proxy.address)
+        for villain in gang:
+            if not self.report.blows[villain.name]:
+                self.report.violations.append(f"no blow of the kind: {villain.name}; it was a storm in a teacup")
         await self.fleet.ready()
 
     async def go_on_after_an_absence(self) -> None:

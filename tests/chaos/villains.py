@@ -75,7 +75,7 @@ def villains(fleet: Fleet, proxy: Proxy, start_s: float) -> list[Villain]:
 
     pauses_s: dict[str, tuple[tuple[float, float], Blow]] = {
         "worker killed": ((5, 9), kill_worker),
-        "server killed": ((35, 60), kill_server),
+        "server killed": ((30 / pace, 50 / pace), kill_server),  # is back within seconds, whatever the workers need
         "worker frozen": ((15, 30), freeze_worker),
         "database locked": ((8, 15), lock_database),
         "connections cut": ((8, 15), cut),

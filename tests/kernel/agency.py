@@ -19,7 +19,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
-from saga import TransactionLog
+from saga import TakeoverInterceptor, TransactionLog
 
 from .plan import siblings_of
 from .workflows import Trip, TripWorkflow
@@ -65,6 +65,7 @@ class Agency:
             activities=self.world.activities() if activities else [],
             max_cached_workflows=self.max_cached_workflows,
             workflow_runner=UnsandboxedWorkflowRunner(),
+            interceptors=[TakeoverInterceptor()],
         )
 
     async def start(self, workflow: type = TripWorkflow, **trip: Any) -> Handle:

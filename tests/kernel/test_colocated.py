@@ -12,7 +12,7 @@ from saga import POLICIES, Policies, Policy, Status
 
 from . import expect
 from .agency import Agency, Handle
-from .plan import OPERATIONS, PIVOT, STEPS
+from .plan import COURTESY, FINISHES, OPERATIONS, PIVOT, STEPS
 from .world import SOLD_OUT, Behaviour, fail, hang, lose_reply, refuse
 
 HERE = POLICIES.colocated()
@@ -57,6 +57,15 @@ async def test_what_does_not_answer_here_is_asked_over_the_queue(agency: Agency)
     end = await agency.run(policies=hasty)
     expect.confirmed(agency, end)
     assert {entry.attempts for entry in end.log.steps} == {2}
+
+
+@pytest.mark.parametrize("max_cached_workflows", [0])
+async def test_a_worker_that_takes_a_saga_over_asks_over_the_queue_alone(agency: Agency) -> None:
+    """Without a cache, whoever goes on after the pivot is a stranger: a call that kills its process kills one."""
+    handle = await agency.start(policies=HERE)
+    expect.confirmed(agency, await agency.end(handle))
+    assert await _scheduled(handle) == [PIVOT.name, *(finish.name for finish in FINISHES), COURTESY.name]
+    await agency.replay(handle)
 
 
 async def test_a_step_that_gets_no_answer_either_way_is_undone(agency: Agency) -> None:

@@ -162,4 +162,12 @@ _UNWINDING = (
     ),
 )
 
-KERNEL = (*_FORWARD, *_PIVOT, *_UNWINDING)
+_COLOCATED = (
+    Mutation(
+        "whoever takes a colocated saga over makes its local calls again",
+        (Edit("saga/takeover.py", "        if self.taken_over:\n", "        if False:\n"),),
+        (f"{_TESTS}/test_colocated.py::test_a_worker_that_takes_a_saga_over_asks_over_the_queue_alone",),
+    ),
+)
+
+KERNEL = (*_FORWARD, *_PIVOT, *_UNWINDING, *_COLOCATED)

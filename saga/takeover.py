@@ -1,0 +1,69 @@
+"""What a worker may not do for a saga that another one began: call in its own process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    ExecuteWorkflowInput,
+    Interceptor,
+    StartLocalActivityInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+
+from saga import outcome
+
+_TAKEN_OVER = "saga-taken-over"
+_BEFORE_THE_FIRST_TASK = 3
+"""Events of a history that nothing has happened to: started, task scheduled, task started."""
+
+
+class TakeoverInterceptor(Interceptor):
+    """For every worker of sagas with `Policies.colocated`.
+
+    A call that kills its process is in no history. Whoever takes its saga over would make it again, as a first attempt,
+    and die of it too, one worker after the other. So local calls are only made by the worker that has had the saga from
+    its first task on; any other worker declines them, and the kernel asks over the queue, where attempts are counted.
+    The refusal to act is the call's recorded result, so a replay need not know who declined.
+    """
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
+        return _Declining(next)
+
+    def workflow_interceptor_class(self, _: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        return _Inbound
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        self._outbound = _Outbound(outbound)
+        super().init(self._outbound)
+
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 — the SDK's name
+        begun_here = workflow.info().get_current_history_length() <= _BEFORE_THE_FIRST_TASK
+        self._outbound.taken_over = workflow.unsafe.is_replaying() or not begun_here
+        return await super().execute_workflow(input)
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    taken_over = True
+
+    def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002 — the SDK's name
+        if self.taken_over:
+            input = replace(input, headers={**input.headers, _TAKEN_OVER: Payload()})  # noqa: A001
+        return super().start_local_activity(input)
+
+
+class _Declining(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
+        if _TAKEN_OVER in input.headers:
+            raise ApplicationError("this worker took the saga over from another", type=outcome.SERVICE_UNAVAILABLE)
+        return await super().execute_activity(input)
