@@ -25,6 +25,7 @@ from runtime.faults import FaultInterceptor, read_faults
 from runtime.settings import LogFormat, Settings
 from tests.replay.batch_scenes import BATCH_SCENES, check_batch, play_batch
 from tests.replay.histories import HISTORIES, check
+from tests.replay.other_scenes import OTHER_SCENES, check_other, file_of
 from tests.replay.scenes import SCENES, TROUBLES, play
 from worker import serving
 
@@ -44,6 +45,7 @@ async def record() -> None:
                 await asyncio.gather(
                     *(play(client, scene, faults) for scene in TROUBLES),
                     *(play_batch(client, scene) for scene in BATCH_SCENES),
+                    *(scene.play(client) for scene in OTHER_SCENES),
                 )
                 for scene in SCENES:
                     history = await client.get_workflow_handle(transaction_id(scene.order_id)).fetch_history()
@@ -53,6 +55,11 @@ async def record() -> None:
                     history = await client.get_workflow_handle(batch.batch_id).fetch_history()
                     check_batch(history, batch)
                     _write(batch.name, history)
+                for other in OTHER_SCENES:
+                    for workflow, state in other.ends.items():
+                        history = await client.get_workflow_handle(workflow).fetch_history()
+                        check_other(history, state)
+                        _write(file_of(workflow), history)
 
 
 def _write(name: str, history: WorkflowHistory) -> None:

@@ -14,6 +14,7 @@ from contracts.order import transaction_id
 from saga import TransactionLog
 
 from .batch_scenes import BatchScene
+from .other_scenes import file_of
 from .scenes import Scene
 
 HISTORIES = Path(__file__).parents[1] / "histories"
@@ -26,6 +27,10 @@ def read(order_id: str) -> WorkflowHistory:
 
 def read_batch(scene: BatchScene) -> WorkflowHistory:
     return WorkflowHistory.from_json(scene.batch_id, (HISTORIES / f"{scene.name}.json").read_text())
+
+
+def read_other(workflow: str) -> WorkflowHistory:
+    return WorkflowHistory.from_json(workflow, (HISTORIES / f"{file_of(workflow)}.json").read_text())
 
 
 def check(history: WorkflowHistory, scene: Scene) -> None:

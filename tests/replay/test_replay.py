@@ -18,14 +18,21 @@ from runtime import connection
 from runtime.settings import Settings
 from saga import State
 from worker import WORKFLOWS, workflow_runner
+from workflows.participant import ParticipantWorkflow
+from workflows.sweep import SweepWorkflow
 
 from . import histories
 from .batch_scenes import BATCH_SCENES, BatchScene, check_batch
 from .incompatible import AsksTheClock, SleepsFirst
+from .other_scenes import OTHER_SCENES, check_other, file_of
 from .scenes import SCENES, Scene
+
+ALL_WORKFLOWS = [*WORKFLOWS, ParticipantWorkflow]
 
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=[scene.order_id for scene in SCENES])
 every_batch = pytest.mark.parametrize("scene", BATCH_SCENES, ids=[scene.name for scene in BATCH_SCENES])
+OTHERS = {workflow: state for scene in OTHER_SCENES for workflow, state in scene.ends.items()}
+every_other = pytest.mark.parametrize("workflow_id", OTHERS)
 ENDS_NO_ORDER = {
     # a parked call's, which stays until it is done, skipped or fixed
     Code.IDEMPOTENCY_CONFLICT,
@@ -64,7 +71,7 @@ def _replayer(workflows: Sequence[type], runner: WorkflowRunner = workflow_runne
 def test_every_end_and_every_code_has_a_recorded_history() -> None:
     assert {scene.state for scene in SCENES} == {state for state in State if state.is_end}
     assert {scene.code for scene in SCENES if scene.code} == set(Code) - ENDS_NO_ORDER
-    recorded = {scene.order_id for scene in SCENES} | {scene.name for scene in BATCH_SCENES}
+    recorded = {scene.order_id for scene in SCENES} | {scene.name for scene in BATCH_SCENES} | {*map(file_of, OTHERS)}
     assert {path.stem for path in histories.HISTORIES.glob("*.json")} == recorded
 
 
@@ -84,14 +91,29 @@ async def test_a_recorded_batch_shows_what_its_scene_says_and_replays(scene: Bat
     await _replayer(WORKFLOWS).replay_workflow(histories.read_batch(scene))
 
 
+@every_other
+async def test_every_other_recorded_workflow_shows_its_end_and_replays(workflow_id: str) -> None:
+    check_other(histories.read_other(workflow_id), OTHERS[workflow_id])
+    await _replayer(ALL_WORKFLOWS).replay_workflow(histories.read_other(workflow_id))
+
+
+def test_every_workflow_has_a_recorded_history() -> None:
+    read = [*map(histories.read_other, OTHERS), *(histories.read(scene.order_id) for scene in SCENES)]
+    read += map(histories.read_batch, BATCH_SCENES)
+    recorded = {h.events[0].workflow_execution_started_event_attributes.workflow_type.name for h in read}
+    assert recorded == {workflow.__name__ for workflow in ALL_WORKFLOWS} - {SweepWorkflow.__name__}
+
+
 async def test_every_recorded_history_replays_in_the_sandbox_too() -> None:
     async def recorded() -> AsyncIterator[WorkflowHistory]:
         for scene in SCENES:
             yield histories.read(scene.order_id)
         for batch in BATCH_SCENES:
             yield histories.read_batch(batch)
+        for other in OTHERS:
+            yield histories.read_other(other)
 
-    await _replayer(WORKFLOWS, IN_THE_SANDBOX).replay_workflows(recorded())
+    await _replayer(ALL_WORKFLOWS, IN_THE_SANDBOX).replay_workflows(recorded())
 
 
 async def test_what_only_the_sandbox_sees_is_caught_there() -> None:
