@@ -127,7 +127,8 @@ def _here_first(services: Sequence[Service]) -> list[Callable[..., Any]]:
 def _elsewhere(name: str) -> Callable[..., Any]:
     @activity.defn(name=name)
     async def perform(_: Any) -> Any:
-        raise ApplicationError(f"{name} is served by another process", type=Code.SERVICE_UNAVAILABLE)
+        no_attempt = 0
+        raise ApplicationError(f"{name} is served by another process", no_attempt, type=Code.SERVICE_UNAVAILABLE)
 
     return perform
 

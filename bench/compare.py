@@ -23,11 +23,12 @@ from bench.contender import PYTHON
 from bench.footprint import billed, settled
 from bench.load import closed_loop
 from bench.orders import orders
-from bench.processes import ROOT, Program, environment_of
+from bench.processes import ROOT, BenchFailed, Program, environment_of
 from cli import choreographed, placing
+from contracts.errors import Code
 from contracts.order import Order
 from runtime import connection
-from runtime.commandline import run
+from runtime.commandline import CommandFailed, Exit, run
 from runtime.embedded import free_port
 from runtime.settings import Settings
 
@@ -36,7 +37,7 @@ _WAYS = {
     "orchestrated": placing.Way(placing.start, placing.wait),
     "choreographed": placing.Way(choreographed.start, choreographed.wait),
 }
-_CODE = {
+CODE = {
     "orchestrated": ["workflows/order.py"],
     "choreographed": [
         "contracts/choreography.py",
@@ -55,19 +56,27 @@ def main(
     count: Annotated[int, typer.Option(min=1, max=500, help="Orders of each kind, each way, one at a time.")] = 20,
 ) -> None:
     """Place the same orders both ways and show what they cost."""
+    try:
+        rows = _compare(count)
+    except BenchFailed as error:
+        raise CommandFailed(Code.SERVICE_UNAVAILABLE, str(error), Exit.NOT_ENDED) from error
     table = Table("way", "orders", "workflows", "history events", "actions", "p50 ms", "server CPU ms", "worker CPU ms")
+    for row in rows:
+        table.add_row(*row)
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console.print(table)
+    for way, files in CODE.items():
+        console.print(f"{way}: {lines_of(files)} lines in {', '.join(files)}")
+
+
+def _compare(count: int) -> list[Sequence[str]]:
     port, ui_port = free_port(), free_port()
     command = [PYTHON, "worker.py", "--embedded", "--port", str(port), "--ui-port", str(ui_port)]
     with tempfile.TemporaryDirectory(prefix="order-saga-compare-") as name:
         folder, address = Path(name), f"127.0.0.1:{port}"
         environment = environment_of(folder, address)
         with Program([*command, "--data", name], environment, folder / "worker.log") as program:
-            for row in asyncio.run(_measure(address, program.pid, count)):
-                table.add_row(*row)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    console.print(table)
-    for way, files in _CODE.items():
-        console.print(f"{way}: {sum(map(_lines_of, files))} lines in {', '.join(files)}")
+            return asyncio.run(_measure(address, program.pid, count))
 
 
 async def _measure(address: str, pid: int, count: int) -> list[Sequence[str]]:
@@ -106,9 +115,9 @@ async def _cost(client: Client, pid: int, way: placing.Way, placed: Sequence[Ord
     return [*shares, f"{load.latency_ms.p50:.0f}", *cpu_ms]
 
 
-def _lines_of(file: str) -> int:
+def lines_of(files: Sequence[str]) -> int:
     """Comments and docstrings included, empty lines not."""
-    return sum(bool(line.strip()) for line in (ROOT / file).read_text().splitlines())
+    return sum(bool(line.strip()) for file in files for line in (ROOT / file).read_text().splitlines())
 
 
 if __name__ == "__main__":

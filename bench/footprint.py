@@ -11,6 +11,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 
 from bench.actions import actions
 from bench.figures import Footprint
+from bench.processes import BenchFailed
 
 _HISTORIES = 20
 """Read of each type of workflow; the orders of a load differ little, and each history is a call or two."""
@@ -36,7 +37,7 @@ async def footprint(address: str, since: datetime, orders: int) -> Footprint:
 
 
 async def settled(client: Client, since: datetime) -> list[WorkflowExecution]:
-    """All executions of the load, once they are listed as closed and two looks agree."""
+    """All executions of the load, once they are listed as closed and two looks agree. Raises `BenchFailed`."""
     kept_out = " AND ".join(f"WorkflowType != '{name}'" for name in _HOUSEKEEPING)
     query = f"StartTime >= '{since.isoformat()}' AND {kept_out}"
     before = -1
@@ -47,7 +48,7 @@ async def settled(client: Client, since: datetime) -> list[WorkflowExecution]:
             return found
         before = len(found)
         await asyncio.sleep(_PAUSE_S)
-    raise TimeoutError(f"{before} workflows of the load are not all closed")
+    raise BenchFailed(f"{before} workflows of the load are not all closed")
 
 
 async def billed(client: Client, execution: WorkflowExecution) -> int:

@@ -22,6 +22,7 @@ from contracts.batch import MAX_ORDERS
 from contracts.errors import Code
 from contracts.order import Order
 from lanes.batches import DEFAULT_SIZE
+from runtime.ask import AskFailed
 from runtime.commandline import CommandFailed, Exit
 from saga import Failure, State, TransactionLog
 
@@ -95,7 +96,7 @@ async def _place_all(
             log = await carried.place(client, order, patience, way)
         except CommandFailed as refused:  # it was not begun: nothing is held for it
             log = TransactionLog(order.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message))
-        except RPCError as error:
+        except (AskFailed, RPCError) as error:
             log = TransactionLog(order.transaction_id, State.RUNNING, Failure(Code.UNREACHABLE, error.message))
         return Placed.of([log], time.perf_counter() - begun)
 

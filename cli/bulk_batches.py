@@ -97,7 +97,7 @@ class _BatchLane:
         async with self._slots:
             try:
                 logs = await carried.first_outcomes(self._client, map(batch.order, order_ids))
-            except (AskFailed, RPCError) as error:
+            except (AskFailed, CommandFailed, RPCError) as error:
                 return _unreachable(batch, order_ids, error.message, begun)
         return Placed.of(logs, time.perf_counter() - begun)
 

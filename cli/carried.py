@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.service import RPCError, RPCStatusCode
 
 from cli import choreographed, placing
 from cli.placing import Ended, Patience, Way
@@ -19,7 +20,7 @@ from contracts import order
 from contracts.batch import BatchOutcome
 from contracts.choreography import participant_id
 from contracts.errors import Code
-from contracts.order import Order, OrderOnRecord, ReadOrders, transaction_id
+from contracts.order import Order, OrderOnRecord, OrderState, ReadOrders, transaction_id
 from lanes import batches
 from runtime.ask import ask
 from runtime.commandline import CommandFailed
@@ -27,6 +28,11 @@ from saga import Failure, State, TransactionLog
 
 _READ_AT_ONCE = 100
 """What `order.read_orders` takes."""
+_ENDS = {
+    OrderState.PENDING: State.RUNNING,
+    OrderState.CONFIRMED: State.CONFIRMED,
+    OrderState.CANCELLED: State.ROLLED_BACK,
+}
 _BATCH_TIMEOUT_S = 240
 """For a batch of somebody else: an attempt's worth of each of its steps, all of them at their slowest."""
 
@@ -53,8 +59,8 @@ async def _elsewhere(client: Client, order_id: str) -> Ended | None:
         choreography = await choreographed.status(client, order_id)
         if not _came_before(choreography.log):
             return choreography
-    batch = await _batch(client, order_id)
-    return choreography if batch is None else await _by_carrier(client, order_id, batch)
+    batched = await _batched(client, order_id)
+    return choreography if batched is None else await _by_carrier(client, batched)
 
 
 async def place(client: Client, placed: Order, patience: Patience, way: Way) -> TransactionLog:
@@ -130,22 +136,31 @@ async def _outcomes(client: Client, carrier: str) -> dict[str, TransactionLog]:
         outcome: BatchOutcome = await asyncio.wait_for(batches.handle_of(client, carrier).result(), _BATCH_TIMEOUT_S)
     except (WorkflowFailureError, TimeoutError):
         return {}
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:  # past its retention
+            raise
+        return {}
     return outcome.logs()
 
 
-async def _batch(client: Client, order_id: str) -> str | None:
+async def _batched(client: Client, order_id: str) -> OrderOnRecord | None:
     try:
         known = (await on_record(client, [order_id])).get(order_id)
     except ValidationError:  # no order can have this id
         return None
-    return (
-        known.carrier if known is not None and known.carrier is not None and batches.is_batch(known.carrier) else None
-    )
+    return known if known is not None and batches.is_batch(known.carrier or "") else None
 
 
-async def _by_carrier(client: Client, order_id: str, carrier: str) -> Ended:
+async def _by_carrier(client: Client, known: OrderOnRecord) -> Ended:
+    order_id, carrier = known.order.order_id, known.carrier or ""
     handle = batches.handle_of(client, carrier)
-    described = await handle.describe()
+    try:
+        described = await handle.describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        # Past its retention: the record is what is left.
+        return Ended(TransactionLog(known.order.transaction_id, _ENDS[known.state]), closed=True, carrier=carrier)
     if described.status is WorkflowExecutionStatus.RUNNING:
         return Ended(await placing.look(handle, order_id), closed=False, carrier=carrier)
     if described.status is WorkflowExecutionStatus.COMPLETED:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
-from uuid import uuid4
 
 import typer
 from pydantic import BaseModel
@@ -16,7 +14,7 @@ from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFa
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli import choreographed, documents, session, show
+from cli import choreographed, documents, placing, session, show
 from cli.session import Json
 from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
@@ -123,8 +121,8 @@ def fix(
 ) -> int:
     """Try a parked call again with another request."""
     try:
-        request = jsonlib.loads(documents.read(input))
-    except jsonlib.JSONDecodeError as error:
+        request = documents.json_of(documents.read(input))
+    except ValueError as error:
         raise CommandFailed(Code.INVALID_REQUEST, f"--input {input}: not JSON: {error}", Exit.INVALID) from error
     arguments = [step, Fix(actor=_said(actor, "--actor"), request=request)]
     return session.run(_decide, order_id, OrderWorkflow.desk_fix, arguments, request_id, json=json)
@@ -149,7 +147,7 @@ def _accepted(count: int, *, json: bool) -> int:
 async def _update(client: Client, order_id: str, update: Any, arguments: list[Any], request_id: str | None) -> None:
     try:
         handle = await choreographed.where_parked(client, order_id, service=str(arguments[0]).partition(".")[0])
-        await handle.execute_update(update, args=arguments, id=request_id or str(uuid4()))
+        await placing.update(handle, update, arguments, request_id)
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
             raise CommandFailed(Code.DESK_REFUSED, f"{order_id}: {error.cause.message}", Exit.INVALID) from error

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 from pydantic import BaseModel
@@ -88,7 +87,7 @@ async def _place_by_events(order: Order, *, no_wait: bool, json: bool) -> int:
         log = (await choreographed.status(client, order.order_id)).log
     else:
         way = placing.Way(choreographed.start, choreographed.wait)
-        log = await placing.place(client, order, placing.Patience(), way)
+        log = await carried.place(client, order, placing.Patience(), way)
     return _placed(log, no_wait=no_wait, json=json)
 
 
@@ -146,7 +145,7 @@ async def _each_listed(client: Client, state: State | None, limit: int) -> Async
     """Those with a workflow of their own, and at the place of each batch those that it carries."""
     own = f"({DECIDERS} OR WorkflowType = 'TransactionWorkflow')"
     if state is State.RUNNING:
-        own += " AND SagaState IS NULL"
+        own += " AND (SagaState IS NULL OR SagaState = 'RUNNING')"
     elif state is not None:
         own += f" AND SagaState = '{state}'"
     listed = 0
@@ -219,10 +218,13 @@ async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
 
 async def _ask_to_cancel(client: Client, order_id: str, carrier: str | None, reason: str) -> None:
     """Of its own workflow, or of the one that carries it: a batch must be told which."""
-    handle = client.get_workflow_handle(carrier or transaction_id(order_id))
-    arguments = [order_id, reason] if carrier is not None and is_batch(carrier) else [reason]
+    own = order_id.removeprefix(transaction_id(""))
+    arguments = [own, reason] if carrier is not None and is_batch(carrier) else [reason]
     try:
-        await handle.execute_update("cancel_order", args=arguments, id=str(uuid4()))
+        handle = client.get_workflow_handle(carrier) if carrier else (await placing.find(client, order_id))[0]
+        if handle.id.startswith("transaction/"):
+            raise _refused(f"{handle.id} is no order: `temporal workflow cancel -w {handle.id}` rolls it back")
+        await placing.update(handle, "cancel_order", arguments)
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
             raise _refused(f"{order_id}: {error.cause.message}") from error

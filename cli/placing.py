@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from pydantic import ValidationError
 from temporalio.client import (
@@ -17,6 +18,7 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -35,6 +37,7 @@ LOOK_EVERY_S = 5
 WAIT_BEYOND_DEADLINE_S = 60
 """Past its deadline an order is unwinding: two rounds of undos and a minute are over, and then somebody is told."""
 QUERY_TIMEOUT = timedelta(seconds=5)
+_UPDATE_TIMEOUT_S = 15
 _OUTAGE_S = 120
 """How long a Temporal that does not answer is waited for: it may be restarting, and an order is under way."""
 OUTAGE_PAUSE_S = 1
@@ -156,6 +159,18 @@ async def find(client: Client, known_as: str) -> tuple[Handle, WorkflowExecution
             if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
                 raise
     raise CommandFailed(Code.UNKNOWN_ORDER, f"there is no order or transaction {known_as[:80]}", Exit.INVALID)
+
+
+async def update(
+    handle: WorkflowHandle[Any, Any], name: Any, arguments: list[Any], request_id: str | None = None
+) -> None:
+    """Ask a workflow to do something, once for each `request_id`. Raises `CommandFailed` if no worker takes it up."""
+    try:
+        async with asyncio.timeout(_UPDATE_TIMEOUT_S):
+            await handle.execute_update(name, args=arguments, id=request_id or str(uuid4()))
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        message = f"{handle.id}: no worker has taken it up within {_UPDATE_TIMEOUT_S} s; is one running?"
+        raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED) from error
 
 
 async def first_argument(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:

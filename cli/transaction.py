@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
+from temporalio.common import QueryRejectCondition, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli import documents, placing, session, show
 from cli.session import Json
 from contracts.errors import Code
-from contracts.lane import GLOBAL, LaneEntry, LaneState, LaneView, lane_id
+from contracts.lane import GLOBAL, LaneEntry, LaneState, lane_id
 from contracts.message import Id
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
@@ -60,9 +66,10 @@ async def _transaction(asked: Transaction, lane: str | None, *, no_wait: bool, j
         await start(client, asked)
     else:
         await enter(client, asked, lane)
-        if not await _has_begun(client, asked) and not no_wait:
-            waiting = await _wait_for_turn(client, asked, lane)
-            if waiting is not None:
+        if not await _has_begun(client, asked):
+            if no_wait:
+                await ask(client, asked, lane)  # an entry is only a signal: a full lane says no afterwards
+            elif (waiting := await _wait_for_turn(client, asked, lane)) is not None:
                 return _show(waiting, json=json, code=Exit.NOT_ENDED)
     handle = placing.handle_under(client, asked.workflow_id)
     if not no_wait:
@@ -120,33 +127,52 @@ async def _wait_for_turn(client: Client, asked: Transaction, lane: str) -> Trans
         if await _has_begun(client, asked):
             return None
         if look % _LOOKS_BETWEEN_QUESTIONS == _LOOKS_BETWEEN_QUESTIONS - 1:
-            ahead, view = await _ask(client, asked, lane)
-            if ahead is not None and ahead != told:
-                show.stderr.print(f"{ahead} ahead in lane {lane}")
-                told = ahead
-            holder = view.holder.transaction_id if view is not None and view.holder is not None else None
-            if ahead is not None and holder is not None and await _is_parked(client, holder):
-                message = f"waits in lane {lane} behind {holder}, which is parked; see `starter.py desk list`"
+            place = await ask(client, asked, lane)
+            if place.ahead is not None and place.ahead != told:
+                show.stderr.print(f"{place.ahead} ahead in lane {lane}")
+                told = place.ahead
+            if place.behind is not None and await _is_parked(client, place.behind):
+                message = f"waits in lane {lane} behind {place.behind}, which is parked; see `starter.py desk list`"
                 return TransactionLog(asked.transaction_id, State.RUNNING, Failure(Code.LANE_HELD, message))
-            if ahead is None and holder != asked.transaction_id:
-                await enter(client, asked, lane)  # it has begun meanwhile, or the lane was closed from outside
+            if place.lost:
+                await enter(client, asked, lane)
         await asyncio.sleep(_LOOK_EVERY_S)
     message = f"still waits in lane {lane}, {told or 'some'} ahead; the same command again goes on waiting"
     return TransactionLog(asked.transaction_id, State.RUNNING, Failure(Code.LANE_HELD, message))
 
 
-async def _ask(client: Client, asked: Transaction, lane: str) -> tuple[int | None, LaneView | None]:
-    """How many are ahead, and who waits in the lane; nothing of a lane that is not there or cannot answer now."""
+@dataclass(frozen=True)
+class Place:
+    """Where a transaction waits in its lane: how many are `ahead`, and `behind` whom. Nothing if nobody can say now.
+
+    `lost`: it neither waits nor runs there. It has ended meanwhile, or the lane was closed from outside.
+    """
+
+    ahead: int | None = None
+    behind: str | None = None
+    lost: bool = False
+
+
+async def ask(client: Client, asked: Transaction, lane: str) -> Place:
+    """Ask the lane. Raises `CommandFailed` with LANE_FULL if it has refused the transaction."""
     handle = client.get_workflow_handle_for(LaneWorkflow.run, lane_id(lane))
+    name, is_open, soon = asked.transaction_id, QueryRejectCondition.NOT_OPEN, placing.QUERY_TIMEOUT
     try:
-        view = await handle.query(LaneWorkflow.waiting, rpc_timeout=placing.QUERY_TIMEOUT)
-        ahead = await handle.query(LaneWorkflow.ahead_of, asked.transaction_id, rpc_timeout=placing.QUERY_TIMEOUT)
-    except (RPCError, WorkflowQueryFailedError):
-        return None, None
-    if ahead is None and asked.transaction_id in view.refused:
+        view = await handle.query(LaneWorkflow.waiting, reject_condition=is_open, rpc_timeout=soon)
+        ahead = await handle.query(LaneWorkflow.ahead_of, name, reject_condition=is_open, rpc_timeout=soon)
+    except WorkflowQueryRejectedError:  # it is closed, and would have answered as it was
+        return Place(lost=True)
+    except WorkflowQueryFailedError:
+        return Place()
+    except RPCError as error:  # without a worker the place is kept: to enter again would only fill the lane's history
+        return Place(lost=error.status is RPCStatusCode.NOT_FOUND)
+    holder = None if view.holder is None else view.holder.transaction_id
+    if ahead is not None:
+        return Place(ahead, holder)
+    if holder != name and name in view.refused:
         message = f"lane {lane} is full ({view.count} wait); try again later"
         raise CommandFailed(Code.LANE_FULL, message, Exit.NOT_ENDED)
-    return ahead, view
+    return Place(lost=holder != name)
 
 
 async def _is_parked(client: Client, transaction_id: str) -> bool:
@@ -203,11 +229,11 @@ def _read(source: str) -> Transaction:
     if len(text) > MAX_DOCUMENT_BYTES:
         raise _invalid(f"{where}: longer than {MAX_DOCUMENT_BYTES} characters")
     try:
-        return Transaction.model_validate(jsonlib.loads(text))
-    except (jsonlib.JSONDecodeError, RecursionError) as error:
-        raise _invalid(f"{where}: not JSON: {error}") from error
+        return Transaction.model_validate(documents.json_of(text))
     except ValidationError as error:
         raise _invalid(f"{where}: {first_problem(error)}") from error
+    except ValueError as error:
+        raise _invalid(f"{where}: not JSON: {error}") from error
 
 
 def _invalid(message: str) -> CommandFailed:

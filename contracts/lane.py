@@ -15,7 +15,7 @@ from saga import Operation
 GLOBAL = "global"
 """The lane of whoever names none."""
 MAX_WAITING_BYTES = 1_500_000
-"""Of waiting documents as JSON. A run hands them all to the next one in one payload, which ends at 2 MB."""
+"""Of waiting entries as JSON. A run hands them all to the next one in one payload, which ends at 2 MiB."""
 MAX_REMEMBERED = 200
 """Refused entries that the lane still tells of: those of the clients that are asking right now."""
 MAX_LISTED = 100
@@ -35,6 +35,11 @@ class LaneEntry(Message):
     @property
     def workflow_id(self) -> str:
         return workflow_id(self.transaction_id)
+
+    @property
+    def carried_bytes(self) -> int:
+        """At most what it adds to the payload that a run hands to the next: of a small document, mostly the rest."""
+        return self.size + 2 * len(self.transaction_id) + 64
 
 
 class Holder(Message):

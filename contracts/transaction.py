@@ -17,10 +17,11 @@ from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from saga import Operation
 
-MAX_STEPS = 50
-"""Fifty calls and fifty undos are some 600 history events; whoever needs more has several transactions."""
+MAX_STEPS = 10
+"""All may have their undo parked at once: ten times 380 rounds of 12 history events a year (`saga.policy.Rounds`) are
+45,600, of the 51,200 where Temporal ends a workflow. Whoever needs more has several transactions."""
 MAX_DOCUMENT_BYTES = 100_000
-"""Fifty steps of 2 kB. A lane keeps waiting documents in its history, which ends at 50 MB."""
+"""Ten steps of 10 kB. A lane keeps waiting documents in its history, which ends at 50 MB."""
 _RESERVED = frozenset({"order", "transaction", "lane"})
 """`order/<id>` is the transaction of an order: a part of a transaction must not be able to pass for one."""
 _SERVICE_QUEUES = frozenset(operation.queue for operation in OPERATIONS.values()) | {WORKFLOWS_QUEUE}

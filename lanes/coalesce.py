@@ -16,6 +16,7 @@ from typing import Self
 
 from temporalio.client import Client
 
+from contracts.batch import MAX_ORDERS
 from contracts.order import Order
 from lanes import batches
 from lanes.batches import DEFAULT_SIZE, Batch
@@ -43,7 +44,7 @@ class Coalescer:
     def __init__(self, client: Client, *, max_wait: timedelta = MAX_WAIT, max_size: int = DEFAULT_SIZE) -> None:
         self._client = client
         self._max_wait_s = max_wait.total_seconds()
-        self._max_size = max_size
+        self._max_size = min(max_size, MAX_ORDERS)
         self._gathering: _Gathering | None = None
         self._under_way: dict[str, tuple[bytes, asyncio.Future[TransactionLog]]] = {}
         self._sent: set[asyncio.Task[None]] = set()

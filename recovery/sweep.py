@@ -31,6 +31,7 @@ from contracts.choreography import DECIDERS, Event, Fact, participant_id
 from contracts.message import ListOpen, OpenTransactions, Request
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions, OrderState, ReadOrders
 from contracts.recovery import SweepOrders, Swept, sweep
+from contracts.transaction import workflow_id as transaction_workflow_id
 from runtime.ask import AskFailed, ask
 from runtime.connection import CLOSED_FROM_OUTSIDE
 from runtime.events import EventBus
@@ -60,10 +61,10 @@ class Recovery:
     async def sweep(self, _: SweepOrders) -> Swept:
         try:
             left = await self._left_behind()
+            finished = await _in_batches(left, self._finish)
             leases = [await self._end_leases(expired, undo) for expired, undo in _LEASES]
         except AskFailed as error:  # under its own code, so that the command line knows it
             raise ApplicationError(error.message, type=error.code) from error
-        finished = await _in_batches(left, self._finish)
         ids = tuple(placed.order.order_id for placed in left)
         return Swept(
             found=len(left),
@@ -175,8 +176,10 @@ class Recovery:
         return [request for request, alive in zip(candidates, looked_after, strict=True) if not alive]
 
     async def _has_workflow(self, request: Request) -> bool:
-        """Whether a workflow named after the transaction runs, as an order's and a generic transaction's are."""
-        names = (request.transaction_id, f"transaction/{request.transaction_id}")
+        """Whether a workflow named after the transaction runs, as an order's and a generic transaction's are; a part of
+        one, `t-1/goods`, is `t-1`'s."""
+        whole = request.transaction_id.partition("/")[0]
+        names = (request.transaction_id, transaction_workflow_id(whole))
         return WorkflowExecutionStatus.RUNNING in [await self._status(name) for name in names]
 
     async def _finish(self, placed: OrderOnRecord) -> bool:

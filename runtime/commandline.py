@@ -48,6 +48,8 @@ def run(app: typer.Typer) -> NoReturn:
         exit_code = app(standalone_mode=False) or Exit.OK
     except KeyboardInterrupt:
         exit_code = 130
+    except BrokenPipeError:
+        pass  # as in `_flush`
     except Exception as error:
         failed = _failure_of(error)
         if failed is None:
@@ -67,6 +69,8 @@ def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — 
             return error
         case TyperException():
             return CommandFailed(Code.USAGE, f"{error.format_message()} (--help lists what there is)", Exit.INVALID)
+        case UnicodeEncodeError():
+            return CommandFailed(Code.USAGE, f"not UTF-8 text: {error.object!r}"[:200], Exit.INVALID)
         case SettingsError():
             return CommandFailed(Code.USAGE, str(error), Exit.INVALID)
         case AskFailed():

@@ -15,7 +15,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
 SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
-"""Written when the state leaves RUNNING; a workflow without it is RUNNING."""
+"""Written when the state first leaves RUNNING; a workflow without it is RUNNING."""
 SAGA_ERROR_CODE = SearchAttributeKey.for_keyword("SagaErrorCode")
 """Why the saga was rolled back, or is being rolled back."""
 SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")

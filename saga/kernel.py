@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -98,6 +98,7 @@ class Saga:
         self._interruption: Failure | None = None
         self._body: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due: datetime | None = None
         self._outer_branch: Token[Branch]
 
     @property
@@ -127,9 +128,12 @@ class Saga:
         compensation = None if undo is None else Undo(undo, request, _bounded(self._policies.undo, within), name)
         if compensation is not None:
             branch.append(compensation)
+        opening = not self.log.steps
         entry = self._journal.begin(operation.name, Kind.FORWARD, name)
         forward = _bounded(self._policies.forward, within)
         policy = forward if attempt_timeout is None else forward.within(attempt_timeout)
+        if opening:  # whether there is a saga at all must be in the history before anybody can run ahead of that
+            policy = policy.over_the_queue()
         ended: Done[Reply] | Refused | Unknown
         try:
             ended = await attempt(operation, request, policy)
@@ -261,9 +265,9 @@ class Saga:
         self._body = asyncio.current_task()
         self._outer_branch = _BRANCH.set(self._undos)
         if self._deadline is not None:
-            late = Failure(DEADLINE_EXCEEDED, f"not confirmed within {self._deadline.total_seconds():g} s")
+            self._due = workflow.now() + self._deadline
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._deadline.total_seconds(), self._interrupt, late)
+            self._timer = loop.call_later(self._deadline.total_seconds(), self._interrupt, self._late)
         return self
 
     async def __aexit__(
@@ -379,8 +383,17 @@ class Saga:
     def _require(self, phase: _Phase) -> None:
         if self._phase is not phase:
             raise RuntimeError(f"this call belongs to {phase.name}, the saga is {self._phase.name}")
-        if phase is _Phase.PREPARING and (self._interruption or workflow.cancellation_reason() is not None):
+        if phase is not _Phase.PREPARING:
+            return
+        if self._interruption is None and self._due is not None and workflow.now() >= self._due:
+            self._interruption = self._late  # within a workflow task, in which no timer fires
+        if self._interruption or workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError  # the interruption came together with a reply, and so interrupted nothing
+
+    @property
+    def _late(self) -> Failure:
+        assert self._deadline is not None  # noqa: S101 — there is one to miss
+        return Failure(DEADLINE_EXCEEDED, f"not confirmed within {self._deadline.total_seconds():g} s")
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

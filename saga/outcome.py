@@ -53,8 +53,8 @@ def classify(error: FailureError, attempts: int) -> Refused | Unknown:
     """Name the outcome of a failed call that was allowed `attempts` attempts.
 
     A regular activity fails with an `ActivityError` around the cause, a local one with the bare cause: both arrive
-    here. A service says on which attempt it answered in the first detail of its error, where it can. Where the total
-    time was over first, Temporal does not say how many attempts there were: one is certain.
+    here. A service says on which attempt it answered in the first detail of its error, where it can; 0 if nobody has
+    tried. Where the total time was over first, Temporal does not say how many attempts there were: one is certain.
     """
     cause = (error.cause or error) if isinstance(error, ActivityError) else error
     if is_cancelled_exception(error):
@@ -66,5 +66,5 @@ def classify(error: FailureError, attempts: int) -> Refused | Unknown:
         answered = cause.details[0] if cause.details and isinstance(cause.details[0], int) else attempts
         if cause.non_retryable and cause.type:
             return Refused(cause.type, cause.message, answered)
-        return Unknown(SERVICE_UNAVAILABLE, cause.message, attempts)
+        return Unknown(SERVICE_UNAVAILABLE, cause.message, answered)
     return Unknown(SERVICE_UNAVAILABLE, str(cause), attempts)

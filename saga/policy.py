@@ -93,8 +93,8 @@ class Policies:
         """The same, for a saga whose workflow and services are likely to be in one process.
 
         Such a call is made before the history knows of it, so a worker that is thought dead may be ahead of the one
-        that goes on. Never with a pivot or an undo, then: they go over the queue. And a rollback must undo the steps
-        too that the history has not seen begin.
+        that goes on. Never with the first step, a pivot or an undo, then: they go over the queue. And once the first
+        step is known to be done, a rollback must undo the steps too that the history has not seen begin.
         """
         forward, finish = replace(self.forward, here=_HERE), replace(self.finish, here=_HERE)
         return replace(self, forward=forward, finish=finish, best_effort=replace(self.best_effort, here=_HERE))

@@ -65,5 +65,6 @@ class _Outbound(WorkflowOutboundInterceptor):
 class _Declining(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
         if _TAKEN_OVER in input.headers:
-            raise ApplicationError("this worker took the saga over from another", type=outcome.SERVICE_UNAVAILABLE)
+            no_attempt = 0
+            raise ApplicationError("this worker took the saga over", no_attempt, type=outcome.SERVICE_UNAVAILABLE)
         return await super().execute_activity(input)

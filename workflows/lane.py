@@ -10,8 +10,10 @@ holds it and since when, and what is parked is on the operator's desk.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
+from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from temporalio import workflow
@@ -43,48 +45,59 @@ _AWAIT_CLOSE_HEARTBEAT = timedelta(seconds=60)
 class LaneWorkflow:
     @workflow.init
     def __init__(self, state: LaneState) -> None:
-        self._waiting = deque(state.waiting)
-        self._bytes = sum(entry.size for entry in state.waiting)
+        self._waiting = OrderedDict((entry.transaction_id, entry) for entry in state.waiting)
+        self._bytes = sum(entry.carried_bytes for entry in state.waiting)
         self._holder = state.holder
         self._refused = deque(state.refused, maxlen=MAX_REMEMBERED)
         self._events_a_run = state.events_a_run
 
     @workflow.run
     async def run(self, _state: LaneState) -> None:
+        """Until nobody comes. Temporal's own cancellation is not taken: the line would be lost, and the next lane would
+        run beside the holder."""
+        served = asyncio.create_task(self._serve())
+        while not served.done():
+            with suppress(asyncio.CancelledError):
+                await workflow.wait([served])
+        served.result()  # raises what continues as new
+
+    async def _serve(self) -> None:
         if self._holder is not None:  # it was begun by the run before this one, which is no longer its parent
             await self._see_out(self._closed_elsewhere(f"transaction/{self._holder.transaction_id}"))
         while await self._somebody_waits():
-            entry = self._waiting.popleft()
-            self._bytes -= entry.size
+            _, entry = self._waiting.popitem(last=False)
+            self._bytes -= entry.carried_bytes
             self._holder = Holder(transaction_id=entry.transaction_id, since=workflow.now())
             await self._see_out(await self._begin(entry))
-            if self._run_is_full():
+            # For a new build only here, after a transaction: should it not get there, no run is over before it began.
+            if self._run_is_full() or workflow.info().is_target_worker_deployment_version_changed():
                 self._continue()
 
     @workflow.signal
     def enter(self, entry: LaneEntry) -> None:
         """Take a place at the end of the line. Nothing for a transaction that is in it already."""
         holding = self._holder is not None and self._holder.transaction_id == entry.transaction_id
-        if holding or any(entry.transaction_id == other.transaction_id for other in self._waiting):
+        if holding or entry.transaction_id in self._waiting:
             return
-        if self._bytes + entry.size > MAX_WAITING_BYTES:
+        if entry.transaction_id in self._refused:  # it came before
+            self._refused.remove(entry.transaction_id)
+        if self._bytes + entry.carried_bytes > MAX_WAITING_BYTES:
             self._refused.append(entry.transaction_id)
             return
-        self._waiting.append(entry)
-        self._bytes += entry.size
+        self._waiting[entry.transaction_id] = entry
+        self._bytes += entry.carried_bytes
 
     @workflow.query
     def waiting(self) -> LaneView:
         """Who holds the lane and since when, and who is next."""
-        names = [entry.transaction_id for entry in self._waiting]
-        first = tuple(names[:MAX_LISTED])
-        return LaneView(holder=self._holder, waiting=first, count=len(names), refused=tuple(self._refused))
+        first = tuple(islice(self._waiting, MAX_LISTED))
+        return LaneView(holder=self._holder, waiting=first, count=len(self._waiting), refused=tuple(self._refused))
 
     @workflow.query
     def ahead_of(self, transaction_id: str) -> int | None:
         """How many must end before `transaction_id` begins; `None` if it does not wait here."""
-        for place, entry in enumerate(self._waiting):
-            if entry.transaction_id == transaction_id:
+        for place, other in enumerate(self._waiting):
+            if other == transaction_id:
                 return place + (self._holder is not None)
         return None
 
@@ -141,14 +154,16 @@ class LaneWorkflow:
         return info.is_continue_as_new_suggested() or info.get_current_history_length() >= self._events_a_run
 
     def _continue(self) -> None:
-        """Hand everything to a new run. A signal that comes now makes Temporal ask again, with it in the line."""
+        """Hand everything to a new run, of the current build. A signal that comes now makes Temporal ask again, with it
+        in the line."""
         workflow.continue_as_new(
             LaneState(
-                waiting=tuple(self._waiting),
+                waiting=tuple(self._waiting.values()),
                 holder=self._holder,
                 refused=tuple(self._refused),
                 events_a_run=self._events_a_run,
-            )
+            ),
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
 
     def _tell(self, *, held_up: bool = False) -> None:

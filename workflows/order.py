@@ -20,7 +20,18 @@ from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, 
 from contracts.payment import AuthorizePayment
 from contracts.problems import first_problem
 from contracts.shipping import ScheduleShipment
-from saga import POLICIES, CancelRefused, Failure, Operation, Plan, Saga, SagaWorkflow, StepFailed, TransactionLog
+from saga import (
+    POLICIES,
+    CancelRefused,
+    Failure,
+    Operation,
+    Plan,
+    Saga,
+    SagaWorkflow,
+    Status,
+    StepFailed,
+    TransactionLog,
+)
 
 _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
 
@@ -139,8 +150,12 @@ class OrderWorkflow(SagaWorkflow):
             raise
 
     def _assume_unseen(self, saga: Saga) -> None:
-        """A colocated worker that was thought dead may have gone on to steps that this one never began."""
-        begun = {entry.step for entry in saga.log.steps}
+        """A colocated worker that was thought dead may have gone on to steps that this one never began; if the creation
+        of the order is in the history, that is. If it is not, what is there under this id is another carrier's."""
+        steps = saga.log.steps
+        if not steps or steps[0].status is not Status.DONE:
+            return
+        begun = {entry.step for entry in steps}
         for undo, request in planned(self._ask).undos:
             if undo.step not in begun:
                 saga.assume(undo, request)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
+
+from bench.compare import CODE, lines_of
 from contracts.choreography import CHOREOGRAPHY, Reaction
 from contracts.order import NotificationMode
 
@@ -22,3 +26,9 @@ def test_the_table_in_the_document_is_the_one_that_is_played() -> None:
     rows = [_row(service, reaction) for service, part in parts.items() for reaction in part.reactions]
     header = "| service | when it has heard | it calls | and says |\n|---|---|---|---|\n"
     assert header + "\n".join(rows) + "\n" in DOCUMENT.read_text()
+
+
+def test_the_lines_that_each_way_has_of_its_own_are_about_those_in_the_document() -> None:
+    said = re.search(r"about (\d+) lines\s+\(.*?\) and (\d+) \(", DOCUMENT.read_text())
+    assert said is not None
+    assert [*map(int, said.groups())] == [pytest.approx(lines_of(CODE[way]), rel=0.1) for way in CODE]

@@ -37,7 +37,7 @@ def test_every_path_in_a_document_exists(document: Path) -> None:
 
 
 def _is_generated(name: str) -> bool:
-    return name in {"temporal.toml", ".venv"} or name.startswith(("order/", "transaction/", "data/"))
+    return name in {"temporal.toml", ".venv"} or name.startswith(("order/", "transaction/", "lane/", "data/"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_id)

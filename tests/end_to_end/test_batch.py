@@ -236,7 +236,11 @@ async def test_an_order_that_came_before_has_its_first_outcome_and_another_conte
     first[single["order_id"]] = await _placed(client, single)
     assert await asyncio.to_thread(_batched, lane, [single, batched, refused, batched]) == first
     for document in (batched, refused):
-        assert await _placed(client, document) == first[document["order_id"]]
+        for colocated in (False, True):
+            assert await _placed(client, document, colocated=colocated) == first[document["order_id"]]
+    by_events = await asyncio.to_thread(lane.place, batched, "--choreographed")
+    assert by_events.document == first[batched["order_id"]]
+    assert (await asyncio.to_thread(lane.run, "audit")).code == 0, "whoever came second has touched nothing"
 
     other = batched | {"customer_id": "c-2"}
     with pytest.raises(CommandFailed) as failed:
@@ -246,11 +250,10 @@ async def test_an_order_that_came_before_has_its_first_outcome_and_another_conte
     assert (told["state"], told["error"]["code"]) == ("ROLLED_BACK", "DUPLICATE_ORDER")
 
 
-async def _placed(client: Client, document: dict[str, Any]) -> dict[str, Any]:
+async def _placed(client: Client, document: dict[str, Any], *, colocated: bool = False) -> dict[str, Any]:
     """As `place` tells it."""
-    log = await carried.place(
-        client, Order.model_validate(document), placing.Patience(), placing.Way.own_workflow(colocated=False)
-    )
+    way = placing.Way.own_workflow(colocated=colocated)
+    log = await carried.place(client, Order.model_validate(document), placing.Patience(), way)
     return show.Outcome.of(log).model_dump(mode="json")
 
 

@@ -9,12 +9,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.client import Client
+from temporalio import activity
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
 
 from cli import placing
 from contracts import inventory, payment
 from contracts.inventory import ReserveStock, StockLine
 from contracts.message import ListOpen
+from contracts.order import WORKFLOWS_QUEUE
 from contracts.payment import AuthorizePayment
 from runtime import connection
 from runtime.ask import AskFailed, ask
@@ -99,6 +103,32 @@ def _let_leases_pass(system: System, service: str, table: str, *transactions: st
     database.close()
 
 
+async def _run_in_parts(client: Client, lines: tuple[StockLine, ...]) -> tuple[WorkflowHandle[Any, Any], str]:
+    """A transaction that holds goods under the name of a part of it, and then waits; and that name."""
+    transaction = f"parts-{uuid4().hex[:8]}"
+    part = f"{transaction}/goods"
+    goods = {"transaction_id": part, "order_id": "x", "lines": [line.model_dump() for line in lines]}
+    hold = {"name": "goods", "commit": "inventory.reserve", "rollback": "inventory.release", "queue": "inventory"}
+    steps = [
+        hold | {"input": goods, "timeout_s": 5},
+        {"name": "slow", "commit": "nobody.answers", "queue": "nobody", "timeout_s": 99},
+    ]
+    handle = await client.start_workflow(
+        "TransactionWorkflow",
+        {"transaction_id": transaction, "steps": steps},
+        id=f"transaction/{transaction}",
+        task_queue=WORKFLOWS_QUEUE,
+    )
+    while part not in (await ask(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids:
+        await asyncio.sleep(0.1)
+    return handle, part
+
+
+@activity.defn(name="nobody.answers")
+async def _say_no(_: Any) -> None:
+    raise ApplicationError("no", type="NO", non_retryable=True)
+
+
 async def test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over(system: System, order: Make) -> None:
     client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
     lost, young = f"lost-{uuid4().hex[:8]}", f"young-{uuid4().hex[:8]}"
@@ -114,12 +144,17 @@ async def test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over(syst
     system.place(living, "--no-wait")
     await _until_it_runs(client, living, "shipping.schedule")
     owner = f"order/{living['order_id']}"
-    _let_leases_pass(system, "inventory", "reservations", lost, owner)
+    parts, goods_of_a_part = await _run_in_parts(client, lines)
+    _let_leases_pass(system, "inventory", "reservations", lost, owner, goods_of_a_part)
     _let_leases_pass(system, "payment", "payments", lost, owner)
 
     assert system.run("sweep", "--json").document["leases_ended"] == 2
     held = {r.transaction_id for r in (await ask(client, inventory.list_expired, ListOpen())).requests}
     assert lost not in held
+    assert goods_of_a_part in held
+    async with Worker(client, task_queue="nobody", activities=[_say_no]):
+        with pytest.raises(WorkflowFailureError):
+            await parts.result()
     assert young in (await ask(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids
     assert young in (await ask(client, payment.list_open, ListOpen(limit=10_000))).transaction_ids
     assert system.place(living).document["state"] == "CONFIRMED"  # its own holds were not touched

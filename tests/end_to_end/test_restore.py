@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -114,6 +118,46 @@ def test_restored_databases_are_named_by_the_audit_and_brought_back_by_redo(fres
         assert fresh_system.run("redo", order_id).code == expected
     assert _differing(fresh_system) == set()
     assert _stock(fresh_system) == sold, "nothing is sold twice, and nothing that was sold is on the shelf"
+
+
+@pytest.mark.chaos
+def test_redo_brings_back_orders_that_a_batch_or_participants_carried(fresh_system: System, order: Make) -> None:
+    fresh_system.start()
+    _run_block(fresh_system, "VACUUM INTO")
+    known, forgotten = ([order(), order(), order(customer_id="nobody")] for _ in range(2))
+    _place_in_a_batch(fresh_system, known[0], known[2])
+    assert fresh_system.place(known[1], "--choreographed").code == 0
+    order_service = fresh_system.folder / "order.db"
+    with closing(sqlite3.connect(order_service)) as database:
+        database.execute("VACUUM INTO ?", [str(fresh_system.folder / "later.db")])
+    _place_in_a_batch(fresh_system, forgotten[0], forgotten[2])
+    assert fresh_system.place(forgotten[1], "--choreographed").code == 0
+    sold = _stock(fresh_system)
+
+    assert fresh_system.stop() == 0
+    _run_block(fresh_system, "cp backup/")
+    shutil.copy(fresh_system.folder / "later.db", order_service)
+    fresh_system.start()
+    assert _differing(fresh_system) == {each["order_id"] for each in known[:2]}
+    ends = [fresh_system.run("redo", each["order_id"]).code for each in [*known, forgotten[1]]]
+    assert ends == [0, 0, 1, 0]
+    unknown = fresh_system.run("redo", forgotten[0]["order_id"], "--json")
+    assert (unknown.code, unknown.document["error"]["code"]) == (2, "UNKNOWN_ORDER")
+    assert "docs/runbook.md" in unknown.err
+    assert fresh_system.place(forgotten[0]).code == 0
+    start = ["workflow", "start", "--type", "OrderWorkflow", "--workflow-id", f"order/{forgotten[2]['order_id']}"]
+    inputs = ["--input", json.dumps(forgotten[2]), "--input", '{"recovering": true}']
+    temporal(fresh_system, *start, "--task-queue", "orders", *inputs)
+    _ends_as(fresh_system, forgotten[2]["order_id"], "ROLLED_BACK")
+    assert _differing(fresh_system) == set()
+    assert _stock(fresh_system) == sold
+    assert fresh_system.run("redo", known[0]["order_id"]).code == 0, "once more does no harm"
+    assert _stock(fresh_system) == sold
+
+
+def _place_in_a_batch(system: System, *orders: dict[str, Any]) -> None:
+    lines = "\n".join(map(json.dumps, orders))
+    assert system.run("bulk", "-", "--lane", "batch", stdin=lines).code == 0
 
 
 def _stock(system: System) -> int:

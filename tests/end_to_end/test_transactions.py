@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from contracts.lane import MAX_WAITING_BYTES, LaneEntry, lane_id
 from tests import lanes
 
 from .command import Answer
@@ -97,6 +98,36 @@ def test_a_wrong_transaction_is_refused_with_one_line_and_nothing_is_started(
     assert answer.err.count("\n") == 1
     if isinstance(document, dict):
         assert system.run("status", document["transaction_id"]).code == 2
+
+
+@SYSTEM
+async def test_a_full_lane_refuses_whoever_does_not_wait_and_one_that_was_closed_is_entered_again(
+    system: System,
+) -> None:
+    key, asked = f"l-{uuid4().hex[:8]}", _document()
+    held = {"name": "held", "commit": "nobody.answers", "queue": "nobody", "timeout_s": 3600}
+    holders = [_document(steps=[held]) for _ in range(2)]
+
+    async def enter(document: dict[str, Any], *options: str) -> Answer:
+        return await asyncio.to_thread(_run, system, document, "--lane", key, *options)
+
+    client = await lanes.connect(system)
+    lane = client.get_workflow_handle(lane_id(key))
+    assert (await enter(holders[0], "--no-wait")).code == 0
+    await lane.signal("enter", LaneEntry(transaction_id="large", document={}, size=MAX_WAITING_BYTES - 100))
+    refused = await enter(asked, "--no-wait")
+    assert (refused.code, refused.document["error"]["code"]) == (4, "LANE_FULL")
+
+    await lane.terminate("by mistake")
+    assert (await enter(holders[1], "--no-wait")).code == 0
+    waits = asyncio.create_task(enter(asked))
+    while await lane.query("ahead_of", asked["transaction_id"]) is None:
+        await asyncio.sleep(0.1)
+    await lane.terminate("again")
+    answer = await waits
+    assert (answer.code, answer.document["state"]) == (0, "CONFIRMED"), answer.err
+    for holder in holders:
+        await client.get_workflow_handle(f"transaction/{holder['transaction_id']}").terminate("it holds nothing")
 
 
 @CRASHES

@@ -66,6 +66,8 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "a file that is not there": (["place", "nowhere.json"], "nowhere.json"),
     "an item without quantity": (["place", "--item", "BOOK-1"], "SKU:QUANTITY"),
     "malformed JSON": (["place", "-"], "not JSON"),
+    "an item of too many": (["place", "--item", "BOOK-1:" + "1" * 5_000], "SKU:QUANTITY"),
+    "an order that is not UTF-8": (["status", "\udcff"], "UTF-8"),
     "an empty list of orders": (["bulk", "-"], "no order"),
     "an unknown state": (["list", "--state", "HAPPY"], "HAPPY"),
     "an unknown order": (["status", "no-such-order"], "no-such-order"),
@@ -87,6 +89,23 @@ def test_a_wrong_command_is_refused_with_one_line_that_says_what_to_do(
     assert answer.err.startswith("error: ")
     assert answer.err.count("\n") == 1
     assert named in answer.err
+
+
+MALFORMED = {
+    "five thousand digits": '{"order_id": ' + "1" * 5_000 + "}",
+    "a hundred thousand brackets": "[" * 100_000,
+    "not a number": '{"order_id": NaN}',
+    "half a surrogate pair": '{"order_id": "\\ud800"}',
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.parametrize("command", ["place -", "transaction -", "desk fix o-1 payment.cancel --actor ann --input -"])
+def test_json_that_nobody_could_send_on_is_refused_with_one_line(system: System, command: str, text: str) -> None:
+    answer = system.run(*command.split(), stdin=text)
+    assert answer.code == 2
+    assert "not JSON" in answer.err
+    assert answer.err.count("\n") == 1
 
 
 def test_one_wrong_order_among_many_starts_none_of_them(system: System, order: Make) -> None:

@@ -8,23 +8,25 @@ from datetime import timedelta
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from saga import POLICIES, Policies, Policy, Status
+from saga import POLICIES, Policies, Policy, State, Status
+from saga.kernel import DEADLINE_EXCEEDED
 
 from . import expect
-from .agency import Agency, Handle
+from .agency import Agency, Handle, real_server
 from .plan import COURTESY, FINISHES, OPERATIONS, PIVOT, STEPS
-from .world import SOLD_OUT, Behaviour, fail, hang, lose_reply, refuse
+from .world import SOLD_OUT, Behaviour, fail, hang, lose_reply, nap, refuse
 
 HERE = POLICIES.colocated()
+OPENING = STEPS[0].name
 every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
 
 
-async def test_a_trip_without_trouble_needs_the_queue_for_its_pivot_alone(agency: Agency) -> None:
+async def test_a_trip_without_trouble_needs_the_queue_for_its_first_step_and_its_pivot_alone(agency: Agency) -> None:
     handle = await agency.start(policies=HERE)
     end = await agency.end(handle)
     expect.confirmed(agency, end)
     assert {(entry.status, entry.attempts) for entry in end.log.steps} == {(Status.DONE, 1)}
-    assert await _scheduled(handle) == [PIVOT.name]
+    assert await _scheduled(handle) == [OPENING, PIVOT.name]
 
 
 @every_step
@@ -33,7 +35,7 @@ async def test_a_refusal_is_heard_at_once(agency: Agency, step: str) -> None:
     handle = await agency.start(policies=HERE)
     end = await agency.end(handle)
     expect.rolled_back_from(agency, end, step, SOLD_OUT, undone_too=False)
-    assert sorted(await _scheduled(handle)) == sorted(agency.world.undone), "undos wait for the history"
+    assert sorted(await _scheduled(handle)) == sorted([OPENING, *agency.world.undone]), "undos wait for the history"
     entry = expect.entry_of(end, step)
     assert (entry.status, entry.attempts) == (Status.REFUSED, 1)
 
@@ -46,7 +48,7 @@ async def test_what_goes_wrong_here_is_asked_over_the_queue(agency: Agency, step
     end = await agency.end(handle)
     expect.confirmed(agency, end)
     assert expect.entry_of(end, step).attempts == 2
-    assert await _scheduled(handle) == [step, PIVOT.name]
+    assert await _scheduled(handle) == ([OPENING] if step == OPENING else [OPENING, step]) + [PIVOT.name]
 
 
 async def test_what_does_not_answer_here_is_asked_over_the_queue(agency: Agency) -> None:
@@ -61,10 +63,12 @@ async def test_what_does_not_answer_here_is_asked_over_the_queue(agency: Agency)
 
 @pytest.mark.parametrize("max_cached_workflows", [0])
 async def test_a_worker_that_takes_a_saga_over_asks_over_the_queue_alone(agency: Agency) -> None:
-    """Without a cache, whoever goes on after the pivot is a stranger: a call that kills its process kills one."""
+    """Without a cache, whoever goes on after an answer is a stranger: a call that kills its process kills one."""
     handle = await agency.start(policies=HERE)
     expect.confirmed(agency, await agency.end(handle))
-    assert await _scheduled(handle) == [PIVOT.name, *(finish.name for finish in FINISHES), COURTESY.name]
+    assert {(entry.status, entry.attempts) for entry in (await agency.log(handle)).steps} == {(Status.DONE, 1)}
+    everything = {*(step.name for step in STEPS), PIVOT.name, *(finish.name for finish in FINISHES), COURTESY.name}
+    assert {*await _scheduled(handle)} == everything
     await agency.replay(handle)
 
 
@@ -74,6 +78,19 @@ async def test_a_step_that_gets_no_answer_either_way_is_undone(agency: Agency) -
     end = await agency.run(policies=HERE)
     entry = expect.entry_of(end, step)
     assert (entry.status, entry.attempts) == (Status.UNKNOWN, 1 + HERE.forward.attempts)
+
+
+async def test_the_deadline_holds_between_two_calls_of_one_workflow_task(closed_agency: Agency, embedded: str) -> None:
+    """No timer fires while a workflow task is open, and calls made here keep it open."""
+    closed_agency.server = await real_server(embedded)  # the server that skips time would skip the nap
+    for step in STEPS:
+        closed_agency.world.script(step.name, then=nap)
+    async with closed_agency.worker():
+        handle = await closed_agency.start(policies=HERE, deadline=timedelta(milliseconds=350))
+        end = await closed_agency.end(handle)
+        assert (end.code, end.log.state) == (DEADLINE_EXCEEDED, State.ROLLED_BACK)
+        assert PIVOT.name not in closed_agency.world.calls
+        await closed_agency.replay(handle)
 
 
 def _hasty(policy: Policy) -> Policy:

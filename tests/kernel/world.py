@@ -50,6 +50,11 @@ async def lose_reply(do: Work) -> Receipt:
     raise ConnectionError("done, but the line went dead")
 
 
+async def nap(do: Work) -> Receipt:
+    await asyncio.sleep(0.2)
+    return do()
+
+
 class Gate:
     """A behaviour that stops in front of the work until the test lets it pass."""
 

@@ -10,14 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from activities.catalogue import SERVICES
-from activities.database import connect_to_read
 from activities.fence import PassageState, Refusal
 from contracts import inventory, payment
 from contracts.errors import Code
 
 from .bench import Bench, Call, Operations, assert_invariants
 from .conftest import OpenBench
-from .databases import PostgresDatabases
+from .databases import PostgresDatabases, reading
 from .processes import PROCESSES, Contenders, deliver_in_parallel
 from .requests import charge, purse, reservation, shelf
 from .samples import SAMPLES
@@ -145,7 +144,7 @@ async def test_two_lists_over_the_same_skus_in_opposite_order_cannot_deadlock(po
         [reservation("order/1", apple=1), reservation("order/2", pear=1)],
         [reservation("order/3", pear=1), reservation("order/4", apple=1)],
     ]
-    async with connect_to_read(bench.url).connect() as third, asyncio.timeout(60):
+    async with reading(bench.url) as third, asyncio.timeout(60):
         await third.execute(text("SELECT * FROM stock WHERE sku = 'apple' FOR UPDATE"))
         both = []
         for number, (site, orders) in enumerate(zip((bench, other := bench.beside()), lists, strict=True)):

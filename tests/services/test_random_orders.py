@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from activities.database import connect_to_read
 from activities.fence import Refusal
 from audit import crossing, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
@@ -25,7 +24,7 @@ from contracts import inventory, order, payment, shipping
 from contracts.order import Order, OrderLine
 
 from .bench import Bench, Call
-from .databases import SqliteFiles
+from .databases import SqliteFiles, reading
 from .requests import address, charge, confirmation, contact, parcel, purse, reservation, shelf
 
 GIVEN_UP = 4
@@ -226,11 +225,11 @@ async def _live(
 
 
 async def _traces(benches: dict[str, Bench]) -> Traces:
-    async with connect_to_read(benches["order"].url).connect() as connection:
+    async with reading(benches["order"].url) as connection:
         orders, carriers = await crossing.read_orders(connection)
     states = {}
     for service in set(SERVICES_WITH_TRACES) - {"order"}:
-        async with connect_to_read(benches[service].url).connect() as connection:
+        async with reading(benches[service].url) as connection:
             states[service] = await crossing.read_states(connection, service)
     return Traces(orders, carriers, states)
 
@@ -239,7 +238,7 @@ async def _audit(benches: dict[str, Bench]) -> None:
     """What `starter.py audit` asks of the databases, with no order under way."""
     found: list[Violation] = list(crossing.violations(await _traces(benches), set()))
     for service, bench in benches.items():
-        async with connect_to_read(bench.url).connect() as connection:
+        async with reading(bench.url) as connection:
             found += await invariants.single_effect(connection, service)
             found += await invariants.stock(connection) if service == "inventory" else []
             found += await invariants.money(connection) if service == "payment" else []

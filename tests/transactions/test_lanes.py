@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
-from temporalio.client import WorkflowHistory
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
+from temporalio.client import WorkflowExecutionStatus, WorkflowHistory
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
 
-from contracts.lane import MAX_WAITING_BYTES, LaneState, LaneView
+from cli.transaction import Place, ask
+from contracts.lane import MAX_REMEMBERED, MAX_WAITING_BYTES, Holder, LaneEntry, LaneState, LaneView, lane_id
+from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction
+from runtime.commandline import CommandFailed
 from saga import Parked, Skip, State
+from worker import workflow_worker
+from workflows.lane import LaneWorkflow
 
 from .bank import Gate, fail
 from .branch import Branch, Document, Handle, step, transfer
@@ -131,11 +142,109 @@ async def test_a_full_lane_refuses_and_says_so(teller: Branch) -> None:
     view = await _view(lane)
     assert view.count + len(view.refused) == fits + 3
     assert 0 < len(view.refused) <= 3
+    last = Transaction.model_validate(document)
+    with pytest.raises(CommandFailed, match="lane full is full"):
+        await ask(teller.client, last, "full")
     await teller.client.get_workflow_handle("transaction/slow").terminate("let the others through")
     gate.open.set()
     runs = await _idle(teller, lane)
     assert len(begun(runs)) == view.count + 1
     assert not set(begun(runs)) & set(view.refused)
+    await teller.enter(document, "full")
+    assert last.transaction_id in begun(await _idle(teller, lane))
+    assert last.transaction_id not in (await _view(lane)).refused
+    await ask(teller.client, last, "full")
+
+
+async def test_who_asks_is_lost_only_where_the_lane_is_closed_or_does_not_know_it(teller: Branch) -> None:
+    gate = Gate()
+    teller.bank.trouble["bank.withdraw"].append(gate)
+    slow, behind = (_small(number) for number in range(2))
+    slow["steps"][0]["timeout_s"] = 3600
+    first, second, stranger = map(Transaction.model_validate, (slow, behind, _small(2)))
+    assert await ask(teller.client, second, "asked") == Place(lost=True), "there is no such lane"
+    await teller.enter(slow, "asked")
+    lane = await teller.enter(behind, "asked")
+    await gate.reached.wait()
+    assert await ask(teller.client, first, "asked") == Place()
+    assert await ask(teller.client, second, "asked") == Place(ahead=1, behind=first.transaction_id)
+    assert await ask(teller.client, stranger, "asked") == Place(lost=True)
+    await lane.terminate("by mistake")
+    assert await ask(teller.client, second, "asked") == Place(lost=True), "a closed lane would still name its place"
+    await teller.client.start_workflow(LaneWorkflow.run, LaneState(), id=lane_id("mute"), task_queue="nobody")
+    assert await ask(teller.client, second, "mute") == Place(), "nobody can say, and the place is kept"
+    gate.open.set()
+
+
+@pytest.mark.parametrize("length", [8, 64], ids=["short ids", "long ids"])
+@pytest.mark.parametrize("size", [2, 1000, MAX_DOCUMENT_BYTES])
+def test_the_longest_line_fits_into_what_one_run_hands_to_the_next(size: int, length: int) -> None:
+    document = {"": "x" * (size - 6)} if size > 2 else {}
+    names = [f"{number:0{length}}" for number in range(30_000 if size < MAX_DOCUMENT_BYTES else 100)]
+    entries = [LaneEntry(transaction_id=name, document=document, size=size) for name in names]
+    lane = LaneWorkflow(LaneState())
+    for entry in entries:
+        lane.enter(entry)
+    view = lane.waiting()
+    assert 0 < view.count < len(entries)
+    state = LaneState(
+        waiting=tuple(entries[: view.count]),
+        holder=Holder(transaction_id="h" * 64, since=datetime.now(UTC)),
+        refused=("r" * 64,) * MAX_REMEMBERED,
+    )
+    [payload] = pydantic_data_converter.payload_converter.to_payloads([state])
+    assert payload.ByteSize() < 2 * 1024**2
+
+
+@pytest.mark.parametrize("run", [SHORT_RUNS, LaneState()])
+async def test_a_lane_is_not_for_cancelling(teller: Branch, run: LaneState) -> None:
+    gate = Gate()
+    teller.bank.trouble["bank.withdraw"].append(gate)
+    documents = [_small(number) for number in range(20)]
+    documents[0]["steps"][0]["timeout_s"] = 3600
+    lanes = [await teller.enter(document, "kept", run) for document in documents]
+    await gate.reached.wait()
+    for _ in range(2):
+        await lanes[0].cancel()
+        assert (await _view(lanes[0])).count == len(documents) - 1
+        assert (await lanes[0].describe()).status is WorkflowExecutionStatus.RUNNING
+    gate.open.set()
+    runs = await _idle(teller, lanes[0])
+    assert begun(runs) == [document["transaction_id"] for document in documents]
+    assert set(teller.bank.balances.values()) == {990}
+
+
+async def test_a_lane_goes_over_to_a_new_build(teller: Branch) -> None:
+    old, new = (workflow_worker(teller.client, version=WorkerDeploymentVersion("d", name)) for name in ("old", "new"))
+    async with old, new:
+        await _make_current(teller, "old")
+        lane, count = await teller.enter(_small(0), "upgraded"), 1
+        await _idle(teller, lane)
+        await _make_current(teller, "new")
+        while len(runs := await _idle(teller, lane)) == 1 or not _builds_of(runs[1]):
+            await teller.enter(_small(count), "upgraded")
+            count += 1
+    assert [_builds_of(run) for run in runs] == [{"old"}, {"new"}]
+    assert begun(runs) == [f"n-{number:05}" for number in range(count)]
+
+
+async def _make_current(teller: Branch, build: str) -> None:
+    """The server learns of a build a moment after its workers poll."""
+    wanted = SetWorkerDeploymentCurrentVersionRequest(namespace="default", deployment_name="d", build_id=build)
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            try:
+                await teller.client.workflow_service.set_worker_deployment_current_version(wanted)
+            except RPCError:
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+
+def _builds_of(run: WorkflowHistory) -> set[str]:
+    done = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    tasks = [e.workflow_task_completed_event_attributes for e in run.events if e.event_type == done]
+    return {task.deployment_version.build_id for task in tasks}
 
 
 async def test_a_lane_that_nobody_enters_ends(branch: Branch) -> None:
