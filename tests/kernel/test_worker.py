@@ -7,7 +7,12 @@ import gc
 import sys
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.update.v1 import UpdateRef
+from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from saga import Policies, State
@@ -16,11 +21,12 @@ from saga.outcome import CANCELLED
 from . import expect
 from .agency import Agency, Handle, real_server
 from .plan import FINISHES, PIVOT, PLAN, STEPS, branches
-from .test_cancel import Cancel, by_business, by_temporal
+from .test_cancel import REASON, Cancel, by_temporal
 from .test_parallel import PAIRS, PATIENT
 from .world import Effect, hang, refuse
 
 FIRST = STEPS[0].name
+_NAME = "cancel"
 PLACES = [*(branches(part)[-1][-1].name for part in PLAN), PIVOT.name, *(finish.name for finish in FINISHES)]
 
 
@@ -72,7 +78,11 @@ async def test_another_worker_takes_a_saga_over(closed_agency: Agency, place: st
             expect.confirmed(closed_agency, await closed_agency.end(handle))
 
 
-@pytest.mark.parametrize("cancel", [by_temporal, by_business])
+async def by_a_named_update(handle: Handle) -> None:
+    await handle.execute_update("cancel", REASON, id=_NAME)
+
+
+@pytest.mark.parametrize("cancel", [by_temporal, by_a_named_update])
 async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(closed_agency: Agency, cancel: Cancel) -> None:
     closed_agency.max_cached_workflows = 0
     async with closed_agency.worker(workflows=False):
@@ -81,8 +91,7 @@ async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(closed_
         gate.open.set()
         await recorded(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
         request = asyncio.create_task(_as_coroutine(cancel, handle))  # an update is answered once a worker is back
-        if cancel is by_temporal:
-            await request
+        await (request if cancel is by_temporal else _admitted(closed_agency.server.client, handle))
         async with closed_agency.worker(activities=False):
             async with asyncio.timeout(20):
                 await request
@@ -102,6 +111,21 @@ async def test_a_cancel_that_comes_before_a_worker_is_there_leaves_nothing(close
 
 async def _as_coroutine(cancel: Cancel, handle: Handle) -> None:
     await cancel(handle)
+
+
+async def _admitted(client: Client, handle: Handle) -> None:
+    """Wait until the server knows of the update: without that, a worker may be back before it."""
+    update = UpdateRef(workflow_execution=WorkflowExecution(workflow_id=handle.id), update_id=_NAME)
+    request = PollWorkflowExecutionUpdateRequest(namespace=client.namespace, update_ref=update)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await client.workflow_service.poll_workflow_execution_update(request)
+            except RPCError as error:
+                assert error.status is RPCStatusCode.NOT_FOUND
+                await asyncio.sleep(0.02)
+            else:
+                return
 
 
 async def recorded(handle: Handle, kind: EventType.ValueType) -> None:
