@@ -37,7 +37,7 @@ def history_of(*kinds: EventType.ValueType) -> list[HistoryEvent]:
 
 
 @pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
-def test_a_history_is_billed_for_start_attempts_timers_upserts_updates_and_children(file: Path) -> None:
+def test_a_history_is_billed_for_start_attempts_timers_upserts_updates_signals_markers_and_children(file: Path) -> None:
     recorded = json.loads(file.read_text())
     kinds = Counter(event["eventType"].removeprefix("EVENT_TYPE_") for event in recorded["events"])
     attempts = sum(
@@ -45,15 +45,21 @@ def test_a_history_is_billed_for_start_attempts_timers_upserts_updates_and_child
         for event in recorded["events"]
         if event["eventType"].endswith("ACTIVITY_TASK_STARTED")
     )
+    tasks_with_markers = {
+        event["markerRecordedEventAttributes"]["workflowTaskCompletedEventId"]
+        for event in recorded["events"]
+        if event["eventType"].endswith("MARKER_RECORDED")
+    }
     wanted = (
         1
         + attempts
         + kinds["TIMER_STARTED"]
         + kinds["UPSERT_WORKFLOW_SEARCH_ATTRIBUTES"]
         + kinds["WORKFLOW_EXECUTION_UPDATE_ACCEPTED"]
+        + kinds["WORKFLOW_EXECUTION_SIGNALED"]
+        + len(tasks_with_markers)
         + kinds["START_CHILD_WORKFLOW_EXECUTION_INITIATED"]
     )
-    assert kinds["MARKER_RECORDED"] == 0, "count its markers here too"
     assert actions(WorkflowHistory.from_json(file.stem, recorded).events) == wanted
 
 
