@@ -164,6 +164,19 @@ _UNWINDING = (
 
 _COLOCATED = (
     Mutation(
+        "a colocated saga makes its first call before its history says that there is one",
+        (Edit(_KERNEL, "        if opening:", "        if False:"),),
+        (
+            f"{_TESTS}/test_colocated.py::"
+            "test_a_trip_without_trouble_needs_the_queue_for_its_first_step_and_its_pivot_alone",
+        ),
+    ),
+    Mutation(
+        "a deadline that passes within a workflow task is not seen",
+        (Edit(_KERNEL, "self._due is not None and workflow.now() >= self._due", "False"),),
+        (f"{_TESTS}/test_colocated.py::test_the_deadline_holds_between_two_calls_of_one_workflow_task",),
+    ),
+    Mutation(
         "whoever takes a colocated saga over makes its local calls again",
         (Edit("saga/takeover.py", "        if self.taken_over:\n", "        if False:\n"),),
         (f"{_TESTS}/test_colocated.py::test_a_worker_that_takes_a_saga_over_asks_over_the_queue_alone",),

@@ -147,6 +147,19 @@ _PROCESS = (
         (f"{_WHOLE}/test_recovery.py::test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over",),
     ),
     Mutation(
+        "the sweep ends the lease of a part of a transaction that is running",
+        (Edit(_SWEEP, 'whole = request.transaction_id.partition("/")[0]', "whole = request.transaction_id"),),
+        (f"{_WHOLE}/test_recovery.py::test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over",),
+    ),
+    Mutation(
+        "a colocated order that comes second undoes what the first one of its id has done",
+        (Edit(_ORDER, "        if not steps or steps[0].status is not Status.DONE:\n            return\n", ""),),
+        (
+            f"{_WHOLE}/test_batch.py::"
+            "test_an_order_that_came_before_has_its_first_outcome_and_another_content_is_refused",
+        ),
+    ),
+    Mutation(
         "an end with a skipped undo is called a rollback like any other",
         (
             Edit(
