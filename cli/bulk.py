@@ -47,7 +47,9 @@ def bulk(
     lane: Annotated[
         Lane, typer.Option(help="single: a workflow for each order. batch: one for some hundreds.")
     ] = Lane.SINGLE,
-    batch_size: Annotated[int, typer.Option(min=1, max=MAX_ORDERS, help="Orders of a batch.")] = DEFAULT_SIZE,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=MAX_ORDERS, help=f"Orders of a batch: {DEFAULT_SIZE}.")
+    ] = None,
     colocated: Colocated = False,
     outcomes: Annotated[bool, typer.Option("--outcomes", help="With --json: the outcome of each order too.")] = False,
     json: Json = False,
@@ -59,8 +61,12 @@ def bulk(
     orders = read or documents.generated_orders(count or 0)
     if lane is Lane.BATCH and colocated:
         raise CommandFailed(Code.USAGE, "--colocated is for the single lane", Exit.INVALID)
+    if lane is Lane.SINGLE and batch_size:
+        raise CommandFailed(Code.USAGE, "--batch-size is for the batch lane: --lane batch", Exit.INVALID)
     if lane is Lane.BATCH:
-        place = partial(place_in_batches, orders=orders, size=batch_size, concurrency=concurrency or _BATCHES)
+        place = partial(
+            place_in_batches, orders=orders, size=batch_size or DEFAULT_SIZE, concurrency=concurrency or _BATCHES
+        )
     else:
         way = placing.Way.own_workflow(colocated=colocated)
         place = partial(_place_all, orders=orders, concurrency=concurrency or 20, way=way)

@@ -157,7 +157,7 @@ class Recovery:
                 yield placed
 
     async def _end_leases(self, expired: Operation[ListOpen, Any], undo: Operation[Any, Any]) -> int:
-        """Undo what has outlived its lease and has nobody: no order, whose saga sees to it, and no running workflow."""
+        """Undo what has outlived its lease and has nobody: no order, whose saga sees to it, and no workflow."""
         ended, page = 0, ListOpen()
         while True:
             requests: tuple[Request, ...] = (await ask(self._client, expired, page)).requests
@@ -173,14 +173,15 @@ class Recovery:
         known = {placed.order.transaction_id async for placed in self._on_record(ids)}
         candidates = [request for request in requests if request.transaction_id not in known]
         looked_after = await _in_batches(candidates, self._has_workflow)
-        return [request for request, alive in zip(candidates, looked_after, strict=True) if not alive]
+        return [request for request, has_one in zip(candidates, looked_after, strict=True) if not has_one]
 
     async def _has_workflow(self, request: Request) -> bool:
-        """Whether a workflow named after the transaction runs, as an order's and a generic transaction's are; a part of
-        one, `t-1/goods`, is `t-1`'s."""
+        """Whether a workflow named after the transaction runs, as an order's and a generic transaction's are, or has
+        said how it ended: what it holds then, it was told to. A part of one, `t-1/goods`, is `t-1`'s."""
         whole = request.transaction_id.partition("/")[0]
         names = (request.transaction_id, transaction_workflow_id(whole))
-        return WorkflowExecutionStatus.RUNNING in [await self._status(name) for name in names]
+        statuses = [await self._status(name) for name in names]
+        return any(status is not None and status not in CLOSED_FROM_OUTSIDE for status in statuses)
 
     async def _finish(self, placed: OrderOnRecord) -> bool:
         """Give the order a new run of its workflow; true if that came to an end."""

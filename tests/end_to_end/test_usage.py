@@ -69,6 +69,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "an item of too many": (["place", "--item", "BOOK-1:" + "1" * 5_000], "SKU:QUANTITY"),
     "an order that is not UTF-8": (["status", "\udcff"], "UTF-8"),
     "an empty list of orders": (["bulk", "-"], "no order"),
+    "a batch size without batches": (["bulk", "--count", "1", "--batch-size", "5"], "--lane batch"),
     "an unknown state": (["list", "--state", "HAPPY"], "HAPPY"),
     "an unknown order": (["status", "no-such-order"], "no-such-order"),
     "an order id of 10,000 characters": (["status", "x" * 10_000], "no order"),

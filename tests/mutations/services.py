@@ -140,7 +140,7 @@ _PROCESS = (
         (
             Edit(
                 _SWEEP,
-                "return [request for request, alive in zip(candidates, looked_after, strict=True) if not alive]",
+                "return [request for request, has_one in zip(candidates, looked_after, strict=True) if not has_one]",
                 "return list(requests)",
             ),
         ),
