@@ -284,13 +284,21 @@ class Participant:
             for event in tuple(self.said):
                 if to := self._others(event):
                     request = Publish(transaction_id=event.transaction_id, event=event, to=to)
-                    self._take_over(await attempt(PUBLISHING[event.fact], request, POLICIES.best_effort))
+                    told = await attempt(PUBLISHING[event.fact], request, POLICIES.best_effort)
+                    if _is_cancelled():  # `attempt` takes that for an answer; a pause begun now would follow the end
+                        return
+                    self._take_over(told)
 
     async def _let_the_deadline_pass(self) -> None:
         seconds = self._order.deadline_s
         await workflow.sleep(timedelta(seconds=seconds))
         cause = RollbackCause(code=Code.DEADLINE_EXCEEDED, message=f"not confirmed within {seconds:g} s")
         self.hear(self._event(Fact.DEADLINE_PASSED, cause=cause))
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _called(reaction: Reaction) -> Operation[Any, Any]:

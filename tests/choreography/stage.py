@@ -56,6 +56,15 @@ class Broker(Interceptor):
 
     waiting: defaultdict[str, Deliveries] = field(default_factory=lambda: defaultdict(list))
     """By transaction id."""
+    again_s: float = 0
+    """How long it takes over what it was told before."""
+    told: set[tuple[str, str]] = field(default_factory=set)
+
+    async def hear_out(self, request: Publish) -> None:
+        known = (request.transaction_id, request.event.event_id)
+        if known in self.told:
+            await asyncio.sleep(self.again_s)
+        self.told.add(known)
 
     def put(self, request: Publish) -> None:
         waiting = self.waiting[request.transaction_id]
@@ -75,7 +84,9 @@ class _Taken(ActivityInboundInterceptor):
         document = input.args[0]
         if "event" not in document:
             return await super().execute_activity(input)
-        self._broker.put(Publish.model_validate(document))
+        request = Publish.model_validate(document)
+        await self._broker.hear_out(request)
+        self._broker.put(request)
         return Published()
 
 

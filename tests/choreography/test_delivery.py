@@ -5,6 +5,7 @@ Nothing of the product is replaced but the broker: real participants, real servi
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 
-from contracts.choreography import PARTICIPANTS, Event
+from cli import choreographed
+from contracts.choreography import PARTICIPANTS, Event, Fact
 from contracts.order import Order
 from saga import State, TransactionLog
 
@@ -102,6 +105,28 @@ async def test_however_events_arrive_every_order_ends_as_it_must(on_stage: Stage
         calls = Counter(entry.step for entry in log.steps)
         assert set(calls.values()) == {1}
     assert await on_stage.violations() == []
+
+
+async def test_an_order_that_ends_while_its_participants_say_everything_again_has_ended(on_stage: Stage) -> None:
+    """What a participant is still saying then is given up, and it says no more: Temporal takes no command after the last,
+    and refuses the whole workflow task."""
+    on_stage.broker.again_s = 3
+    lingered: list[Event] = []
+
+    async def linger(event: Event, _: str) -> None:
+        if event.fact is Fact.STOCK_RESERVED and not lingered:
+            lingered.append(event)
+            await asyncio.sleep(1.5)  # three times what they wait before they say everything again
+
+    try:
+        logs = await on_stage.play(_orders("confirmed"), lambda: in_order, linger)
+    finally:
+        on_stage.broker.again_s = 0
+    assert lingered
+    for service in PARTICIPANTS:
+        events = choreographed.handle_of(on_stage.client, lingered[0].order.order_id, service).fetch_history_events()
+        assert EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT not in [event.event_type async for event in events], service
+    assert _ends(logs) == [(State.CONFIRMED, None)]
 
 
 @pytest.mark.chaos
