@@ -108,8 +108,8 @@ async def test_however_events_arrive_every_order_ends_as_it_must(on_stage: Stage
 
 
 async def test_an_order_that_ends_while_its_participants_say_everything_again_has_ended(on_stage: Stage) -> None:
-    """What a participant is still saying then is given up, and it says no more: Temporal takes no command after the last,
-    and refuses the whole workflow task."""
+    """What a participant is still saying then is given up, and it says no more: Temporal refuses a workflow task with
+    a command after the last."""
     on_stage.broker.again_s = 3
     lingered: list[Event] = []
 
