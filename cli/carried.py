@@ -154,16 +154,12 @@ async def _batched(client: Client, order_id: str) -> OrderOnRecord | None:
 async def _by_carrier(client: Client, known: OrderOnRecord) -> Ended:
     order_id, carrier = known.order.order_id, known.carrier or ""
     handle = batches.handle_of(client, carrier)
-    try:
-        described = await handle.describe()
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        # Past its retention: the record is what is left.
+    status = await choreographed.status_of(handle)
+    if status is None:  # past its retention: the record is what is left
         return Ended(TransactionLog(known.order.transaction_id, _ENDS[known.state]), closed=True, carrier=carrier)
-    if described.status is WorkflowExecutionStatus.RUNNING:
+    if status is WorkflowExecutionStatus.RUNNING:
         return Ended(await placing.look(handle, order_id), closed=False, carrier=carrier)
-    if described.status is WorkflowExecutionStatus.COMPLETED:
+    if status is WorkflowExecutionStatus.COMPLETED:
         return Ended((await handle.result()).logs()[order_id], closed=True, carrier=carrier)
     failure = Failure(Code.SERVICE_UNAVAILABLE, f"{carrier} was closed from outside; see docs/runbook.md")
     return Ended(TransactionLog(transaction_id(order_id), State.RUNNING, failure), closed=True, carrier=carrier)

@@ -38,6 +38,7 @@ WAIT_BEYOND_DEADLINE_S = 60
 """Past its deadline an order is unwinding: two rounds of undos and a minute are over, and then somebody is told."""
 QUERY_TIMEOUT = timedelta(seconds=5)
 _UPDATE_TIMEOUT_S = 15
+"""A worker that is there takes an update up within a second, one that restarts within ten."""
 _OUTAGE_S = 120
 """How long a Temporal that does not answer is waited for: it may be restarting, and an order is under way."""
 OUTAGE_PAUSE_S = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from audit.report import Report
+from runtime.commandline import write
 from saga import Entry, Failure, State, TransactionLog
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
@@ -47,7 +47,7 @@ class Outcome(BaseModel):
 
 def document(value: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(_ANY.dump_json(value).decode() + "\n")
+    write(_ANY.dump_json(value).decode() + "\n")
 
 
 def line(text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from enum import IntEnum
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 from temporalio.service import RPCError
@@ -48,8 +48,6 @@ def run(app: typer.Typer) -> NoReturn:
         exit_code = app(standalone_mode=False) or Exit.OK
     except KeyboardInterrupt:
         exit_code = 130
-    except BrokenPipeError:
-        pass  # as in `_flush`
     except Exception as error:
         failed = _failure_of(error)
         if failed is None:
@@ -88,10 +86,22 @@ def _first_line(text: str) -> str:
     return text.splitlines()[0] if text else "no reason given"
 
 
+def write(text: str) -> None:
+    """On stdout, as far as somebody reads it: how the command ends does not depend on that."""
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        _forget_reader(sys.stdout)
+
+
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BrokenPipeError:
-            # Whoever read our output has left, as `head` does; what is unwritten has no reader.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _forget_reader(stream)
+
+
+def _forget_reader(stream: TextIO) -> None:
+    """Whoever read our output has left, as `head` does; what is unwritten has no reader."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

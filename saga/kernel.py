@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -98,7 +98,6 @@ class Saga:
         self._interruption: Failure | None = None
         self._body: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._due: datetime | None = None
         self._outer_branch: Token[Branch]
 
     @property
@@ -265,7 +264,6 @@ class Saga:
         self._body = asyncio.current_task()
         self._outer_branch = _BRANCH.set(self._undos)
         if self._deadline is not None:
-            self._due = workflow.now() + self._deadline
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._deadline.total_seconds(), self._interrupt, self._late)
         return self
@@ -385,10 +383,14 @@ class Saga:
             raise RuntimeError(f"this call belongs to {phase.name}, the saga is {self._phase.name}")
         if phase is not _Phase.PREPARING:
             return
-        if self._interruption is None and self._due is not None and workflow.now() >= self._due:
+        if self._interruption is None and self._is_late:
             self._interruption = self._late  # within a workflow task, in which no timer fires
         if self._interruption or workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError  # the interruption came together with a reply, and so interrupted nothing
+
+    @property
+    def _is_late(self) -> bool:
+        return self._timer is not None and asyncio.get_running_loop().time() >= self._timer.when()
 
     @property
     def _late(self) -> Failure:
