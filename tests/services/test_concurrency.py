@@ -170,6 +170,24 @@ async def _until_waiting(bench: Bench, count: int) -> None:
         await asyncio.sleep(0.01)
 
 
+async def test_whoever_was_slower_decides_anew_within_the_call(postgresql: PostgresDatabases) -> None:
+    """Another writes the row that the call waits for: what it read is old, and Temporal's retries are not asked."""
+    bench = Bench("inventory", await postgresql.migrated("inventory"))
+    await bench.accept(Call(inventory.set_stock, shelf("apple", 1)))
+    async with reading(bench.url) as third, asyncio.timeout(60):
+        await third.execute(text("UPDATE stock SET version = version + 1 WHERE sku = 'apple'"))
+        slower = asyncio.create_task(bench.until_answered(inventory.reserve, reservation("order/1", apple=1)))
+        # This site makes its transactions one after another, and is busy with that one.
+        await _until_waiting(other := bench.beside(), 1)
+        await third.commit()
+        assert not isinstance(await slower, Refusal)
+    assert bench.stale_escapes == 0
+    assert (await bench.row("stock", sku="apple"))["reserved"] == 1
+    await assert_invariants(bench)
+    await bench.database.dispose()
+    await other.database.dispose()
+
+
 async def test_a_hot_sku_serves_a_hundred_orders_at_once(open_bench: OpenBench, record_property: Record) -> None:
     bench = await open_bench("inventory")
     await bench.accept(Call(inventory.set_stock, shelf("apple", 100)))
