@@ -122,13 +122,15 @@ def _parts() -> Parts:
     ready = held | {f.SHIPMENT_SCHEDULED}
     failures = frozenset({f.PAYMENT_FAILED, f.STOCK_FAILED, f.SHIPMENT_FAILED, f.NOTIFICATION_FAILED})
     trouble = failures | {f.ORDER_NOT_CREATED, f.ORDER_NOT_CONFIRMED, f.CANCELLATION_REQUESTED, f.DEADLINE_PASSED}
-    completed = frozenset({f.PAYMENT_CAPTURED, f.STOCK_COMMITTED, f.SHIPMENT_DISPATCHED, f.NOTIFICATION_ENDED})
-    undone = frozenset({f.PAYMENT_CANCELLED, f.STOCK_RELEASED, f.SHIPMENT_CANCELLED, f.NOTIFICATION_ENDED})
+    finished = frozenset({f.PAYMENT_CAPTURED, f.STOCK_COMMITTED, f.SHIPMENT_DISPATCHED})
+    undone = frozenset({f.PAYMENT_CANCELLED, f.STOCK_RELEASED, f.SHIPMENT_CANCELLED})
+    told = frozenset({f.NOTIFICATION_ENDED})
     return {
         "order": Part(
             Reaction(order.create, f.ORDER_CREATED, f.ORDER_NOT_CREATED, after=frozenset({f.ORDER_PLACED})),
-            Reaction(order.confirm, f.ORDER_CONFIRMED, f.ORDER_NOT_CONFIRMED, after=ready, until=completed),
-            Reaction(order.cancel, f.ORDER_CANCELLED, on=trouble, until=undone),
+            # What follows from a decision tells of it, to one who begins again when the others have ended.
+            Reaction(order.confirm, f.ORDER_CONFIRMED, f.ORDER_NOT_CONFIRMED, ready, finished, until=finished | told),
+            Reaction(order.cancel, f.ORDER_CANCELLED, on=trouble | undone, until=undone | told),
             decides=True,
         ),
         "payment": Part(
@@ -228,6 +230,7 @@ class Participation(Message):
 
 PUBLISHING: dict[Fact, Operation[Publish, Published]] = {
     fact: Operation(f"{service}.publish.{fact}", Publish, Published, queue=service)
-    for fact, service in PUBLISHER.items()
+    for fact, service in (PUBLISHER | {Fact.ORDER_PLACED: "order"}).items()
 }
-"""An operation for each event, served by the worker of the service that says it."""
+"""An operation for each event that a participant may say, also for another: served by the worker of the service whose
+event it is."""

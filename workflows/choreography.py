@@ -11,7 +11,9 @@ Why it always ends, and the same way everywhere:
   it has heard and said only grows, and both are finite: an event that it knows changes nothing.
 - *Nothing is lost for good.* Whoever waits says what it has said again, after growing pauses (`_watch`). That brings
   lost events, and starts participants that were closed from outside: they make their calls again, which the fence
-  answers as before, and say again what came of them. Whoever has ended answers with all it had said.
+  answers as before, and say again what came of them. Whoever has ended answers with all it had said, and whoever got
+  that answer says it for them, to others who may wait for it. Whoever has nothing to say reminds the order's
+  participant of the order.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ class Participant:
         self._journal = Journal(placed.transaction_id)
         self._calls = PersistentCalls(self._journal, self.desk, POLICIES.rounds)
         self._heard: dict[Fact, Event] = {}
+        self._last_words: dict[Fact, Event] = {}
         self._publishing: list[asyncio.Task[None]] = []
         self._refused: Refused | None = None
         self._finishing = False
@@ -270,18 +273,20 @@ class Participant:
     def _take_over(self, ended: Done[Published] | Refused | Unknown | None) -> None:
         for event in ended.reply.last_words if isinstance(ended, Done) else ():
             self.hear(event)
+            self._last_words[event.fact] = event
 
     # --- what time does -----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """While nothing new is heard, say everything again: to those who missed it, and those who are no more."""
+        """While nothing new is heard, say everything again: to those who missed it, those who are no more, and for
+        those who have ended."""
         rounds = known = 0
         while True:
             rounds, known = (rounds + 1 if len(self._heard) == known else 1), len(self._heard)
             await workflow.sleep(POLICIES.rounds.pause(rounds))
             if not self._waiting or len(self._heard) > known:
                 continue
-            for event in tuple(self.said):
+            for event in (*self.said, *self._last_words.values()) or (self._event(Fact.ORDER_PLACED),):
                 if to := self._others(event):
                     request = Publish(transaction_id=event.transaction_id, event=event, to=to)
                     told = await attempt(PUBLISHING[event.fact], request, POLICIES.best_effort)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
@@ -22,7 +23,7 @@ from audit.report import Violation
 from cli import choreographed
 from cli.documents import document
 from contracts import inventory, payment
-from contracts.choreography import PARTICIPANTS, PUBLISHER, Event, Fact, Publish, Published
+from contracts.choreography import PARTICIPANTS, Event, Fact, Publish, Published
 from contracts.inventory import SetStock
 from contracts.order import Order
 from contracts.payment import SetAccount
@@ -35,6 +36,10 @@ _DELIVERIES = 600
 how many there are is the machine's business, and the test's timeout ends them all."""
 _PAUSE_S = 0.1
 """When there is nothing to deliver: for the participants to say something, or to grow impatient."""
+
+_MOST_SILENT = 100
+"""Pauses, 10 s in all: who has anything to say again has said it by then."""
+_AT_WORK = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
 
 Deliveries = list[tuple[Event, str]]
 Direct = Callable[[Deliveries], Deliveries]
@@ -59,6 +64,10 @@ class Broker(Interceptor):
     again_s: float = 0
     """How long it takes over what it was told before."""
     told: set[tuple[str, str]] = field(default_factory=set)
+    said_by: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Who has said an event to a subscriber, as the id of a workflow: that of a third, for one who has ended."""
+    answers: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    """The last words that a workflow gets when it publishes next."""
 
     async def hear_out(self, request: Publish) -> None:
         known = (request.transaction_id, request.event.event_id)
@@ -66,10 +75,16 @@ class Broker(Interceptor):
             await asyncio.sleep(self.again_s)
         self.told.add(known)
 
-    def put(self, request: Publish) -> None:
+    def put(self, request: Publish, sender: str) -> tuple[Event, ...]:
         waiting = self.waiting[request.transaction_id]
         known = {(event.fact, service) for event, service in waiting}
         waiting += [(request.event, service) for service in request.to if (request.event.fact, service) not in known]
+        self.said_by |= {(request.event.event_id, service): sender for service in request.to}
+        return tuple(self.answers.pop(sender, ()))
+
+    def answer(self, event: Event, service: str, last_words: tuple[Event, ...]) -> None:
+        """An event that was placed from outside is nobody's: then nobody gets the answer."""
+        self.answers[self.said_by.get((event.event_id, service), "")] += last_words
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
         return _Taken(next, self)
@@ -86,8 +101,7 @@ class _Taken(ActivityInboundInterceptor):
             return await super().execute_activity(input)
         request = Publish.model_validate(document)
         await self._broker.hear_out(request)
-        self._broker.put(request)
-        return Published()
+        return Published(last_words=self._broker.put(request, activity.info().workflow_id or ""))
 
 
 @dataclass
@@ -114,30 +128,27 @@ class Stage:
         """Turn by turn, until all participants have ended and nothing waits to be delivered."""
         waiting = self.broker.waiting[order.transaction_id]
         await self.place(order)
-        delivered = 0
+        delivered = silent = 0
         while delivered < _DELIVERIES:
             deliveries = direct(waiting)
             delivered += len(deliveries)
             for event, service in deliveries:
-                await self._deliver(event, service)
+                self.broker.answer(event, service, await EventBus(self.client).tell(event, service))
                 if then is not None:
                     await then(event, service)
             if deliveries or waiting:
+                silent = 0
                 continue
             await asyncio.sleep(_PAUSE_S)
-            if waiting or await self._under_way(order):
+            silent += 1
+            if waiting:
                 continue
-            if await self._status(order, "order") is WorkflowExecutionStatus.COMPLETED:
+            ended, decider = not await self._under_way(order), await self._status(order, "order")
+            if ended and decider is WorkflowExecutionStatus.COMPLETED:
                 return await self.log(order)
-            await self.place(order)  # it was the last to vanish, so nobody misses it: as the sweep does
+            if decider not in _AT_WORK and (ended or silent > _MOST_SILENT):
+                await self.place(order)  # nobody is left who misses it: as the sweep does
         raise AssertionError(f"no end: {await self.log(order)}, undelivered: {waiting}")
-
-    async def _deliver(self, event: Event, service: str) -> None:
-        """As `EventBus` does, whose answer goes to the publisher, if that still waits."""
-        speaker = PUBLISHER[event.fact]
-        for word in await EventBus(self.client).tell(event, service):
-            if await self._status(event.order, speaker) is WorkflowExecutionStatus.RUNNING:
-                await EventBus(self.client).tell(word, speaker)
 
     async def _under_way(self, order: Order) -> bool:
         """Whether a participant runs. The order's own is asked first: it is the last to end."""

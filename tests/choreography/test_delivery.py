@@ -17,8 +17,9 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from cli import choreographed
-from contracts.choreography import PARTICIPANTS, Event, Fact
+from contracts.choreography import CHOREOGRAPHY, PARTICIPANTS, Event, Fact
 from contracts.order import Order
+from runtime.events import EventBus
 from saga import State, TransactionLog
 
 from .stage import Deliveries, Direct, Stage, an_order
@@ -157,6 +158,65 @@ async def test_a_participant_that_vanishes_at_any_event_comes_back_and_does_its_
     assert len(vanished) >= len(moments) / 3  # the others had ended
     assert every > 1 or set(vanished) == set(PARTICIPANTS)
     assert {state for state, _ in _ends(logs)} == {ENDS[end][1]}
+    assert await on_stage.violations() == []
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_decision_is_known_from_what_followed_it(on_stage: Stage, end: str) -> None:
+    """The order's participant vanishes when the others have ended, who say nothing again: what is still on its way
+    tells what was decided, long before the deadline would."""
+    vanished: list[Event] = []
+
+    async def vanish(event: Event, service: str) -> None:
+        after = CHOREOGRAPHY[event.order.notification]["order"]
+        if service == "order" and event.fact in after.finish.until | after.undo.until and not vanished:
+            assert await on_stage.terminate(event.order, "order")
+            vanished.append(event)
+
+    logs = await on_stage.play(_orders(end), lambda: in_order, vanish)
+    assert vanished
+    assert _ends(logs) == [ENDS[end][1:]]
+    assert await on_stage.violations() == []
+
+
+async def test_the_last_words_of_one_who_ended_reach_all_who_wait_for_them(on_stage: Stage) -> None:
+    """Shipping alone hears of the decision, acts and ends; then the order's participant vanishes. Those who bring it
+    back are the only ones whom shipping answers."""
+    vanished: list[Event] = []
+
+    def to_shipping_alone(waiting: Deliveries) -> Deliveries:
+        deliveries = in_order(waiting)
+        if vanished or deliveries == [] or deliveries[0][0].fact is not Fact.ORDER_CONFIRMED:
+            return deliveries
+        return [(event, service) for event, service in deliveries if service == "shipping"]
+
+    async def vanish(event: Event, service: str) -> None:
+        if (event.fact, service) == (Fact.SHIPMENT_DISPATCHED, "order") and not vanished:
+            assert await on_stage.terminate(event.order, "order")
+            vanished.append(event)
+
+    logs = await on_stage.play(_orders("confirmed"), lambda: to_shipping_alone, vanish)
+    assert vanished
+    assert _ends(logs) == [(State.CONFIRMED, None)]
+    assert await on_stage.violations() == []
+
+
+async def test_a_participant_that_a_late_event_brings_back_ends_too(on_stage: Stage) -> None:
+    """It has nothing to say, so nobody would answer it: it asks by reminding the order's participant of the order."""
+    [order] = _orders("no-account")
+    said = Event(transaction_id=order.transaction_id, fact=Fact.SHIPMENT_CANCELLED, order=order)
+
+    def as_if_shipping_had_heard(waiting: Deliveries) -> Deliveries:
+        deliveries = in_order(waiting)
+        if any((event.fact, to) == (Fact.ORDER_CANCELLED, "shipping") for event, to in deliveries):
+            return [(said, "order")]
+        return [(event, to) for event, to in deliveries if to != "shipping"]
+
+    await on_stage.play([order], lambda: as_if_shipping_had_heard)
+    late = said.model_copy(update={"fact": Fact.STOCK_RESERVED})
+    assert await EventBus(on_stage.client).tell(late, "shipping") == ()
+    logs = await on_stage.play([order], lambda: in_order)
+    assert _ends(logs) == [ENDS["no-account"][1:]]
     assert await on_stage.violations() == []
 
 

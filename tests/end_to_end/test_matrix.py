@@ -55,9 +55,8 @@ FOR_EVER = [
     Blow("always-fails", "error_before", gives_up=True),
     Blow("never-replies", "error_after", gives_up=True),
     Blow("always-hangs", "hang", gives_up=True),
-    Blow(
-        "acts-after-its-undo", "hang", 3, gives_up=True, late_attempt=4
-    ),  # eight seconds, where it has five; from ten on the SDK ends it
+    # It hangs for eight seconds, where it has five; from ten on the SDK ends it.
+    Blow("acts-after-its-undo", "hang", 3, gives_up=True, late_attempt=4),
 ]
 
 
