@@ -15,7 +15,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/choreography.md"
 
 
 def _row(service: str, reaction: Reaction) -> str:
-    heard = " + ".join(sorted(reaction.after)) or " or ".join(sorted(reaction.on))
+    heard = " or ".join(filter(None, [" + ".join(sorted(reaction.after)), *sorted(reaction.on)]))
     called = f"`{reaction.does.name}`" if reaction.does is not None else "nothing"
     said = f"{reaction.says}, or {reaction.or_says}" if reaction.or_says is not None else reaction.says
     return f"| {service} | {heard} | {called} | {said} |"
