@@ -16,6 +16,9 @@ install: .venv/installed ## the virtual environment, with pinned dependencies
 demo: install ## orders that end in every way, on a fresh embedded system (KEEP=1 leaves it running)
 	$(BIN)/python starter.py demo $(if $(KEEP),--keep)
 
+# The tests start a hundred processes: each would compile all the code again where nothing may be kept of it.
+unexport PYTHONDONTWRITEBYTECODE
+
 test: install ## the whole test suite
 	$(BIN)/python -m pytest -n 4
 

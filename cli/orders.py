@@ -223,7 +223,8 @@ async def _ask_to_cancel(client: Client, order_id: str, carrier: str | None, rea
     try:
         handle = client.get_workflow_handle(carrier) if carrier else (await placing.find(client, order_id))[0]
         if handle.id.startswith("transaction/"):
-            raise _refused(f"{handle.id} is no order: `temporal workflow cancel -w {handle.id}` rolls it back")
+            told = f"`temporal workflow cancel -w {handle.id}` rolls it back, as long as it can be"
+            raise _refused(f"{handle.id} is no order: {told}")
         await placing.update(handle, "cancel_order", arguments)
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):

@@ -140,7 +140,7 @@ def test_an_order_can_be_cancelled_before_the_pivot(system: System, order: Make)
     cancelled = system.run("cancel", placed["order_id"], "--reason", "changed my mind", "--json")
     assert cancelled.code == 0, cancelled
     assert cancelled.document["accepted"]
-    assert system.run("cancel", placed["order_id"], "--reason", "again").code == 0
+    assert system.run("cancel", f"order/{placed['order_id']}", "--reason", "again").code == 0
     ended = system.place(placed)
     assert ended.code == 1
     assert ended.document["error"]["code"] == "CANCELLED"

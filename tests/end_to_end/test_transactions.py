@@ -10,6 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio import activity
+from temporalio.worker import Worker
 
 from contracts.lane import MAX_WAITING_BYTES, LaneEntry, lane_id
 from tests import lanes
@@ -98,6 +100,33 @@ def test_a_wrong_transaction_is_refused_with_one_line_and_nothing_is_started(
     assert answer.err.count("\n") == 1
     if isinstance(document, dict):
         assert system.run("status", document["transaction_id"]).code == 2
+
+
+@SYSTEM
+async def test_cancel_is_for_orders_and_names_what_cancels_a_transaction(system: System) -> None:
+    document = _document()
+    name = document["transaction_id"]
+    slow = {"name": "slow", "commit": "sloth.climb", "rollback": "sloth.descend", "queue": "sloths", "timeout_s": 3600}
+    document["steps"].insert(1, slow)
+    client = await lanes.connect(system)
+    async with Worker(client, task_queue="sloths", activities=[_climb, _descend]):
+        assert _run(system, document, "--concurrent", "--no-wait").code == 0
+        refused = await asyncio.to_thread(system.run, "cancel", name, "--reason", "changed my mind", "--json")
+        assert (refused.code, refused.document["error"]["code"]) == (2, "CANCEL_REFUSED")
+        assert f"temporal workflow cancel -w transaction/{name}" in refused.err
+        await client.get_workflow_handle(f"transaction/{name}").cancel()
+        ended = await asyncio.to_thread(_run, system, document, "--concurrent")
+    assert (ended.code, ended.document["error"]["code"]) == (1, "CANCELLED")
+
+
+@activity.defn(name="sloth.climb")
+async def _climb(_: Any) -> None:
+    await asyncio.Event().wait()
+
+
+@activity.defn(name="sloth.descend")
+async def _descend(_: Any) -> dict[str, Any]:
+    return {}
 
 
 @SYSTEM
