@@ -34,9 +34,10 @@ def test_a_text_that_is_not_there_exactly_once_is_said(tmp_path: Path, text: str
 
 
 def test_every_test_that_must_notice_a_defect_exists(request: pytest.FixtureRequest) -> None:
-    """Among those that this run has collected, whatever the share of each process."""
-    collected = {f"{item.nodeid.partition('::')[0]}::{item.name}" for item in request.session.items}
-    files = {test.partition("::")[0] for test in collected}
+    """Among those that this run has collected, whatever the share of each process. All of a test's cases or one."""
+    names = [(item.nodeid.partition("::")[0], item.name) for item in request.session.items]
+    collected = {f"{file}::{name}" for file, test in names for name in (test, test.partition("[")[0])}
+    files = {file for file, _ in names}
     named = {test for mutation in MUTATIONS for test in mutation.tests if test.partition("::")[0] in files}
     assert named <= collected
 
