@@ -7,10 +7,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
+
+from cli import placing
+from runtime.commandline import CommandFailed, Exit
 
 from .system import System
 
@@ -139,6 +143,18 @@ def test_a_server_that_is_gone_is_said_with_exit_code_3(system: System) -> None:
     assert answer.code == 3
     assert answer.document["error"]["code"] == "UNREACHABLE"
     assert answer.err.count("\n") == 1
+
+
+async def test_a_workflow_that_no_worker_serves_is_said_with_exit_code_4(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "_UPDATE_TIMEOUT_S", 1)
+    client = await Client.connect(f"127.0.0.1:{system.port}")
+    handle = await client.start_workflow("Nobodys", id=f"nobodys-{uuid4().hex[:8]}", task_queue="nobody")
+    with pytest.raises(CommandFailed, match="no worker has taken it up within 1 s") as failed:
+        await placing.update(handle, "cancel_order", ["changed my mind"])
+    assert (failed.value.code, failed.value.exit_code) == ("SERVICE_UNAVAILABLE", Exit.NOT_ENDED)
+    await handle.terminate("nobody will")
 
 
 def test_a_database_that_is_gone_is_said_with_exit_code_3(system: System, tmp_path: Path) -> None:
