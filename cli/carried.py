@@ -154,7 +154,7 @@ async def _batched(client: Client, order_id: str) -> OrderOnRecord | None:
 async def _by_carrier(client: Client, known: OrderOnRecord) -> Ended:
     order_id, carrier = known.order.order_id, known.carrier or ""
     handle = batches.handle_of(client, carrier)
-    status = await choreographed.status_of(handle)
+    status = await placing.status_of(handle)
     if status is None:  # past its retention: the record is what is left
         return Ended(TransactionLog(known.order.transaction_id, _ENDS[known.state]), closed=True, carrier=carrier)
     if status is WorkflowExecutionStatus.RUNNING:

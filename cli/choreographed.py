@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
-from temporalio.service import RPCError, RPCStatusCode
 
 from cli import placing
 from cli.placing import Ended
@@ -32,7 +31,10 @@ def handle_of(client: Client, order_id: str, service: str) -> WorkflowHandle[Any
 async def start(client: Client, order: Order) -> None:
     """Make it known that the order was placed. Raises `CommandFailed` with DUPLICATE_ORDER, as `placing.start` does."""
     handle = handle_of(client, order.order_id, "order")
-    if await status_of(handle) is None and await status_of(placing.handle_of(client, order.order_id)) is not None:
+    if (
+        await placing.status_of(handle) is None
+        and await placing.status_of(placing.handle_of(client, order.order_id)) is not None
+    ):
         message = f"{order.order_id} was placed before, with an orchestrator; `status` shows how it stands"
         raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID)
     placed = Event(transaction_id=order.transaction_id, fact=Fact.ORDER_PLACED, order=order)
@@ -88,13 +90,13 @@ async def where_parked(client: Client, known_as: str, *, service: str) -> Workfl
     Raises `CommandFailed` with UNKNOWN_ORDER.
     """
     participant = handle_of(client, known_as.removeprefix(transaction_id("")), service)
-    if await status_of(participant) is WorkflowExecutionStatus.RUNNING:
+    if await placing.status_of(participant) is WorkflowExecutionStatus.RUNNING:
         return participant
     return (await placing.find(client, known_as))[0]
 
 
 async def _seen(handle: WorkflowHandle[Any, Participation]) -> Ended | None:
-    status = await status_of(handle)
+    status = await placing.status_of(handle)
     if status is None:
         return None
     if status is WorkflowExecutionStatus.COMPLETED:
@@ -103,13 +105,3 @@ async def _seen(handle: WorkflowHandle[Any, Participation]) -> Ended | None:
     if log.error is not None and not log.steps:  # nobody answers for it
         log = replace(log, error=replace(log.error, message=f"{handle.id}: {log.error.message}"))
     return Ended(log, closed=status is not WorkflowExecutionStatus.RUNNING)
-
-
-async def status_of(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
-    """`None` if there is no such workflow."""
-    try:
-        return (await handle.describe()).status
-    except RPCError as error:
-        if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-            return None
-        raise

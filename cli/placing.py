@@ -174,6 +174,16 @@ async def update(
         raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED) from error
 
 
+async def status_of(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
+    """`None` if there is no such workflow."""
+    try:
+        return (await handle.describe()).status
+    except RPCError as error:
+        if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+            return None
+        raise
+
+
 async def first_argument(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
     """The document that the workflow behind `handle` was started with, from the first event of its history."""
     first = await anext(handle.fetch_history_events(page_size=1))

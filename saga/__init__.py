@@ -27,7 +27,7 @@ It imports the standard library and temporalio, so that it can be lifted into an
 
 from saga.desk import Desk, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import SEARCH_ATTRIBUTES, Entry, Failure, Kind, State, Status, TransactionLog
-from saga.kernel import CancelRefused, Saga, StepFailed
+from saga.kernel import CancelRefused, Saga, StepFailed, outlive
 from saga.operation import Operation
 from saga.plan import Plan, PlannedCall, Stage, Verb
 from saga.policy import POLICIES, Policies, Policy, Rounds
@@ -65,5 +65,6 @@ __all__ = [
     "TakeoverInterceptor",
     "TransactionLog",
     "Verb",
+    "outlive",
     "run_in_order",
 ]

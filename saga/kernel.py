@@ -5,7 +5,7 @@ The rules, and where they are kept:
 - an undo is data and is pushed *before* its step is dispatched (`step`), so a step with an unknown outcome is undone;
 - undos run in reverse, those of a parallel group together (`_unwind`), each until it is done (`saga.calls`);
 - what does not get through is parked: visible, tried again in rounds, and in nobody's way (`_undo`);
-- before the pivot a deadline or a cancel interrupts the body (`_interrupt`), after it nothing does (`_outlive`);
+- before the pivot a deadline or a cancel interrupts the body (`_interrupt`), after it nothing does (`outlive`);
 - a bug (any exception that is not a Temporal failure) fails the workflow task and is retried after a fix: it never
   starts an unwinding.
 """
@@ -153,7 +153,7 @@ class Saga:
         branches = [Branch() for _ in calls]
         _BRANCH.get().append(branches)
         group = self._group(branches, calls)
-        return await (self._outlive(group) if self._phase is _Phase.COMMITTED else group)
+        return await (outlive(group) if self._phase is _Phase.COMMITTED else group)
 
     async def pivot(
         self,
@@ -172,9 +172,7 @@ class Saga:
         self._stop_timer()
         entry = self._journal.begin(operation.name, Kind.FORWARD, name)
         policy = _bounded(self._policies.finish, within).over_the_queue()
-        ended = await self._outlive(
-            self._calls.until_done(entry, operation, request, policy, may_refuse=lambda _: True)
-        )
+        ended = await outlive(self._calls.until_done(entry, operation, request, policy, may_refuse=lambda _: True))
         assert ended is not None  # noqa: S101 — the desk skips no pivot
         if isinstance(ended, Refused):
             self._phase = _Phase.PREPARING
@@ -190,7 +188,7 @@ class Saga:
         self._stop_timer()
         entry = self._journal.begin(operation.name, Kind.FORWARD)
         policy = self._policies.finish.over_the_queue()
-        ended = await self._outlive(
+        ended = await outlive(
             self._calls.until_done(entry, operation, request, policy, may_refuse=lambda code: code == committed)
         )
         if isinstance(ended, Refused):
@@ -217,13 +215,13 @@ class Saga:
         self._require(_Phase.COMMITTED)
         entry = self._journal.begin(operation.name, Kind.FINISH, name)
         policy = _bounded(self._policies.finish, within)
-        ended = await self._outlive(self._calls.until_done(entry, operation, request, policy))
+        ended = await outlive(self._calls.until_done(entry, operation, request, policy))
         return ended.reply if isinstance(ended, Done) else None
 
     async def best_effort(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
         """A few attempts at something that does not change how the saga ends. `None` if it did not get through."""
         entry = self._journal.begin(operation.name, Kind.FINISH)
-        ended = await self._outlive(attempt(operation, request, self._policies.best_effort))
+        ended = await outlive(attempt(operation, request, self._policies.best_effort))
         try:
             return self._settled(entry, ended)
         except StepFailed:
@@ -284,14 +282,14 @@ class Saga:
             if error is None:
                 self._phase = _Phase.COMMITTED  # without a pivot, this is where it can no longer be cancelled
                 # A workflow may have caught a step's failure and gone another way: what is in doubt is undone.
-                await self._outlive(self._unwind_to_the_end(self._doubtful))
+                await outlive(self._unwind_to_the_end(self._doubtful))
                 self._journal.move(State.CONFIRMED)
             elif isinstance(error, asyncio.CancelledError):  # Temporal would end the workflow, and nothing be undone
                 raise RuntimeError("cancelled, but nobody has asked the saga to stop") from error
             return  # a bug, or an eviction: not for the saga to handle
         self._phase = _Phase.UNWINDING
         self._journal.move(State.COMPENSATING, failure)
-        await self._outlive(self._roll_back())
+        await outlive(self._roll_back())
         self._journal.move(self._journal.end_of_unwinding())
         raise ApplicationError(failure.message, self.log, type=failure.code, non_retryable=True) from error
 
@@ -329,7 +327,7 @@ class Saga:
         try:
             return await asyncio.gather(*tasks)
         except (Exception, asyncio.CancelledError):
-            await self._outlive(self._end_of(tasks))
+            await outlive(self._end_of(tasks))
             bug = next(filter(None, map(_bug_in, tasks)), None)
             if bug is not None:
                 raise bug  # noqa: B904 — the failure beside it is not its cause
@@ -402,13 +400,14 @@ class Saga:
             self._timer.cancel()
             self._timer = None
 
-    async def _outlive(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work` to end, whatever is asked of the waiter meanwhile. It fails only if `work` itself does."""
-        task = asyncio.create_task(work)
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await workflow.wait([task])
-        return task.result()
+
+async def outlive(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for `work` to end, whatever is asked of the waiter meanwhile. It fails only if `work` itself does."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await workflow.wait([task])
+    return task.result()
 
 
 def _bounded(policy: Policy, timeout: timedelta | None) -> Policy:

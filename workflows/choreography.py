@@ -290,7 +290,7 @@ class Participant:
                 if to := self._others(event):
                     request = Publish(transaction_id=event.transaction_id, event=event, to=to)
                     told = await attempt(PUBLISHING[event.fact], request, POLICIES.best_effort)
-                    if _is_cancelled():  # `attempt` takes that for an answer; a pause begun now would follow the end
+                    if self.log.state.is_end:  # and so this was cut short; a pause begun now would follow the end
                         return
                     self._take_over(told)
 
@@ -299,11 +299,6 @@ class Participant:
         await workflow.sleep(timedelta(seconds=seconds))
         cause = RollbackCause(code=Code.DEADLINE_EXCEEDED, message=f"not confirmed within {seconds:g} s")
         self.hear(self._event(Fact.DEADLINE_PASSED, cause=cause))
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _called(reaction: Reaction) -> Operation[Any, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -31,6 +30,7 @@ from contracts.lane import (
     LaneView,
     await_close,
 )
+from saga import outlive
 from workflows.transaction import TransactionWorkflow
 
 _LONG = timedelta(minutes=1)
@@ -55,11 +55,7 @@ class LaneWorkflow:
     async def run(self, _state: LaneState) -> None:
         """Until nobody comes. Temporal's own cancellation is not taken: the line would be lost, and the next lane would
         run beside the holder."""
-        served = asyncio.create_task(self._serve())
-        while not served.done():
-            with suppress(asyncio.CancelledError):
-                await workflow.wait([served])
-        served.result()  # raises what continues as new
+        await outlive(self._serve())
 
     async def _serve(self) -> None:
         if self._holder is not None:  # it was begun by the run before this one, which is no longer its parent

@@ -20,7 +20,7 @@ from activities.database import Database, connect, connect_to_read, migrate
 from activities.service import Service
 from audit import crossing, invariants
 from audit.report import Violation
-from cli import choreographed
+from cli import choreographed, placing
 from cli.documents import document
 from contracts import inventory, payment
 from contracts.choreography import PARTICIPANTS, Event, Fact, Publish, Published
@@ -168,7 +168,7 @@ class Stage:
         return True
 
     async def _status(self, order: Order, service: str) -> WorkflowExecutionStatus | None:
-        return await choreographed.status_of(choreographed.handle_of(self.client, order.order_id, service))
+        return await placing.status_of(choreographed.handle_of(self.client, order.order_id, service))
 
     async def ask(self, operation: Operation[Any, Any], request: Any) -> Any:
         definition = SERVICES[operation.service]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cli import choreographed
+from cli import choreographed, placing
 from contracts.choreography import PARTICIPANTS, Fact
 from runtime import connection
 from runtime.settings import Settings
@@ -120,7 +120,7 @@ async def test_a_choreography_whose_participants_were_all_terminated_is_played_o
         await asyncio.sleep(0.02)
     for service in ("order", "payment", "inventory", "shipping", "notification"):
         handle = choreographed.handle_of(client, placed["order_id"], service)
-        if await choreographed.status_of(handle) is not None:
+        if await placing.status_of(handle) is not None:
             await handle.terminate("a slip of the hand")
     audit = system.run("audit", "--json")
     assert (audit.code, audit.document["checks"]["orphans"]) == (5, 1), audit

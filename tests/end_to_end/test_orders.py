@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from activities.catalogue import SERVICES
+
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
@@ -50,12 +52,8 @@ REFUSALS = {
 }
 
 
-UNDO_OF = {
-    "order.create": "order.cancel",
-    "payment.authorize": "payment.cancel",
-    "inventory.reserve": "inventory.release",
-    "shipping.schedule": "shipping.cancel",
-}
+_HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
+UNDO_OF = {operation.undoes.name: operation.name for operation in _HANDLED if operation.undoes is not None}
 
 
 @pytest.mark.parametrize(("suffix", "changes", "code", "step"), REFUSALS.values(), ids=REFUSALS.keys())

@@ -32,6 +32,15 @@ pytestmark = pytest.mark.xdist_group("another system")
 Make = Callable[..., dict[str, Any]]
 
 
+_HOLD = {
+    "name": "goods",
+    "commit": "inventory.reserve",
+    "rollback": "inventory.release",
+    "queue": "inventory",
+    "timeout_s": 9,
+}
+
+
 def _swept(placed: dict[str, Any]) -> dict[str, Any]:
     return {"found": 1, "finished": 1, "orders": [placed["order_id"]], "leases_ended": 0}
 
@@ -108,8 +117,7 @@ def _bought(system: System, lines: tuple[StockLine, ...]) -> str:
     """A transaction that was confirmed, whose goods are to stay reserved; and its name."""
     transaction = f"kept-{uuid4().hex[:8]}"
     goods = {"order_id": "x", "lines": [line.model_dump() for line in lines]}
-    hold = {"name": "goods", "commit": "inventory.reserve", "rollback": "inventory.release", "timeout_s": 9}
-    document = {"transaction_id": transaction, "steps": [hold | {"input": goods}]}
+    document = {"transaction_id": transaction, "steps": [_HOLD | {"input": goods}]}
     assert system.run("transaction", "-", "--concurrent", stdin=json.dumps(document)).code == 0
     return transaction
 
@@ -119,9 +127,8 @@ async def _run_in_parts(client: Client, lines: tuple[StockLine, ...]) -> tuple[W
     transaction = f"parts-{uuid4().hex[:8]}"
     part = f"{transaction}/goods"
     goods = {"transaction_id": part, "order_id": "x", "lines": [line.model_dump() for line in lines]}
-    hold = {"name": "goods", "commit": "inventory.reserve", "rollback": "inventory.release", "queue": "inventory"}
     steps = [
-        hold | {"input": goods, "timeout_s": 5},
+        _HOLD | {"input": goods},
         {"name": "slow", "commit": "nobody.answers", "queue": "nobody", "timeout_s": 99},
     ]
     handle = await client.start_workflow(

@@ -33,13 +33,11 @@ def test_a_text_that_is_not_there_exactly_once_is_said(tmp_path: Path, text: str
         Edit("file.py", text, "").apply(tmp_path)
 
 
-def test_every_test_that_must_notice_a_defect_exists(request: pytest.FixtureRequest) -> None:
-    """Among those that this run has collected, whatever the share of each process. All of a test's cases or one."""
-    names = [(item.nodeid.partition("::")[0], item.name) for item in request.session.items]
-    collected = {f"{file}::{name}" for file, test in names for name in (test, test.partition("[")[0])}
-    files = {file for file, _ in names}
-    named = {test for mutation in MUTATIONS for test in mutation.tests if test.partition("::")[0] in files}
-    assert named <= collected
+@every_mutation
+def test_every_test_that_must_notice_a_defect_exists(mutation: Mutation) -> None:
+    for test in mutation.tests:
+        file, name = test.split("[")[0].split("::")
+        assert f"def {name}(" in (ROOT / file).read_text()
 
 
 def test_each_defect_is_there_once_and_named_tests_are_its_proof() -> None:
