@@ -25,25 +25,29 @@ async def attempt(
     operation: Operation[Request, Reply], request: Request, policy: Policy
 ) -> Done[Reply] | Refused | Unknown:
     """One call with its retries, and what became of it."""
-    if policy.here is None:
-        return await _over_the_queue(operation, request, policy)
-    first = await _here(operation, request, policy.here)
+    if policy.here is not None:
+        first = await _here(operation, request, policy.here)
+    elif policy.near is not None:
+        once = replace(policy, attempt_timeout=policy.near, attempts=1, total=policy.near)
+        first = await _over_the_queue(operation, request, once, workflow.info().task_queue)
+    else:
+        return await _over_the_queue(operation, request, policy, operation.queue)
     if not isinstance(first, Unknown) or first.code == outcome.CANCELLED:
         return first
-    ended = await _over_the_queue(operation, request, policy)
+    ended = await _over_the_queue(operation, request, policy, operation.queue)
     if isinstance(ended, Done):
         return replace(ended, before=first.attempts)
     return replace(ended, attempts=first.attempts + ended.attempts)
 
 
 async def _over_the_queue(
-    operation: Operation[Request, Reply], request: Request, policy: Policy
+    operation: Operation[Request, Reply], request: Request, policy: Policy, task_queue: str
 ) -> Done[Reply] | Refused | Unknown:
     try:
         reply = await workflow.execute_activity(
             operation.name,
             request,
-            task_queue=operation.queue,
+            task_queue=task_queue,
             result_type=operation.reply,
             start_to_close_timeout=policy.attempt_timeout,
             schedule_to_close_timeout=policy.total,

@@ -26,10 +26,13 @@ class Policy:
     """Colocated: before all that, one attempt of this long by the very worker that runs the workflow, without a task
     queue between. What it does not answer is asked over the queue as ever. Every worker of the workflow must know the
     operation by name, be it only to fail at it."""
+    near: timedelta | None = None
+    """The same for a call that the history must know of: over the workflow's own queue, where the server hands it back
+    to the worker that schedules it, with no poll between ("eager activity")."""
 
     def over_the_queue(self) -> Policy:
         """The same policy for a call that must not be made before the history says so."""
-        return replace(self, here=None)
+        return replace(self, here=None, near=self.here)
 
     def within(self, attempt_timeout: timedelta) -> Policy:
         """The same policy for a step with a timeout of its own; the total grows so that every attempt still fits."""
@@ -38,7 +41,7 @@ class Policy:
 
     def all_within(self, timeout: timedelta) -> Policy:
         """The same policy for a call that is over after `timeout`: its retries and the wait for a worker included."""
-        return replace(self, attempt_timeout=timeout, total=timeout, here=None)
+        return replace(self, attempt_timeout=timeout, total=timeout, here=None, near=None)
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -93,7 +96,7 @@ class Policies:
         """The same, for a saga whose workflow and services are likely to be in one process.
 
         Such a call is made before the history knows of it, so a worker that is thought dead may be ahead of the one
-        that goes on. Never with the first step, a pivot or an undo, then: they go over the queue. And once the first
+        that goes on. Never with the first step, a pivot or an undo, then: they go over a queue. And once the first
         step is known to be done, a rollback must undo the steps too that the history has not seen begin.
         """
         forward, finish = replace(self.forward, here=_HERE), replace(self.finish, here=_HERE)
