@@ -31,14 +31,17 @@ def handle_of(client: Client, order_id: str, service: str) -> WorkflowHandle[Any
 async def start(client: Client, order: Order) -> None:
     """Make it known that the order was placed. Raises `CommandFailed` with DUPLICATE_ORDER, as `placing.start` does."""
     handle = handle_of(client, order.order_id, "order")
-    if (
-        await placing.status_of(handle) is None
-        and await placing.status_of(placing.handle_of(client, order.order_id)) is not None
-    ):
+    if await placing.status_of(handle) is not None:
+        await _require_same(client, handle, order)  # before a run that was closed from outside is followed by ours
+    elif await placing.status_of(placing.handle_of(client, order.order_id)) is not None:
         message = f"{order.order_id} was placed before, with an orchestrator; `status` shows how it stands"
         raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID)
     placed = Event(transaction_id=order.transaction_id, fact=Fact.ORDER_PLACED, order=order)
     await EventBus(client).tell(placed, "order")
+    await _require_same(client, handle, order)
+
+
+async def _require_same(client: Client, handle: WorkflowHandle[Any, Any], order: Order) -> None:
     if await placing.placed_before(client, handle) != order:
         raise placing.duplicate(order.order_id)
 
@@ -49,16 +52,18 @@ async def wait(client: Client, order: Order) -> TransactionLog:
     loop = asyncio.get_running_loop()
     overdue = loop.time() + order.deadline_s + placing.WAIT_BEYOND_DEADLINE_S
     while True:
-        with suppress(TimeoutError, WorkflowFailureError):
+        try:
             await asyncio.wait_for(handle.result(), min(placing.LOOK_EVERY_S, max(0.1, overdue - loop.time())))
+        except TimeoutError:
+            pass
+        except WorkflowFailureError:
+            await asyncio.sleep(_CLOSED_PAUSE_S)
         now = await status(client, order.order_id)
         if now.log.state.is_end and not now.closed:
             await _all_closed(client, order.order_id)
             now = await status(client, order.order_id)
         if now.log.state.is_end or now.log.state is State.PARKED or loop.time() > overdue:
             return now.log
-        if now.closed:
-            await asyncio.sleep(_CLOSED_PAUSE_S)
 
 
 async def _all_closed(client: Client, order_id: str) -> None:

@@ -74,7 +74,8 @@ class Event(Message):
 class Reaction:
     """When all of `after`, or any of `on`, has happened: call `does`, and say `says`, or else `or_says`.
 
-    `until` is what must have happened before the participant may end. What is `best_effort` may fail unnoticed.
+    `until` is what must have happened before the participant may end. What is `best_effort` may fail unnoticed, but is
+    said to have ended.
     """
 
     does: Operation[Any, Any] | None

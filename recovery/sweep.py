@@ -135,12 +135,16 @@ class Recovery:
 
     async def _is_left(self, placed: OrderOnRecord) -> bool:
         """Whether nobody brings it to an end. A workflow that completed or failed has said how it ended: what is still
-        open then, an operator has skipped, and it is not for a sweep to overrule them."""
+        open then, an operator has skipped, and it is not for a sweep to overrule them. Other than that, a participant
+        fails because another order is on record under its id, and that is the one looked at here."""
         workflows = {placed.order.transaction_id, placed.carrier or placed.order.transaction_id}
         statuses = [await self._status(workflow_id) for workflow_id in workflows]
         if WorkflowExecutionStatus.RUNNING in statuses:
             return False
-        return any(status in CLOSED_FROM_OUTSIDE for status in statuses) or not any(statuses)
+        without_an_end = set(CLOSED_FROM_OUTSIDE)
+        if _is_choreographed(placed):
+            without_an_end.add(WorkflowExecutionStatus.FAILED)
+        return not without_an_end.isdisjoint(statuses) or not any(statuses)
 
     async def _status(self, workflow_id: str) -> WorkflowExecutionStatus | None:
         """`None` for one that is past its retention, or lost with its namespace."""

@@ -1,8 +1,9 @@
 """How events travel: as signals to the participants that hear them, at least once each.
 
 A signal starts its participant where there is none, and starts it again where it was closed from outside: the event
-carries the order, and the fence knows what was done. A participant that has completed has done its part for good; it is
-not started again, and what it said is handed to whoever had something to say to it.
+carries the order, and the fence knows what was done. So it does where it failed, as it does for an order of another
+content under the same id. A participant that has completed has done its part for good; it is not started again, and
+what it said is handed to whoever had something to say to it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class EventBus:
                 task_queue=service,
                 start_signal="hear",
                 start_signal_args=[event.model_dump(mode="json")],
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,  # failed: closed without an end
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,  # which includes terminated
                 search_attributes=TypedSearchAttributes([SearchAttributePair(SAGA_ORDER, order.order_id)]),
             )
         except WorkflowAlreadyStartedError:

@@ -24,6 +24,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 from contracts.choreography import (
     CHOREOGRAPHY,
@@ -109,6 +110,7 @@ class Participant:
     # --- what it does -------------------------------------------------------------------------------------------------
 
     async def play(self) -> None:
+        """Raises `ApplicationError`, and tells nobody, where the order is another carrier's."""
         part, clocks = self._part, [asyncio.create_task(self._watch())]
         if part.decides:
             clocks.append(asyncio.create_task(self._let_the_deadline_pass()))
@@ -118,11 +120,14 @@ class Participant:
         if not self._is_anothers():
             await self._until(lambda: self._decided)
             await self._finish_or_undo()
-        if self._is_anothers():
-            self._end_without_a_word()
+        refused = self._refused if self._is_anothers() else None
+        if refused is not None:
+            self._journal.move(State.ROLLED_BACK, Failure(refused.code, refused.message, self.log.steps[-1].step))
         await asyncio.gather(*self._publishing)
         for clock in clocks:
             clock.cancel()
+        if refused is not None:  # not completed: whoever plays the order that is on record may start it again
+            raise ApplicationError(refused.message, type=refused.code, non_retryable=True)
 
     async def _step(self, forward: Reaction) -> None:
         """Given up when the order is cancelled meanwhile: its undo is safe at any time."""
@@ -150,15 +155,10 @@ class Participant:
             self._say(forward.or_says, forward, cause=cause)
 
     def _is_anothers(self) -> bool:
-        """Whether the order is another carrier's: then the order service refuses ours, and yet it was not cancelled."""
+        """Whether the order is another carrier's, or has another content: then the order service refuses ours, and yet
+        it was not cancelled. What is done for that one is not ours to undo."""
         known = (Code.STEP_UNDONE, Code.CANCEL_REFUSED)
         return self._part.decides and self._refused is not None and self._refused.code not in known
-
-    def _end_without_a_word(self) -> None:
-        """Nobody has heard of this order from us, and what its carrier does for it is not ours to undo."""
-        assert self._refused is not None  # noqa: S101 — that is how one knows
-        code, message = self._refused.code, self._refused.message
-        self._journal.move(State.ROLLED_BACK, Failure(code, message, self._journal.log.steps[-1].step))
 
     async def _finish_or_undo(self) -> None:
         if not self._is_due(self._part.undo) and await self._finish():
@@ -185,24 +185,22 @@ class Participant:
         return True
 
     async def _undo(self) -> bool:
-        """False if the order service does not let the order be cancelled. A refused step left nothing to undo."""
+        """False if the order service does not let the order be cancelled. A refused step is undone too: the refusal may
+        have been of another build's request, and a letter that could not be sent is followed by another."""
         undo = self._part.undo
         reason = next(event for fact, event in self._heard.items() if fact in undo.on)
         cause = reason.cause or RollbackCause(code=Code.ABANDONED, message=reason.fact)
         failure = Failure(cause.code, cause.message, cause.step)
         if not self._part.decides:
             self._journal.move(State.COMPENSATING, failure)
-        skipped = False
-        if self._refused is None:
-            kind = Kind.FORWARD if self._part.decides else Kind.UNDO  # a decision is not to be skipped at the desk
-            final = (Code.CANCEL_REFUSED, Code.IDEMPOTENCY_CONFLICT) if self._part.decides else ()
-            ended = await self._call(undo, kind, may_refuse=lambda code: code in final)
-            if isinstance(ended, Refused) and self._part.decides:
-                self._refused = ended
-                return False
-            skipped = ended is None
+        kind = Kind.FORWARD if self._part.decides else Kind.UNDO  # a decision is not to be skipped at the desk
+        final = (Code.CANCEL_REFUSED, Code.IDEMPOTENCY_CONFLICT) if self._part.decides else ()
+        ended = await self._call(undo, kind, may_refuse=lambda code: code in final)
+        if isinstance(ended, Refused) and self._part.decides:
+            self._refused = ended
+            return False
         self._journal.move(State.COMPENSATING, failure)
-        await self._conclude(undo, self._journal.end_of_unwinding(), cause=cause, skipped=skipped)
+        await self._conclude(undo, self._journal.end_of_unwinding(), cause=cause, skipped=ended is None)
         return True
 
     async def _conclude(

@@ -20,7 +20,10 @@ from workflows.choreography import Participant
 
 @workflow.defn
 class ParticipantWorkflow(SagaWorkflow):
-    """Completes when its service's part is at an end, whichever end: closed in any other way, it is started again."""
+    """Completes when its service's part is at an end, whichever end: closed in any other way, it is started again.
+
+    Fails with what the order service said where the order is another's, by content or by carrier.
+    """
 
     @workflow.init
     def __init__(self, document: Any = None) -> None:
