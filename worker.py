@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import structlog
 import typer
-from sqlalchemy.exc import DBAPIError
 from temporalio import activity
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -31,8 +30,8 @@ from temporalio.worker import (
 )
 
 from activities.catalogue import SERVICES
+from activities.database import UNUSABLE, migrate, reason_of
 from activities.database import connect as connect_database
-from activities.database import migrate
 from activities.service import Service
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
@@ -164,9 +163,8 @@ async def serving(
             stack.push_async_callback(database.dispose)
             try:
                 await migrate(database, queue)
-            except (DBAPIError, OSError) as error:
-                cause = error.orig if isinstance(error, DBAPIError) else error
-                raise Unreachable(f"{queue} database: {str(cause).splitlines()[0]}; see DATABASE_URL") from error
+            except UNUSABLE as error:
+                raise Unreachable(f"{queue} database: {reason_of(error)}; see DATABASE_URL") from error
             services.append(Service(definition, database))
             await stack.enter_async_context(service_worker(client, services[-1], interceptors))
         if WORKFLOWS_QUEUE in queues:

@@ -13,7 +13,9 @@ from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 Outcome = TypeVar("Outcome")
@@ -24,6 +26,9 @@ BUSY_TIMEOUT_S = 4
 """How long SQLite waits for another process's write: less than a step's timeout, so the error is the database's."""
 POOL_SIZE = 10
 """Connections a PostgreSQL service holds. Each is in use for one short transaction; ten saturate two cores."""
+UNUSABLE = (DBAPIError, OSError, TypeError, CommandError)
+"""How a database that cannot be opened shows it. asyncpg raises TypeError for an option in the URL that it does not
+know, Alembic its own for a schema that a newer build has left."""
 _MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 """Alembic keeps the migration at work in module globals: one process runs one at a time, whatever the database."""
 
@@ -92,6 +97,13 @@ class _OnServer(Database):
 
     async def dispose(self) -> None:
         await self._engine.dispose()
+
+
+def reason_of(error: Exception) -> str:
+    """One of `UNUSABLE` in one line."""
+    if isinstance(error, CommandError):
+        return f"its schema is not of this build, but of a newer one ({error})"
+    return str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
 
 
 def connect(url: str) -> Database:

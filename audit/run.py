@@ -5,13 +5,12 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from sqlalchemy import make_url
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.catalogue import SERVICES
-from activities.database import connect_to_read
+from activities.database import UNUSABLE, connect_to_read, reason_of
 from audit import crossing, generic, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import Report, Violation
@@ -29,12 +28,10 @@ async def audit(client: Client, settings: Settings) -> Report:
     """Prove the invariants over every database. Reads only; may run beside running orders. Raises `Unreachable`."""
     try:
         return await _audit(client, settings)
-    except (DBAPIError, OSError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
+    except UNUSABLE as error:
         where = f"a database of {make_url(settings.database_url).render_as_string(hide_password=True)} cannot be read"
-        raise Unreachable(
-            f"{where}: {str(cause).splitlines()[0]}; set DATABASE_URL, or start `python worker.py`"
-        ) from error
+        remedy = "set DATABASE_URL, or start `python worker.py`"
+        raise Unreachable(f"{where}: {reason_of(error)}; {remedy}") from error
 
 
 async def _audit(client: Client, settings: Settings) -> Report:

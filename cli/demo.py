@@ -27,7 +27,7 @@ from contracts.payment import SetAccount
 from runtime import connection
 from runtime.ask import ask
 from runtime.commandline import CommandFailed, Exit
-from runtime.embedded import free_port
+from runtime.embedded import DIE_WITH_PARENT, free_port
 from runtime.settings import Settings
 from saga import State, TransactionLog
 from workflows.order import OrderWorkflow
@@ -202,7 +202,12 @@ async def _system(folder: Path) -> AsyncIterator[tuple[str, str]]:
     command += ["--data", str(folder), "--faults", str(FAULTS)]
     with log_file.open("wb") as log:
         worker = await asyncio.create_subprocess_exec(
-            *command, cwd=Path(__file__).parents[1], stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True
+            *command,
+            cwd=Path(__file__).parents[1],
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=DIE_WITH_PARENT,
         )
     try:
         with show.stderr.status("starting the embedded Temporal server and the services"):

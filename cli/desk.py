@@ -49,15 +49,17 @@ class DeskAnswer(BaseModel):
 
 @desk.command("list")
 def list_(json: Json = False) -> int:
-    """Every parked call, with its age, attempts, last error and next attempt."""
+    """Every parked call, with its age, attempts, last error and next attempt; exit code 3 if a saga cannot say."""
     return session.run(_list, json=json)
 
 
 async def _list(*, json: bool) -> int:
-    calls = [call async for call in _parked(await session.connect())]
+    silent: list[str] = []
+    calls = [call async for call in _parked(await session.connect(), silent)]
+    code = Exit.UNREACHABLE if silent else Exit.OK
     if json:
         show.document([call.model_dump(mode="json", exclude={"error": {"step"}}) for call in calls])
-        return Exit.OK
+        return code
     rows = [
         (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, f"{c.next_attempt_at:%m-%d %H:%M:%S}",
          f"{c.error.code}: {escape(c.error.message)}")
@@ -65,7 +67,7 @@ async def _list(*, json: bool) -> int:
     ]  # fmt: skip
     columns = ["order", "step", "kind", "since (UTC)", "attempts", "next attempt (UTC)", "error"]
     show.table(f"{len(calls)} parked calls", columns, rows)
-    return Exit.OK
+    return code
 
 
 @desk.command()
@@ -88,7 +90,7 @@ def retry(
 async def _retry_all(code: str | None, *, json: bool) -> int:
     client = await session.connect()
     retried = 0
-    async for call in _parked(client):
+    async for call in _parked(client, []):
         if code in (None, call.error.code):
             with suppress(CommandFailed):  # it got through in the meantime
                 await _update(client, call.transaction_id, OrderWorkflow.desk_retry, [call.step], None)
@@ -121,7 +123,7 @@ def fix(
 ) -> int:
     """Try a parked call again with another request."""
     try:
-        request = documents.json_of(documents.read(input))
+        request = documents.json_of(documents.read(input, code=Code.INVALID_REQUEST))
     except ValueError as error:
         raise CommandFailed(Code.INVALID_REQUEST, f"--input {input}: not JSON: {error}", Exit.INVALID) from error
     arguments = [step, Fix(actor=_said(actor, "--actor"), request=request)]
@@ -159,12 +161,15 @@ async def _update(client: Client, order_id: str, update: Any, arguments: list[An
         raise
 
 
-async def _parked(client: Client) -> AsyncIterator[ParkedCall]:
+async def _parked(client: Client, silent: list[str]) -> AsyncIterator[ParkedCall]:
+    """The parked calls of whoever answers; `silent` gets the names of the others."""
     async for found in client.list_workflows("SagaState = 'PARKED' AND ExecutionStatus = 'Running'"):
         try:
-            parked: list[Parked] = await client.get_workflow_handle(found.id).query(OrderWorkflow.parked)
-        except WorkflowQueryFailedError as error:
-            show.stderr.print(f"{found.id} cannot answer: {error.message}")
+            handle = client.get_workflow_handle(found.id)
+            parked: list[Parked] = await handle.query(OrderWorkflow.parked, rpc_timeout=placing.QUERY_TIMEOUT)
+        except (WorkflowQueryFailedError, RPCError) as error:
+            show.stderr.print(f"{found.id}: {placing.why_silent(error)}")
+            silent.append(found.id)
             continue
         own = found.workflow_type != PARTICIPANT_WORKFLOW
         for call in parked:

@@ -109,8 +109,11 @@ def _checked(document: Any, where: str) -> Order:
         raise invalid(f"{where}: {first_problem(error)}") from error
 
 
-def read(source: str, limit: int = MAX_ORDER_BYTES) -> str:
-    """The text of the file `source`, or of stdin for `-`; at most one character more than `limit`."""
+def read(source: str, limit: int = MAX_ORDER_BYTES, code: Code = Code.INVALID_ORDER) -> str:
+    """The text of the file `source`, or of stdin for `-`; at most one character more than `limit`.
+
+    Raises `CommandFailed` with `code`.
+    """
     try:
         if source == "-":
             return sys.stdin.read(limit + 1)
@@ -118,7 +121,7 @@ def read(source: str, limit: int = MAX_ORDER_BYTES) -> str:
             return file.read(limit + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise invalid(f"{name_of(source)}: {reason}") from error
+        raise CommandFailed(code, f"{name_of(source)}: {reason}", Exit.INVALID) from error
 
 
 def name_of(source: str) -> str:

@@ -37,6 +37,7 @@ LOOK_EVERY_S = 5
 WAIT_BEYOND_DEADLINE_S = 60
 """Past its deadline an order is unwinding: two rounds of undos and a minute are over, and then somebody is told."""
 QUERY_TIMEOUT = timedelta(seconds=5)
+_SILENT = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
 _UPDATE_TIMEOUT_S = 15
 """A worker that is there takes an update up within a second, one that restarts within ten."""
 _OUTAGE_S = 120
@@ -239,17 +240,18 @@ async def look(handle: WorkflowHandle[Any, Any], *order_id: str) -> TransactionL
             "transaction_log", args=order_id, result_type=TransactionLog, rpc_timeout=QUERY_TIMEOUT
         )
         return log  # noqa: TRY300 — what follows is about failures
-    except WorkflowQueryFailedError as error:
-        failure = Failure(Code.SERVICE_UNAVAILABLE, f"the workflow cannot answer: {error.message}")
-    except RPCError as error:
-        if error.status not in (
-            RPCStatusCode.DEADLINE_EXCEEDED,
-            RPCStatusCode.FAILED_PRECONDITION,
-            RPCStatusCode.CANCELLED,
-        ):
-            raise
-        failure = Failure(Code.SERVICE_UNAVAILABLE, "no worker of its queue answers; start `python worker.py`")
+    except (WorkflowQueryFailedError, RPCError) as error:
+        failure = Failure(Code.SERVICE_UNAVAILABLE, why_silent(error))
     return TransactionLog(transaction_id(*order_id) if order_id else handle.id, State.RUNNING, failure)
+
+
+def why_silent(error: WorkflowQueryFailedError | RPCError) -> str:
+    """Why a query within `QUERY_TIMEOUT` has no answer. Raises `error` where that is neither workflow nor worker."""
+    if isinstance(error, WorkflowQueryFailedError):
+        return f"the workflow cannot answer: {error.message}"
+    if error.status not in _SILENT:
+        raise error
+    return "no worker of its queue answers; start `python worker.py`"
 
 
 def exit_code(log: TransactionLog) -> Exit:

@@ -225,7 +225,7 @@ def _document(asked: Transaction) -> dict[str, Any]:
 
 def _read(source: str) -> Transaction:
     where = documents.name_of(source)
-    text = documents.read(source, limit=MAX_DOCUMENT_BYTES)
+    text = documents.read(source, MAX_DOCUMENT_BYTES, Code.INVALID_TRANSACTION)
     if len(text) > MAX_DOCUMENT_BYTES:
         raise _invalid(f"{where}: longer than {MAX_DOCUMENT_BYTES} characters")
     try:

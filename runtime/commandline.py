@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from enum import IntEnum
 from typing import NoReturn, TextIO
@@ -43,6 +44,8 @@ def run(app: typer.Typer) -> NoReturn:
 
     Leaves with `os._exit`: a process that used the SDK can crash while the interpreter shuts down (sdk-python #300).
     """
+    for asked_to_leave in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: what was begun is taken down again
+        signal.signal(asked_to_leave, lambda *_: signal.raise_signal(signal.SIGINT))
     exit_code: int = Exit.OK
     try:
         exit_code = app(standalone_mode=False) or Exit.OK

@@ -6,10 +6,11 @@ import logging
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import PydanticPayloadConverter
-from temporalio.converter import DataConverter
-from temporalio.envconfig import ClientConfig
+from temporalio.converter import CompositePayloadConverter, DataConverter
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -22,12 +23,14 @@ from temporalio.runtime import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from runtime import logs
-from runtime.encryption import EncryptionCodec
+from runtime.encryption import EncryptionCodec, Sealed
 from runtime.settings import Settings, SettingsError
 from runtime.tracing import tracing
 from saga import SEARCH_ATTRIBUTES
 
 DEFAULT_ADDRESS = "localhost:7233"
+_ANSWERED = "after connection"
+"""In the SDK's words for a server that is there and did not want us."""
 CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.TERMINATED,
     WorkflowExecutionStatus.TIMED_OUT,
@@ -40,10 +43,15 @@ class Unreachable(Exception):
     """Temporal does not answer. The message says where it was looked for, and what to do."""
 
 
+class _PydanticOrSealed(CompositePayloadConverter):
+    def __init__(self) -> None:
+        super().__init__(*PydanticPayloadConverter().converters.values(), Sealed())
+
+
 def data_converter(settings: Settings) -> DataConverter:
     """JSON by pydantic; encrypted if the settings hold a key."""
     codec = EncryptionCodec(settings.payload_key) if settings.payload_key else None
-    return DataConverter(payload_converter_class=PydanticPayloadConverter, payload_codec=codec)
+    return DataConverter(payload_converter_class=_PydanticOrSealed, payload_codec=codec)
 
 
 def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
@@ -62,27 +70,50 @@ def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
 
 
 async def connect(settings: Settings, *, address: str | None = None, with_metrics: bool = False) -> Client:
-    """A client for the Temporal that `TEMPORAL_*` and `temporal.toml` name, or for `address`.
+    """A client for the Temporal that `TEMPORAL_*` and `temporal.toml` name; or for our own at `address`, of which they
+    know nothing.
 
     `with_metrics` is for processes that stay: a command would find the port taken by the worker beside it.
 
     Raises `Unreachable` and `SettingsError`.
     """
+    profile = ClientConnectConfig(target_host=address) if address else _profile()
+    where = profile["target_host"]
+    core = make_runtime(settings, with_metrics=with_metrics)
+    try:
+        client = await Client.connect(
+            **profile, data_converter=data_converter(settings), runtime=core, interceptors=tracing(settings)
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        if _ANSWERED in reason:
+            raise Unreachable(f"Temporal at {where}: {reason}; see TEMPORAL_API_KEY and TEMPORAL_TLS_*") from error
+        reason = "nothing listens there" if "tcp connect error" in reason else reason
+        remedy = "start one with `make up`, or set TEMPORAL_ADDRESS"
+        raise Unreachable(f"no Temporal server at {where}: {reason}; {remedy}") from error
+    await _require_namespace(client)
+    return client
+
+
+def _profile() -> ClientConnectConfig:
     try:
         profile = ClientConfig.load_client_connect_config()
     except (RuntimeError, ValueError, OSError) as error:
         raise SettingsError(f"TEMPORAL_* or temporal.toml: {error}") from error
-    profile["target_host"] = address or profile.get("target_host", DEFAULT_ADDRESS)
-    core = make_runtime(settings, with_metrics=with_metrics)
+    profile.setdefault("target_host", DEFAULT_ADDRESS)
+    return profile
+
+
+async def _require_namespace(client: Client) -> None:
+    request = DescribeNamespaceRequest(namespace=client.namespace)
     try:
-        return await Client.connect(
-            **profile, data_converter=data_converter(settings), runtime=core, interceptors=tracing(settings)
-        )
-    except (RuntimeError, ValueError) as error:
-        refused = "tcp connect error" in str(error)
-        reason = "nothing listens there" if refused else str(error).splitlines()[0]
-        where = f"no Temporal server at {profile['target_host']}: {reason}"
-        raise Unreachable(f"{where}; start one with `make up`, or set TEMPORAL_ADDRESS") from error
+        await client.workflow_service.describe_namespace(request)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            where = client.service_client.config.target_host
+            raise SettingsError(f"TEMPORAL_NAMESPACE: there is no {client.namespace!r} at {where}") from error
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:
+            raise
 
 
 async def register_search_attributes(client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import fcntl
 import shutil
 import signal
 import socket
@@ -48,17 +49,19 @@ async def embedded_server(*, port: int, ui_port: int, data: Path) -> AsyncIterat
     """Run the server with its state in `data`; stop it on the way out.
 
     It ends with this process even if that is killed, so a restart finds the ports free. Raises `SettingsError` for a
-    port that is taken or a folder that cannot be written, `Unreachable` if the server does not start.
+    port that is taken, a folder that cannot be written or is another server's, `Unreachable` if the server does not
+    start.
     """
     for taken in (port, ui_port):
         _require_free(taken)
     with _open_log(data) as log:
+        await _require_alone(log, data)
         process = await asyncio.create_subprocess_exec(
             *_command(port, ui_port, data),
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C reaches us alone: the workers drain before the server goes
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=DIE_WITH_PARENT,
         )
         try:
             await _wait_until_up(process, port, data)
@@ -78,6 +81,21 @@ def _open_log(data: Path) -> BinaryIO:
         return (data / "temporal.log").open("ab")
     except OSError as error:
         raise SettingsError(f"--data {data}: {error.strerror}") from error
+
+
+async def _require_alone(log: BinaryIO, data: Path) -> None:
+    """Two servers on one file would each overwrite what the other remembers. A server holds the lock for as long as it
+    can write to `log`, also one whose parent was killed a moment ago."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _STOP_TIMEOUT_S
+    while True:
+        try:
+            return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if loop.time() > deadline:
+                message = f"--data {data}: another server keeps its state there; stop it, or name another folder"
+                raise SettingsError(message) from error
+        await asyncio.sleep(0.1)
 
 
 def find_cli() -> str:
@@ -130,5 +148,8 @@ def free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    # prctl(PR_SET_PDEATHSIG): Linux alone can do it; elsewhere a killed parent leaves its server running.
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+DIE_WITH_PARENT = _die_with_parent if sys.platform == "linux" else None
+"""For a child's `preexec_fn`. Linux alone can do it; elsewhere a killed parent leaves its child running."""

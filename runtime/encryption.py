@@ -5,17 +5,24 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import PayloadCodec
+from temporalio.converter import EncodingPayloadConverter, PayloadCodec
 
-_ENCODING = b"binary/encrypted"
+from runtime.settings import SettingsError
+
+_ENCODING = "binary/encrypted"
 _NONCE_BYTES = 12  # AES-GCM's own size (NIST SP 800-38D, 5.2.1.1)
 
 
 class EncryptionCodec(PayloadCodec):
-    """AES-256-GCM with one key; a payload that is not encrypted is read as it is, so a key can be turned on later."""
+    """AES-256-GCM with one key; a payload that is not encrypted is read as it is, so a key can be turned on later.
+
+    Raises `SettingsError` for what another key has encrypted.
+    """
 
     def __init__(self, key: str) -> None:
         self._cipher = AESGCM(base64.urlsafe_b64decode(key))
@@ -29,10 +36,27 @@ class EncryptionCodec(PayloadCodec):
     def _encrypted(self, payload: Payload) -> Payload:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, payload.SerializeToString(), None)
-        return Payload(metadata={"encoding": _ENCODING}, data=sealed)
+        return Payload(metadata={"encoding": _ENCODING.encode()}, data=sealed)
 
     def _decrypted(self, payload: Payload) -> Payload:
-        if payload.metadata.get("encoding") != _ENCODING:
+        if payload.metadata.get("encoding") != _ENCODING.encode():
             return payload
         nonce, sealed = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
-        return Payload.FromString(self._cipher.decrypt(nonce, sealed, None))
+        try:
+            return Payload.FromString(self._cipher.decrypt(nonce, sealed, None))
+        except InvalidTag as error:
+            raise SettingsError("PAYLOAD_KEY: another key has encrypted what Temporal holds") from error
+
+
+class Sealed(EncodingPayloadConverter):
+    """What a process without a key makes of an encrypted payload: `SettingsError`."""
+
+    @property
+    def encoding(self) -> str:
+        return _ENCODING
+
+    def to_payload(self, value: Any) -> None:
+        """Nothing is written so: that is the codec's."""
+
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> NoReturn:  # noqa: ARG002 — the SDK's
+        raise SettingsError("PAYLOAD_KEY: is not set, and what Temporal holds is encrypted")

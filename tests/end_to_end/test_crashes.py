@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import signal
 import time
 from pathlib import Path
@@ -50,6 +52,44 @@ def test_a_port_that_is_taken_is_said_in_one_line(fresh_system: System) -> None:
     second = System(fresh_system.folder, port=fresh_system.port)
     with pytest.raises(AssertionError, match=f"port {second.port} is taken"):
         second.start()
+
+
+def test_a_second_server_on_the_same_state_is_refused_in_one_line(fresh_system: System) -> None:
+    fresh_system.start()
+    second = System(fresh_system.folder)
+    with pytest.raises(AssertionError, match=f"--data {second.folder}: another server keeps its state there"):
+        second.start()
+
+
+@pytest.mark.parametrize(
+    "theirs", [{"TEMPORAL_NAMESPACE": "shop", "TEMPORAL_API_KEY": "secret", "TEMPORAL_TLS": "true"}], ids=["a cloud"]
+)
+def test_the_embedded_server_is_served_whatever_other_temporal_the_environment_names(
+    fresh_system: System, theirs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as environment:
+        for name, value in theirs.items():
+            environment.setenv(name, value)
+        fresh_system.start()
+    assert fresh_system.run("place", "--item", "BOOK-1:1").code == 0
+
+
+def test_what_temporal_keeps_is_encrypted_and_a_wrong_key_is_an_error_that_names_it(
+    fresh_system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, other = (base64.urlsafe_b64encode(os.urandom(32)).decode() for _ in range(2))
+    monkeypatch.setenv("PAYLOAD_KEY", ours)
+    fresh_system.start()
+    assert fresh_system.run("place", "--item", "BOOK-1:1", "--id", "o-secret").code == 0
+    for wrong in ("", other):
+        answer = fresh_system.run("status", "o-secret", PAYLOAD_KEY=wrong)
+        assert answer.code == 2
+        assert answer.err.startswith("error: PAYLOAD_KEY: ")
+        assert answer.err.count("\n") == 1
+    fresh_system.stop()
+    kept = b"".join(file.read_bytes() for file in fresh_system.folder.glob("temporal.db*"))
+    assert b"o-secret" in kept
+    assert b"ada@example.com" not in kept
 
 
 @pytest.mark.parametrize("place", ["data", "database"])

@@ -145,6 +145,13 @@ def test_a_server_that_is_gone_is_said_with_exit_code_3(system: System) -> None:
     assert answer.err.count("\n") == 1
 
 
+def test_a_namespace_that_is_not_there_is_an_error_that_names_the_variable(system: System) -> None:
+    answer = system.run("list", TEMPORAL_NAMESPACE="nowhere")
+    assert answer.code == 2
+    assert answer.err.startswith("error: TEMPORAL_NAMESPACE: there is no 'nowhere' at 127.0.0.1:")
+    assert answer.err.count("\n") == 1
+
+
 async def test_a_workflow_that_no_worker_serves_is_said_with_exit_code_4(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +162,22 @@ async def test_a_workflow_that_no_worker_serves_is_said_with_exit_code_4(
         await placing.update(handle, "cancel_order", ["changed my mind"])
     assert (failed.value.code, failed.value.exit_code) == ("SERVICE_UNAVAILABLE", Exit.NOT_ENDED)
     await handle.terminate("nobody will")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("place", "INVALID_ORDER"),
+        ("transaction", "INVALID_TRANSACTION"),
+        ("desk fix o-1 payment.cancel --actor ann --input", "INVALID_REQUEST"),
+    ],
+)
+def test_a_file_that_is_not_there_is_said_with_the_code_of_what_it_should_hold(
+    system: System, command: str, code: str
+) -> None:
+    answer = system.run(*command.split(), "nowhere.json", "--json")
+    assert (answer.code, answer.document["error"]["code"]) == (2, code)
+    assert answer.err == "error: nowhere.json: No such file or directory\n"
 
 
 def test_a_database_that_is_gone_is_said_with_exit_code_3(system: System, tmp_path: Path) -> None:
