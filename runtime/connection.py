@@ -44,8 +44,13 @@ class Unreachable(Exception):
 
 
 class _PydanticOrSealed(CompositePayloadConverter):
+    """The SDK makes a new one for each workflow and each of its calls: they share what is slow to make, and the type
+    adapters that pydantic's remembers."""
+
+    _SHARED = (*PydanticPayloadConverter().converters.values(), Sealed())
+
     def __init__(self) -> None:
-        super().__init__(*PydanticPayloadConverter().converters.values(), Sealed())
+        super().__init__(*self._SHARED)
 
 
 def data_converter(settings: Settings) -> DataConverter:
@@ -107,7 +112,7 @@ def _profile() -> ClientConnectConfig:
 async def _require_namespace(client: Client) -> None:
     request = DescribeNamespaceRequest(namespace=client.namespace)
     try:
-        await client.workflow_service.describe_namespace(request)
+        await client.workflow_service.describe_namespace(request, retry=True)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             where = client.service_client.config.target_host
