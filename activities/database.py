@@ -26,9 +26,8 @@ BUSY_TIMEOUT_S = 4
 """How long SQLite waits for another process's write: less than a step's timeout, so the error is the database's."""
 POOL_SIZE = 10
 """Connections a PostgreSQL service holds. Each is in use for one short transaction; ten saturate two cores."""
-UNUSABLE = (DBAPIError, OSError, TypeError, CommandError)
-"""How a database that cannot be opened shows it. asyncpg raises TypeError for an option in the URL that it does not
-know, Alembic its own for a schema that a newer build has left."""
+UNUSABLE = (DBAPIError, OSError, CommandError)
+"""How a database that cannot be opened shows it; Alembic, for a schema that a newer build has left."""
 _MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 """Alembic keeps the migration at work in module globals: one process runs one at a time, whatever the database."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
@@ -101,10 +100,5 @@ def _write(figures: BaseModel, file: Path | None) -> None:
         file.write_text(figures.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _stop(*_: object) -> NoReturn:
-    raise KeyboardInterrupt  # SIGTERM too leaves through the blocks that end what was started
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)
     run(app)

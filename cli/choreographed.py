@@ -80,13 +80,20 @@ async def status(client: Client, order_id: str) -> Ended:
     if not known:
         raise CommandFailed(Code.UNKNOWN_ORDER, f"there is no order {order_id[:80]}", Exit.INVALID)
     steps = sorted((step for ended in known for step in ended.log.steps), key=lambda step: step.started_at)
-    decider = seen[0].log if seen[0] is not None else TransactionLog(transaction_id(order_id), State.RUNNING)
+    decider = TransactionLog(transaction_id(order_id), State.RUNNING)
+    if seen[0] is not None and not (len(known) > 1 and _is_of_another(seen[0].log)):
+        decider = seen[0].log
     state = State.PARKED if any(step.status is Status.PARKED for step in steps) else decider.state
     errors = [ended.log.error for ended in known if ended.log.error is not None and state is not State.CONFIRMED]
     # One that came back after the end knows only that its step was undone; the others know why.
     error = min(errors, key=lambda each: each.code == Code.STEP_UNDONE, default=None)
     log = TransactionLog(transaction_id(order_id), state, error, tuple(steps))
     return Ended(log, closed=all(ended.closed for ended in known), carrier=participant_id(order_id, "order"))
+
+
+def _is_of_another(log: TransactionLog) -> bool:
+    """One that was placed under the same id, and refused: the others bring the participant of theirs back."""
+    return log.state.is_end and log.error is not None and log.error.code == Code.IDEMPOTENCY_CONFLICT
 
 
 async def where_parked(client: Client, known_as: str, *, service: str) -> WorkflowHandle[Any, Any]:

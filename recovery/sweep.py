@@ -135,16 +135,15 @@ class Recovery:
 
     async def _is_left(self, placed: OrderOnRecord) -> bool:
         """Whether nobody brings it to an end. A workflow that completed or failed has said how it ended: what is still
-        open then, an operator has skipped, and it is not for a sweep to overrule them. Other than that, a participant
-        fails because another order is on record under its id, and that is the one looked at here."""
+        open then, an operator has skipped, and it is not for a sweep to overrule them. But a participant fails because
+        another order is on record under its id, and that is the one looked at here."""
         workflows = {placed.order.transaction_id, placed.carrier or placed.order.transaction_id}
-        statuses = [await self._status(workflow_id) for workflow_id in workflows]
-        if WorkflowExecutionStatus.RUNNING in statuses:
+        statuses = {workflow_id: await self._status(workflow_id) for workflow_id in workflows}
+        if WorkflowExecutionStatus.RUNNING in statuses.values():
             return False
-        without_an_end = set(CLOSED_FROM_OUTSIDE)
-        if _is_choreographed(placed):
-            without_an_end.add(WorkflowExecutionStatus.FAILED)
-        return not without_an_end.isdisjoint(statuses) or not any(statuses)
+        if _is_choreographed(placed) and statuses[_decider(placed)] is WorkflowExecutionStatus.FAILED:
+            return True
+        return any(status in CLOSED_FROM_OUTSIDE for status in statuses.values()) or not any(statuses.values())
 
     async def _status(self, workflow_id: str) -> WorkflowExecutionStatus | None:
         """`None` for one that is past its retention, or lost with its namespace."""

@@ -44,8 +44,9 @@ def run(app: typer.Typer) -> NoReturn:
 
     Leaves with `os._exit`: a process that used the SDK can crash while the interpreter shuts down (sdk-python #300).
     """
-    for asked_to_leave in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: what was begun is taken down again
-        signal.signal(asked_to_leave, lambda *_: signal.raise_signal(signal.SIGINT))
+    for asked_to_leave in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(asked_to_leave) is signal.SIG_DFL:  # `nohup` asks for it to be ignored
+            signal.signal(asked_to_leave, _leave)
     exit_code: int = Exit.OK
     try:
         exit_code = app(standalone_mode=False) or Exit.OK
@@ -62,6 +63,11 @@ def run(app: typer.Typer) -> NoReturn:
     _flush()
     tracing.flush()
     os._exit(exit_code)
+
+
+def _leave(*_: object) -> NoReturn:
+    """As Ctrl-C does: through the blocks that take down what was begun."""
+    raise KeyboardInterrupt
 
 
 def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — one return for each kind of failure

@@ -91,7 +91,7 @@ async def _require_alone(log: BinaryIO, data: Path) -> None:
     while True:
         try:
             return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             if loop.time() > deadline:
                 message = f"--data {data}: another server keeps its state there; stop it, or name another folder"
                 raise SettingsError(message) from error

@@ -7,6 +7,7 @@ import binascii
 import os
 from collections.abc import Mapping
 from enum import StrEnum
+from inspect import signature
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -36,9 +37,16 @@ def _database_url(template: str) -> str:
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
     try:
-        make_url(template)
+        url = make_url(template)
     except (ArgumentError, ValueError) as error:
         raise ValueError(f"is not a database URL: {error}") from error
+    if url.get_backend_name() == "postgresql":
+        import asyncpg  # noqa: PLC0415 — as above
+
+        known = {*signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}  # SQLAlchemy's own
+        unknown = sorted(url.query.keys() - known)
+        if unknown:
+            raise ValueError(f"asyncpg has no option {unknown[0]}; for TLS it is ?ssl=require")
     return template
 
 

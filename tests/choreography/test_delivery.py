@@ -238,6 +238,7 @@ async def test_an_order_is_not_stranded_by_another_that_is_placed_under_its_id(o
             with pytest.raises(WorkflowFailureError) as failed:
                 await decider.result()
             refused.append(failed.value.cause)
+            assert (await on_stage.log(order)).state is State.RUNNING
 
     logs = await on_stage.play([order], lambda: in_order, intrude)
     assert [getattr(cause, "type", None) for cause in refused] == ["IDEMPOTENCY_CONFLICT"]

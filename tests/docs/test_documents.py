@@ -11,6 +11,7 @@ import pytest
 
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
+from contracts.transaction import MAX_STEPS
 from runtime.settings import Settings
 from starter import app
 
@@ -34,6 +35,10 @@ def test_every_path_in_a_document_exists(document: Path) -> None:
     missing = [name for name in named if not (ROOT / name).exists() and not _is_generated(name)]
     missing += [link for link in _LINK.findall(text) if not (document.parent / link).exists()]
     assert missing == []
+
+
+def test_the_most_steps_of_a_transaction_are_the_documented_ones() -> None:
+    assert f"| `steps` | 1 to {MAX_STEPS}, run in this order" in (ROOT / "docs/own-service.md").read_text()
 
 
 def _is_generated(name: str) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cli.demo import SCENES
@@ -24,6 +27,24 @@ def test_the_demo_ends_every_order_as_it_says_and_leaves_nothing_behind(tmp_path
     assert "audit of 15 orders: clean" in done.stdout
     assert "Web UI was at http://127.0.0.1:" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.xdist_group("demo")
+def test_a_demo_that_is_told_to_end_takes_everything_down(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "starter.py"), "demo"]
+    demo = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE)
+    while not list(tmp_path.glob("*/temporal.db")):
+        assert demo.poll() is None
+        time.sleep(0.05)
+    [folder] = tmp_path.iterdir()
+    system = psutil.Process(demo.pid).children(recursive=True)
+    assert len(system) == 2  # the worker and its Temporal server
+    demo.terminate()
+    _, said = demo.communicate(timeout=30)
+    assert demo.returncode == 130
+    assert b"Traceback" not in said
+    assert psutil.wait_procs(system, timeout=10)[1] == []
+    assert not folder.exists()
 
 
 def test_the_demo_shows_at_least_eight_different_ends() -> None:

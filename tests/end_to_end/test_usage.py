@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.request
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
 
 from cli import placing
 from runtime.commandline import CommandFailed, Exit
+from saga import State
+from saga.journal import SAGA_STATE
 
 from .system import System
 
@@ -121,16 +125,17 @@ def test_one_wrong_order_among_many_starts_none_of_them(system: System, order: M
     assert system.run("status", good["order_id"]).code == 2
 
 
-SETTINGS = {
-    "DATABASE_URL": "sqlite:///x.db",
-    "LOG_FORMAT": "xml",
-    "METRICS_PORT": "many",
-    "PAYLOAD_KEY": "short",
-    "OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere",
-}
+SETTINGS = [
+    ("DATABASE_URL", "sqlite:///x.db"),
+    ("DATABASE_URL", "postgresql+asyncpg://services:pw@db/{service}?sslmode=require"),
+    ("LOG_FORMAT", "xml"),
+    ("METRICS_PORT", "many"),
+    ("PAYLOAD_KEY", "short"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere"),
+]
 
 
-@pytest.mark.parametrize(("variable", "value"), SETTINGS.items())
+@pytest.mark.parametrize(("variable", "value"), SETTINGS)
 def test_a_malformed_setting_is_an_error_that_names_the_variable(system: System, variable: str, value: str) -> None:
     answer = system.run("list", **{variable: value})
     assert answer.code == 2
@@ -185,6 +190,21 @@ def test_a_database_that_is_gone_is_said_with_exit_code_3(system: System, tmp_pa
     assert answer.code == 3
     assert "cannot be read" in answer.err
     assert not (tmp_path / "none").exists()
+
+
+async def test_a_parked_call_of_a_saga_that_cannot_answer_is_not_passed_over_in_silence(system: System) -> None:
+    client = await Client.connect(f"127.0.0.1:{system.port}")
+    parked = TypedSearchAttributes([SearchAttributePair(SAGA_STATE, State.PARKED.value)])
+    name = f"nobodys-{uuid4().hex[:8]}"
+    handle = await client.start_workflow("Nobodys", id=name, task_queue="nobody", search_attributes=parked)
+    try:
+        async with asyncio.timeout(20):  # visibility is eventually consistent
+            while (answer := await asyncio.to_thread(system.run, "desk", "list", "--json")).code == 0:
+                pass
+        assert (answer.code, answer.document) == (3, [])
+        assert answer.err == f"{name}: no worker of its queue answers; start `python worker.py`\n"
+    finally:
+        await handle.terminate("nobody will")
 
 
 def test_status_answers_every_time_with_one_document(system: System, order: Make) -> None:

@@ -39,7 +39,10 @@ def _pytest(tree: Path, tests: Sequence[str], timeout_s: int) -> subprocess.Comp
 
 def _why_it_fails(tree: Path, test: str) -> str | None:
     """What the test says about the defect in `tree`; `None` if it does not fail. A test that breaks is no failure."""
-    done = _pytest(tree, [test], _TEST_TIMEOUT_S)
+    try:
+        done = _pytest(tree, [test], _TEST_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return f"hangs for {_TEST_TIMEOUT_S} s"
     failed = _FAILED.search(done.stdout)
     return (failed["why"] or "failed") if done.returncode == 1 and failed is not None else None
 

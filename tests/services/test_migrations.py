@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 
 from activities.catalogue import SERVICES
-from activities.database import connect, migrate
+from activities.database import UNUSABLE, connect, migrate, reason_of
 
 from .bench import Bench, Call
 from .databases import Databases, SqliteFiles
@@ -52,6 +52,17 @@ async def test_migrating_again_keeps_what_is_there(databases: Databases, service
     assert await bench.business() == kept
     await bench.database.dispose()
     await _assert_schema_is_as_declared(bench.url, service)
+
+
+async def test_the_schema_of_a_newer_build_is_said_and_left_as_it_is(databases: Databases) -> None:
+    database = connect(await databases.migrated("payment"))
+    newer = text("UPDATE alembic_version SET version_num = 'tomorrow'")
+    await database.transaction(lambda connection: connection.execute(newer) and None)
+    with pytest.raises(UNUSABLE) as refused:
+        await migrate(database, "payment")
+    assert "not of this build, but of a newer one" in reason_of(refused.value)
+    assert "tomorrow" in reason_of(refused.value)
+    await database.dispose()
 
 
 async def test_eight_workers_in_four_processes_may_migrate_at_once(
