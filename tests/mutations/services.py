@@ -128,8 +128,14 @@ _PROCESS = (
     Mutation(
         "the sweep restarts an order that is running",
         (
-            Edit(_SWEEP, "        if WorkflowExecutionStatus.RUNNING in statuses:\n            return False\n", ""),
-            Edit(_SWEEP, "return any(status in CLOSED_FROM_OUTSIDE for status in statuses) or", "return True or"),
+            Edit(
+                _SWEEP,
+                "        if WorkflowExecutionStatus.RUNNING in statuses.values():\n            return False\n",
+                "",
+            ),
+            Edit(
+                _SWEEP, "return any(status in CLOSED_FROM_OUTSIDE for status in statuses.values()) or", "return True or"
+            ),
             Edit(_SWEEP, "WorkflowIDConflictPolicy.FAIL", "WorkflowIDConflictPolicy.TERMINATE_EXISTING"),
         ),
         (f"{_WHOLE}/test_recovery.py::test_a_sweep_leaves_running_orders_alone",),
