@@ -55,7 +55,7 @@ async def wait(client: Client, order: Order) -> TransactionLog:
         try:
             await asyncio.wait_for(handle.result(), min(placing.LOOK_EVERY_S, max(0.1, overdue - loop.time())))
         except TimeoutError:
-            pass
+            pass  # it is under way, and time to look how it stands
         except WorkflowFailureError:
             await asyncio.sleep(_CLOSED_PAUSE_S)
         now = await status(client, order.order_id)

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowFailureError
 
 from cli import choreographed, placing
-from contracts.choreography import PARTICIPANTS, Fact
+from contracts.choreography import PARTICIPANTS, Event, Fact
+from contracts.order import Order
 from runtime import connection
+from runtime.events import EventBus
 from runtime.settings import Settings
 
 from .fleet import until
@@ -107,8 +110,9 @@ def test_a_choreographed_order_is_cancelled_before_its_confirmation(system: Syst
     assert ended.document["error"]["message"] == "changed my mind"
 
 
+@pytest.mark.parametrize("intruder", [False, True], ids=["nobody else", "another order under its id"])
 async def test_a_choreography_whose_participants_were_all_terminated_is_played_on_by_the_sweep(
-    system: System, order: Make
+    system: System, order: Make, *, intruder: bool
 ) -> None:
     placed = order("slow")
     system.place(placed, "--choreographed", "--no-wait")
@@ -122,6 +126,12 @@ async def test_a_choreography_whose_participants_were_all_terminated_is_played_o
         handle = choreographed.handle_of(client, placed["order_id"], service)
         if await placing.status_of(handle) is not None:
             await handle.terminate("a slip of the hand")
+    if intruder:
+        other = Order.model_validate(placed | {"deadline_s": 30})
+        said = Event(transaction_id=other.transaction_id, fact=Fact.ORDER_PLACED, order=other)
+        await EventBus(client).tell(said, "order")
+        with pytest.raises(WorkflowFailureError):
+            await choreographed.handle_of(client, placed["order_id"], "order").result()
     audit = system.run("audit", "--json")
     assert (audit.code, audit.document["checks"]["orphans"]) == (5, 1), audit
 
