@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import fcntl
+import secrets
 import shutil
 import signal
 import socket
@@ -35,6 +36,7 @@ _TUNING = {
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")  # twice the throughput of the defaults on a file database
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 10
+_PORTS = range(10_000, 32_768)
 
 
 @dataclass(frozen=True)
@@ -141,10 +143,12 @@ def _require_free(port: int) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on. Nobody gets it by chance either: it is below those of outgoing connections."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with suppress(SettingsError):
+            _require_free(port)
+            return port
 
 
 def _die_with_parent() -> None:
