@@ -29,7 +29,10 @@ SHORT_RUNS = LaneState(events_a_run=60)
 """A lane continues as new after some four transactions."""
 BROKEN = [step("out", "withdraw", "put_back"), step("more", "withdraw", "put_back", "c", input={"amount_minor": 5000})]
 _PATIENCE_S = 200
-pytestmark = pytest.mark.timeout(300)  # five hundred workflows one after the other are a minute on a busy machine
+pytestmark = [
+    pytest.mark.timeout(300),  # five hundred workflows one after the other are a minute on a busy machine
+    pytest.mark.xdist_group("lanes of tellers"),  # they mostly wait: begun early, beside what computes
+]
 
 
 async def _idle(teller: Branch, lane: Handle) -> list[WorkflowHistory]:
