@@ -28,7 +28,7 @@ def main(
         try:
             measured = asyncio.run(asyncio.wait_for(measure(system, sagas), minutes * 60))
         except TimeoutError:
-            sys.exit(f"not through after {minutes} minutes: take fewer --sagas, or a quieter machine")
+            sys.exit(f"not through after {minutes} min: take fewer --sagas, or a quieter machine")
         finally:
             if system.worker is not None:
                 system.stop()
