@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos mutations up check bench record clean
+.PHONY: help install demo test quick chaos mutations up check bench record clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -21,6 +21,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 test: install ## the whole test suite
 	$(BIN)/python -m pytest -n 4
+
+quick: install ## the kernel and the services, for every save; no whole system is started
+	$(BIN)/python -m pytest -n 4 tests/kernel tests/services
 
 chaos: install ## kills, cuts, locks and faults under load, and the whole crash matrix; ten minutes at most
 	$(BIN)/python -m tests.chaos
