@@ -57,9 +57,11 @@ class SetStock(Request):
 
 
 class StockLevel(Message):
-    sku: Sku
-    on_hand: UnitCount
-    reserved: UnitCount
+    """What is on record, shown as it is: the bounds are those of what may be asked for."""
+
+    sku: str
+    on_hand: int
+    reserved: int
     version: int
 
 

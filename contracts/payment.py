@@ -49,10 +49,12 @@ class SetAccount(Request):
 
 
 class Account(Message):
-    customer_id: Id
-    currency: Currency
-    balance_minor: AmountMinor
-    held_minor: AmountMinor
+    """What is on record, shown as it is: the bounds are those of what may be asked for."""
+
+    customer_id: str
+    currency: str
+    balance_minor: int
+    held_minor: int
 
 
 class AccountSet(Reply):
