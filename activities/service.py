@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -48,7 +49,8 @@ SERIALIZATION_FAILURE = "40001"
 
 @dataclass(frozen=True)
 class Handler(Generic[Asked, Answer]):
-    """How a service performs an operation: `touches` names the rows it needs, `decide` is a pure function of them."""
+    """How a service performs an operation: `touches` names the rows it needs, `decide` is a pure function of
+    them, the request and the instant of the transaction."""
 
     operation: Operation[Asked, Answer]
     touches: Callable[[Asked], Iterable[Ref]]
@@ -146,7 +148,7 @@ class Service:
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
     def _perform_once(self, tx: Connection, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
-        rows = Rows(self.definition.metadata)
+        rows = Rows(self.definition.metadata, datetime.now(UTC))
         rows.load(tx, (ref for asking in group for ref in asking.touches(self.definition.passages)))
         answers = [[self._decide(rows, asking.handler, request) for request in asking.requests] for asking in group]
         rows.save(tx)
