@@ -110,8 +110,11 @@ class _Asking(NamedTuple):
 
     def touches(self, passages: type[Passage]) -> Iterator[Ref]:
         """The rows it needs, those of the fence included."""
+        operation = self.handler.operation
         for request in self.requests:
-            yield Ref(passages, (request.transaction_id, self.handler.operation.step))
+            yield Ref(passages, (request.transaction_id, operation.step))
+            if operation.acts_on is not None:
+                yield Ref(passages, (request.transaction_id, operation.acts_on.step))
             yield from self.handler.touches(request)
 
 

@@ -85,7 +85,7 @@ class StockLevels(Reply):
 
 reserve = Operation("inventory.reserve", ReserveStock, StockMoved, queue=QUEUE)
 release = Operation("inventory.release", ReserveStock, StockMoved, queue=QUEUE, undoes=reserve)
-commit = Operation("inventory.commit", ReserveStock, StockMoved, queue=QUEUE)
+commit = Operation("inventory.commit", ReserveStock, StockMoved, queue=QUEUE, acts_on=reserve)
 set_stock = Operation("inventory.set_stock", SetStock, StockSet, queue=QUEUE)
 list_stock = Operation("inventory.list_stock", ListStock, StockLevels, queue=QUEUE)
 list_open = Operation("inventory.list_open", ListOpen, OpenTransactions, queue=QUEUE)

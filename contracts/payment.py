@@ -77,7 +77,7 @@ class Accounts(Reply):
 
 authorize = Operation("payment.authorize", AuthorizePayment, Authorization, queue=QUEUE)
 cancel = Operation("payment.cancel", AuthorizePayment, Cancellation, queue=QUEUE, undoes=authorize)
-capture = Operation("payment.capture", AuthorizePayment, Receipt, queue=QUEUE)
+capture = Operation("payment.capture", AuthorizePayment, Receipt, queue=QUEUE, acts_on=authorize)
 refund = Operation("payment.refund", AuthorizePayment, Cancellation, queue=QUEUE, undoes=capture)
 set_account = Operation("payment.set_account", SetAccount, AccountSet, queue=QUEUE)
 list_accounts = Operation("payment.list_accounts", ListAccounts, Accounts, queue=QUEUE)

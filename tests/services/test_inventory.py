@@ -100,7 +100,7 @@ async def test_commit_after_release_is_refused(shop: Bench) -> None:
 
 async def test_commit_of_more_lines_than_were_reserved_is_refused(shop: Bench) -> None:
     await shop.accept(Call(inventory.reserve, reservation(apple=4)))
-    assert (await shop.refuse(inventory.commit, reservation(apple=4, pear=1)))[0] == Code.NOTHING_TO_ACT_ON
+    assert (await shop.refuse(inventory.commit, reservation(apple=4, pear=1)))[0] == Code.IDEMPOTENCY_CONFLICT
     assert await _stock(shop) == {"apple": (10, 4), "pear": (5, 0)}
 
 
