@@ -15,15 +15,25 @@ key `(transaction id, step)`; an operation and its undo share the step.
 | undo | nothing, or a refusal | leaves a tombstone; there is nothing to undo ("null compensation") |
 | undo | an undo, or its tombstone | nothing |
 
+An operation that acts on what an earlier one made (`Operation.acts_on`: a capture on an authorization) means the same
+who, how much and of what. Before it acts for the first time:
+
+| the earlier one | then |
+|---|---|
+| is done, with the same request | acts |
+| is done, with a request that differs in any field | refuses: IDEMPOTENCY_CONFLICT |
+| has not come, was refused or undone | refuses: NOTHING_TO_ACT_ON |
+
 The three hazards (a duplicate, an undo before its forward, a forward after its undo) are those of DTM's sub-transaction
 barrier (dtm-labs, `client/dtmcli/barrier.go`); the kept refusal closes a fourth: attempt one hangs, attempt two is
-refused, the saga moves on, attempt one wakes up. NOTHING_TO_ACT_ON alone is not kept:
-it is about what is not there yet.
+refused, the saga moves on, attempt one wakes up. NOTHING_TO_ACT_ON and IDEMPOTENCY_CONFLICT alone are not kept: the one
+is about what is not there yet, the other would keep the right request out.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -103,6 +113,9 @@ def admit(
     """
     found = rows.get(passages, request.transaction_id, operation.step)
     fresh = passages(request.transaction_id, operation.step, PassageState.DONE, digest(request), "")
+    if found is None and operation.acts_on is not None:
+        earlier = rows.get(passages, request.transaction_id, operation.acts_on.step)
+        _same_as_acted_on(earlier, fresh, operation, request)
     through = _undo if operation.undoes is not None else _forward
     return through(rows, found, fresh, operation, decide)
 
@@ -165,3 +178,31 @@ def _act(
 def _same_request(found: Passage, fresh: Passage) -> None:
     if found.digest != fresh.digest:
         raise Refusal(Code.IDEMPOTENCY_CONFLICT, f"{found.step} came before with another request")
+
+
+_NOT_DONE: dict[PassageState, str] = {
+    PassageState.REFUSED: "was refused",
+    PassageState.UNDONE: "was undone",
+    PassageState.TOMBSTONE: "was undone",
+}
+
+
+def _same_as_acted_on(
+    earlier: Passage | None, fresh: Passage, operation: Operation[Any, Any], request: Request
+) -> None:
+    acts_on = operation.acts_on
+    assert acts_on is not None  # noqa: S101 — asked only of an operation that acts on another
+    if earlier is None or earlier.state is not PassageState.DONE:
+        became = "has not come" if earlier is None else _NOT_DONE[earlier.state]
+        raise Refusal(Code.NOTHING_TO_ACT_ON, f"{acts_on.name} {became}: {operation.name} has nothing to act on")
+    same_type = operation.request is acts_on.request
+    if not (fresh.digest == earlier.digest if same_type else _was_answered(request, earlier)):
+        told = f"{operation.name} must ask for what {acts_on.name} did, which came with another request"
+        raise Refusal(Code.IDEMPOTENCY_CONFLICT, told)
+
+
+def _was_answered(request: Request, earlier: Passage) -> bool:
+    """Whether every field of a request of another type is as the earlier operation answered it."""
+    asked = request.model_dump(mode="json", exclude={"transaction_id"})
+    answered: dict[str, Any] = json.loads(earlier.answer)
+    return asked.items() <= answered.items()

@@ -83,7 +83,7 @@ def _stock(rows: Rows, sku: str) -> Stock:
 @implements(inventory.reserve, touches=_its_rows)
 def reserve(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
     changed: list[Record] = []
-    until = datetime.now(UTC) + LEASE
+    until = rows.now + LEASE
     for line in request.lines:
         stock = _stock(rows, line.sku)
         if stock.available < line.quantity:

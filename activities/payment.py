@@ -82,7 +82,7 @@ def authorize(rows: Rows, request: AuthorizePayment) -> Decision[Authorization]:
         )
     held = replace(account, held_minor=account.held_minor + request.amount_minor)
     fields = request.model_dump(exclude={"attempt"})
-    hold = Payment(**fields, state=PaymentState.AUTHORIZED, lease_until=datetime.now(UTC) + LEASE)
+    hold = Payment(**fields, state=PaymentState.AUTHORIZED, lease_until=rows.now + LEASE)
     return Decision(Authorization(amount_minor=hold.amount_minor, currency=hold.currency), [held, hold])
 
 

@@ -149,9 +149,13 @@ def effects_table(metadata: MetaData) -> Table:
 
 
 class Rows:
-    """What one local transaction has read, and what it will write. Decisions read through `get`."""
+    """What one local transaction has read, and what it will write. Decisions read through `get`.
 
-    def __init__(self, metadata: MetaData) -> None:
+    `now` is the instant of the transaction, the same for all that it decides: a decision reads no clock.
+    """
+
+    def __init__(self, metadata: MetaData, now: datetime) -> None:
+        self.now = now
         self._effects = metadata.tables["effects"]
         self._rows: dict[Ref, Record] = {}
         self._changed: dict[Ref, None] = {}

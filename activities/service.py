@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -48,7 +49,8 @@ SERIALIZATION_FAILURE = "40001"
 
 @dataclass(frozen=True)
 class Handler(Generic[Asked, Answer]):
-    """How a service performs an operation: `touches` names the rows it needs, `decide` is a pure function of them."""
+    """How a service performs an operation: `touches` names the rows it needs, `decide` is a pure function of
+    them, the request and the instant of the transaction."""
 
     operation: Operation[Asked, Answer]
     touches: Callable[[Asked], Iterable[Ref]]
@@ -108,8 +110,11 @@ class _Asking(NamedTuple):
 
     def touches(self, passages: type[Passage]) -> Iterator[Ref]:
         """The rows it needs, those of the fence included."""
+        operation = self.handler.operation
         for request in self.requests:
-            yield Ref(passages, (request.transaction_id, self.handler.operation.step))
+            yield Ref(passages, (request.transaction_id, operation.step))
+            if operation.acts_on is not None:
+                yield Ref(passages, (request.transaction_id, operation.acts_on.step))
             yield from self.handler.touches(request)
 
 
@@ -146,7 +151,7 @@ class Service:
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
     def _perform_once(self, tx: Connection, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
-        rows = Rows(self.definition.metadata)
+        rows = Rows(self.definition.metadata, datetime.now(UTC))
         rows.load(tx, (ref for asking in group for ref in asking.touches(self.definition.passages)))
         answers = [[self._decide(rows, asking.handler, request) for request in asking.requests] for asking in group]
         rows.save(tx)

@@ -229,11 +229,14 @@ def _read(source: str) -> Transaction:
     if len(text) > MAX_DOCUMENT_BYTES:
         raise _invalid(f"{where}: longer than {MAX_DOCUMENT_BYTES} characters")
     try:
-        return Transaction.model_validate(documents.json_of(text))
+        asked = Transaction.model_validate(documents.json_of(text))
     except ValidationError as error:
         raise _invalid(f"{where}: {first_problem(error)}") from error
     except ValueError as error:
         raise _invalid(f"{where}: not JSON: {error}") from error
+    if (problem := asked.disagreement()) is not None:
+        raise _invalid(f"{where}: {problem}")
+    return asked
 
 
 def _invalid(message: str) -> CommandFailed:

@@ -57,9 +57,11 @@ class SetStock(Request):
 
 
 class StockLevel(Message):
-    sku: Sku
-    on_hand: UnitCount
-    reserved: UnitCount
+    """What is on record, shown as it is: the bounds are those of what may be asked for."""
+
+    sku: str
+    on_hand: int
+    reserved: int
     version: int
 
 
@@ -83,7 +85,7 @@ class StockLevels(Reply):
 
 reserve = Operation("inventory.reserve", ReserveStock, StockMoved, queue=QUEUE)
 release = Operation("inventory.release", ReserveStock, StockMoved, queue=QUEUE, undoes=reserve)
-commit = Operation("inventory.commit", ReserveStock, StockMoved, queue=QUEUE)
+commit = Operation("inventory.commit", ReserveStock, StockMoved, queue=QUEUE, acts_on=reserve)
 set_stock = Operation("inventory.set_stock", SetStock, StockSet, queue=QUEUE)
 list_stock = Operation("inventory.list_stock", ListStock, StockLevels, queue=QUEUE)
 list_open = Operation("inventory.list_open", ListOpen, OpenTransactions, queue=QUEUE)

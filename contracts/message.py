@@ -72,4 +72,6 @@ class ListOpen(Message):
 
 
 class OpenTransactions(Reply):
-    transaction_ids: tuple[TransactionId, ...]
+    """Their ids as they are on record: one that no request could have is listed among the others."""
+
+    transaction_ids: tuple[str, ...]

@@ -160,6 +160,6 @@ class OrdersOnRecord(Reply):
 
 create = Operation("order.create", CreateOrder, OrderRecorded, queue=QUEUE)
 cancel = Operation("order.cancel", CreateOrder, OrderRecorded, queue=QUEUE, undoes=create)
-confirm = Operation("order.confirm", ConfirmOrder, OrderRecorded, queue=QUEUE)
+confirm = Operation("order.confirm", ConfirmOrder, OrderRecorded, queue=QUEUE, acts_on=create)
 list_open = Operation("order.list_open", ListOpen, OpenTransactions, queue=QUEUE)
 read_orders = Operation("order.read_orders", ReadOrders, OrdersOnRecord, queue=QUEUE)

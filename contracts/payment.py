@@ -49,10 +49,12 @@ class SetAccount(Request):
 
 
 class Account(Message):
-    customer_id: Id
-    currency: Currency
-    balance_minor: AmountMinor
-    held_minor: AmountMinor
+    """What is on record, shown as it is: the bounds are those of what may be asked for."""
+
+    customer_id: str
+    currency: str
+    balance_minor: int
+    held_minor: int
 
 
 class AccountSet(Reply):
@@ -75,7 +77,7 @@ class Accounts(Reply):
 
 authorize = Operation("payment.authorize", AuthorizePayment, Authorization, queue=QUEUE)
 cancel = Operation("payment.cancel", AuthorizePayment, Cancellation, queue=QUEUE, undoes=authorize)
-capture = Operation("payment.capture", AuthorizePayment, Receipt, queue=QUEUE)
+capture = Operation("payment.capture", AuthorizePayment, Receipt, queue=QUEUE, acts_on=authorize)
 refund = Operation("payment.refund", AuthorizePayment, Cancellation, queue=QUEUE, undoes=capture)
 set_account = Operation("payment.set_account", SetAccount, AccountSet, queue=QUEUE)
 list_accounts = Operation("payment.list_accounts", ListAccounts, Accounts, queue=QUEUE)

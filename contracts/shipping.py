@@ -30,5 +30,5 @@ class ShipmentRecorded(Reply):
 
 schedule = Operation("shipping.schedule", ScheduleShipment, ShipmentRecorded, queue=QUEUE)
 cancel = Operation("shipping.cancel", ScheduleShipment, ShipmentRecorded, queue=QUEUE, undoes=schedule)
-dispatch = Operation("shipping.dispatch", ScheduleShipment, ShipmentRecorded, queue=QUEUE)
+dispatch = Operation("shipping.dispatch", ScheduleShipment, ShipmentRecorded, queue=QUEUE, acts_on=schedule)
 list_open = Operation("shipping.list_open", ListOpen, OpenTransactions, queue=QUEUE)

@@ -74,6 +74,25 @@ class Transaction(Message):
     def workflow_id(self) -> str:
         return workflow_id(self.transaction_id)
 
+    def disagreement(self) -> str | None:
+        """Where a step asks for something else than the earlier step that it acts on, or `None`.
+
+        No part of the model: the service refuses such a step, and a transaction that is under way must stay valid.
+        """
+        earlier: dict[tuple[str, str], TransactionStep] = {}
+        for step in self.steps:
+            operation, ours = step.operation, str(step.input.get("transaction_id", self.transaction_id))
+            acts_on = operation.acts_on
+            first = None if acts_on is None else earlier.get((ours, acts_on.name))
+            if first is not None and first.operation.request is operation.request:
+                asked, before = step.request(self.transaction_id), first.request(self.transaction_id)
+                for name in operation.request.model_fields:
+                    if getattr(asked, name) != getattr(before, name):
+                        told = f"must be as in step {first.name}, which {operation.name} acts on"
+                        return f"step {step.name}: input.{name}: {told}"
+            earlier[ours, operation.name] = step
+        return None
+
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
         if self.transaction_id in _RESERVED:

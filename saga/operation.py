@@ -15,6 +15,9 @@ class Operation(Generic[Request, Reply]):
 
     `name` is `<service>.<verb>`. An undo names the operation it `undoes` and takes the same request: so it can run when
     nobody knows whether that operation took effect, and both find each other under one idempotency key.
+
+    An operation that takes further what an earlier one of its transaction made names the one it `acts_on`, and takes
+    the same request, or one whose every field the earlier one has answered. The service refuses what differs.
     """
 
     name: str
@@ -22,8 +25,11 @@ class Operation(Generic[Request, Reply]):
     reply: type[Reply]
     queue: str
     undoes: Operation[Request, Any] | None = None
+    acts_on: Operation[Any, Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.acts_on is not None and self.acts_on.queue != self.queue:
+            raise TypeError(f"{self.name} cannot act on {self.acts_on.name}, which is another service's")
         if self.undoes is not None and self.undoes.request is not self.request:
             raise TypeError(f"{self.name} must take the request of {self.undoes.name}, which it undoes")
 

@@ -84,6 +84,13 @@ def test_every_operation_and_its_input_is_listed() -> None:
     assert rows == {name: set(operation.request.model_fields) for name, operation in OPERATIONS.items()}
 
 
+def test_what_each_operation_undoes_or_acts_on_is_listed() -> None:
+    told = re.findall(r"^\| `(\w+\.\w+)` \| ?(.*?) \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    undoes = {name: f"`{each.undoes.name}`" for name, each in OPERATIONS.items() if each.undoes}
+    acts_on = {name: f"acts on `{each.acts_on.name}`" for name, each in OPERATIONS.items() if each.acts_on}
+    assert {name: other for name, other in told if other} == undoes | acts_on
+
+
 def test_every_refusal_of_a_service_is_explained() -> None:
     text = (ROOT / "docs/operations.md").read_text()
     raised = set()

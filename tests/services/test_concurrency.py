@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from activities.catalogue import SERVICES
-from activities.fence import PassageState, Refusal
+from activities.database import Database, Outcome, Work, connect
+from activities.fence import PassageState, Refusal, digest
+from activities.service import Service
 from contracts import inventory, payment
 from contracts.errors import Code
 
-from .bench import Bench, Call, Operations, assert_invariants
+from .bench import Bench, Call, Operations, assert_invariants, handler_of
 from .conftest import OpenBench
 from .databases import PostgresDatabases, reading
 from .processes import PROCESSES, Contenders, deliver_in_parallel
@@ -186,6 +188,71 @@ async def test_whoever_was_slower_decides_anew_within_the_call(postgresql: Postg
     await assert_invariants(bench)
     await bench.database.dispose()
     await other.database.dispose()
+
+
+class ReadCommitted(Database):
+    """Lets a transaction see, from one statement to the next, what others have committed: PostgreSQL then reports no
+    serialization failure, and the version check alone keeps two writers apart."""
+
+    def __init__(self, url: str) -> None:
+        self._inner = connect(url)
+        self.sync_engine = self._inner.sync_engine
+
+    async def transaction(self, work: Work[Outcome], *, isolation_level: str | None = None) -> Outcome:  # noqa: ARG002 — it has one
+        return await self._inner.transaction(work, isolation_level="READ COMMITTED")
+
+    async def dispose(self) -> None:
+        await self._inner.dispose()
+
+
+async def test_a_row_written_by_another_is_decided_anew_where_the_database_tells_of_no_conflict(
+    postgresql: PostgresDatabases,
+) -> None:
+    """Another counts the shelf while an order waits for its row: both are in the books in the end."""
+    bench = Bench("inventory", await postgresql.migrated("inventory"))
+    await bench.accept(Call(inventory.set_stock, shelf("apple", 9)))
+    slower = Service(bench.definition, tolerant := ReadCommitted(bench.url))
+    handler = handler_of(inventory.reserve)
+    async with reading(bench.url) as third, asyncio.timeout(60):
+        await third.execute(
+            text("UPDATE stock SET on_hand = 5, received = 5, version = version + 1 WHERE sku = 'apple'")
+        )
+        asked = asyncio.create_task(slower.perform(handler, [reservation("order/1", apple=1)]))
+        await _until_waiting(bench, 1)
+        await third.commit()
+        [answer] = await asked
+    assert not isinstance(answer, Refusal)
+    stock = await bench.row("stock", sku="apple")
+    assert (stock["on_hand"], stock["reserved"]) == (5, 1)
+    await assert_invariants(bench)
+    await bench.database.dispose()
+    await tolerant.dispose()
+
+
+async def test_of_two_who_act_on_one_key_one_acts_where_the_database_tells_of_no_conflict(
+    postgresql: PostgresDatabases,
+) -> None:
+    """An attempt that was late is in its local transaction when the step is undone: it has not acted."""
+    bench = Bench("inventory", await postgresql.migrated("inventory"))
+    await bench.accept(Call(inventory.set_stock, shelf("apple", 9)))
+    late = Service(bench.definition, tolerant := ReadCommitted(bench.url))
+    request = reservation("order/1", apple=1)
+    tombstone = text(
+        "INSERT INTO operations (transaction_id, step, state, digest, answer, version)"
+        " VALUES ('order/1', 'inventory.reserve', 'TOMBSTONE', :digest, '{}', 1)"
+    )
+    async with reading(bench.url) as undoing, asyncio.timeout(60):
+        await undoing.execute(tombstone, {"digest": digest(request)})
+        asked = asyncio.create_task(late.perform(handler_of(inventory.reserve), [request]))
+        await _until_waiting(bench, 1)
+        await undoing.commit()
+        [answer] = await asked
+    assert isinstance(answer, Refusal)
+    assert answer.code == Code.STEP_UNDONE
+    assert (await bench.row("stock", sku="apple"))["reserved"] == 0
+    assert await bench.passage(inventory.reserve, request) is PassageState.TOMBSTONE
+    await bench.database.dispose()
+    await tolerant.dispose()
 
 
 async def test_a_hot_sku_serves_a_hundred_orders_at_once(open_bench: OpenBench, record_property: Record) -> None:

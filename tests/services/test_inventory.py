@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import text
 
 from contracts import inventory
 from contracts.errors import Code
@@ -99,7 +100,7 @@ async def test_commit_after_release_is_refused(shop: Bench) -> None:
 
 async def test_commit_of_more_lines_than_were_reserved_is_refused(shop: Bench) -> None:
     await shop.accept(Call(inventory.reserve, reservation(apple=4)))
-    assert (await shop.refuse(inventory.commit, reservation(apple=4, pear=1)))[0] == Code.NOTHING_TO_ACT_ON
+    assert (await shop.refuse(inventory.commit, reservation(apple=4, pear=1)))[0] == Code.IDEMPOTENCY_CONFLICT
     assert await _stock(shop) == {"apple": (10, 4), "pear": (5, 0)}
 
 
@@ -127,6 +128,17 @@ async def test_counting_after_sales_keeps_the_books_right(shop: Bench) -> None:
     assert (row["received"], row["on_hand"]) == (24, 20)
     assert reply.level.version == row["version"]
     await assert_goods_add_up(shop)
+
+
+async def test_one_sku_that_cannot_be_right_is_listed_as_it_is_among_the_others(shop: Bench) -> None:
+    spoil = text("UPDATE stock SET sku = 'not a sku', on_hand = -5, reserved = -7 WHERE sku = 'pear'")
+    await shop.database.transaction(lambda tx: tx.execute(spoil))
+    levels = await shop.ask(inventory.list_stock, inventory.ListStock())
+    as_read = StockLevels.model_validate_json(levels.model_dump_json())
+    assert [(level.sku, level.on_hand, level.reserved) for level in as_read.levels] == [
+        ("apple", 10, 0),
+        ("not a sku", -5, -7),
+    ]
 
 
 async def test_the_list_of_stock_is_what_the_table_says(shop: Bench) -> None:

@@ -60,7 +60,10 @@ async def test_a_cancelled_order_cannot_be_confirmed(open_bench: OpenBench) -> N
     bench = await open_bench("order")
     await bench.accept(Call(order.create, creation()), Call(order.cancel, creation()))
     code, words = await bench.refuse(order.confirm, confirmation())
-    assert (code, words) == (Code.CANCELLED, "order o-1 is CANCELLED")
+    assert (code, words) == (
+        Code.NOTHING_TO_ACT_ON,
+        "order.create was undone: order.confirm has nothing to act on",
+    )
     assert (await bench.row("orders"))["state"] == OrderState.CANCELLED
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
 
+from audit import invariants
 from contracts import payment
 from contracts.errors import Code
+from contracts.message import ListOpen, OpenTransactions
 from contracts.payment import Accounts, Cancellation, PaymentState
 
 from .bench import Bench, Call, Operations, assert_money_adds_up
 from .conftest import OpenBench
+from .databases import reading
 from .requests import charge, purse
 
 
@@ -126,6 +130,40 @@ async def test_an_order_for_nothing_is_authorized_and_captured(bank: Bench) -> N
     await bank.accept(Call(payment.authorize, charge(0)), Call(payment.capture, charge(0)))
     assert await _ada(bank) == (10_000, 0)
     assert (await bank.row("payments"))["state"] == PaymentState.CAPTURED
+
+
+async def _spoil(bank: Bench, statement: str) -> None:
+    await bank.database.transaction(lambda tx: tx.execute(text(statement)))
+
+
+async def test_one_account_that_cannot_be_right_is_listed_as_it_is_among_the_others(bank: Bench) -> None:
+    await bank.accept(Call(payment.set_account, purse(7, "zoe")))
+    await _spoil(
+        bank, "UPDATE accounts SET balance_minor = -5000, held_minor = -10000, currency = '?' WHERE customer_id = 'ada'"
+    )
+    await _spoil(bank, "UPDATE accounts SET customer_id = 'not an id' WHERE customer_id = 'zoe'")
+    accounts = await bank.ask(payment.list_accounts, payment.ListAccounts())
+    as_read = Accounts.model_validate_json(accounts.model_dump_json())
+    assert [(each.customer_id, each.currency, each.balance_minor, each.held_minor) for each in as_read.accounts] == [
+        ("ada", "?", -5_000, -10_000),
+        ("not an id", "EUR", 7, 0),
+    ]
+
+
+async def test_the_audit_names_the_one_account_that_cannot_be_right(bank: Bench) -> None:
+    await bank.accept(Call(payment.set_account, purse(7, "zoe")), Call(payment.authorize, charge(1)))
+    await _spoil(bank, "UPDATE accounts SET balance_minor = -5000 WHERE customer_id = 'ada'")
+    await _spoil(bank, "UPDATE payments SET state = 'OF A NEWER BUILD'")
+    async with reading(bank.url) as connection:
+        [violation] = await invariants.money(connection)
+    assert (violation.subject, violation.figures["balance_minor"]) == ("ada", -5_000)
+
+
+async def test_one_payment_that_cannot_be_right_is_listed_as_open_among_the_others(bank: Bench) -> None:
+    await bank.accept(*(Call(payment.authorize, charge(1, f"order/{n}")) for n in range(2)))
+    await _spoil(bank, "UPDATE payments SET transaction_id = 'not an id' WHERE transaction_id = 'order/1'")
+    found = await bank.ask(payment.list_open, ListOpen())
+    assert OpenTransactions.model_validate_json(found.model_dump_json()).transaction_ids == ("not an id", "order/0")
 
 
 async def test_the_list_of_accounts_is_what_the_table_says(bank: Bench) -> None:

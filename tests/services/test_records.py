@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_rows_are_found_by_their_key_however_many_there_are(tmp_path: Path, kind
 
 async def _read(bench: Bench) -> Rows:
     """The apples, as a transaction saw them that is over."""
-    rows = Rows(bench.definition.metadata)
+    rows = Rows(bench.definition.metadata, datetime.now(UTC))
     await bench.database.transaction(lambda tx: rows.load(tx, [Ref(Stock, ("apple",))]))
     return rows
 

@@ -37,6 +37,19 @@ def _reserve(**changes: Any) -> dict[str, Any]:
     return _document(RESERVE | changes)
 
 
+AUTHORIZE = {
+    "name": "authorize",
+    "commit": "payment.authorize",
+    "rollback": "payment.cancel",
+    "input": {"order_id": "t-1", "customer_id": "rich", "amount_minor": 10_000, "currency": "EUR"},
+}
+CAPTURE = AUTHORIZE | {"name": "capture", "commit": "payment.capture", "rollback": "payment.refund"}
+
+
+def _capture(**changes: Any) -> dict[str, Any]:
+    return CAPTURE | {"input": CAPTURE["input"] | changes}  # type: ignore[operator]  # the steps are of one type
+
+
 WRONG = {
     "a misspelt operation": (_reserve(commit="inventory.reserv"), "step reserve: commit: ", "is it inventory.reserve?"),
     "a missing field of the input": (_reserve(input={"lines": LINES}), "step reserve: input.order_id: ", "required"),
@@ -114,6 +127,51 @@ def test_the_input_gets_the_transaction_id_of_the_document_unless_it_names_a_par
     named = RESERVE | {"name": "more", "input": RESERVE["input"] | {"transaction_id": "t-1/more"}}  # type: ignore[operator]
     part = Transaction.model_validate(_document(RESERVE, named))
     assert part.steps[1].request("t-1").transaction_id == "t-1/more"
+
+
+DISAGREEING = {
+    "the capture of another customer's money": (
+        _document(AUTHORIZE, OWN, _capture(customer_id="poor")),
+        "step capture: input.customer_id: ",
+        "must be as in step authorize, which payment.capture acts on",
+    ),
+    "the commit of other lines, in a part of the transaction": (
+        _document(
+            RESERVE,
+            RESERVE | {"name": "more", "input": {"transaction_id": "t-1/more", "order_id": "t-1", "lines": LINES}},
+            {
+                "name": "take",
+                "commit": "inventory.commit",
+                "input": {
+                    "transaction_id": "t-1/more",
+                    "order_id": "t-1",
+                    "lines": [*LINES, {"sku": "PEN-1", "quantity": 1}],
+                },
+            },
+        ),
+        "step take: input.lines: ",
+        "must be as in step more",
+    ),
+}
+
+
+@pytest.mark.parametrize(("document", "field", "why"), DISAGREEING.values(), ids=DISAGREEING.keys())
+def test_a_step_that_asks_for_something_else_than_the_one_it_acts_on_is_said_before_anything_starts(
+    document: dict[str, Any], field: str, why: str
+) -> None:
+    line = Transaction.model_validate(document).disagreement()
+    assert line is not None
+    assert line.startswith(field)
+    assert why in line
+
+
+def test_a_step_acts_on_an_earlier_one_of_its_own_part_of_the_transaction() -> None:
+    """The same goods are the same request, in whatever order; another part may ask for something else."""
+    both = [*LINES, {"sku": "A-1", "quantity": 1}]
+    reserve = RESERVE | {"input": {"order_id": "t-1", "lines": both}}
+    more = RESERVE | {"name": "more", "input": {"transaction_id": "t-1/more", "order_id": "t-1", "lines": LINES}}
+    take = {"name": "take", "commit": "inventory.commit", "input": {"order_id": "t-1", "lines": both[::-1]}}
+    assert Transaction.model_validate(_document(reserve, more, AUTHORIZE, _capture(), take)).disagreement() is None
 
 
 @pytest.mark.parametrize("name", [name for name, declared in OPERATIONS.items() if declared.undoes is None])

@@ -1,0 +1,70 @@
+"""Every request that differs from a given one in a single place, made from the request itself: a new field is tried
+without being named anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from contracts.message import Request
+
+Path = tuple[str | int, ...]
+_WORDS = ("bob", "pear", "CHF", "FR", "other@example.org", "+4930999999", "required", "batch/another")
+"""Each field takes some of them. The tests' services know the customer `bob` and the sku `pear`."""
+
+
+def changed(request: Request) -> dict[Path, list[Request]]:
+    """By the place of the difference, nested fields and lists included, the transaction id (the key) left out."""
+    document = request.model_dump(mode="json")
+    places = [path for path in _places(document) if path != ("transaction_id",)]
+    return {path: list(_changed_at(request, document, path)) for path in places}
+
+
+def _places(value: Any, path: Path = ()) -> Iterator[Path]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _places(inner, (*path, name))
+        return
+    yield path
+    if isinstance(value, list):
+        for at, inner in enumerate(value):
+            yield from _places(inner, (*path, at))
+
+
+def _changed_at(request: Request, document: Any, path: Path) -> Iterator[Request]:
+    for value in _others(_at(document, path)):
+        try:
+            other = type(request).model_validate(_with(document, path, value))
+        except ValidationError:
+            continue
+        if other != request:
+            yield other
+
+
+def _others(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield value[:-1]
+        for word in _WORDS:
+            yield [*value, {name: word if isinstance(inner, str) else inner for name, inner in value[0].items()}]
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield from (value + 1, value - 1, 1, value * 100)
+    else:
+        yield from _WORDS
+
+
+def _at(document: Any, path: Path) -> Any:
+    for key in path:
+        document = document[key]
+    return document
+
+
+def _with(document: Any, path: Path, value: Any) -> Any:
+    if not path:
+        return value
+    copy: Any = list(document) if isinstance(document, list) else dict(document)
+    copy[path[0]] = _with(document[path[0]], path[1:], value)
+    return copy

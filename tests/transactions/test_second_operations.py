@@ -1,0 +1,93 @@
+"""A transaction given as data whose second step asks for something else than its first: the accounts stay right.
+
+Any client can start such a workflow, and an operator can make the same slip at the desk. The payment service is the
+real one, on a database of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.database import migrate
+from contracts import payment
+from contracts.errors import Code
+from saga import Fix, Kind, Parked, State, Status
+from tests.services.bench import Bench, Call, assert_money_adds_up
+from tests.services.requests import purse
+
+from .branch import Branch, step
+
+
+@pytest.fixture
+async def payments(branch: Branch, tmp_path: Path) -> AsyncIterator[Bench]:
+    """`rich` and `poor` have an account each."""
+    bench = Bench("payment", f"sqlite+aiosqlite:///{tmp_path}/payment.db")
+    await migrate(bench.database, "payment")
+    await bench.accept(
+        Call(payment.set_account, purse(10_000, "rich")), Call(payment.set_account, purse(5_000, "poor"))
+    )
+    async with Worker(branch.client, task_queue="payment", activities=bench.service.activities()):
+        yield bench
+    await bench.database.dispose()
+
+
+async def _accounts(payments: Bench) -> dict[str, tuple[int, int]]:
+    """Balance and held, by customer."""
+    await assert_money_adds_up(payments)
+    return {row["customer_id"]: (row["balance_minor"], row["held_minor"]) for row in await payments.rows("accounts")}
+
+
+def _charge(name: str, **changes: Any) -> dict[str, Any]:
+    return {"order_id": name, "customer_id": "rich", "amount_minor": 1_000, "currency": "EUR"} | changes
+
+
+def _authorize(name: str) -> dict[str, Any]:
+    ask = _charge(name)
+    return {"name": "hold", "commit": "payment.authorize", "rollback": "payment.cancel", "input": ask}
+
+
+@pytest.mark.parametrize("slip", [{"customer_id": "poor"}, {"amount_minor": 1}, {"order_id": "another"}])
+async def test_a_capture_that_differs_from_its_authorization_rolls_the_transaction_back(
+    branch: Branch, payments: Bench, slip: dict[str, Any]
+) -> None:
+    take = {"name": "take", "commit": "payment.capture", "rollback": "payment.refund"}
+    name = f"t-slip-{next(iter(slip)).replace('_', '-')}"
+    document = {"transaction_id": name, "steps": [_authorize(name), take | {"input": _charge(name, **slip)}]}
+    log = await branch.run(document)
+    assert log.state is State.ROLLED_BACK
+    assert log.error is not None
+    assert (log.error.code, log.error.step) == (Code.IDEMPOTENCY_CONFLICT, "payment.capture")
+    assert [entry.step for entry in log.steps if entry.kind is Kind.UNDO] == ["payment.cancel"]
+    assert await _accounts(payments) == {"rich": (10_000, 0), "poor": (5_000, 0)}
+
+
+async def _fix(handle: WorkflowHandle[Any, Any], request: dict[str, Any]) -> None:
+    await handle.execute_update("desk_fix", args=["payment.capture", Fix(actor="ann", request=request)])
+
+
+async def test_a_slip_at_the_desk_is_refused_and_the_right_input_is_still_accepted(
+    branch: Branch, payments: Bench, server: WorkflowEnvironment
+) -> None:
+    name = "t-desk-slip"
+    take = {"name": "take", "commit": "payment.capture", "input": _charge(name, customer_id="poor")}
+    document = {"transaction_id": name, "steps": [_authorize(name), step("decide", "print_receipt", None), take]}
+    handle = await branch.start(document)
+    await server.sleep(timedelta(seconds=5))
+    await _fix(handle, _charge(name, amount_minor=1) | {"transaction_id": name})
+    await server.sleep(timedelta(seconds=5))
+    [parked] = await handle.query("parked", result_type=list[Parked])
+    assert parked.error.code == Code.IDEMPOTENCY_CONFLICT
+    assert await _accounts(payments) == {"rich": (10_000, 1_000), "poor": (5_000, 0)}
+
+    await _fix(handle, _charge(name) | {"transaction_id": name})
+    log = await branch.end(handle)
+    assert (log.state, log.steps[-1].status) == (State.CONFIRMED, Status.DONE)
+    assert await _accounts(payments) == {"rich": (9_000, 0), "poor": (5_000, 0)}
