@@ -22,7 +22,7 @@ _BEFORE_THE_FIRST_TASK = 3
 """Events of a history that nothing has happened to: started, task scheduled, task started."""
 
 
-class Reruns:
+class RerunDetector:
     """Whether this workflow run repeats an earlier one: after a reset, or as a retry. Made where the run begins.
 
     A replay must give the answer that the run had at that place. A reset to a later task is announced there by a new
@@ -39,7 +39,7 @@ class Reruns:
         self._seed = workflow.random_seed()
 
     @property
-    def is_one(self) -> bool:
+    def detected(self) -> bool:
         return self._from_the_start or workflow.random_seed() != self._seed
 
 
@@ -48,7 +48,7 @@ class EarlierExecutions:
 
     def __init__(self) -> None:
         self._bodies: list[Body] = []
-        self._reruns = Reruns()
+        self._rerun = RerunDetector()
         self._told = False
         self._undecided = False
         self._known: Counter[tuple[str, str | None]] = Counter()
@@ -74,7 +74,7 @@ class EarlierExecutions:
 
     @property
     def is_rerun(self) -> bool:
-        return self._reruns.is_one
+        return self._rerun.detected
 
     @property
     def may_be_ahead(self) -> bool:

@@ -28,7 +28,7 @@ from contracts.batch import BatchOutcome, InvalidBatch, SameWay, parse
 from contracts.errors import Code
 from contracts.order import Order, OrderOptions, RollbackCause
 from saga import POLICIES, Failure, Kind, Policy, State, TransactionLog, Verb
-from saga.earlier import Reruns
+from saga.earlier import RerunDetector
 from saga.journal import count_states
 from saga.outcome import CANCELLED, STEP_UNDONE
 from workflows.carried import Carried, same_ways
@@ -61,7 +61,7 @@ class BatchWorkflow:
         self._begun = workflow.now()
         self._orders = {each.order_id: self._carried(each) for each in orders}
         self._leaving: list[asyncio.Task[None]] = []
-        self._reruns = Reruns()
+        self._rerun = RerunDetector()
 
     def _carried(self, placed: Order) -> Carried:
         requests = Requests.of(placed, self._id)
@@ -157,7 +157,7 @@ class BatchWorkflow:
         back = [each for each in orders if each.interrupted(elapsed)]
         for each in back:
             each.failure = each.interruption
-        if self._reruns.is_one:
+        if self._rerun.detected:
             self._hand_back(back)
         else:
             self._leave(self._roll_back(back, at))
@@ -210,11 +210,11 @@ class BatchWorkflow:
         creation is refused is another carrier's."""
         if refusal is not None and (refusal.code == STEP_UNDONE or at == 0):
             return refusal.code == STEP_UNDONE
-        return self._reruns.is_one
+        return self._rerun.detected
 
     def _going_on(self, _: Carried) -> OrderOptions:
         """A batch that was reset may have confirmed the order before: its own workflow asks for that first."""
-        if self._reruns.is_one:
+        if self._rerun.detected:
             return OrderOptions(carrier=self._id, recovering=True)
         return OrderOptions(carrier=self._id, placed_at=self._begun)
 
