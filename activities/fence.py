@@ -7,9 +7,9 @@ key `(transaction id, step)`; an operation and its undo share the step.
 |---|---|---|
 | forward | nothing | acts, keeps its reply |
 | forward | the same forward, same request | acts not, returns the kept reply |
-| forward | the same forward, other request | refuses: IDEMPOTENCY_CONFLICT |
+| forward | anything of another request | refuses: IDEMPOTENCY_CONFLICT |
 | forward | its own refusal | refuses again, with the same words: no late attempt can act after a "no" was heard |
-| forward | an undo, or its tombstone | refuses: STEP_UNDONE. A timed-out attempt that wakes up late lands here |
+| forward | its own undo, or its tombstone | refuses: STEP_UNDONE. A timed-out attempt that wakes up late lands here |
 | undo | the forward, same request | undoes it |
 | undo | the forward, other request | refuses: IDEMPOTENCY_CONFLICT |
 | undo | nothing, or a refusal | leaves a tombstone; there is nothing to undo ("null compensation") |
@@ -135,9 +135,9 @@ def _forward(
                 raise  # about what has not come yet, and so not for ever
             rows.put([replace(fresh, state=PassageState.REFUSED, answer=f"{refusal.code} {refusal.message}")])
             raise
+    _same_request(found, fresh)
     if found.state in (PassageState.UNDONE, PassageState.TOMBSTONE):
         raise Refusal(Code.STEP_UNDONE, f"{operation.step} was undone: it can no longer be done")
-    _same_request(found, fresh)
     if found.state is PassageState.REFUSED:
         code, _, message = found.answer.partition(" ")
         raise Refusal(Code(code), message)

@@ -80,9 +80,8 @@ async def place(client: Client, placed: Order, patience: Patience, way: Way) -> 
 
 
 def came_before(code: str | None, step: str | None) -> bool:
-    """Whether this error says that the order had been begun before, by another carrier or with another content; and
-    maybe undone since."""
-    return step == order.create.name and code in (Code.IDEMPOTENCY_CONFLICT, Code.STEP_UNDONE)
+    """Whether this error says that the order had been begun before, by another carrier or with another content."""
+    return step == order.create.name and code == Code.IDEMPOTENCY_CONFLICT
 
 
 def _came_before(log: TransactionLog) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from saga import outcome
+
 
 class Code(StrEnum):
     # a service says no
@@ -19,9 +21,9 @@ class Code(StrEnum):
     CANCELLED = "CANCELLED"
     ABANDONED = "ABANDONED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
-    # the fence says no
-    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
-    STEP_UNDONE = "STEP_UNDONE"
+    # the fence says no (the saga kernel knows what the first two mean)
+    IDEMPOTENCY_CONFLICT = outcome.IDEMPOTENCY_CONFLICT
+    STEP_UNDONE = outcome.STEP_UNDONE
     NOTHING_TO_ACT_ON = "NOTHING_TO_ACT_ON"
     # the caller's mistake
     DUPLICATE_ORDER = "DUPLICATE_ORDER"

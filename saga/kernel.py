@@ -6,6 +6,8 @@ The rules, and where they are kept:
 - undos run in reverse, those of a parallel group together (`_unwind`), each until it is done (`saga.calls`);
 - what does not get through is parked: visible, tried again in rounds, and in nobody's way (`_undo`);
 - before the pivot a deadline or a cancel interrupts the body (`_interrupt`), after it nothing does (`outlive`);
+- where an earlier execution of the saga may have passed the pivot, no step is given up before that is known
+  (`_answer`), and where one may have done more than this one, a rollback undoes that too (`_assume_unseen`);
 - a bug (any exception that is not a Temporal failure) fails the workflow task and is retried after a fix: it never
   starts an unwinding.
 """
@@ -28,6 +30,7 @@ from temporalio.exceptions import ApplicationError
 from saga import outcome
 from saga.calls import PersistentCalls, attempt
 from saga.desk import Desk
+from saga.earlier import Body, EarlierExecutions
 from saga.journal import Entry, Failure, Journal, Kind, State, Status, TransactionLog
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
@@ -91,6 +94,8 @@ class Saga:
         self._deadline = deadline
         self._policies = policies
         self._phase = _Phase.PREPARING
+        self._earlier = EarlierExecutions()
+        self._opened = False
         self._undos = Branch()
         self._doubtful = Branch()
         self._farewell: Undo[Any] | None = None
@@ -98,12 +103,18 @@ class Saga:
         self._interruption: Failure | None = None
         self._body: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
         self._outer_branch: Token[Branch]
 
     @property
     def log(self) -> TransactionLog:
         """The transaction log as it stands now."""
         return self._journal.log
+
+    @property
+    def is_rerun(self) -> bool:
+        """Whether this run repeats an earlier one of the same workflow: it was reset, or the server began it again."""
+        return self._earlier.is_rerun
 
     # --- what a workflow writes ---------------------------------------------------------------------------------------
 
@@ -124,21 +135,20 @@ class Saga:
         """
         self._require(_Phase.PREPARING)
         branch = _BRANCH.get()
-        compensation = None if undo is None else Undo(undo, request, _bounded(self._policies.undo, within), name)
+        compensation = None if undo is None else self._compensation(undo, request, within, name)
         if compensation is not None:
             branch.append(compensation)
         opening = not self.log.steps
         entry = self._journal.begin(operation.name, Kind.FORWARD, name)
-        forward = _bounded(self._policies.forward, within)
+        forward = self._policies.forward if within is None else self._policies.forward.throughout(within)
         policy = forward if attempt_timeout is None else forward.within(attempt_timeout)
         if opening:  # whether there is a saga at all must be in the history before anybody can run ahead of that
             policy = policy.over_the_queue()
-        ended: Done[Reply] | Refused | Unknown
-        try:
-            ended = await attempt(operation, request, policy)
-        except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
-            ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
-        if compensation is not None and isinstance(ended, Refused):
+        ended = await self._answer(entry, operation, request, policy, _bounded(self._policies.finish, within))
+        self._opened = self._opened or (opening and isinstance(ended, Done))
+        if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE:
+            self._unwinds_elsewhere(Failure(ended.code, ended.message, entry.step))
+        if compensation is not None and isinstance(ended, Refused) and not self._earlier.may_be_ahead:
             branch.remove(compensation)
         if compensation is not None and isinstance(ended, Unknown):
             self._doubtful.append(compensation)
@@ -170,12 +180,16 @@ class Saga:
         self._require(_Phase.PREPARING)
         self._phase = _Phase.COMMITTED
         self._stop_timer()
+        ahead = self._earlier.may_be_ahead
         entry = self._journal.begin(operation.name, Kind.FORWARD, name)
         policy = _bounded(self._policies.finish, within).over_the_queue()
-        ended = await outlive(self._calls.until_done(entry, operation, request, policy, may_refuse=lambda _: True))
+        may_refuse = _proves_that_it_was_not_done if ahead else _is_an_answer
+        ended = await outlive(self._calls.until_done(entry, operation, request, policy, may_refuse=may_refuse))
         assert ended is not None  # noqa: S101 — the desk skips no pivot
         if isinstance(ended, Refused):
+            self._earlier.was_not_decided()
             self._phase = _Phase.PREPARING
+            self._start_timer()  # a workflow that catches the refusal still has its deadline
         return self._settled(entry, ended)
 
     async def revoke(self, operation: Operation[Request, Any], request: Request, *, committed: str) -> bool:
@@ -194,6 +208,7 @@ class Saga:
         if isinstance(ended, Refused):
             self._journal.settle(entry, Status.REFUSED, ended.attempts, ended.code)
             self._interruption = None  # a cancel that came before the answer came after the pivot
+            self._doubtful.clear()  # and what this execution got no answer to was done before it
             return False
         assert ended is not None  # noqa: S101 — the desk skips no decision
         self._settled(entry, ended)
@@ -236,7 +251,22 @@ class Saga:
         name: str | None = None,
     ) -> None:
         """Should the saga be rolled back, run `undo` for a step that an earlier execution may have done."""
-        _BRANCH.get().append(Undo(undo, request, _bounded(self._policies.undo, within), name))
+        _BRANCH.get().append(self._compensation(undo, request, within, name))
+
+    def foresee(self, body: Body) -> None:
+        """Say what this saga will do: `body` makes the calls that the workflow makes on it, up to the pivot at least.
+
+        It is followed by a `Plan`, where another execution of the same saga may have been further than this one: a step
+        answers that it was undone, the run was reset, or `resume` says so. Then a rollback undoes every step of it.
+        Where it has a pivot, each step before that is repeated until it is done or refused, whatever the deadline or a
+        cancel asks for: an unknown outcome does not tell whether the earlier execution has passed the pivot, and a
+        refusal does. A workflow with an operation to ask (`revoke`) leaves the pivot out, and asks that first.
+        """
+        self._earlier.foresee(body)
+
+    def resume(self) -> None:
+        """Say that an earlier execution of this saga may have done any part of what it foresees."""
+        self._earlier.tell()
 
     def on_rollback(self, operation: Operation[Request, Any], request: Request) -> None:
         """Should the saga be rolled back, make this `best_effort` call at the end of it: to tell someone, say."""
@@ -255,6 +285,8 @@ class Saga:
         """Raise `CancelRefused` if the saga can only go forward."""
         if self._phase is _Phase.COMMITTED:
             raise CancelRefused("the pivot has been reached: the saga can only go forward")
+        if self._may_be_decided:
+            raise CancelRefused("an earlier execution may have reached the pivot: ask again when that is known")
 
     # --- entering and leaving -----------------------------------------------------------------------------------------
 
@@ -262,8 +294,8 @@ class Saga:
         self._body = asyncio.current_task()
         self._outer_branch = _BRANCH.set(self._undos)
         if self._deadline is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._deadline.total_seconds(), self._interrupt, self._late)
+            self._due = asyncio.get_running_loop().time() + self._deadline.total_seconds()
+            self._start_timer()
         return self
 
     async def __aexit__(
@@ -273,7 +305,8 @@ class Saga:
             return  # a worker that went down: Python drops the coroutine, maybe in the midst of another workflow
         self._stop_timer()
         _BRANCH.reset(self._outer_branch)
-        if error is not None and self._phase is _Phase.COMMITTED:
+        decided = self._phase is _Phase.COMMITTED or (self._may_be_decided and not isinstance(error, StepFailed))
+        if error is not None and decided:
             raise RuntimeError(
                 "past the pivot, await only calls of the saga: what else fails there has no undo"
             ) from error
@@ -299,7 +332,9 @@ class Saga:
         if interruption is None and workflow.cancellation_reason() is not None and self._phase is _Phase.PREPARING:
             interruption = Failure(outcome.CANCELLED, workflow.cancellation_reason() or "the workflow was cancelled")
         if isinstance(error, StepFailed):
-            return interruption or error.failure
+            if interruption is not None and interruption.code != outcome.STEP_UNDONE:
+                return interruption
+            return error.failure
         if isinstance(error, asyncio.CancelledError):
             return interruption
         if error is not None and workflow.is_failure_exception(error):
@@ -308,6 +343,44 @@ class Saga:
         return interruption if error is None else None
 
     # --- one call -----------------------------------------------------------------------------------------------------
+
+    async def _answer(
+        self, entry: Entry, operation: Operation[Request, Reply], request: Request, policy: Policy, round_of_it: Policy
+    ) -> Done[Reply] | Refused | Unknown:
+        """The outcome of a step. It is not left unknown where an earlier execution may have passed the pivot."""
+        ended: Done[Reply] | Refused | Unknown | None = None
+        if not self._may_be_decided:
+            try:
+                ended = await attempt(operation, request, policy)
+            except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
+                ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
+        if self._may_be_decided and (ended is None or isinstance(ended, Unknown)):
+            may_refuse = _proves_that_it_was_not_done
+            call = self._calls.until_done(
+                entry, operation, request, round_of_it.over_the_queue(), may_refuse=may_refuse
+            )
+            ended = await outlive(call)
+            assert ended is not None  # noqa: S101 — the desk skips no step that may decide
+        assert ended is not None  # noqa: S101 — one of the two has asked
+        if isinstance(ended, Refused) and _proves_that_it_was_not_done(ended.code):
+            self._earlier.was_not_decided()
+        return ended
+
+    def _unwinds_elsewhere(self, cause: Failure) -> None:
+        """A step was undone before: another execution of this saga unwinds it, or has. So this one must too."""
+        if not self._earlier.are_foreseen:
+            raise RuntimeError(
+                f"{cause.step} was undone by another execution of this saga, which may have done more: "
+                "say with Saga.foresee what is to be undone"
+            )
+        self._earlier.tell()
+        self._interruption = self._interruption or cause
+
+    def _compensation(
+        self, undo: Operation[Request, Any], request: Request, within: timedelta | None, name: str | None
+    ) -> Undo[Request]:
+        self._earlier.knows(undo.name, name)
+        return Undo(undo, request, _bounded(self._policies.undo, within), name)
 
     def _settled(self, entry: Entry, ended: Done[Reply] | Refused | Unknown) -> Reply:
         if isinstance(ended, Done):
@@ -343,7 +416,21 @@ class Saga:
 
     # --- the way back -------------------------------------------------------------------------------------------------
 
+    def _assume_unseen(self) -> None:
+        """Undo what another execution may have done beyond this one: an earlier one of the saga, or, where calls are
+        made before the history has them, one by a worker that is thought dead. That one cannot have begun before the
+        opening step is in the history; what is there under the saga's id then may be another's."""
+        is_colocated = self._policies.forward.here is not None
+        if not self._earlier.may_be_ahead and not (is_colocated and self._opened):
+            return
+        for undo, call in self._earlier.unseen():
+            self._undos.append(self._compensation(undo, call.request, call.within, call.name))
+        farewell = self._earlier.plan.farewell
+        if self._farewell is None and farewell is not None:
+            self.on_rollback(farewell.operation, farewell.request)
+
     async def _roll_back(self) -> None:
+        self._assume_unseen()
         await self._unwind_to_the_end(self._undos)
         if self._farewell is not None:
             await self.best_effort(self._farewell.operation, self._farewell.request)
@@ -371,7 +458,7 @@ class Saga:
 
     def _interrupt(self, cause: Failure) -> None:
         """Stop the body where it waits. The first cause is the one that is told."""
-        if self._interruption is None and self._phase is _Phase.PREPARING:
+        if self._interruption is None and self._phase is _Phase.PREPARING and not self._may_be_decided:
             self._interruption = cause
             if self._body is not None:  # or else the first call is not made
                 self._body.cancel()
@@ -379,12 +466,17 @@ class Saga:
     def _require(self, phase: _Phase) -> None:
         if self._phase is not phase:
             raise RuntimeError(f"this call belongs to {phase.name}, the saga is {self._phase.name}")
-        if phase is not _Phase.PREPARING:
+        if phase is not _Phase.PREPARING or self._may_be_decided:
             return
         if self._interruption is None and self._is_late:
             self._interruption = self._late  # within a workflow task, in which no timer fires
         if self._interruption or workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError  # the interruption came together with a reply, and so interrupted nothing
+
+    @property
+    def _may_be_decided(self) -> bool:
+        """Whether an earlier execution may have passed the pivot that is still before this one."""
+        return self._phase is _Phase.PREPARING and self._earlier.may_have_decided
 
     @property
     def _is_late(self) -> bool:
@@ -394,6 +486,11 @@ class Saga:
     def _late(self) -> Failure:
         assert self._deadline is not None  # noqa: S101 — there is one to miss
         return Failure(DEADLINE_EXCEEDED, f"not confirmed within {self._deadline.total_seconds():g} s")
+
+    def _start_timer(self) -> None:
+        if self._due is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(self._due - loop.time(), 0), self._interrupt, self._late)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -408,6 +505,15 @@ async def outlive(work: Coroutine[Any, Any, T]) -> T:
         with suppress(asyncio.CancelledError):
             await workflow.wait([task])
     return task.result()
+
+
+def _is_an_answer(_: str) -> bool:
+    return True
+
+
+def _proves_that_it_was_not_done(code: str) -> bool:
+    """Whether a refusal with `code` does. A fence that has the step with another request says not how that ended."""
+    return code != outcome.IDEMPOTENCY_CONFLICT
 
 
 def _bounded(policy: Policy, timeout: timedelta | None) -> Policy:

@@ -21,6 +21,10 @@ CANCELLED = "CANCELLED"
 """Somebody asked for the saga, or the call, to stop."""
 SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
 """The service answered every attempt with an error that does not say no."""
+STEP_UNDONE = "STEP_UNDONE"
+"""A fence's refusal: this very step was undone before. Another execution of the saga unwinds it, or has."""
+IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+"""A fence's refusal: the step came before with another request. It does not say what became of that one."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class PlannedCall:
     operation: Operation[Any, Any]
     request: Any
     undo: Operation[Any, Any] | None = None
+    within: timedelta | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Plan:
         calls = [call for stage in self.stages for call in stage.calls]
         return [(call.undo, call.request) for call in calls if call.undo is not None]
 
-    def follow(self, body: Coroutine[Any, Any, None]) -> None:
+    def follow(self, body: Coroutine[Any, Any, Any]) -> None:
         """Take notes of `body` to its end."""
         try:
             body.send(None)
@@ -77,8 +79,10 @@ class Plan:
         *,
         undo: Operation[Any, Any] | None = None,
         attempt_timeout: timedelta | None = None,  # noqa: ARG002 — the signature of `Saga.step`
+        within: timedelta | None = None,
+        name: str | None = None,
     ) -> Any:
-        self._note(Verb.STEP, PlannedCall(operation, request, undo))
+        self._note(Verb.STEP, PlannedCall(operation, request, undo, within, name))
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> Any:
         if self._group is not None:
@@ -91,11 +95,25 @@ class Plan:
         [verb] = {verb for verb, _ in noted}
         self.stages.append(Stage(verb, tuple(call for _, call in noted)))
 
-    async def pivot(self, operation: Operation[Any, Any], request: Any) -> Any:
-        self._note(Verb.PIVOT, PlannedCall(operation, request))
+    async def pivot(
+        self,
+        operation: Operation[Any, Any],
+        request: Any,
+        *,
+        within: timedelta | None = None,
+        name: str | None = None,
+    ) -> Any:
+        self._note(Verb.PIVOT, PlannedCall(operation, request, None, within, name))
 
-    async def finish(self, operation: Operation[Any, Any], request: Any) -> Any:
-        self._note(Verb.FINISH, PlannedCall(operation, request))
+    async def finish(
+        self,
+        operation: Operation[Any, Any],
+        request: Any,
+        *,
+        within: timedelta | None = None,
+        name: str | None = None,
+    ) -> Any:
+        self._note(Verb.FINISH, PlannedCall(operation, request, None, within, name))
 
     async def best_effort(self, operation: Operation[Any, Any], request: Any) -> Any:
         self._note(Verb.BEST_EFFORT, PlannedCall(operation, request))

@@ -40,8 +40,17 @@ class Policy:
         return replace(self, attempt_timeout=attempt_timeout, total=attempt_timeout * self.attempts + pauses)
 
     def all_within(self, timeout: timedelta) -> Policy:
-        """The same policy for a call that is over after `timeout`: its retries and the wait for a worker included."""
+        """The same policy for a round that is over after `timeout`: its retries and the wait for a worker included."""
         return replace(self, attempt_timeout=timeout, total=timeout, here=None, near=None)
+
+    def throughout(self, timeout: timedelta) -> Policy:
+        """The same policy for a call that is tried again until `timeout`: as many attempts as their pauses allow."""
+        attempts, pause, begins = 1, self.first_pause, self.first_pause
+        while pause and begins < timeout:
+            attempts += 1
+            pause = min(pause * 2, self.longest_pause)
+            begins += pause
+        return replace(self.all_within(timeout), attempts=attempts)
 
     @property
     def retry_policy(self) -> RetryPolicy:

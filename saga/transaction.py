@@ -20,6 +20,7 @@ from temporalio import activity, workflow
 
 from saga.kernel import Saga, StepFailed
 from saga.operation import Operation
+from saga.plan import Plan
 
 Call: TypeAlias = Operation[Any, Any] | Callable[..., Any]
 """A declared operation, or a function or method with `@activity.defn` that takes one argument."""
@@ -47,19 +48,23 @@ async def run_in_order(saga: Saga, steps: Sequence[Step], *, resumed: bool = Fal
     and only steps without a rollback may follow, each repeated until it is done (`Saga.finish`).
 
     `resumed`: an earlier execution may have done any part of this. Every step is run again, which repeats no effect,
-    and all of them are undone if one fails.
+    and all of them are undone if one is refused. With a step that decides, each step before it is repeated until it is
+    done or refused: an unknown outcome does not tell whether the earlier execution has decided (`Saga.foresee`).
     """
+    saga.foresee(lambda plan: _in_order(plan, steps))
     if resumed:
-        for step in steps:
-            if step.rollback is not None:
-                saga.assume(_called(step.rollback, step), step.input, within=step.timeout, name=step.name)
+        saga.resume()
+    return await _in_order(saga, steps)
+
+
+async def _in_order(saga: Saga | Plan, steps: Sequence[Step]) -> list[Any]:
     replies = []
     decided = False
     for step in steps:
         commit = _called(step.commit, step)
         try:
             if step.rollback is not None:
-                undo = None if resumed else _called(step.rollback, step)
+                undo = _called(step.rollback, step)
                 reply = await saga.step(commit, step.input, undo=undo, within=step.timeout, name=step.name)
             elif not decided:
                 reply = await saga.pivot(commit, step.input, within=step.timeout, name=step.name)

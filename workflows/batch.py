@@ -9,6 +9,7 @@ Each order keeps its own saga's guarantees; what needs patience is handed to a w
 | unknown before the pivot | is handed over to go on from its beginning: what is done answers from the fence |
 | unknown at the pivot, not done after it | is handed over to go on from its pivot |
 | an undo does not get through | is handed over to be rolled back |
+| undone before, or fails in a batch that was reset | is handed over to be rolled back: all of it, through the fence |
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from contracts.batch import BatchOutcome, InvalidBatch, SameWay, parse
 from contracts.errors import Code
 from contracts.order import Order, OrderOptions, RollbackCause
 from saga import POLICIES, Failure, Kind, Policy, State, TransactionLog, Verb
+from saga.earlier import RerunDetector
 from saga.journal import count_states
-from saga.outcome import CANCELLED
+from saga.outcome import CANCELLED, STEP_UNDONE
 from workflows.carried import Carried, same_ways
 from workflows.handover import hand_over
 from workflows.order import Requests, plan_of_many
@@ -59,6 +61,7 @@ class BatchWorkflow:
         self._begun = workflow.now()
         self._orders = {each.order_id: self._carried(each) for each in orders}
         self._leaving: list[asyncio.Task[None]] = []
+        self._rerun = RerunDetector()
 
     def _carried(self, placed: Order) -> Carried:
         requests = Requests.of(placed, self._id)
@@ -128,7 +131,8 @@ class BatchWorkflow:
     def _sorted_out(self, orders: list[Carried], at: int, failures: list[dict[Carried, Failure]]) -> list[Carried]:
         """Those that go on. The others leave: back together, or each to a workflow of its own."""
         verb, elapsed = orders[0].plan.stages[at].verb, self._elapsed
-        going, back, again, further = list[Carried](), list[Carried](), list[Carried](), list[Carried]()
+        going, again, further = list[Carried](), list[Carried](), list[Carried]()
+        back, all_of_it = list[Carried](), list[Carried]()
         for each in orders:
             heard = [failure[each] for failure in failures if each in failure]
             refusal = next((failure for failure in heard if each.was_refused(failure.step)), None)
@@ -139,11 +143,12 @@ class BatchWorkflow:
             elif each.interrupted(elapsed) or refusal:
                 each.decided = False
                 each.failure = each.interruption or refusal
-                back.append(each)
+                (all_of_it if self._was_ahead(refusal, at) else back).append(each)
             else:
                 again.append(each)
         self._leave(self._roll_back(back, at))
-        self._leave(hand_over(again, lambda _: OrderOptions(carrier=self._id, placed_at=self._begun)))
+        self._hand_back(all_of_it)
+        self._leave(hand_over(again, self._going_on))
         self._leave(hand_over(further, lambda _: OrderOptions(carrier=self._id, prepared=True)))
         return going
 
@@ -152,7 +157,10 @@ class BatchWorkflow:
         back = [each for each in orders if each.interrupted(elapsed)]
         for each in back:
             each.failure = each.interruption
-        self._leave(self._roll_back(back, at))
+        if self._rerun.detected:
+            self._hand_back(back)
+        else:
+            self._leave(self._roll_back(back, at))
         return [each for each in orders if each.interruption is None]
 
     @property
@@ -190,6 +198,25 @@ class BatchWorkflow:
         stuck = {each for failed in await asyncio.gather(*calls) for each in failed}
         self._leave(hand_over([each for each in orders if each in stuck], self._rolling_back))
         return [each for each in orders if each not in stuck]
+
+    def _hand_back(self, orders: list[Carried]) -> None:
+        """Have each rolled back by a workflow of its own, that undoes the whole of it."""
+        for each in orders:
+            each.state = State.COMPENSATING
+        self._leave(hand_over(orders, self._rolling_back))
+
+    def _was_ahead(self, refusal: Failure | None, at: int) -> bool:
+        """Whether an earlier run of this batch, or a sweep, may have done more of an order than this one has. One whose
+        creation is refused is another carrier's."""
+        if refusal is not None and (refusal.code == STEP_UNDONE or at == 0):
+            return refusal.code == STEP_UNDONE
+        return self._rerun.detected
+
+    def _going_on(self, _: Carried) -> OrderOptions:
+        """A batch that was reset may have confirmed the order before: its own workflow asks for that first."""
+        if self._rerun.detected:
+            return OrderOptions(carrier=self._id, recovering=True)
+        return OrderOptions(carrier=self._id, placed_at=self._begun)
 
     def _rolling_back(self, each: Carried) -> OrderOptions:
         assert each.failure is not None  # noqa: S101 — it is being rolled back

@@ -125,6 +125,7 @@ class OrderWorkflow(SagaWorkflow):
         self._ask = Requests.of(self._order, self._options.carrier)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
         self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies)
+        self._saga.foresee(lambda plan: prepare(plan, self._ask))
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
@@ -145,28 +146,26 @@ class OrderWorkflow(SagaWorkflow):
             await (self._assume_prepared(saga) if self._options.prepared else prepare(saga, self._ask))
             await decide(saga, self._ask)
         except (StepFailed, asyncio.CancelledError):
-            if self._options.colocated:
-                self._assume_unseen(saga)
-            raise
+            if not saga.is_rerun or self._is_anothers(saga) or await self._revoked(saga):
+                raise
 
-    def _assume_unseen(self, saga: Saga) -> None:
-        """A colocated worker that was thought dead may have gone on to steps that this one never began; if the creation
-        of the order is in the history, that is. If it is not, what is there under this id is another carrier's."""
-        steps = saga.log.steps
-        if not steps or steps[0].status is not Status.DONE:
-            return
-        begun = {entry.step for entry in steps}
-        for undo, request in planned(self._ask).undos:
-            if undo.step not in begun:
-                saga.assume(undo, request)
+    @staticmethod
+    def _is_anothers(saga: Saga) -> bool:
+        """Whether the order service has refused to create the order: what it has under this id is not this saga's."""
+        first = saga.log.steps[0] if saga.log.steps else None
+        return first is not None and first.status is Status.REFUSED and first.error_code != Code.STEP_UNDONE
 
-    async def _take_over(self, saga: Saga) -> None:
-        """Return if the order was confirmed by whoever had it before; else roll back what that may have done.
+    async def _revoked(self, saga: Saga) -> bool:
+        """Whether the order can be rolled back: an earlier execution may have confirmed it, where this one failed.
 
         Cancelling the order tells which: it is refused for a confirmed one, and once it is done no late attempt at a
         confirmation gets through.
         """
-        if not await saga.revoke(order.cancel, self._ask.creation, committed=Code.CANCEL_REFUSED):
+        return await saga.revoke(order.cancel, self._ask.creation, committed=Code.CANCEL_REFUSED)
+
+    async def _take_over(self, saga: Saga) -> None:
+        """Return if the order was confirmed by whoever had it before; else roll back what that may have done."""
+        if not await self._revoked(saga):
             return
         await self._assume_prepared(saga, but=order.cancel)
         cause = self._options.cause or _ABANDONED

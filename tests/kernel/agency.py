@@ -68,13 +68,15 @@ class Agency:
             interceptors=[TakeoverInterceptor()],
         )
 
-    async def start(self, workflow: type = TripWorkflow, **trip: Any) -> Handle:
+    async def start(self, workflow: type = TripWorkflow, *, task: timedelta | None = None, **trip: Any) -> Handle:
+        """`task` is the timeout of a workflow task: local calls get no news before most of it has passed."""
         transaction_id = str(uuid4())
         handle: Handle = await self.server.client.start_workflow(
             workflow.__name__,
             Trip(transaction_id, **trip),
             id=transaction_id,
             task_queue=self.queue,
+            task_timeout=task,
             result_type=TransactionLog,
         )
         return handle

@@ -10,10 +10,12 @@ from temporalio.api.enums.v1 import EventType
 
 from saga import POLICIES, Policies, Policy, State, Status
 from saga.kernel import DEADLINE_EXCEEDED
+from saga.outcome import CANCELLED
 
 from . import expect
 from .agency import Agency, Handle, real_server
 from .plan import COURTESY, FINISHES, OPERATIONS, PIVOT, STEPS
+from .test_cancel import by_business
 from .world import SOLD_OUT, Behaviour, fail, hang, lose_reply, nap, refuse
 
 HERE = POLICIES.colocated()
@@ -78,6 +80,24 @@ async def test_a_step_that_gets_no_answer_either_way_is_undone(agency: Agency) -
     end = await agency.run(policies=HERE)
     entry = expect.entry_of(end, step)
     assert (entry.status, entry.attempts) == (Status.UNKNOWN, 1 + HERE.forward.attempts)
+
+
+async def test_a_call_that_is_cancelled_here_is_not_made_again_over_the_queue(
+    closed_agency: Agency, embedded: str
+) -> None:
+    """The server that skips time has no news for a workflow task that is kept open."""
+    closed_agency.server = await real_server(embedded)
+    step, patient = STEPS[-1].name, replace(HERE, forward=replace(HERE.forward, here=timedelta(minutes=1)))
+    gate = closed_agency.world.gate(step)
+    async with closed_agency.worker():
+        handle = await closed_agency.start(task=timedelta(seconds=1), policies=patient)
+        await gate.reached.wait()
+        await by_business(handle)
+        end = await closed_agency.end(handle)
+        gate.open.set()
+    expect.rolled_back_from(closed_agency, end, step, CANCELLED, undone_too=True, blamed=False)
+    assert step not in await _scheduled(handle)
+    assert closed_agency.world.calls.count(step) == 1
 
 
 async def test_the_deadline_holds_between_two_calls_of_one_workflow_task(closed_agency: Agency, embedded: str) -> None:

@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from saga import Policies, Policy, Status
+from saga import Policies, Policy, State, Status
 from saga.kernel import DEADLINE_EXCEEDED
 
 from . import expect
 from .agency import Agency
 from .plan import COURTESY, FINISHES, PIVOT, PLAN, STEPS, branches, unwinding_of_all
-from .workflows import Whim
-from .world import fail, hang
+from .workflows import SecondAskingWorkflow, TripWorkflow, Whim
+from .world import Effect, fail, hang, refuse
 
 MINUTE = timedelta(minutes=1)
 PLAN_LAST = STEPS[-1].name
@@ -27,6 +27,11 @@ STUBBORN = Policies(
     )
 )
 """Its steps outlast the deadline, mostly between two attempts, where the server's clock can be skipped."""
+
+
+@pytest.fixture
+def workflows() -> tuple[type, ...]:
+    return (TripWorkflow, SecondAskingWorkflow)
 
 
 @pytest.mark.parametrize("step", [step.name for step in STEPS])
@@ -70,6 +75,21 @@ async def test_the_deadline_does_not_reach_past_the_pivot(agency: Agency, operat
     entry = expect.entry_of(end, operation)
     assert entry.ended_at is not None
     assert entry.ended_at - entry.started_at > MINUTE
+
+
+async def test_a_pivot_that_is_refused_and_caught_leaves_the_deadline(agency: Agency) -> None:
+    agency.world.script(PIVOT.name, refuse)
+    end = await agency.run(SecondAskingWorkflow, deadline=MINUTE)
+    assert (end.code, end.log.state) == (DEADLINE_EXCEEDED, State.ROLLED_BACK)
+    assert agency.world.of(Effect.HELD) == set()
+    assert agency.world.calls.count(PIVOT.name) == 1
+
+
+async def test_a_deadline_that_passes_at_a_pivot_that_is_refused_stops_the_saga_after_it(agency: Agency) -> None:
+    agency.world.script(PIVOT.name, *[fail] * 20, refuse)
+    end = await agency.run(SecondAskingWorkflow, deadline=MINUTE)
+    assert (end.code, end.log.state) == (DEADLINE_EXCEEDED, State.ROLLED_BACK)
+    assert agency.world.of(Effect.HELD) == set()
 
 
 async def test_a_trip_in_time_is_confirmed(agency: Agency) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +29,13 @@ def test_a_timeout_of_its_own_stretches_the_total_of_a_step() -> None:
 
 def test_a_shorter_timeout_of_its_own_shrinks_the_total_of_a_step() -> None:
     assert POLICIES.forward.within(S / 2).total < POLICIES.forward.total
+
+
+@pytest.mark.parametrize("timeout", [S / 10, S / 5, S, 5 * S, 30 * S, 3600 * S])
+def test_a_call_that_is_tried_throughout_its_timeout_has_as_many_attempts_as_begin_in_time(timeout: timedelta) -> None:
+    policy = POLICIES.forward.throughout(timeout)
+    assert policy.attempt_timeout == policy.total == timeout
+    assert pauses(policy) < timeout <= pauses(replace(policy, attempts=policy.attempts + 1))
 
 
 def test_the_retry_policy_leaves_nothing_to_a_default() -> None:
@@ -61,5 +69,5 @@ def test_an_operation_and_its_undo_share_one_step_of_one_service() -> None:
 
 def pauses(policy: Policy) -> timedelta:
     """Between the attempts of one round, as Temporal makes them."""
-    each = [min(policy.first_pause * 2**n, policy.longest_pause) for n in range(policy.attempts - 1)]
+    each = [min(policy.first_pause * 2 ** min(n, 30), policy.longest_pause) for n in range(policy.attempts - 1)]
     return sum(each, timedelta())

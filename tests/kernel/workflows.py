@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -12,11 +13,12 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from saga import CancelRefused, Policies, Saga, StepFailed, TransactionLog, outcome
+from saga import CancelRefused, Plan, Policies, Saga, StepFailed, TransactionLog, outcome
 
 from . import tree
 from .plan import COURTESY, FAREWELL, FINISHES, PIVOT, PLAN, STEPS, Act, Booking, Group, Receipt, Step, branches
 from .tree import Node, Tree
+from .world import SOLD_OUT
 
 TOO_LATE = "TOO_LATE_TO_CANCEL"
 SECOND_THOUGHTS = "SECOND_THOUGHTS"
@@ -39,6 +41,8 @@ class Trip:
     """An `attempt_timeout` for some of the steps."""
     whims: dict[str, Whim] = field(default_factory=dict)
     """By the name of the first step of a part, or of the pivot."""
+    resumed: bool = False
+    """For `ForeseeingWorkflow`."""
     tree: Tree = field(default_factory=lambda: Tree(()))
     """What `TreeWorkflow` runs instead of the plan."""
 
@@ -144,6 +148,72 @@ class TreeWorkflow(_Traveller):
                 await self._saga.parallel(*map(self._all, node.branches))
             else:
                 await self._step(Step(node.forward, node.undo))
+
+
+@workflow.defn
+class ForeseeingWorkflow(_Traveller):
+    """Says what it is going to do, and does it: the whole plan up to the pivot, and a detour if the last step fails."""
+
+    @workflow.init
+    def __init__(self, trip: Trip) -> None:
+        super().__init__(trip)
+        self._saga.foresee(self._body)
+
+    @workflow.run
+    async def run(self, trip: Trip) -> TransactionLog:
+        async with self._saga as saga:
+            if trip.resumed:
+                saga.resume()
+            await self._body(saga)
+        return saga.log
+
+    async def _body(self, saga: Saga | Plan) -> None:
+        for step in STEPS:
+            with suppress(StepFailed) if step is STEPS[-1] else nullcontext():
+                await self._call(saga, step)
+        saga.on_rollback(served_here(FAREWELL), self._booking)
+        await saga.pivot(served_here(PIVOT), self._booking)
+
+    async def _call(self, saga: Saga | Plan, step: Step) -> None:
+        undo = served_here(step.undo) if step.undo is not None else None
+        await saga.step(served_here(step.operation), self._booking, undo=undo)
+
+
+@workflow.defn
+class TakeoverWorkflow(_Traveller):
+    """Takes over from an execution that was cut off, and finishes what that one has confirmed."""
+
+    @workflow.init
+    def __init__(self, trip: Trip) -> None:
+        super().__init__(trip)
+
+    @workflow.run
+    async def run(self, _trip: Trip) -> TransactionLog:
+        async with self._saga as saga:
+            if await saga.revoke(served_here(PIVOT), self._booking, committed=SOLD_OUT):
+                raise ApplicationError("it was not confirmed", type=SECOND_THOUGHTS)
+            await self._finish(FINISHES[0])
+        return saga.log
+
+
+@workflow.defn
+class SecondAskingWorkflow(_Traveller):
+    """Catches a refusal of its pivot, and asks again an hour later."""
+
+    @workflow.init
+    def __init__(self, trip: Trip) -> None:
+        super().__init__(trip)
+
+    @workflow.run
+    async def run(self, _trip: Trip) -> TransactionLog:
+        async with self._saga as saga:
+            await self._step(STEPS[0])
+            with suppress(StepFailed):
+                await saga.pivot(served_here(PIVOT), self._booking)
+                return saga.log
+            await workflow.sleep(timedelta(hours=1))
+            await saga.pivot(served_here(PIVOT), self._booking)
+        return saga.log
 
 
 @workflow.defn

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from saga.outcome import IDEMPOTENCY_CONFLICT, STEP_UNDONE
+
 from .plan import OPERATIONS, STEPS, Act, Booking, Receipt
 
 SOLD_OUT = "SOLD_OUT"
-STEP_IS_OVER = "STEP_IS_OVER"
 _READS = frozenset(step.name for step in STEPS if step.undo is None)
 
 
@@ -34,6 +35,10 @@ async def work(do: Work) -> Receipt:
 
 async def refuse(do: Work) -> Receipt:
     raise ApplicationError("we have none left", activity.info().attempt, type=SOLD_OUT, non_retryable=True)
+
+
+async def conflict(do: Work) -> Receipt:
+    raise ApplicationError("another request", activity.info().attempt, type=IDEMPOTENCY_CONFLICT, non_retryable=True)
 
 
 async def fail(do: Work) -> Receipt:
@@ -56,9 +61,10 @@ async def nap(do: Work) -> Receipt:
 
 
 class Gate:
-    """A behaviour that stops in front of the work until the test lets it pass."""
+    """A behaviour that stops in front of the work, or of `then`, until the test lets it pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, then: Behaviour = work) -> None:
+        self._then = then
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
         self.left = asyncio.Event()
@@ -67,7 +73,7 @@ class Gate:
         self.reached.set()
         try:
             await self.open.wait()
-            return do()
+            return await self._then(do)
         finally:
             self.left.set()
 
@@ -92,8 +98,8 @@ class World:
         self._scripts[operation] = deque(first)
         self._habits[operation] = then
 
-    def gate(self, operation: str) -> Gate:
-        gate = Gate()
+    def gate(self, operation: str, then: Behaviour = work) -> Gate:
+        gate = Gate(then)
         self.script(operation, gate)
         return gate
 
@@ -124,7 +130,7 @@ class World:
                 self.effects[key] = Effect.TOMBSTONE if found is None else Effect.UNDONE
                 self.undone.append(operation.name)
         elif found in (Effect.UNDONE, Effect.TOMBSTONE):
-            raise ApplicationError("this step is over", receipt.attempt, type=STEP_IS_OVER, non_retryable=True)
+            raise ApplicationError("this step is over", receipt.attempt, type=STEP_UNDONE, non_retryable=True)
         elif operation.name not in self._reads:
             self.effects[key] = Effect.HELD
         return receipt

@@ -5,13 +5,20 @@ A test that cannot fail proves nothing; here is the proof that those which matte
 | module | holds |
 |---|---|
 | `mutation` | what a defect is: texts to replace, and the tests that must notice |
-| `kernel`, `services`, `second_operations` | the defects, as data |
 | `__main__` | puts them in, one after the other: `python -m tests.mutations` |
 | `document` | the list as docs/mutations.md |
+
+Each of the other modules holds defects of one subject, as data.
 """
 
+from .earlier import EARLIER
 from .kernel import KERNEL
 from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
 
-MUTATIONS = (*KERNEL, *SERVICES, *SECOND_OPERATIONS)
+MUTATIONS = (
+    *EARLIER,
+    *KERNEL,
+    *SECOND_OPERATIONS,
+    *SERVICES,
+)

@@ -15,7 +15,8 @@ _FORWARD = (
             Edit(_KERNEL, "        if compensation is not None:\n            branch.append(compensation)\n", ""),
             Edit(
                 _KERNEL,
-                "isinstance(ended, Refused):\n            branch.remove(compensation)",
+                "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n"
+                "            branch.remove(compensation)",
                 "isinstance(ended, Done):\n            branch.append(compensation)",
             ),
         ),
@@ -26,7 +27,7 @@ _FORWARD = (
         (
             Edit(
                 _KERNEL,
-                "isinstance(ended, Refused):\n            branch.remove",
+                "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n            branch.remove",
                 "isinstance(ended, Refused | Unknown):\n            branch.remove",
             ),
         ),
@@ -77,8 +78,8 @@ _PIVOT = (
             ),
             Edit(
                 _KERNEL,
-                "        if isinstance(ended, Refused):\n            self._phase = _Phase.PREPARING\n",
-                "        if not isinstance(ended, Refused):\n            self._phase = _Phase.COMMITTED\n",
+                "            self._phase = _Phase.PREPARING\n            self._start_timer()",
+                "            self._start_timer()\n        else:\n            self._phase = _Phase.COMMITTED",
             ),
         ),
         (f"{_TESTS}/test_cancel.py::test_the_business_cannot_cancel_from_the_pivot_on[trip.confirm]",),
@@ -88,14 +89,12 @@ _PIVOT = (
         (
             Edit(
                 _KERNEL,
-                "        self._phase = _Phase.COMMITTED\n        self._stop_timer()\n"
-                "        entry = self._journal.begin(operation.name, Kind.FORWARD, name)\n",
-                "        self._phase = _Phase.COMMITTED\n"
-                "        entry = self._journal.begin(operation.name, Kind.FORWARD, name)\n",
+                "        self._phase = _Phase.COMMITTED\n        self._stop_timer()\n        ahead =",
+                "        self._phase = _Phase.COMMITTED\n        ahead =",
             ),
             Edit(
                 _KERNEL,
-                "if self._interruption is None and self._phase is _Phase.PREPARING:",
+                "if self._interruption is None and self._phase is _Phase.PREPARING and not self._may_be_decided:",
                 "if self._interruption is None:",
             ),
         ),

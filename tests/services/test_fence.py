@@ -210,7 +210,7 @@ async def test_a_late_forward_after_a_tombstone_is_refused(open_bench: OpenBench
     await bench.accept(Call(undo, sample.request))
     left = await bench.business()
     assert (await bench.refuse(sample.operation, sample.request))[0] == Code.STEP_UNDONE
-    assert (await bench.refuse(sample.operation, sample.other))[0] == Code.STEP_UNDONE
+    assert (await bench.refuse(sample.operation, sample.other))[0] == Code.IDEMPOTENCY_CONFLICT
     assert await bench.business() == left
     assert sample.operation.name not in await bench.effects(sample.request.transaction_id)
 

@@ -179,6 +179,14 @@ async def test_who_asks_is_lost_only_where_the_lane_is_closed_or_does_not_know_i
     gate.open.set()
 
 
+def test_a_transaction_that_holds_the_lane_takes_no_second_place_in_the_line() -> None:
+    holder = Holder(transaction_id="t-1", since=datetime.now(UTC))
+    lane = LaneWorkflow(LaneState(holder=holder))
+    for name in ("t-1", "t-2", "t-1"):
+        lane.enter(LaneEntry(transaction_id=name, document={}, size=2))
+    assert lane.waiting().waiting == ("t-2",)
+
+
 @pytest.mark.parametrize("length", [8, 64], ids=["short ids", "long ids"])
 @pytest.mark.parametrize("size", [2, 1000, MAX_DOCUMENT_BYTES])
 def test_the_longest_line_fits_into_what_one_run_hands_to_the_next(size: int, length: int) -> None:

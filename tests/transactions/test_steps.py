@@ -65,6 +65,15 @@ async def test_a_step_over_its_timeout_is_rolled_back_and_not_tried_again(branch
     assert branch.bank.balances == {"ann": 1000, "bob": 1000}
 
 
+async def test_a_step_is_tried_again_until_its_timeout_is_over(branch: Branch) -> None:
+    branch.bank.trouble["bank.deposit"].extend([fail] * 12)
+    out, into = transfer()["steps"]
+    log = await branch.run(transfer(steps=[out, into | {"timeout_s": 30}]))
+    assert log.state is State.CONFIRMED
+    assert branch.bank.calls["bank.deposit"] == 13
+    assert branch.bank.balances == {"ann": 990, "bob": 1010}
+
+
 async def test_a_rollback_over_its_timeout_counts_as_failed_and_is_tried_again(branch: Branch) -> None:
     branch.bank.trouble["bank.put_back"].extend([hang, hang])
     log = await branch.run(transfer(steps=[each | SHORT for each in BROKEN]))

@@ -1,0 +1,107 @@
+"""What another execution of the same saga may have done that this one has not begun.
+
+A saga can have more than one execution: its workflow is reset, or it is terminated and started again under its id. The
+services' fences answer the later one what the earlier one did. Two things they cannot tell: what the earlier one did
+beyond the step at which the later one fails, and, where a service does not answer, whether the earlier one has decided.
+So the later one needs to know its whole body (`Saga.foresee`), to undo all of it and to know of its pivot.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from temporalio import workflow
+
+from saga.operation import Operation
+from saga.plan import Plan, PlannedCall, Verb
+
+Body: TypeAlias = Callable[[Plan], Coroutine[Any, Any, Any]]
+_BEFORE_THE_FIRST_TASK = 3
+"""Events of a history that nothing has happened to: started, task scheduled, task started."""
+
+
+class RerunDetector:
+    """Whether this workflow run repeats an earlier one: after a reset, or as a retry. Made where the run begins.
+
+    A replay must give the answer that the run had at that place. A reset to a later task is announced there by a new
+    random seed. One to the first task leaves no old seed to compare with: it is known by its run id, and by the failed
+    task that a reset leaves before the first. (The SDK's `Replayer` gives such a history the old run id: it replays one
+    where this made no difference.)
+    """
+
+    def __init__(self) -> None:
+        info = workflow.info()
+        repeated = info.run_id != info.first_execution_run_id
+        was_reset = repeated and info.get_current_history_length() > _BEFORE_THE_FIRST_TASK
+        self._from_the_start = was_reset or info.continued_run_id is not None
+        self._seed = workflow.random_seed()
+
+    @property
+    def detected(self) -> bool:
+        return self._from_the_start or workflow.random_seed() != self._seed
+
+
+class EarlierExecutions:
+    """What this execution knows of the others, and what it must assume of them."""
+
+    def __init__(self) -> None:
+        self._bodies: list[Body] = []
+        self._rerun = RerunDetector()
+        self._told = False
+        self._undecided = False
+        self._known: Counter[tuple[str, str | None]] = Counter()
+
+    def foresee(self, body: Body) -> None:
+        self._bodies.append(body)
+
+    def tell(self) -> None:
+        """There was one, and it may have done any part of the saga."""
+        self._told = True
+
+    def was_not_decided(self) -> None:
+        """A step before the pivot was refused, so no execution has come as far as the pivot."""
+        self._undecided = True
+
+    def knows(self, undo: str, name: str | None) -> None:
+        """This execution sees to this undo itself, if it is needed."""
+        self._known[undo, name] += 1
+
+    @property
+    def are_foreseen(self) -> bool:
+        return bool(self._bodies)
+
+    @property
+    def is_rerun(self) -> bool:
+        return self._rerun.detected
+
+    @property
+    def may_be_ahead(self) -> bool:
+        return self._told or self.is_rerun
+
+    @property
+    def may_have_decided(self) -> bool:
+        """Whether a pivot that this execution has not come to may be done."""
+        if self._undecided or not self.may_be_ahead:
+            return False
+        return any(stage.verb is Verb.PIVOT for stage in self.plan.stages)
+
+    @property
+    def plan(self) -> Plan:
+        plan = Plan()
+        for body in self._bodies:
+            plan.follow(body(plan))
+        return plan
+
+    def unseen(self) -> list[tuple[Operation[Any, Any], PlannedCall]]:
+        """The undos that this execution does not see to yet, and what they undo, in the order of the steps."""
+        known, unseen = self._known.copy(), []
+        for call in (call for stage in self.plan.stages for call in stage.calls):
+            if call.undo is None:
+                continue
+            if known[call.undo.name, call.name]:
+                known[call.undo.name, call.name] -= 1
+            else:
+                unseen.append((call.undo, call))
+        return unseen

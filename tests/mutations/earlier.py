@@ -1,0 +1,135 @@
+"""Defects in what a saga makes of its other executions, and of time."""
+
+from __future__ import annotations
+
+from .mutation import Edit, Mutation
+
+_KERNEL, _EARLIER, _CALLS = "saga/kernel.py", "saga/earlier.py", "saga/calls.py"
+_ORDER, _BATCH, _LANE, _FENCE = "workflows/order.py", "workflows/batch.py", "workflows/lane.py", "activities/fence.py"
+_TEST = "tests/kernel/test_earlier.py"
+_RERUNS = "tests/reruns/test_reruns.py"
+_DECIDED = f"{_RERUNS}::test_a_decided_transaction_that_is_run_again_while_a_service_is_down_is_not_rolled_back"
+
+_UNDONE = (
+    Mutation(
+        "a step that was undone before counts as refused: there is nothing to undo",
+        (Edit(_KERNEL, "isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE:", "False:"),),
+        (
+            f"{_TEST}::test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone[trip.open]",
+            f"{_TEST}::test_a_saga_that_foresees_nothing_does_not_claim_to_be_rolled_back",
+            f"{_RERUNS}::test_an_order_that_another_execution_unwinds_ends_when_every_undo_is_done[by_second_start]",
+            f"{_RERUNS}::"
+            "test_a_transaction_that_another_execution_unwinds_ends_when_every_undo_is_done[by_second_start]",
+        ),
+    ),
+    Mutation(
+        "a workflow that catches that a step was undone goes on and confirms",
+        (Edit(_KERNEL, "        self._interruption = self._interruption or cause\n", ""),),
+        (f"{_TEST}::test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone[car.hold]",),
+    ),
+    Mutation(
+        "a batch takes an order that was undone before for refused",
+        (Edit(_BATCH, "            return refusal.code == STEP_UNDONE\n", "            return False\n"),),
+        (f"{_RERUNS}::test_a_batch_hands_over_what_another_execution_unwinds[by_reset]",),
+    ),
+    Mutation(
+        "the fence says that a step was undone to a request that is another one",
+        (
+            Edit(
+                _FENCE,
+                "    _same_request(found, fresh)\n    if found.state in (PassageState.UNDONE, PassageState.TOMBSTONE):",
+                "    if found.state in (PassageState.UNDONE, PassageState.TOMBSTONE):",
+            ),
+        ),
+        ("tests/services/test_fence.py::test_a_late_forward_after_a_tombstone_is_refused[sqlite-payment.cancel]",),
+    ),
+    Mutation(
+        "a colocated saga does not undo the steps that its history has not seen begin",
+        (Edit(_KERNEL, "is_colocated = self._policies.forward.here is not None", "is_colocated = False"),),
+        (
+            f"{_TEST}::"
+            "test_a_colocated_saga_undoes_what_a_worker_that_is_thought_dead_did_beyond_its_history[policies0-left0]",
+        ),
+    ),
+)
+
+_DECISION = (
+    Mutation(
+        "a step of unknown outcome rolls a resumed transaction back past its pivot",
+        (
+            Edit(
+                _KERNEL,
+                "return self._phase is _Phase.PREPARING and self._earlier.may_have_decided",
+                "return False",
+            ),
+        ),
+        (
+            f"{_TEST}::test_a_resumed_saga_gives_no_step_up_before_it_knows_whether_it_was_decided",
+            f"{_DECIDED}[terminated and resumed]",
+        ),
+    ),
+    Mutation(
+        "a run that was reset to its start is taken for the first one",
+        (Edit(_EARLIER, "self._from_the_start = was_reset or", "self._from_the_start = False and"),),
+        (
+            f"{_DECIDED}[reset]",
+            f"{_RERUNS}::test_an_order_that_is_reset_undoes_what_its_first_run_did_beyond_it",
+        ),
+    ),
+    Mutation(
+        "a run that was reset to a later task is taken for the first one",
+        (Edit(_EARLIER, " or workflow.random_seed() != self._seed", ""),),
+        (f"{_DECIDED}[reset to a later task]",),
+    ),
+    Mutation(
+        "an order that is reset is rolled back without asking whether it was confirmed",
+        (Edit(_ORDER, "if not saga.is_rerun or self._is_anothers(saga)", "if True or self._is_anothers(saga)"),),
+        (f"{_RERUNS}::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",),
+    ),
+    Mutation(
+        "what got no answer is undone although the order turns out to be confirmed",
+        (Edit(_KERNEL, "            self._doubtful.clear()", "            pass"),),
+        (f"{_RERUNS}::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",),
+    ),
+    Mutation(
+        "a conflict counts as a proof that nothing was decided",
+        (Edit(_KERNEL, "    return code != outcome.IDEMPOTENCY_CONFLICT\n", "    return True\n"),),
+        (f"{_TEST}::test_a_conflict_does_not_tell_a_resumed_saga_that_it_was_not_decided[trip.confirm]",),
+    ),
+    Mutation(
+        "a takeover that finds the saga confirmed remembers an earlier cancel",
+        (
+            Edit(
+                _KERNEL,
+                "            self._interruption = None  # a cancel that came",
+                "            # a cancel that came",
+            ),
+        ),
+        (f"{_TEST}::test_a_cancel_that_comes_before_a_takeover_finds_the_saga_confirmed_is_forgotten",),
+    ),
+)
+
+_TIME = (
+    Mutation(
+        "after a refused pivot that the workflow catches, the deadline is gone",
+        (Edit(_KERNEL, "            self._start_timer()  # a workflow that catches", "            # a workflow that"),),
+        ("tests/kernel/test_deadline.py::test_a_pivot_that_is_refused_and_caught_leaves_the_deadline",),
+    ),
+    Mutation(
+        "a step with a timeout of its own gives up after four attempts",
+        (Edit(_KERNEL, "self._policies.forward.throughout(within)", "self._policies.forward.all_within(within)"),),
+        ("tests/transactions/test_steps.py::test_a_step_is_tried_again_until_its_timeout_is_over",),
+    ),
+    Mutation(
+        "a local call that was cancelled is made again over the queue",
+        (Edit(_CALLS, " or first.code == outcome.CANCELLED", ""),),
+        ("tests/kernel/test_colocated.py::test_a_call_that_is_cancelled_here_is_not_made_again_over_the_queue",),
+    ),
+    Mutation(
+        "the transaction that holds a lane enters a second time",
+        (Edit(_LANE, "        if holding or entry.transaction_id", "        if entry.transaction_id"),),
+        ("tests/transactions/test_lanes.py::test_a_transaction_that_holds_the_lane_takes_no_second_place_in_the_line",),
+    ),
+)
+
+EARLIER = (*_UNDONE, *_DECISION, *_TIME)
