@@ -149,7 +149,10 @@ class OrderSweep:
         return sorted(name for name in found if _is_an_orders(name))
 
     async def _in_history(self, workflow_id: str) -> OrderOnRecord | None:
-        """An order that is on no record, from what its workflow was started with; `None` if that is gone as well."""
+        """An order that is on no record, from what its workflow was started with; `None` if that is gone as well, or
+        has an end by now."""
+        if await status_of(self._client.get_workflow_handle(workflow_id)) not in CLOSED_FROM_OUTSIDE:
+            return None
         arguments = await started_with(self._client, workflow_id)
         if not arguments:
             return None

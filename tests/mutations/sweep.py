@@ -62,6 +62,17 @@ _COORDINATORS = (
         ),
         (f"{_TESTS}/test_orders.py::test_an_order_that_was_placed_before_has_only_the_rest_of_its_deadline",),
     ),
+    Mutation(
+        "a batch hands an order over with a new deadline",
+        (
+            Edit(
+                "workflows/batch.py",
+                "OrderOptions(carrier=self._id, placed_at=self._begun)",
+                "OrderOptions(carrier=self._id)",
+            ),
+        ),
+        (f"{_TESTS}/test_orders.py::test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed",),
+    ),
 )
 
 _TOLERANT = (

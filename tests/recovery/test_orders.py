@@ -12,6 +12,7 @@ from cli import choreographed
 from contracts import order, payment
 from contracts.choreography import participant_id
 from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
+from recovery.runs import started_with
 from runtime.ask import ask
 from runtime.faults import Fault, FaultKind
 from saga import Skip
@@ -161,3 +162,16 @@ async def test_an_order_that_was_placed_before_has_only_the_rest_of_its_deadline
     system.faults.clear()
     assert isinstance(failed.value.cause, ApplicationError)
     assert failed.value.cause.type == "DEADLINE_EXCEEDED"
+
+
+async def test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed(system: Rig) -> None:
+    placed = an_order()
+    unknown = Fault(operation="inventory.reserve.many", transaction=placed.transaction_id, kind=FaultKind.ERROR_BEFORE)
+    system.faults.append(unknown)
+    batch = await system.start("BatchWorkflow", f"batch/{name('b')}", [placed.model_dump(mode="json")])
+    await batch.result()
+    system.faults.clear()
+    _, options = await started_with(system.client, placed.transaction_id)
+    begun = datetime.fromisoformat(options["placed_at"])
+    assert abs(begun - (await batch.describe()).start_time) < timedelta(seconds=2)
+    await system.client.get_workflow_handle(placed.transaction_id).result()

@@ -7,7 +7,7 @@ import json
 from typing import Any, cast
 
 import pytest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 
 from cli.bulk import _place_all
 from cli.placing import Way
@@ -51,6 +51,10 @@ async def test_what_is_no_order_of_its_workflow_is_named(system: Rig, document: 
     other = an_order()
     await system.never_runs("OrderWorkflow", other.transaction_id, document)
     assert _codes(await system.sweep())[other.transaction_id] == "INVALID_ORDER"
+    ended = await system.start("OrderWorkflow", other.transaction_id, document)
+    with pytest.raises(WorkflowFailureError):
+        await ended.result()
+    assert other.transaction_id not in _codes(await system.sweep())
 
 
 async def test_a_workflow_that_can_be_no_orders_is_passed_by(system: Rig) -> None:
