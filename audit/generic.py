@@ -32,8 +32,6 @@ async def violations(client: Client, traces: Traces) -> list[Violation]:
             continue  # a later run may have confirmed what an earlier one left
         failed = status is WorkflowExecutionStatus.FAILED
         again = "its workflow was closed without an end: `starter.py sweep` resumes it"
-        if status is WorkflowExecutionStatus.CANCELED:  # before it had begun: what it holds, an earlier run has left
-            again = "its workflow was cancelled: `starter.py transaction` with its document brings it to an end"
         figures: dict[str, int | str | None] = {
             name: ", ".join(sorted(s)) for name, s in holding[transaction_id].items()
         }

@@ -1,7 +1,6 @@
 """Transactions given as data whose workflow was closed without an end: resumed, through the fence.
 
-A run that was asked to cancel before it began (Temporal calls it canceled) is not resumed: it has done nothing, and
-nobody wants it done.
+One that Temporal calls canceled is not resumed: nobody wants it done, and a saga that has begun never ends so.
 """
 
 from __future__ import annotations

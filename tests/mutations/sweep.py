@@ -167,18 +167,6 @@ _HOLDS = (
             "test_a_transaction_terminated_past_its_pivot_is_finished_and_its_goods_are_not_given_back[a-lane]",
         ),
     ),
-    Mutation(
-        "a transaction that was cancelled before it began is resumed",
-        (
-            Edit(_TRANSACTIONS, "IN ('Terminated', 'TimedOut')", "IN ('Terminated', 'TimedOut', 'Canceled')"),
-            Edit(
-                _TRANSACTIONS,
-                "not in (Status.TERMINATED, Status.TIMED_OUT)",
-                "not in (Status.TERMINATED, Status.TIMED_OUT, Status.CANCELED)",
-            ),
-        ),
-        (f"{_TESTS}/test_transactions.py::test_a_transaction_that_was_cancelled_before_it_began_stays_cancelled",),
-    ),
 )
 
 _EVERY_SERVICE = (

@@ -171,7 +171,8 @@ async def test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed(syste
     batch = await system.start("BatchWorkflow", f"batch/{name('b')}", [placed.model_dump(mode="json")])
     await batch.result()
     system.faults.clear()
+    await system.client.get_workflow_handle(placed.transaction_id).result()
     _, options = await started_with(system.client, placed.transaction_id)
+    assert options["placed_at"] is not None
     begun = datetime.fromisoformat(options["placed_at"])
     assert abs(begun - (await batch.describe()).start_time) < timedelta(seconds=2)
-    await system.client.get_workflow_handle(placed.transaction_id).result()
