@@ -8,15 +8,16 @@ Concurrent orders meet in the version of the stock row: the slower one reads and
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Connection, MetaData, select
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
-from activities.service import Query, ServiceDefinition, implements, lists_open
+from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import inventory
 from contracts.errors import Code
 from contracts.inventory import (
@@ -142,11 +143,16 @@ def _list_expired(connection: Connection, question: ListOpen) -> ExpiredReservat
     ids = select(columns.transaction_id).where(expired & (columns.transaction_id > question.after)).distinct()
     ids = ids.order_by(columns.transaction_id).limit(question.limit)
     found = connection.execute(select(Reservation.table).where(columns.transaction_id.in_(ids)))
-    lines: dict[tuple[str, str], list[StockLine]] = defaultdict(list)
+    rows: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for row in found.mappings():
-        lines[row["transaction_id"], row["order_id"]].append(StockLine(sku=row["sku"], quantity=row["quantity"]))
-    requests = (ReserveStock(transaction_id=tx, order_id=of, lines=tuple(its)) for (tx, of), its in lines.items())
-    return ExpiredReservations(requests=tuple(sorted(requests, key=lambda request: request.transaction_id)))
+        rows[row["transaction_id"], row["order_id"]].append(row)
+    requests, unreadable = readable(sorted(rows.items()), lambda one: one[0][0], lambda one: _asked_for(*one))
+    return ExpiredReservations(requests=requests, unreadable=unreadable)
+
+
+def _asked_for(whose: tuple[str, str], rows: Sequence[Any]) -> ReserveStock:
+    lines = tuple(StockLine(sku=row["sku"], quantity=row["quantity"]) for row in rows)
+    return ReserveStock(transaction_id=whose[0], order_id=whose[1], lines=lines)
 
 
 def _list_stock(connection: Connection, _: ListStock) -> StockLevels:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, MetaData, select
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
-from activities.service import Query, ServiceDefinition, implements, lists_open
+from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import order
 from contracts.errors import Code
 from contracts.order import (
@@ -92,14 +92,14 @@ def confirm(rows: Rows, request: ConfirmOrder) -> Decision[OrderRecorded]:
 
 def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord:
     columns = PlacedOrder.table.c
-    wanted = select(columns.document, columns.carrier, columns.state)
+    wanted = select(columns.transaction_id, columns.document, columns.carrier, columns.state)
     found = connection.execute(wanted.where(columns.transaction_id.in_(question.transaction_ids)))
-    return OrdersOnRecord(
-        orders=tuple(
-            OrderOnRecord(order=Order.model_validate_json(row.document), carrier=row.carrier, state=row.state)
-            for row in found
-        )
+    orders, unreadable = readable(
+        found,
+        lambda row: str(row.transaction_id),
+        lambda row: OrderOnRecord(order=Order.model_validate_json(row.document), carrier=row.carrier, state=row.state),
     )
+    return OrdersOnRecord(orders=orders, unreadable=unreadable)
 
 
 ORDER = ServiceDefinition(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, MetaData, select
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, Rows, effects_table, record
-from activities.service import Query, ServiceDefinition, implements, lists_open
+from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import payment
 from contracts.errors import Code
 from contracts.message import LEASE, ListOpen
@@ -144,7 +144,10 @@ def _list_expired(connection: Connection, question: ListOpen) -> ExpiredPayments
     wanted = select(*(columns[name] for name in AuthorizePayment.model_fields))
     wanted = wanted.where(expired & (columns.transaction_id > question.after))
     found = connection.execute(wanted.order_by(columns.transaction_id).limit(question.limit))
-    return ExpiredPayments(requests=tuple(AuthorizePayment(**row) for row in found.mappings()))
+    requests, unreadable = readable(
+        found.mappings(), lambda row: str(row["transaction_id"]), lambda row: AuthorizePayment(**row)
+    )
+    return ExpiredPayments(requests=requests, unreadable=unreadable)
 
 
 def _list_accounts(connection: Connection, _: ListAccounts) -> Accounts:

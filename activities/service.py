@@ -30,13 +30,15 @@ from activities.group_commit import GroupCommit
 from activities.records import Record, Ref, Rows, Stale
 from contracts.errors import Code
 from contracts.many import SUFFIX, Answers, Many, RefusedOne, many
-from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request
+from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request, Unreadable
 from contracts.problems import first_problem
 from saga import Operation
 
 Asked = TypeVar("Asked", bound=Request)
 Question = TypeVar("Question", bound=Message)
 Answer = TypeVar("Answer", bound=Reply)
+Row = TypeVar("Row")
+Read = TypeVar("Read")
 
 OPTIMISTIC_ATTEMPTS = 20
 """Times a transaction is read and decided again when another was faster. At each round at least one contender gets
@@ -89,6 +91,20 @@ def lists_open(
         return OpenTransactions(transaction_ids=tuple(found))
 
     return Query(operation, read)
+
+
+def readable(
+    rows: Iterable[Row], transaction_of: Callable[[Row], str], read: Callable[[Row], Read]
+) -> tuple[tuple[Read, ...], tuple[Unreadable, ...]]:
+    """What `read` makes of `rows`, and those that it cannot read: an earlier version may have written what this one
+    would refuse, and the others must be answered all the same."""
+    found, unreadable = list[Read](), list[Unreadable]()
+    for row in rows:
+        try:
+            found.append(read(row))
+        except ValidationError as error:
+            unreadable.append(Unreadable(transaction_id=transaction_of(row), problem=first_problem(error)))
+    return tuple(found), tuple(unreadable)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ async def violations(client: Client, traces: Traces) -> list[Violation]:
         if status in (None, WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
             continue  # a later run may have confirmed what an earlier one left
         failed = status is WorkflowExecutionStatus.FAILED
-        again = "its workflow was closed without an end; `starter.py transaction` with its document brings it to one"
+        again = "its workflow was closed without an end: `starter.py sweep` resumes it"
         figures: dict[str, int | str | None] = {
             name: ", ".join(sorted(s)) for name, s in holding[transaction_id].items()
         }

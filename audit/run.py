@@ -67,7 +67,9 @@ async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tup
         for service in SERVICES_WITH_TRACES
         if service != "order"
     }
-    traces = Traces(orders, carriers, states)
+    joined = {service: await crossing.first_order_at(databases[service], service) for service in crossing.JOINED}
+    created = await crossing.read_created(databases["order"]) if joined else {}
+    traces = Traces(orders, carriers, states, joined, created)
     found = [*crossing.violations(traces, running), *crossing.forgotten(traces, running, confirmed)]
     return traces, [*found, *await generic.violations(client, traces)]
 

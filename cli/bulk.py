@@ -24,6 +24,7 @@ from contracts.order import Order
 from lanes.batches import DEFAULT_SIZE
 from runtime.ask import AskFailed
 from runtime.commandline import CommandFailed, Exit
+from runtime.settings import SettingsError
 from saga import Failure, State, TransactionLog
 
 MAX_CONCURRENCY = 1000
@@ -104,6 +105,8 @@ async def _place_all(
             log = TransactionLog(order.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message))
         except (AskFailed, RPCError) as error:
             log = TransactionLog(order.transaction_id, State.RUNNING, Failure(Code.UNREACHABLE, error.message))
+        except SettingsError as error:  # it was placed before under another key: the others go on
+            log = TransactionLog(order.transaction_id, State.RUNNING, Failure(Code.UNREADABLE, str(error)))
         return Placed.of([log], time.perf_counter() - begun)
 
     under_way = {asyncio.ensure_future(place_one(order)) for _, order in zip(range(concurrency), waiting, strict=False)}

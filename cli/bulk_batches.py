@@ -20,6 +20,7 @@ from lanes import batches
 from lanes.batches import Batch
 from runtime.ask import AskFailed
 from runtime.commandline import CommandFailed
+from runtime.settings import SettingsError
 from saga import Failure, State, TransactionLog
 
 _SETTLED_AT_ONCE = 50
@@ -59,8 +60,8 @@ class _BatchLane:
         except WorkflowFailureError:  # closed from outside
             self._settle(batch, batch.documents, begun)
             return Placed([], 0)
-        except RPCError as error:
-            return _unreachable(batch, batch.documents, error.message, begun)
+        except (RPCError, SettingsError) as error:
+            return _unreachable(batch, batch.documents, str(error), begun)
         for way in outcome.ways:
             if came_before(way.code, way.step):
                 task = self._first_outcomes(batch, way.order_ids, begun)
@@ -89,16 +90,16 @@ class _BatchLane:
         async with self._slots:
             try:
                 log = await carried.settled(self._client, batch.order(order_id))
-            except (AskFailed, CommandFailed, RPCError) as error:
-                return _unreachable(batch, [order_id], error.message, begun)
+            except (AskFailed, CommandFailed, RPCError, SettingsError) as error:
+                return _unreachable(batch, [order_id], str(error), begun)
         return Placed.of([log], time.perf_counter() - begun)
 
     async def _first_outcomes(self, batch: Batch, order_ids: Iterable[str], begun: float) -> Placed:
         async with self._slots:
             try:
                 logs = await carried.first_outcomes(self._client, map(batch.order, order_ids))
-            except (AskFailed, CommandFailed, RPCError) as error:
-                return _unreachable(batch, order_ids, error.message, begun)
+            except (AskFailed, CommandFailed, RPCError, SettingsError) as error:
+                return _unreachable(batch, order_ids, str(error), begun)
         return Placed.of(logs, time.perf_counter() - begun)
 
 

@@ -1,4 +1,4 @@
-"""`sweep`: finds orders whose workflow was closed without an end, and has them finished."""
+"""`sweep`: finds orders and transactions whose workflow was closed without an end, and has them finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.markup import escape
 from cli import session, show
 from cli.session import Json
 from contracts import recovery
-from contracts.recovery import SweepOrders
+from contracts.recovery import SweepOrders, Swept
 from runtime.ask import ask
 from runtime.commandline import Exit
 
@@ -27,9 +27,19 @@ async def _sweep(*, json: bool) -> int:
     if json:
         show.document(swept.model_dump(exclude={"attempt"}))
     else:
-        show.line(f"{swept.found} orders were left behind, {swept.finished} of them are finished now")
-        for order_id in swept.orders:
-            show.line(f"  {escape(order_id)}")
-        if swept.leases_ended:
-            show.line(f"{swept.leases_ended} holds without an order and without a workflow were given back")
-    return Exit.OK if swept.finished == swept.found else Exit.NOT_ENDED
+        _show(swept)
+    return Exit.OK if swept.finished == swept.found and not swept.failed else Exit.NOT_ENDED
+
+
+def _show(swept: Swept) -> None:
+    show.line(f"{swept.found} orders and transactions were left behind, {swept.finished} of them are finished now")
+    for name in (*swept.orders, *swept.transactions):
+        show.line(f"  {escape(name)}")
+    for name in swept.unfinished:
+        show.line(f"{escape(name)}: has no end yet, it goes on by itself; see `starter.py desk list`")
+    for failure in swept.failures:
+        show.line(f"{escape(failure.id)}: {failure.code}: {escape(failure.message)}")
+    if swept.failed > len(swept.failures):
+        show.line(f"… and {swept.failed - len(swept.failures)} more that could not be swept; the worker's log has them")
+    if swept.leases_ended:
+        show.line(f"{swept.leases_ended} holds without an order and without a workflow were given back")

@@ -36,6 +36,8 @@ class Code(StrEnum):
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
     CANCEL_REFUSED = "CANCEL_REFUSED"
     DESK_REFUSED = "DESK_REFUSED"
+    # an operator's tools
+    UNREADABLE = "UNREADABLE"
     # the command line's own
     USAGE = "USAGE"
     UNREACHABLE = "UNREACHABLE"

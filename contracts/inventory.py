@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contracts.message import Id, ListOpen, Message, OpenTransactions, Quantity, Reply, Request, Sku
+from contracts.message import Expired, Id, Lease, ListOpen, Message, OpenTransactions, Quantity, Reply, Request, Sku
 from saga import Operation
 
 QUEUE = "inventory"
@@ -69,9 +69,7 @@ class StockSet(Reply):
     level: StockLevel
 
 
-class ExpiredReservations(Reply):
-    """What was asked for when they were made: enough to release them."""
-
+class ExpiredReservations(Expired):
     requests: tuple[ReserveStock, ...]
 
 
@@ -90,3 +88,4 @@ set_stock = Operation("inventory.set_stock", SetStock, StockSet, queue=QUEUE)
 list_stock = Operation("inventory.list_stock", ListStock, StockLevels, queue=QUEUE)
 list_open = Operation("inventory.list_open", ListOpen, OpenTransactions, queue=QUEUE)
 list_expired = Operation("inventory.list_expired", ListOpen, ExpiredReservations, queue=QUEUE)
+lease = Lease(list_expired, undo=release)

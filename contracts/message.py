@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from saga import Operation
 
 _CURRENCIES = (
     "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY "
@@ -75,3 +77,23 @@ class OpenTransactions(Reply):
     """Their ids as they are on record: one that no request could have is listed among the others."""
 
     transaction_ids: tuple[str, ...]
+
+
+class Unreadable(Message):
+    """A row that this version cannot read any more: whose it is, and what is wrong with it. The others are answered."""
+
+    transaction_id: str
+    problem: str
+
+
+class Expired(Reply):
+    """What has outlived its lease: `requests` are what was asked for when it was made, enough to undo it."""
+
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+class Lease(NamedTuple):
+    """How a service is asked what has outlived its lease, and how that is given back."""
+
+    expired: Operation[ListOpen, Any]
+    undo: Operation[Any, Any]

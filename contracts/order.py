@@ -20,6 +20,7 @@ from contracts.message import (
     Sku,
     Text,
     TransactionId,
+    Unreadable,
     WorkflowId,
 )
 from saga import Operation
@@ -156,6 +157,7 @@ class OrdersOnRecord(Reply):
     """Those that are not known are left out."""
 
     orders: tuple[OrderOnRecord, ...]
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 create = Operation("order.create", CreateOrder, OrderRecorded, queue=QUEUE)

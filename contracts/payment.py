@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from contracts.message import AmountMinor, Currency, Id, ListOpen, Message, OpenTransactions, Reply, Request
+from contracts.message import (
+    AmountMinor,
+    Currency,
+    Expired,
+    Id,
+    Lease,
+    ListOpen,
+    Message,
+    OpenTransactions,
+    Reply,
+    Request,
+)
 from saga import Operation
 
 QUEUE = "payment"
@@ -61,9 +72,7 @@ class AccountSet(Reply):
     account: Account
 
 
-class ExpiredPayments(Reply):
-    """What was asked for when they were made: enough to cancel them."""
-
+class ExpiredPayments(Expired):
     requests: tuple[AuthorizePayment, ...]
 
 
@@ -83,3 +92,4 @@ set_account = Operation("payment.set_account", SetAccount, AccountSet, queue=QUE
 list_accounts = Operation("payment.list_accounts", ListAccounts, Accounts, queue=QUEUE)
 list_open = Operation("payment.list_open", ListOpen, OpenTransactions, queue=QUEUE)
 list_expired = Operation("payment.list_expired", ListOpen, ExpiredPayments, queue=QUEUE)
+lease = Lease(list_expired, undo=cancel)

@@ -42,7 +42,9 @@ _HOLD = {
 
 
 def _swept(placed: dict[str, Any]) -> dict[str, Any]:
-    return {"found": 1, "finished": 1, "orders": [placed["order_id"]], "leases_ended": 0}
+    """What `sweep --json` says when it found nothing but this order."""
+    nothing = {"transactions": [], "unfinished": [], "leases_ended": 0, "failed": 0, "failures": []}
+    return {"found": 1, "finished": 1, "orders": [placed["order_id"]], **nothing}
 
 
 async def _terminate_once(system: System, placed: dict[str, Any], step: str) -> None:

@@ -11,9 +11,12 @@ from uuid import uuid4
 
 import pytest
 from temporalio import activity
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from contracts.lane import MAX_WAITING_BYTES, LaneEntry, lane_id
+from recovery.schedule import SCHEDULE_ID
 from tests import lanes
 
 from .command import Answer
@@ -155,8 +158,15 @@ async def test_a_full_lane_refuses_whoever_does_not_wait_and_one_that_was_closed
     await lane.terminate("again")
     answer = await waits
     assert (answer.code, answer.document["state"]) == (0, "CONFIRMED"), answer.err
-    for holder in holders:
-        await client.get_workflow_handle(f"transaction/{holder['transaction_id']}").terminate("it holds nothing")
+    async with Worker(client, task_queue="nobody", activities=[_say_no]):  # terminated, they would be resumed
+        for holder in holders:
+            with pytest.raises(WorkflowFailureError):
+                await client.get_workflow_handle(f"transaction/{holder['transaction_id']}").result()
+
+
+@activity.defn(name="nobody.answers")
+async def _say_no(_: Any) -> None:
+    raise ApplicationError("no", type="NO", non_retryable=True)
 
 
 @CRASHES
@@ -226,6 +236,7 @@ async def test_a_terminated_transaction_is_an_orphan_until_it_is_submitted_again
     handle = (await lanes.connect(fresh_system)).get_workflow_handle(f"transaction/{name}")
     while len((await handle.query("transaction_log"))["steps"]) < 2:
         await asyncio.sleep(0.1)
+    await (await lanes.connect(fresh_system)).get_schedule_handle(SCHEDULE_ID).pause()  # it would be resumed
     await handle.terminate("by mistake")
 
     found: list[tuple[str, str]] = []

@@ -15,10 +15,12 @@ from .earlier import EARLIER
 from .kernel import KERNEL
 from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
+from .sweep import SWEEP
 
 MUTATIONS = (
     *EARLIER,
     *KERNEL,
     *SECOND_OPERATIONS,
     *SERVICES,
+    *SWEEP,
 )

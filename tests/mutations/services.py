@@ -6,7 +6,7 @@ from .mutation import Edit, Mutation
 
 _FENCE, _RECORDS, _SERVICE = "activities/fence.py", "activities/records.py", "activities/service.py"
 _PAYMENT, _INVENTORY = "activities/payment.py", "activities/inventory.py"
-_ORDER, _SWEEP = "workflows/order.py", "recovery/sweep.py"
+_ORDER, _SWEEP, _LEASES = "workflows/order.py", "recovery/orders.py", "recovery/leases.py"
 _TESTS, _WHOLE = "tests/services", "tests/end_to_end"
 _RANDOM = f"{_TESTS}/test_random_orders.py::test_orders_that_cross_in_any_order_leave_the_audit_clean"
 
@@ -128,14 +128,7 @@ _PROCESS = (
     Mutation(
         "the sweep restarts an order that is running",
         (
-            Edit(
-                _SWEEP,
-                "        if WorkflowExecutionStatus.RUNNING in statuses.values():\n            return False\n",
-                "",
-            ),
-            Edit(
-                _SWEEP, "return any(status in CLOSED_FROM_OUTSIDE for status in statuses.values()) or", "return True or"
-            ),
+            Edit(_SWEEP, "return self.status is None or self.is_closed_from_outside or failed", "return True"),
             Edit(_SWEEP, "WorkflowIDConflictPolicy.FAIL", "WorkflowIDConflictPolicy.TERMINATE_EXISTING"),
         ),
         (f"{_WHOLE}/test_recovery.py::test_a_sweep_leaves_running_orders_alone",),
@@ -144,16 +137,16 @@ _PROCESS = (
         "the sweep ends the lease of an order that is running",
         (
             Edit(
-                _SWEEP,
-                "return [request for request, has_one in zip(candidates, looked_after, strict=True) if not has_one]",
-                "return list(requests)",
+                _LEASES,
+                "        candidates = [request for request in requests if",
+                "        return list(requests)\n        candidates = [request for request in requests if",
             ),
         ),
         (f"{_WHOLE}/test_recovery.py::test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over",),
     ),
     Mutation(
         "the sweep ends the lease of a part of a transaction that is running",
-        (Edit(_SWEEP, 'whole = request.transaction_id.partition("/")[0]', "whole = request.transaction_id"),),
+        (Edit(_LEASES, 'whole = request.transaction_id.partition("/")[0]', "whole = request.transaction_id"),),
         (f"{_WHOLE}/test_recovery.py::test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over",),
     ),
     Mutation(

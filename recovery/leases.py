@@ -1,0 +1,65 @@
+"""What is held for a transaction that nobody looks after is given back when its lease is over.
+
+Nobody means: no order on record, and no workflow of the transaction's name, in whatever state. One that runs sees to
+its holds itself; one that has ended was told to hold them; one that was closed from outside may have decided, and is
+resumed (`recovery.transactions`) or is its owner's to start again. So a lease never undoes what a transaction decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from temporalio.client import Client
+
+from contracts.catalogue import LEASES
+from contracts.errors import Code
+from contracts.message import Lease, ListOpen, Request
+from contracts.transaction import workflow_id
+from recovery.orders import on_record
+from recovery.runs import status_of
+from recovery.tolerance import Round
+from runtime.ask import ask
+
+
+class LeaseSweep:
+    """`page` is how many holds a service is asked for at a time."""
+
+    def __init__(self, client: Client, round_: Round, page: int) -> None:
+        self._client = client
+        self._round = round_
+        self._page = page
+        self._ended = 0
+
+    async def end_all(self) -> int:
+        """How many were given back."""
+        for lease in LEASES:
+            await self._round.tried(lease.expired.name, self._end(lease))
+        return self._ended
+
+    async def _end(self, lease: Lease) -> None:
+        after = ""
+        while True:
+            page = await ask(self._client, lease.expired, ListOpen(after=after, limit=self._page))
+            for each in page.unreadable:
+                self._round.note(each.transaction_id, Code.UNREADABLE, f"{lease.expired.name}: {each.problem}")
+            for request in await self._without_owner(page.requests):
+                given = await self._round.tried(request.transaction_id, ask(self._client, lease.undo, request))
+                self._ended += given is not None
+            listed = [each.transaction_id for each in (*page.requests, *page.unreadable)]
+            if len(listed) < self._page:
+                return
+            after = max(listed)
+
+    async def _without_owner(self, requests: Sequence[Request]) -> list[Request]:
+        known = await on_record(self._client, [request.transaction_id for request in requests])
+        candidates = [request for request in requests if request.transaction_id not in known]
+        return await self._round.each(candidates, lambda request: request.transaction_id, self._if_without_workflow)
+
+    async def _if_without_workflow(self, request: Request) -> Request | None:
+        """`request`, unless a workflow is named after its transaction, as an order's and a generic transaction's are.
+        A part of one, `t-1/goods`, is `t-1`'s."""
+        whole = request.transaction_id.partition("/")[0]
+        for name in {request.transaction_id, whole, workflow_id(whole)}:
+            if await status_of(self._client.get_workflow_handle(name)) is not None:
+                return None
+        return request

@@ -1,0 +1,113 @@
+"""Transactions given as data whose workflow was closed without an end: resumed, through the fence.
+
+One that Temporal calls canceled is not resumed: nobody wants it done, and a saga that has begun never ends so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+
+from contracts.errors import Code
+from contracts.lane import LaneEntry, LaneState, lane_id
+from contracts.order import WORKFLOWS_QUEUE
+from contracts.problems import first_problem
+from contracts.transaction import Transaction
+from recovery.orders import FINISH_TIMEOUT_S
+from recovery.runs import Status, started_with, status_of
+from recovery.tolerance import Round
+
+_TYPE = "TransactionWorkflow"
+_CLOSED = f"WorkflowType = '{_TYPE}' AND ExecutionStatus IN ('Terminated', 'TimedOut')"
+_LOOK_EVERY_S = 0.5
+
+
+class Left(NamedTuple):
+    """`lane` is the workflow id of the lane that it took its turn in, if it did."""
+
+    transaction: Transaction
+    document: dict[str, Any]
+    run_id: str
+    lane: str | None
+
+    @property
+    def workflow_id(self) -> str:
+        return self.transaction.workflow_id
+
+
+class TransactionSweep:
+    def __init__(self, client: Client, round_: Round) -> None:
+        self._client = client
+        self._round = round_
+
+    async def left_behind(self) -> list[Left]:
+        """Those whose newest run was closed from outside."""
+        found = {run.id async for run in self._client.list_workflows(_CLOSED)}
+        return await self._round.each(sorted(found), str, self._if_left)
+
+    async def _if_left(self, workflow_id: str) -> Left | None:
+        handle = self._client.get_workflow_handle(workflow_id)
+        if await status_of(handle) not in (Status.TERMINATED, Status.TIMED_OUT):
+            return None
+        document, *_ = [*await started_with(self._client, workflow_id), None]
+        try:
+            transaction = Transaction.model_validate(document)
+        except ValidationError as error:
+            self._round.note(workflow_id, Code.INVALID_TRANSACTION, first_problem(error))
+            return None
+        if transaction.workflow_id != workflow_id:
+            self._round.note(workflow_id, Code.INVALID_TRANSACTION, f"its document is {transaction.workflow_id}'s")
+            return None
+        described = await handle.describe()
+        lane = described.parent_id if (described.parent_id or "").startswith(lane_id("")) else None
+        return Left(transaction, document, described.run_id, lane)
+
+    async def finish(self, left: Left) -> bool:
+        """Resume it, in its turn if it had one; true if it came to an end."""
+        try:
+            await (self._start(left) if left.lane is None else self._enter(left.lane, left))
+            return await asyncio.wait_for(self._ended(left), FINISH_TIMEOUT_S)
+        except (WorkflowAlreadyStartedError, TimeoutError):  # another sweep, or its owner, was faster; or it is parked
+            return False
+
+    async def _start(self, left: Left) -> None:
+        await self._client.start_workflow(
+            _TYPE,
+            args=[left.document, True],
+            id=left.workflow_id,
+            task_queue=WORKFLOWS_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
+
+    async def _enter(self, lane: str, left: Left) -> None:
+        """One of a lane runs at a time, also of those that are resumed."""
+        size = len(json.dumps(left.document))
+        transaction_id = left.transaction.transaction_id
+        entry = LaneEntry(transaction_id=transaction_id, document=left.document, size=size, resumed=True)
+        await self._client.start_workflow(
+            "LaneWorkflow",
+            LaneState(),
+            id=lane,
+            task_queue=WORKFLOWS_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal="enter",
+            start_signal_args=[entry],
+        )
+
+    async def _ended(self, left: Left) -> bool:
+        """Wait until a later run has ended; false if it did not do so by itself."""
+        handle = self._client.get_workflow_handle(left.workflow_id)
+        while (await handle.describe()).run_id == left.run_id:  # noqa: ASYNC110 — Temporal tells of no new run
+            await asyncio.sleep(_LOOK_EVERY_S)
+        try:
+            await handle.result()
+        except WorkflowFailureError as error:
+            return isinstance(error.cause, ApplicationError)
+        return True

@@ -1,0 +1,213 @@
+"""Defects of the sweep, of its leases, and of what must know of every service."""
+
+from __future__ import annotations
+
+from .mutation import Edit, Mutation
+
+_ORDERS, _RUNS, _LEASES = "recovery/orders.py", "recovery/runs.py", "recovery/leases.py"
+_TRANSACTIONS, _TOLERANCE = "recovery/transactions.py", "recovery/tolerance.py"
+_TESTS = "tests/recovery"
+_CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing.py"
+
+_COORDINATORS = (
+    Mutation(
+        "the sweep begins a closed workflow as what it was started with, whoever coordinates the order on record",
+        (Edit(_ORDERS, "if transaction_id(order_id_of(name)) not in records]", "]"),),
+        (
+            f"{_TESTS}/test_orders.py::"
+            "test_an_order_of_a_batch_that_is_confirmed_is_not_begun_because_a_second_placing_was_terminated",
+            f"{_TESTS}/test_orders.py::"
+            "test_a_choreographed_order_that_is_confirmed_is_not_begun_because_a_second_placing_was_terminated",
+            f"{_TESTS}/test_orders.py::"
+            "test_an_order_that_is_confirmed_is_not_played_because_its_second_placing_by_events_was_terminated",
+        ),
+    ),
+    Mutation(
+        "the sweep takes the newest workflow of an order's name for its coordinator",
+        (
+            Edit(
+                _RUNS,
+                "if newest in (None, Status.RUNNING) or asked(await started_with(client, workflow_id)) == wanted:",
+                "if True:",
+            ),
+        ),
+        (f"{_TESTS}/test_orders.py::test_a_lost_order_is_found_behind_a_refused_one_of_another_content",),
+    ),
+    Mutation(
+        "the sweep overrules an operator's skip: a terminated batch coordinates also what it has handed over",
+        (Edit(_ORDERS, "if own is not None or carrier is None:", "if carrier is None:"),),
+        (
+            f"{_TESTS}/test_orders.py::"
+            "test_what_an_operator_has_skipped_stays_skipped_when_the_batch_is_terminated_afterwards",
+        ),
+    ),
+    Mutation(
+        "the sweep asks a service only for its first page",
+        (Edit(_ORDERS, "if len(page) < self._page:", "if True:"),),
+        (f"{_TESTS}/test_orders.py::test_orders_are_found_beyond_the_first_page_of_a_service",),
+    ),
+    Mutation(
+        "the sweep does not look a second time: an order that ended while it looked is begun again",
+        (Edit(_ORDERS, "        still_open = await self._open()\n        again =", "        again ="),),
+        (f"{_TESTS}/test_orders.py::test_an_order_that_ends_while_the_sweep_looks_is_not_begun_again",),
+    ),
+    Mutation(
+        "an order that was placed before has its whole deadline once more",
+        (
+            Edit(
+                "workflows/order.py",
+                "whole, since = timedelta(seconds=self._order.deadline_s), self._options.placed_at",
+                "whole, since = timedelta(seconds=self._order.deadline_s), None",
+            ),
+        ),
+        (f"{_TESTS}/test_orders.py::test_an_order_that_was_placed_before_has_only_the_rest_of_its_deadline",),
+    ),
+    Mutation(
+        "a batch hands an order over with a new deadline",
+        (
+            Edit(
+                "workflows/batch.py",
+                "OrderOptions(carrier=self._id, placed_at=self._begun)",
+                "OrderOptions(carrier=self._id)",
+            ),
+        ),
+        (f"{_TESTS}/test_orders.py::test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed",),
+    ),
+)
+
+_TOLERANT = (
+    Mutation(
+        "a workflow whose history cannot be read ends the sweep",
+        (Edit(_TOLERANCE, "except Exception as error:", "except ZeroDivisionError as error:"),),
+        (
+            f"{_TESTS}/test_tolerance.py::"
+            "test_an_order_whose_history_cannot_be_read_is_named_and_the_others_are_rolled_back",
+            f"{_TESTS}/test_transactions.py::test_what_a_transaction_holds_that_cannot_be_read_is_not_given_back",
+        ),
+    ),
+    Mutation(
+        "a service that does not answer ends the sweep",
+        (Edit(_TOLERANCE, "            self.note(subject, error.code, error.message)", "            raise"),),
+        (
+            f"{_TESTS}/test_tolerance.py::test_a_service_that_does_not_answer_is_named_and_the_others_are_asked",
+            f"{_TESTS}/test_tolerance.py::"
+            "test_leases_end_beyond_the_first_page_and_beside_one_that_cannot_be_read_or_undone",
+        ),
+    ),
+    Mutation(
+        "a row that this version refuses ends the answer for all",
+        (
+            Edit(
+                "activities/service.py",
+                "            unreadable.append(Unreadable(transaction_id=transaction_of(row), "
+                "problem=first_problem(error)))",
+                "            raise AssertionError from error",
+            ),
+        ),
+        (
+            f"{_TESTS}/test_tolerance.py::"
+            "test_a_document_on_record_that_is_refused_now_is_named_and_the_others_are_rolled_back",
+            f"{_TESTS}/test_tolerance.py::"
+            "test_leases_end_beyond_the_first_page_and_beside_one_that_cannot_be_read_or_undone",
+        ),
+    ),
+    Mutation(
+        "an order that was placed under another key ends the placing of many",
+        (Edit("cli/bulk.py", "except SettingsError as error:", "except ZeroDivisionError as error:"),),
+        (f"{_TESTS}/test_tolerance.py::test_bulk_places_the_others_beside_an_order_that_was_placed_under_another_key",),
+    ),
+    Mutation(
+        "the sweep takes a workflow of a status that it does not know for closed",
+        (
+            Edit(
+                _RUNS,
+                "    except ValueError:\n        return Status.RUNNING",
+                "    except ValueError:\n        return None",
+            ),
+        ),
+        (f"{_TESTS}/test_tolerance.py::test_a_status_that_is_not_known_is_open",),
+    ),
+)
+
+_HOLDS = (
+    Mutation(
+        "the leases are asked for only their first page",
+        (Edit(_LEASES, "if len(listed) < self._page:", "if True:"),),
+        (
+            f"{_TESTS}/test_tolerance.py::"
+            "test_leases_end_beyond_the_first_page_and_beside_one_that_cannot_be_read_or_undone",
+        ),
+    ),
+    Mutation(
+        "a lease gives back what a terminated workflow may have decided to keep",
+        (
+            Edit(
+                _LEASES,
+                "if await status_of(self._client.get_workflow_handle(name)) is not None:",
+                "if await status_of(self._client.get_workflow_handle(name)) in (1, 2, 3):",
+            ),
+        ),
+        (
+            f"{_TESTS}/test_transactions.py::"
+            "test_what_a_workflow_of_ones_own_holds_is_not_given_back_while_temporal_knows_it",
+            f"{_TESTS}/test_transactions.py::test_what_a_transaction_holds_that_cannot_be_read_is_not_given_back",
+        ),
+    ),
+    Mutation(
+        "a transaction is resumed beside the others of its lane",
+        (
+            Edit(
+                _TRANSACTIONS,
+                "return Left(transaction, document, described.run_id, lane)",
+                "return Left(transaction, document, described.run_id, None)",
+            ),
+        ),
+        (
+            f"{_TESTS}/test_transactions.py::"
+            "test_a_transaction_terminated_past_its_pivot_is_finished_and_its_goods_are_not_given_back[a-lane]",
+        ),
+    ),
+)
+
+_EVERY_SERVICE = (
+    Mutation(
+        "the sweep does not ask a service that holds something",
+        (
+            Edit(
+                "contracts/catalogue.py",
+                'for service in SERVICES if hasattr(service, "list_open")',
+                'for service in SERVICES[:3] if hasattr(service, "list_open")',
+            ),
+        ),
+        (f"{_CATALOGUE}::test_the_sweep_asks_every_service_that_holds_something",),
+    ),
+    Mutation(
+        "the choreography leaves out a step of the order process",
+        (
+            Edit(
+                "contracts/choreography.py",
+                "Reaction(shipping.dispatch, f.SHIPMENT_DISPATCHED",
+                "Reaction(None, f.SHIPMENT_DISPATCHED",
+            ),
+        ),
+        (f"{_CATALOGUE}::test_the_choreography_makes_the_calls_of_the_order_process_and_no_others[best_effort]",),
+    ),
+    Mutation(
+        "a service is not held to see none of its siblings",
+        (Edit("pyproject.toml", '"activities.shipping", "activities.notification"]', '"activities.shipping"]'),),
+        (f"{_CATALOGUE}::test_every_service_is_held_to_never_see_its_siblings",),
+    ),
+    Mutation(
+        "the audit holds orders to a service that did not exist when they were placed",
+        (
+            Edit(
+                "audit/crossing.py",
+                "        if service not in self.joined:\n            return False\n",
+                "        return False\n",
+            ),
+        ),
+        (f"{_CROSSING}::test_an_order_from_before_a_service_joined_owes_it_nothing",),
+    ),
+)
+
+SWEEP = (*_COORDINATORS, *_TOLERANT, *_HOLDS, *_EVERY_SERVICE)

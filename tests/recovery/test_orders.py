@@ -1,0 +1,178 @@
+"""Who coordinates an order is asked of the order service's record: a sweep begins no order that has its end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from cli import choreographed
+from contracts import order, payment
+from contracts.choreography import participant_id
+from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
+from recovery.runs import started_with
+from runtime.ask import ask
+from runtime.faults import Fault, FaultKind
+from saga import Skip
+from workflows.order import OrderWorkflow, Requests
+
+from .rig import Rig, an_order, name
+
+pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.asyncio(loop_scope="package")]
+
+
+async def _in_a_batch(system: Rig, placed: Order) -> str:
+    """A batch that carries `placed`, and that no worker sees; it has made the order, and holds money for it."""
+    batch = f"batch/{name('b')}"
+    await system.waits("BatchWorkflow", batch, [placed.model_dump(mode="json")])
+    asked = Requests.of(placed, batch)
+    await ask(system.client, order.create, asked.creation)
+    await ask(system.client, payment.authorize, asked.charge)
+    return batch
+
+
+async def test_an_order_of_a_batch_that_is_confirmed_is_not_begun_because_a_second_placing_was_terminated(
+    system: Rig,
+) -> None:
+    placed = an_order()
+    await (await system.start("BatchWorkflow", f"batch/{name('b')}", [placed.model_dump(mode="json")])).result()
+    assert system.state("order", placed.transaction_id) == "CONFIRMED"
+    await system.never_runs("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))
+    swept = await system.sweep()
+    assert placed.order_id not in swept.orders
+    assert await system.status(placed.transaction_id) is WorkflowExecutionStatus.TERMINATED
+
+
+async def test_a_choreographed_order_that_is_confirmed_is_not_begun_because_a_second_placing_was_terminated(
+    system: Rig,
+) -> None:
+    placed = an_order()
+    await choreographed.start(system.client, placed)
+    await choreographed.wait(system.client, placed)
+    await system.never_runs("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))
+    assert placed.order_id not in (await system.sweep()).orders
+    assert await system.status(placed.transaction_id) is WorkflowExecutionStatus.TERMINATED
+
+
+async def test_an_order_that_is_confirmed_is_not_played_because_its_second_placing_by_events_was_terminated(
+    system: Rig,
+) -> None:
+    placed = an_order()
+    await (await system.start("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))).result()
+    participant = participant_id(placed.order_id, "order")
+    await system.client.start_workflow(
+        "ParticipantWorkflow",
+        placed.model_dump(mode="json"),
+        id=participant,
+        task_queue="order",
+        start_delay=timedelta(hours=1),
+    )
+    await system.terminate(participant)
+    assert placed.order_id not in (await system.sweep()).orders
+    assert await system.status(participant) is WorkflowExecutionStatus.TERMINATED
+
+
+async def test_what_an_operator_has_skipped_stays_skipped_when_the_batch_is_terminated_afterwards(system: Rig) -> None:
+    placed = an_order()
+    batch = await _in_a_batch(system, placed)
+    system.faults.append(Fault(operation="payment.cancel", transaction=placed.transaction_id, kind=FaultKind.REFUSE))
+    cause = RollbackCause(code="OUT_OF_STOCK", message="sold out", step="inventory.reserve")
+    handed_over = await system.start(
+        "OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"), OrderOptions(carrier=batch, cause=cause)
+    )
+    await system.until(handed_over, lambda log: log["state"] == "PARKED")
+    await handed_over.execute_update(
+        OrderWorkflow.desk_skip, args=["payment.cancel", Skip(actor="ann", reason="paid back by hand")]
+    )
+    with pytest.raises(WorkflowFailureError):
+        await handed_over.result()
+    # A second placing comes to nothing, and says nothing about the order that is on record.
+    again = await system.start("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))
+    with pytest.raises(WorkflowFailureError):
+        await again.result()
+    system.faults.clear()
+    await system.terminate(batch)
+
+    assert placed.order_id not in (await system.sweep()).orders
+    assert system.state("payment", placed.transaction_id) == "AUTHORIZED"
+
+
+async def test_an_order_of_a_terminated_batch_is_rolled_back_also_where_a_second_placing_was_refused(
+    system: Rig,
+) -> None:
+    placed = an_order()
+    batch = await _in_a_batch(system, placed)
+    refused = await system.start("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))
+    with pytest.raises(WorkflowFailureError):
+        await refused.result()
+    await system.terminate(batch)
+    swept = await system.sweep()
+    assert placed.order_id in swept.orders
+    assert (system.state("order", placed.transaction_id), system.state("payment", placed.transaction_id)) == (
+        "CANCELLED",
+        "CANCELLED",
+    )
+
+
+async def test_a_lost_order_is_found_behind_a_refused_one_of_another_content(system: Rig) -> None:
+    placed = an_order()
+    await system.lost(placed)
+    other = placed.model_copy(update={"customer_id": "c-2"})
+    refused = await system.start("OrderWorkflow", placed.transaction_id, other.model_dump(mode="json"))
+    with pytest.raises(WorkflowFailureError):
+        await refused.result()
+    swept = await system.sweep()
+    assert placed.order_id in swept.orders
+    assert system.state("payment", placed.transaction_id) == "CANCELLED"
+    assert placed.order_id not in (await system.sweep()).orders
+
+
+async def test_orders_are_found_beyond_the_first_page_of_a_service(system: Rig) -> None:
+    placed = [an_order() for _ in range(5)]
+    for each in placed:  # no workflow of theirs is known: they are in the records alone
+        await ask(system.client, order.create, CreateOrder(transaction_id=each.transaction_id, order=each))
+    swept = await system.sweep(page=2)
+    assert {each.order_id for each in placed} <= set(swept.orders)
+    assert {system.state("order", each.transaction_id) for each in placed} == {"CANCELLED"}
+
+
+async def test_an_order_that_ends_while_the_sweep_looks_is_not_begun_again(system: Rig) -> None:
+    placed = an_order()
+    batch = await _in_a_batch(system, placed)
+    await system.terminate(batch)
+    asked = Requests.of(placed, batch)
+
+    async def end() -> None:
+        await ask(system.client, order.cancel, asked.creation)
+        await ask(system.client, payment.cancel, asked.charge)
+
+    system.afterwards.after["order.read_orders"] = end  # every service has been asked by then
+    assert placed.order_id not in (await system.sweep()).orders
+
+
+async def test_an_order_that_was_placed_before_has_only_the_rest_of_its_deadline(system: Rig) -> None:
+    placed = an_order(deadline_s=60)
+    system.faults.append(Fault(operation="*", transaction=placed.transaction_id, kind=FaultKind.DELAY, seconds=0.5))
+    options = OrderOptions(placed_at=datetime.now(UTC) - timedelta(seconds=3600))
+    handle = await system.start("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"), options)
+    with pytest.raises(WorkflowFailureError) as failed:
+        await handle.result()
+    system.faults.clear()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "DEADLINE_EXCEEDED"
+
+
+async def test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed(system: Rig) -> None:
+    placed = an_order()
+    unknown = Fault(operation="inventory.reserve.many", transaction=placed.transaction_id, kind=FaultKind.ERROR_BEFORE)
+    system.faults.append(unknown)
+    batch = await system.start("BatchWorkflow", f"batch/{name('b')}", [placed.model_dump(mode="json")])
+    await batch.result()
+    system.faults.clear()
+    await system.client.get_workflow_handle(placed.transaction_id).result()
+    _, options = await started_with(system.client, placed.transaction_id)
+    assert options["placed_at"] is not None
+    begun = datetime.fromisoformat(options["placed_at"])
+    assert abs(begun - (await batch.describe()).start_time) < timedelta(seconds=2)

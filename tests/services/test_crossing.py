@@ -1,0 +1,72 @@
+"""What the audit expects of a confirmed order at a service that joined the process after others had been at work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from activities.database import connect_to_read
+from audit import crossing
+from audit.crossing import ROLLOUT, WHOLE, Traces
+from contracts import order, payment
+from contracts.order import CreateOrder, OrderState
+from tests.recovery.rig import an_order
+
+from .bench import Call
+from .conftest import OpenBench
+from .requests import charge, purse
+
+_ORDER = "order/o-1"
+_SINCE = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def _broken(
+    states: Mapping[str, set[str]], created: datetime, joined: Mapping[str, datetime | None] | None = None
+) -> list[str]:
+    """The services whose traces of a confirmed order are wrong, if any are."""
+    by_service = {service: {_ORDER: states.get(service, WHOLE[service])} for service in WHOLE}
+    traces = Traces({_ORDER: OrderState.CONFIRMED}, {}, by_service, joined or {}, {_ORDER: created})
+    return [violation.subject for violation in crossing.violations(traces, set())]
+
+
+@pytest.mark.parametrize("since", [_SINCE, None])
+def test_an_order_from_before_a_service_joined_owes_it_nothing(since: datetime | None) -> None:
+    assert _broken({"shipping": set()}, _SINCE - timedelta(days=9), {"shipping": since}) == []
+    assert _broken({"shipping": set()}, _SINCE + ROLLOUT / 2, {"shipping": since}) == []  # by a build without the step
+
+
+def test_an_order_from_after_a_service_joined_must_be_whole() -> None:
+    assert _broken({"shipping": set()}, _SINCE + 2 * ROLLOUT, {"shipping": _SINCE}) == ["o-1"]
+
+
+def test_an_order_that_a_service_has_heard_of_must_be_whole_there_whenever_it_was_created() -> None:
+    assert _broken({"shipping": {"SCHEDULED"}}, _SINCE - timedelta(days=9), {"shipping": _SINCE}) == ["o-1"]
+
+
+def test_a_service_that_was_there_from_the_beginning_has_something_of_every_order() -> None:
+    assert _broken({"payment": set()}, _SINCE, {"shipping": _SINCE}) == ["o-1"]
+    assert _broken({}, _SINCE) == []
+
+
+async def test_the_audit_reads_since_when_a_service_has_had_orders_and_when_they_were_created(
+    open_bench: OpenBench,
+) -> None:
+    orders, payments = await open_bench("order"), await open_bench("payment")
+    placed = an_order()
+    await orders.accept(Call(order.create, CreateOrder(transaction_id=placed.transaction_id, order=placed)))
+    await payments.accept(Call(payment.set_account, purse(100)))
+    engines = [connect_to_read(each.url) for each in (orders, payments)]
+    async with engines[0].connect() as orders_read:
+        created = await crossing.read_created(orders_read)
+    async with engines[1].connect() as payments_read:
+        assert await crossing.first_order_at(payments_read, "payment") is None
+    await payments.accept(Call(payment.authorize, charge(10, placed.transaction_id)))
+    async with engines[1].connect() as payments_read:
+        since = await crossing.first_order_at(payments_read, "payment")
+    for engine in engines:
+        await engine.dispose()
+    assert since is not None
+    assert created.keys() == {placed.transaction_id}
+    assert abs(since - created[placed.transaction_id]) < timedelta(minutes=1)
