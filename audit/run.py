@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.catalogue import SERVICES
-from activities.database import UNUSABLE, connect_to_read, reason_of
+from activities.database import UNUSABLE, reading, reason_of
 from audit import crossing, generic, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import Report, Violation
@@ -38,9 +38,7 @@ async def _audit(client: Client, settings: Settings) -> Report:
     async with AsyncExitStack() as stack:
         databases = {}
         for service in SERVICES:
-            engine = connect_to_read(settings.database_of(service))
-            stack.push_async_callback(engine.dispose)
-            databases[service] = await stack.enter_async_context(engine.connect())
+            databases[service] = await stack.enter_async_context(reading(settings.database_of(service)))
         found = await invariants.stock(databases["inventory"]) + await invariants.money(databases["payment"])
         for service, connection in databases.items():
             found += await invariants.single_effect(connection, service)

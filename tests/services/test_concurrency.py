@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import text
 
 from activities.catalogue import SERVICES
+from activities.database import reading
 from activities.fence import PassageState, Refusal
 from contracts import inventory, payment
 from contracts.errors import Code
 
 from .bench import Bench, Call, Operations, assert_invariants
 from .conftest import OpenBench
-from .databases import PostgresDatabases, reading
+from .databases import PostgresDatabases
 from .processes import PROCESSES, Contenders, deliver_in_parallel
 from .requests import charge, purse, reservation, shelf
 from .samples import SAMPLES
