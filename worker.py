@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
 import typer
 from temporalio import activity
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.exceptions import ApplicationError
@@ -30,8 +27,8 @@ from temporalio.worker import (
 )
 
 from activities.catalogue import SERVICES
-from activities.database import UNUSABLE, migrate, reason_of
-from activities.database import connect as connect_database
+from activities.database import UNUSABLE, reason_of
+from activities.opening import CannotBeOpened, NotToBeUsed, Opening
 from activities.service import Service
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
@@ -45,9 +42,11 @@ from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
 from runtime.events import EventBus
 from runtime.faults import FaultInterceptor, random_faults, read_faults
+from runtime.readiness import until_answered, until_served
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
-from saga import TakeoverInterceptor
+from runtime.stopping import stop_of
+from saga import Operation, TakeoverInterceptor
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow
@@ -58,6 +57,8 @@ from workflows.transaction import TransactionWorkflow
 QUEUES = (WORKFLOWS_QUEUE, *SERVICES)
 WORKFLOWS = [OrderWorkflow, BatchWorkflow, SweepWorkflow, TransactionWorkflow, LaneWorkflow]
 
+_LEAVES_TRACES = [each.__name__ for each in (*WORKFLOWS, ParticipantWorkflow) if each is not SweepWorkflow]
+"""Where one of these has been, the services' databases are not new."""
 _POLLERS = PollerBehaviorAutoscaling(minimum=1, initial=2, maximum=20)
 """A fixed number of pollers leaves a tail of seconds at 50 orders at once; these grow with the load."""
 _REMEMBERED = 500
@@ -65,7 +66,8 @@ _REMEMBERED = 500
 goes on. Ten times what one worker has under way in a second, so that only those that wait for long are forgotten."""
 _DRAIN = timedelta(seconds=5)
 """What SIGTERM leaves running activities: an attempt's timeout. Longer ones are retried by another worker."""
-_READY_TIMEOUT_S = 15
+_SEED_ATTEMPTS = 3
+"""Each waits as long as a database may take."""
 _GARBAGE_AFTER = 50_000
 """New objects before Python looks for cycles among them, instead of 700: a list of five hundred requests makes more
 than that, and all of them live until it is answered. Looking took a quarter of a busy worker's time."""
@@ -150,45 +152,58 @@ def service_worker(client: Client, service: Service, interceptors: Sequence[Inte
 
 @asynccontextmanager
 async def serving(
-    client: Client, settings: Settings, queues: Sequence[str] = QUEUES, interceptors: Sequence[Interceptor] = ()
-) -> AsyncIterator[None]:
+    client: Client,
+    settings: Settings,
+    queues: Sequence[str] = QUEUES,
+    interceptors: Sequence[Interceptor] = (),
+    *,
+    adopt: bool = False,
+) -> AsyncIterator[list[Service]]:
     """Serve `queues` until the block is left: schemas are at their newest version and every poller runs inside it."""
     async with AsyncExitStack() as stack:
-        services = []
-        for queue in queues:
-            if queue == WORKFLOWS_QUEUE:
-                continue
-            definition = SERVICES[queue]
-            database = connect_database(settings.database_of(queue))
-            stack.push_async_callback(database.dispose)
-            try:
-                await migrate(database, queue)
-            except UNUSABLE as error:
-                raise Unreachable(f"{queue} database: {reason_of(error)}; see DATABASE_URL") from error
-            services.append(Service(definition, database))
-            await stack.enter_async_context(service_worker(client, services[-1], interceptors))
+        services = await _open_services(stack, client, settings, queues, adopt=adopt)
+        for service in services:
+            await stack.enter_async_context(service_worker(client, service, interceptors))
         if WORKFLOWS_QUEUE in queues:
             build = settings.deployment_version
             await stack.enter_async_context(workflow_worker(client, interceptors, build, colocated=services))
-        try:
-            async with asyncio.timeout(_READY_TIMEOUT_S):
-                await asyncio.gather(*(_polled(client, queue) for queue in queues))
-        except TimeoutError as error:
-            raise Unreachable(f"Temporal does not see the pollers after {_READY_TIMEOUT_S} s") from error
-        yield
+        await until_served(client, queues)
+        yield services
 
 
-async def _polled(client: Client, queue: str) -> None:
-    """Wait until the server sees this process polling `queue`, for everything that is on it."""
-    for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
-        )
-        while True:
-            seen = await client.workflow_service.describe_task_queue(request)
-            if any(poller.identity == client.identity for poller in seen.pollers):
-                break
-            await asyncio.sleep(0.05)
+async def _open_services(
+    stack: AsyncExitStack, client: Client, settings: Settings, queues: Sequence[str], *, adopt: bool
+) -> list[Service]:
+    opening = Opening(
+        urls={name: settings.database_of(name) for name in SERVICES},
+        temporal=await until_answered("the namespace's id", partial(connection.identity_of, client)),
+        has_orders=partial(until_answered, "the number of orders", partial(connection.knows, client, _LEAVES_TRACES)),
+        adopt=adopt,
+    )
+    try:
+        databases = await opening.open(stack, [queue for queue in queues if queue in SERVICES])
+    except NotToBeUsed as error:
+        remedy = "see DATABASE_URL and TEMPORAL_*, or start once with --adopt-databases: docs/runbook.md"
+        raise SettingsError(f"{error}; {remedy}") from error
+    except CannotBeOpened as error:
+        raise Unreachable(f"{error}; see DATABASE_URL") from error
+    return [Service(SERVICES[name], database) for name, database in databases.items()]
+
+
+async def _seed(services: Sequence[Service]) -> None:
+    """Fill an empty system by asking the services here: what is between Temporal and them may be told to fail."""
+    by_name = {service.definition.name: service for service in services}
+
+    async def ask(operation: Operation[Any, Any], request: Any) -> Any:
+        for attempt in range(_SEED_ATTEMPTS):
+            try:
+                return await by_name[operation.queue].ask(operation, request)
+            except UNUSABLE as error:
+                if attempt + 1 == _SEED_ATTEMPTS:
+                    raise Unreachable(f"{operation.queue} database: {reason_of(error)}; see DATABASE_URL") from error
+        raise AssertionError(_SEED_ATTEMPTS)
+
+    await seed(ask)
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -206,6 +221,9 @@ def main(
     fault_rate: Annotated[float, typer.Option(min=0, max=1, help="The share of attempts that fail.")] = 0,
     fault_seed: Annotated[int, typer.Option(help="The same seed, the same faults.")] = 0,
     faults: Annotated[Path | None, typer.Option(help="A TOML file of faults; runtime/faults.py has its form.")] = None,
+    adopt_databases: Annotated[
+        bool, typer.Option("--adopt-databases", help="Take over databases of another Temporal; make lost ones anew.")
+    ] = False,
 ) -> None:
     """Serve the workflows and the services of the order saga until SIGTERM."""
     settings = Settings.read()
@@ -217,7 +235,7 @@ def main(
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
     interceptors: list[Interceptor] = [logs.LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
     server = embedded_server(port=port, ui_port=ui_port, data=data) if embedded else None
-    asyncio.run(_serve_until_stopped(settings, queues, interceptors, server))
+    asyncio.run(_serve_until_stopped(settings, queues, interceptors, server, adopt=adopt_databases))
 
 
 async def _serve_until_stopped(
@@ -225,27 +243,30 @@ async def _serve_until_stopped(
     queues: Sequence[str],
     interceptors: Sequence[Interceptor],
     server: AbstractAsyncContextManager[EmbeddedServer] | None,
+    *,
+    adopt: bool,
 ) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stack:
-        running = await stack.enter_async_context(server) if server else None
-        client = await connection.connect(settings, address=running.address if running else None, with_metrics=True)
-        if running is None and WORKFLOWS_QUEUE in queues:
-            await connection.register_search_attributes(client)  # the embedded server was started with them
-        await stack.enter_async_context(serving(client, settings, queues, interceptors))
-        if WORKFLOWS_QUEUE in queues:
-            await keep_sweeping(client)
-        if running and set(queues) == set(QUEUES):
-            await seed(client)
-        gc.freeze()  # what is loaded by now stays: nobody need look through it again
-        gc.set_threshold(_GARBAGE_AFTER)
-        where = f"Temporal at {client.service_client.config.target_host}"
-        web_ui = f", Web UI at {running.web_ui}" if running else ""
-        print(f"ready: serving {', '.join(queues)}; {where}{web_ui}", flush=True)  # noqa: T201
-        await stop.wait()
-        structlog.get_logger("worker").info("draining")
+    with stop_of(asyncio.current_task()) as stop:
+        async with AsyncExitStack() as stack:
+            running = await stack.enter_async_context(server) if server else None
+            address = running.address if running else None
+            client = await connection.open_client(settings, address=address, with_metrics=True)
+            await until_answered("the namespace", partial(connection.require_namespace, client))
+            if running is None and WORKFLOWS_QUEUE in queues:
+                # The embedded server was started with them.
+                await until_answered("search attributes", partial(connection.register_search_attributes, client))
+            services = await stack.enter_async_context(serving(client, settings, queues, interceptors, adopt=adopt))
+            if WORKFLOWS_QUEUE in queues:
+                await until_answered("the sweep's schedule", partial(keep_sweeping, client))
+            if running and set(queues) == set(QUEUES):
+                await _seed(services)
+            gc.freeze()  # what is loaded by now stays: nobody need look through it again
+            gc.set_threshold(_GARBAGE_AFTER)
+            where = f"Temporal at {client.service_client.config.target_host}"
+            web_ui = f", Web UI at {running.web_ui}" if running else ""
+            print(f"ready: serving {', '.join(queues)}; {where}{web_ui}", flush=True)  # noqa: T201
+            await stop.wait()
+            structlog.get_logger("worker").info("draining")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from activities.binding import binding_table
 from activities.inventory import INVENTORY
 from activities.notification import NOTIFICATION
 from activities.order import ORDER
@@ -12,3 +13,6 @@ from activities.shipping import SHIPPING
 SERVICES: dict[str, ServiceDefinition] = {
     definition.name: definition for definition in (ORDER, PAYMENT, INVENTORY, SHIPPING, NOTIFICATION)
 }
+
+for _definition in SERVICES.values():
+    binding_table(_definition.metadata)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,9 +45,13 @@ OPTIMISTIC_ATTEMPTS = 20
 """Times a transaction is read and decided again when another was faster. At each round at least one contender gets
 through; what loses twenty times (about a second) goes back to Temporal's retries instead of spinning here."""
 
+OPTIMISTIC_S = 2
+"""The same as a time, for a slow database: other requests wait for this group, and their attempts have five seconds."""
 _ANY_MANY: TypeAdapter[Many[Any]] = TypeAdapter(Many[Any])
 SERIALIZATION_FAILURE = "40001"
 """PostgreSQL's code for a row that changed since our snapshot."""
+_OF_THE_SERVER = {"08", "25", "53", "55", "57", "58"}
+"""PostgreSQL's classes of codes for what is lost, abandoned, full, locked, shut down or broken."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,18 @@ class Service:
         """
         return cast("list[Answer | Refusal]", await self._group.submit(_Asking(handler, requests)))
 
+    async def ask(self, operation: Operation[Any, Any], request: Any) -> Any:
+        """The reply to a single request or question of this process itself, without Temporal. Raises `Refusal`."""
+        if questions := [query for query in self.definition.queries if query.operation is operation]:
+            return await self._database.transaction(lambda tx: questions[0].read(tx, request))
+        [handler] = [handler for handler in self.definition.handlers if handler.operation is operation]
+        [answer] = await self.perform(handler, [request])
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
+
     async def _perform_group(self, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
-        attempt = 0
+        attempt, began = 0, time.monotonic()
         while True:
             attempt += 1
             try:
@@ -161,7 +176,7 @@ class Service:
             except (Stale, DBAPIError) as error:
                 if not _another_was_faster(error):
                     raise
-                if attempt == OPTIMISTIC_ATTEMPTS:
+                if attempt == OPTIMISTIC_ATTEMPTS or time.monotonic() - began > OPTIMISTIC_S:
                     raise Stale(f"another was faster {attempt} times") from error
                 # Full jitter, growing to about 100 ms: contenders must not meet again in step.
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
@@ -247,6 +262,8 @@ def _another_was_faster(error: Stale | DBAPIError) -> bool:
 
 def _is_about_the_database(error: Exception) -> bool:
     """Locked, full, unreachable, too contended: whoever shared the transaction would meet the same alone."""
+    if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", None) or "")[:2] in _OF_THE_SERVER:
+        return True
     return isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError, Stale))
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from urllib.parse import unquote
 
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.binding import BoundElsewhere, bound_to, require_same
 from activities.catalogue import SERVICES
-from activities.database import UNUSABLE, connect_to_read, reason_of
+from activities.database import UNUSABLE, reading, reason_of
 from audit import crossing, generic, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import Report, Violation
+from contracts.identity import TemporalIdentity
 from contracts.order import transaction_id
-from runtime.connection import Unreachable
-from runtime.settings import Settings
+from runtime.connection import Unreachable, identity_of
+from runtime.settings import Settings, SettingsError
 
 MAX_SECOND_LOOKS = 1000
 """Suspects that are looked up in Temporal one by one; more than that is no race but a catastrophe, and is reported."""
@@ -25,22 +28,27 @@ _CONFIRMED = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Completed'"
 
 
 async def audit(client: Client, settings: Settings) -> Report:
-    """Prove the invariants over every database. Reads only; may run beside running orders. Raises `Unreachable`."""
+    """Prove the invariants over every database. Reads only; may run beside running orders.
+
+    Raises `Unreachable`, and `SettingsError` for a database that belongs to another Temporal.
+    """
     try:
         return await _audit(client, settings)
     except UNUSABLE as error:
-        where = f"a database of {make_url(settings.database_url).render_as_string(hide_password=True)} cannot be read"
+        databases = unquote(make_url(settings.database_url).render_as_string(hide_password=True))
+        where = f"a database of {databases} cannot be read"
         remedy = "set DATABASE_URL, or start `python worker.py`"
         raise Unreachable(f"{where}: {reason_of(error)}; {remedy}") from error
 
 
 async def _audit(client: Client, settings: Settings) -> Report:
+    here = await identity_of(client)
     async with AsyncExitStack() as stack:
         databases = {}
         for service in SERVICES:
-            engine = connect_to_read(settings.database_of(service))
-            stack.push_async_callback(engine.dispose)
-            databases[service] = await stack.enter_async_context(engine.connect())
+            databases[service] = await stack.enter_async_context(reading(settings.database_of(service)))
+            if here is not None:
+                _require_same(service, await bound_to(databases[service]), here)
         found = await invariants.stock(databases["inventory"]) + await invariants.money(databases["payment"])
         for service, connection in databases.items():
             found += await invariants.single_effect(connection, service)
@@ -55,6 +63,14 @@ async def _audit(client: Client, settings: Settings) -> Report:
                 second = [v for v in second if not await _is_open(client, transaction_id(v.subject), traces)]
             suspects = second
         return Report.of(len(traces.orders), found + suspects)
+
+
+def _require_same(service: str, there: TemporalIdentity | None, here: TemporalIdentity) -> None:
+    try:
+        require_same(there, here)
+    except BoundElsewhere as error:
+        remedy = "every order in it would seem to be nobody's; set DATABASE_URL or TEMPORAL_*"
+        raise SettingsError(f"the {service} database {error}: {remedy}") from error
 
 
 async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tuple[Traces, list[Violation]]:

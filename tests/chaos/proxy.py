@@ -1,10 +1,11 @@
-"""A TCP proxy on loopback, between everybody and the Temporal server, that can cut, delay and half-close."""
+"""A TCP proxy on loopback, between clients and one server, that can cut, delay, half-close and swallow."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,8 @@ class _Connection:
     server: asyncio.StreamWriter
     to_server: asyncio.Task[None]
     to_client: asyncio.Task[None]
+    silent: asyncio.Event
+    """Set: bytes and ends of this connection are swallowed in both directions, and neither side hears of it."""
 
     def abort(self) -> None:
         for end in (self.client, self.server):
@@ -33,10 +36,12 @@ class _Connection:
 
 
 class Proxy:
-    """Listens on a port of its own and carries bytes to `port` and back."""
+    """Listens on a port of its own and carries bytes to `server` and back: a port, or the path of a unix socket."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, server: int | Path) -> None:
+        self._server = server
+        self.accepted = 0
+        """Connections, from the beginning."""
         self._connections: set[_Connection] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -77,30 +82,46 @@ class Proxy:
         self._flowing.set()
         return len(self._connections)
 
+    def swallow(self) -> int:
+        """Let every open connection fall silent, as behind a firewall that forgot it; how many. New ones work."""
+        for connection in self._connections:
+            connection.silent.set()
+        return len(self._connections)
+
     def _some(self, rng: random.Random) -> list[_Connection]:
         return [connection for connection in self._connections if rng.random() < 0.5]
 
     async def _accept(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         try:
-            from_server, server = await asyncio.open_connection("127.0.0.1", self._port)
+            from_server, server = await self._open()
         except OSError:  # the server is away: so is whoever asks for it
             client.transport.abort()
             return
-        to_server = asyncio.create_task(self._carry(from_client, server))
-        to_client = asyncio.create_task(self._carry(from_server, client))
-        connection = _Connection(client, server, to_server, to_client)
+        silent = asyncio.Event()
+        to_server = asyncio.create_task(self._carry(from_client, server, silent))
+        to_client = asyncio.create_task(self._carry(from_server, client, silent))
+        connection = _Connection(client, server, to_server, to_client, silent)
         self._connections.add(connection)
         await asyncio.wait([to_server, to_client])
         self._connections.discard(connection)
         connection.abort()
 
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._server, Path):
+            return await asyncio.open_unix_connection(self._server)
+        return await asyncio.open_connection("127.0.0.1", self._server)
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, silent: asyncio.Event) -> None:
         try:
             while data := await source.read(_CHUNK):
                 await self._flowing.wait()
+                if silent.is_set():
+                    continue
                 sink.write(data)
                 await sink.drain()
-            if not sink.is_closing():
+            if not (silent.is_set() or sink.is_closing()):
                 sink.write_eof()
         except OSError:  # one side is gone: the other must hear of it
-            sink.transport.abort()
+            if not silent.is_set():
+                sink.transport.abort()

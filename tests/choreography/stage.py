@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.catalogue import SERVICES
-from activities.database import Database, connect, connect_to_read, migrate
+from activities.database import Database, connect, migrate, reading
 from activities.service import Service
 from audit import crossing, invariants
 from audit.report import Violation
@@ -181,9 +181,7 @@ class Stage:
         async with AsyncExitStack() as stack:
             db = {}
             for name in self.databases:
-                engine = connect_to_read(_url(self.folder, name))
-                stack.push_async_callback(engine.dispose)
-                db[name] = await stack.enter_async_context(engine.connect())
+                db[name] = await stack.enter_async_context(reading(_url(self.folder, name)))
             found = await invariants.stock(db["inventory"]) + await invariants.money(db["payment"])
             for service, connection in db.items():
                 found += await invariants.single_effect(connection, service)

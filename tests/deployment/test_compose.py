@@ -17,7 +17,7 @@ from temporalio.envconfig import ClientConfig
 
 import worker
 from activities.catalogue import SERVICES
-from activities.database import POOL_SIZE
+from activities.postgresql import POOL_SIZE
 from runtime.connection import DEFAULT_ADDRESS
 from runtime.embedded import _TUNING, free_port
 from runtime.settings import LogFormat, Settings

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from activities.catalogue import SERVICES
-from activities.database import connect_to_read
+from activities.database import reading
 from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.inventory import SetStock
@@ -150,10 +150,8 @@ async def _rows(system: Topology) -> dict[str, set[tuple[Any, ...]]]:
     """What the five PostgreSQL databases hold, read with the URL that each worker was given."""
     found = {}
     for service in SERVICES:
-        engine = connect_to_read(Settings.read(system.environment(service)).database_of(service))
-        async with engine.connect() as connection:
+        async with reading(Settings.read(system.environment(service)).database_of(service)) as connection:
             found[service] = {tuple(row) for row in await connection.execute(text(_QUERIES[service]))}
-        await engine.dispose()
     return found
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from typing import Any, Self
 from temporalio.client import Client
 
 from recovery.schedule import SCHEDULE_ID
+from runtime.ask import ask
 from runtime.connection import connect
 from runtime.embedded import embedded_server
 from runtime.seed import seed
@@ -148,7 +150,7 @@ class Fleet:
         return await Client.connect(f"127.0.0.1:{self.system.port}")
 
     async def fill_the_shelves(self) -> None:
-        await seed(await connect(Settings(), address=f"127.0.0.1:{self.system.port}"))
+        await seed(partial(ask, await connect(Settings(), address=f"127.0.0.1:{self.system.port}")))
 
     async def pause_the_sweep(self) -> None:
         """Whoever sweeps by hand must not be forestalled by the schedule."""

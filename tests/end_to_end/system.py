@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from runtime.embedded import free_port
 
@@ -31,7 +32,7 @@ class System:
     @property
     def environment(self) -> dict[str, str]:
         return os.environ | {
-            "DATABASE_URL": f"sqlite+aiosqlite:///{self.folder}/{{service}}.db",
+            "DATABASE_URL": f"sqlite+aiosqlite:///{quote(str(self.folder))}/{{service}}.db",
             "TEMPORAL_ADDRESS": f"127.0.0.1:{self.port}",
             "LOG_FORMAT": "json",
         }

@@ -11,6 +11,7 @@ A test that cannot fail proves nothing; here is the proof that those which matte
 Each of the other modules holds defects of one subject, as data.
 """
 
+from .databases import DATABASES
 from .earlier import EARLIER
 from .kernel import KERNEL
 from .second_operations import SECOND_OPERATIONS
@@ -18,6 +19,7 @@ from .services import SERVICES
 from .sweep import SWEEP
 
 MUTATIONS = (
+    *DATABASES,
     *EARLIER,
     *KERNEL,
     *SECOND_OPERATIONS,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from activities.database import connect, connect_to_read, migrate
+from activities.database import connect, migrate
 
 
 class Databases(ABC):
@@ -37,15 +35,6 @@ async def _migrate_at(url: str, service: str) -> None:
     database = connect(url)
     await migrate(database, service)
     await database.dispose()
-
-
-@asynccontextmanager
-async def reading(url: str) -> AsyncIterator[AsyncConnection]:
-    """A connection that leaves no thread behind: the next test's loop would not know what to do with it."""
-    engine = connect_to_read(url)
-    async with engine.connect() as connection:
-        yield connection
-    await engine.dispose()
 
 
 class SqliteFiles(Databases):

@@ -7,18 +7,19 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from activities.catalogue import SERVICES
-from activities.database import Database, Outcome, Work, connect
+from activities.database import reading
 from activities.fence import PassageState, Refusal, digest
+from activities.postgresql import PostgresqlDatabase
 from activities.service import Service
 from contracts import inventory, payment
 from contracts.errors import Code
 
 from .bench import Bench, Call, Operations, assert_invariants, handler_of
 from .conftest import OpenBench
-from .databases import PostgresDatabases, reading
+from .databases import PostgresDatabases
 from .processes import PROCESSES, Contenders, deliver_in_parallel
 from .requests import charge, purse, reservation, shelf
 from .samples import SAMPLES
@@ -190,19 +191,13 @@ async def test_whoever_was_slower_decides_anew_within_the_call(postgresql: Postg
     await other.database.dispose()
 
 
-class ReadCommitted(Database):
+class ReadCommitted(PostgresqlDatabase):
     """Lets a transaction see, from one statement to the next, what others have committed: PostgreSQL then reports no
     serialization failure, and the version check alone keeps two writers apart."""
 
     def __init__(self, url: str) -> None:
-        self._inner = connect(url)
-        self.sync_engine = self._inner.sync_engine
-
-    async def transaction(self, work: Work[Outcome], *, isolation_level: str | None = None) -> Outcome:  # noqa: ARG002 — it has one
-        return await self._inner.transaction(work, isolation_level="READ COMMITTED")
-
-    async def dispose(self) -> None:
-        await self._inner.dispose()
+        super().__init__(make_url(url))
+        self._engine = self._engine.execution_options(isolation_level="READ COMMITTED")
 
 
 async def test_a_row_written_by_another_is_decided_anew_where_the_database_tells_of_no_conflict(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.database import connect_to_read
+from activities.database import reading
 from audit import crossing
 from audit.crossing import ROLLOUT, WHOLE, Traces
 from contracts import order, payment
@@ -57,16 +57,13 @@ async def test_the_audit_reads_since_when_a_service_has_had_orders_and_when_they
     placed = an_order()
     await orders.accept(Call(order.create, CreateOrder(transaction_id=placed.transaction_id, order=placed)))
     await payments.accept(Call(payment.set_account, purse(100)))
-    engines = [connect_to_read(each.url) for each in (orders, payments)]
-    async with engines[0].connect() as orders_read:
+    async with reading(orders.url) as orders_read:
         created = await crossing.read_created(orders_read)
-    async with engines[1].connect() as payments_read:
+    async with reading(payments.url) as payments_read:
         assert await crossing.first_order_at(payments_read, "payment") is None
     await payments.accept(Call(payment.authorize, charge(10, placed.transaction_id)))
-    async with engines[1].connect() as payments_read:
+    async with reading(payments.url) as payments_read:
         since = await crossing.first_order_at(payments_read, "payment")
-    for engine in engines:
-        await engine.dispose()
     assert since is not None
     assert created.keys() == {placed.transaction_id}
     assert abs(since - created[placed.transaction_id]) < timedelta(minutes=1)

@@ -66,13 +66,37 @@ async def test_a_database_that_is_down_is_asked_once_for_all() -> None:
     assert await site.group.submit(4) == 8
 
 
-async def test_who_stops_waiting_stops_nobody_else() -> None:
+async def test_a_caller_that_stops_waiting_before_its_group_is_formed_leaves_the_queue() -> None:
     site = Doubling()
     impatient, patient = asyncio.create_task(site.group.submit(1)), asyncio.create_task(site.group.submit(2))
     await asyncio.sleep(0)
     impatient.cancel()
     assert await patient == 4
+    assert site.groups == [[2]]
+
+
+async def test_a_caller_that_stops_waiting_later_stops_nothing_else() -> None:
+    site = Doubling()
+    impatient, patient = asyncio.create_task(site.group.submit(1)), asyncio.create_task(site.group.submit(2))
+    while not site.groups:
+        await asyncio.sleep(0)
+    impatient.cancel()
+    assert await patient == 4
     assert site.groups == [[1, 2]]
+
+
+async def test_a_database_that_goes_down_while_items_are_tried_alone_is_not_asked_for_each() -> None:
+    site = Doubling()
+
+    async def commit(numbers: Sequence[int]) -> list[int]:
+        site.groups.append(list(numbers))
+        await asyncio.sleep(0)
+        raise ValueError("poison") if len(numbers) > 1 else OSError("down")
+
+    group = GroupCommit(commit, is_shared=lambda error: isinstance(error, OSError))
+    answers = await asyncio.gather(*(group.submit(number) for number in range(4)), return_exceptions=True)
+    assert all(isinstance(answer, OSError) for answer in answers)
+    assert site.groups == [[0, 1, 2, 3], [0]]
 
 
 async def test_fifty_charges_at_once_are_a_few_transactions_and_fifty_answers(open_bench: OpenBench) -> None:

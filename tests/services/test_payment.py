@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
+from activities.database import reading
 from audit import invariants
 from contracts import payment
 from contracts.errors import Code
@@ -13,7 +14,6 @@ from contracts.payment import Accounts, Cancellation, PaymentState
 
 from .bench import Bench, Call, Operations, assert_money_adds_up
 from .conftest import OpenBench
-from .databases import reading
 from .requests import charge, purse
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from activities.database import reading
 from activities.fence import Refusal
 from audit import crossing, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
@@ -24,7 +25,7 @@ from contracts import inventory, order, payment, shipping
 from contracts.order import Order, OrderLine
 
 from .bench import Bench, Call
-from .databases import SqliteFiles, reading
+from .databases import SqliteFiles
 from .requests import address, charge, confirmation, contact, parcel, purse, reservation, shelf
 
 GIVEN_UP = 4

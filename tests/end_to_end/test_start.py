@@ -1,0 +1,127 @@
+"""How a system starts: it waits where Temporal is busy, and it does not work on what is not its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from runtime import readiness
+from runtime.readiness import until_answered, until_served
+from runtime.stopping import stop_of
+from workflows.sweep import SweepWorkflow
+
+from .system import System
+
+
+@activity.defn
+async def nothing() -> None: ...
+
+
+@pytest.mark.xdist_group("system")
+async def test_a_worker_waits_for_its_pollers_and_says_which_are_missing(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "SAY_EVERY_S", 0.2)
+    client = await Client.connect(f"127.0.0.1:{system.port}", identity="a worker that starts")
+    with capture_logs() as lines:
+        waiting = asyncio.create_task(until_served(client, ["slow"]))
+        await asyncio.wait([waiting], timeout=1)
+        assert not waiting.done()
+        async with Worker(client, task_queue="slow", workflows=[SweepWorkflow], activities=[nothing]):
+            await asyncio.wait_for(waiting, 20)
+    assert {line["missing"] for line in lines} == {"pollers of slow"}
+    assert 2 <= len(lines) < 40
+
+
+async def test_a_temporal_that_is_busy_is_asked_again_and_an_answer_is_taken() -> None:
+    left = [RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.UNAVAILABLE]
+
+    async def busy() -> str:
+        if left:
+            raise RPCError("busy", left.pop(), b"")
+        return "done"
+
+    assert await until_answered("the schedule", busy) == "done"
+    left.append(RPCStatusCode.PERMISSION_DENIED)
+    with pytest.raises(RPCError):
+        await until_answered("the schedule", busy)
+
+
+async def test_a_signal_ends_a_start_that_waits_for_ever() -> None:
+    async def start() -> None:
+        with stop_of(asyncio.current_task()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+
+    ended, _ = await asyncio.wait([asyncio.create_task(start())], timeout=2)
+    assert ended
+
+
+async def test_a_signal_lets_a_worker_that_has_started_drain() -> None:
+    drained = False
+
+    async def serve() -> None:
+        nonlocal drained
+        with stop_of(asyncio.current_task()) as stop:
+            asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
+            await stop.wait()
+            await asyncio.sleep(0)
+            drained = True
+
+    await asyncio.wait_for(asyncio.create_task(serve()), 2)
+    assert drained
+
+
+def test_a_system_starts_with_goods_and_customers_though_every_attempt_is_to_fail(fresh_system: System) -> None:
+    fresh_system.options = ["--fault-rate", "1"]
+    fresh_system.start()
+    assert len(fresh_system.run("stock", "list", "--json").document) == 4
+    assert len(fresh_system.run("account", "list", "--json").document) == 10
+
+
+def test_a_folder_of_any_name_keeps_its_state_and_a_database_that_is_lost_is_not_made_anew(tmp_path: Path) -> None:
+    system = System(tmp_path / "my%20data #1?")
+    system.folder.mkdir()
+    system.start()
+    assert system.run("place", "--item", "BOOK-1:1", "--id", "o-1").code == 0
+    assert system.stop() == 0
+    system.start()
+    assert system.run("status", "o-1", "--json").document["state"] == "CONFIRMED"
+    assert system.run("audit", "--json").document["orders"] == 1
+    assert system.stop() == 0
+    assert [found.name for found in tmp_path.iterdir()] == [system.folder.name]
+    (system.folder / "payment.db").unlink()
+    with pytest.raises(AssertionError, match=r"payment.db is missing, though this Temporal knows orders; .*runbook"):
+        system.start()
+    assert system.worker is not None
+    assert system.worker.wait() == 2
+
+
+def test_databases_of_another_temporal_are_left_alone_until_they_are_adopted(fresh_system: System) -> None:
+    first = fresh_system
+    first.start()
+    assert first.stop() == 0
+    second = System(first.folder, ["--data", str(first.folder / "other")])
+    with pytest.raises(AssertionError, match="the order database belongs to Temporal namespace 'default'"):
+        second.start()
+    second.options += ["--adopt-databases"]
+    second.start()
+    assert second.run("audit").code == 0
+    with closing(sqlite3.connect(first.folder / "payment.db")) as database, database:
+        database.execute("UPDATE temporal_binding SET namespace_id = 'another'")
+    audit = second.run("audit")
+    assert audit.code == 2
+    assert audit.err.startswith("error: the payment database belongs to Temporal namespace 'default' (id another, ")
+    assert audit.err.count("\n") == 1
+    assert second.stop() == 0

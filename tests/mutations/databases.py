@@ -1,0 +1,172 @@
+"""Defects of the services' connections and files, and of how a worker starts on them."""
+
+from __future__ import annotations
+
+from .mutation import Edit, Mutation
+
+_POSTGRESQL, _SQLITE, _GROUP = "activities/postgresql.py", "activities/sqlite.py", "activities/group_commit.py"
+_OPENING, _BINDING = "activities/opening.py", "activities/binding.py"
+_READINESS, _STOPPING = "runtime/readiness.py", "runtime/stopping.py"
+_SILENCE, _FILES = "tests/services/test_silence.py", "tests/services/test_files.py"
+_GROUPS, _BOUND, _START = (
+    "tests/services/test_group_commit.py",
+    "tests/services/test_binding.py",
+    "tests/end_to_end/test_start.py",
+)
+
+_SILENT = (
+    Mutation(
+        "a transaction on a half-open connection is waited for without a bound",
+        (Edit(_POSTGRESQL, "TRANSACTION_TIMEOUT_S = 4\n", "TRANSACTION_TIMEOUT_S = 3_600\n"),),
+        (f"{_SILENCE}::test_a_service_goes_on_over_new_connections_after_one_attempt",),
+    ),
+    Mutation(
+        "only the connection that kept a transaction waiting is closed, not the idle ones beside it",
+        (Edit(_POSTGRESQL, "            self._give_up()\n        elif", "            running.cancel()\n        elif"),),
+        (f"{_SILENCE}::test_a_service_goes_on_over_new_connections_after_one_attempt",),
+    ),
+    Mutation(
+        "dispose ends connections politely, and waits for a server that does not answer",
+        (Edit(_POSTGRESQL, "        self._give_up()\n        await self._engine", "        await self._engine"),),
+        (f"{_SILENCE}::test_dispose_ends_although_every_connection_is_silent",),
+    ),
+    Mutation(
+        "the server keeps the locks of a half-open connection",
+        (Edit(_POSTGRESQL, '            "idle_in_transaction_session_timeout": self._idle_ms,\n', ""),),
+        (f"{_SILENCE}::test_the_locks_of_a_silent_transaction_are_free_for_later_attempts",),
+    ),
+    Mutation(
+        "the server lets a statement wait for a row for as long as it is locked",
+        (Edit(_POSTGRESQL, '            "lock_timeout": _LOCK_TIMEOUT_MS,\n', ""),),
+        (f"{_SILENCE}::test_a_locked_row_is_the_servers_error_and_keeps_the_connections",),
+    ),
+    Mutation(
+        "a connection is opened without a bound",
+        (
+            Edit(
+                _POSTGRESQL,
+                '            connect_args={"timeout": CONNECT_TIMEOUT_S},\n        )\n        self.sync_engine',
+                "        )\n        self.sync_engine",
+            ),
+        ),
+        (f"{_SILENCE}::test_a_server_that_accepts_and_says_nothing_is_given_up",),
+    ),
+    Mutation(
+        "the audit waits for a half-open connection without a bound",
+        (Edit(_POSTGRESQL, ', "command_timeout": READ_TIMEOUT_S', ""),),
+        (f"{_SILENCE}::test_a_reader_whose_connection_falls_silent_ends",),
+    ),
+    Mutation(
+        "callers that stopped waiting stay in the queue of the group commit",
+        (Edit(_GROUP, "[each for each in asked if not each.result.done()]", "list(asked)"),),
+        (f"{_GROUPS}::test_a_caller_that_stops_waiting_before_its_group_is_formed_leaves_the_queue",),
+    ),
+    Mutation(
+        "a database that goes down is asked once for each item that is tried alone",
+        (Edit(_GROUP, "if error is not None and self._is_shared(error):", "if False:"),),
+        (f"{_GROUPS}::test_a_database_that_goes_down_while_items_are_tried_alone_is_not_asked_for_each",),
+    ),
+)
+
+_OWNED = (
+    Mutation(
+        "a worker works on the databases of another Temporal",
+        (Edit(_BINDING, "there.namespace_id != here.namespace_id", "False"),),
+        (f"{_BOUND}::test_a_database_is_bound_to_the_first_temporal_and_refused_to_another[sqlite]",),
+    ),
+    Mutation(
+        "each worker binds a database anew",
+        (Edit(_BINDING, "taken_over if adopt else insert.on_conflict_do_nothing()", "taken_over"),),
+        (
+            f"{_BOUND}::test_a_database_is_bound_to_the_first_temporal_and_refused_to_another[postgresql]",
+            f"{_BOUND}::test_a_database_is_bound_to_the_first_temporal_and_refused_to_another[sqlite]",
+        ),
+    ),
+    Mutation(
+        "the audit compares the orders of one Temporal with the databases of another",
+        (Edit("audit/run.py", "            if here is not None:\n", "            if False:\n"),),
+        (f"{_START}::test_databases_of_another_temporal_are_left_alone_until_they_are_adopted",),
+    ),
+    Mutation(
+        "a database that is lost is made anew beside those that are in use",
+        (Edit(_OPENING, "            if has_worked:\n", "            if False:\n"),),
+        (f"{_FILES}::test_a_file_that_is_missing_beside_one_that_was_in_use_is_not_made_anew",),
+    ),
+    Mutation(
+        "databases that are all lost are made anew under a Temporal that knows their orders",
+        (Edit(_OPENING, "if await self.has_orders():", "if False:"),),
+        (f"{_FILES}::test_files_that_are_all_missing_where_temporal_knows_orders_are_not_made_anew",),
+    ),
+)
+
+_FILE = (
+    Mutation(
+        "a file that was deleted while it was open is written to",
+        (Edit(_SQLITE, "        self._require_its_file()\n        with", "        with"),),
+        (
+            f"{_FILES}::test_a_file_that_is_deleted_while_it_is_open_is_not_written_to",
+            f"{_FILES}::test_a_file_that_is_replaced_while_it_is_open_is_not_written_to",
+        ),
+    ),
+    Mutation(
+        "the signs of a URI in a folder's name lead to another file",
+        (Edit(_SQLITE, "quote(str(file))", "str(file)"),),
+        (f"{_FILES}::test_writer_and_reader_open_the_same_file_whatever_its_folder_is_called[my%20data]",),
+    ),
+    Mutation(
+        "the server takes the signs of a URI in its folder's name for a URI",
+        (
+            Edit("runtime/embedded.py", "*_command(port, ui_port),", "*_command(port, ui_port, data),"),
+            Edit("runtime/embedded.py", "def _command(port: int, ui_port: int)", "def _command(port, ui_port, data)"),
+            Edit("runtime/embedded.py", '"--db-filename", "temporal.db"', '"--db-filename", str(data / "temporal.db")'),
+        ),
+        (f"{_START}::test_a_folder_of_any_name_keeps_its_state_and_a_database_that_is_lost_is_not_made_anew",),
+    ),
+    Mutation(
+        "any transaction makes a file that is missing",
+        (Edit(_SQLITE, '_at(url, mode="rw")', '_at(url, mode="rwc")'),),
+        (f"{_FILES}::test_only_a_migration_makes_a_file",),
+    ),
+    Mutation(
+        "a file that cannot be read leaves its driver's thread behind",
+        (Edit(_SQLITE, '    event.listen(engine.sync_engine, "do_connect", _require_that_it_opens)\n', ""),),
+        (f"{_FILES}::test_a_file_that_cannot_be_read_leaves_no_thread_behind",),
+    ),
+)
+
+_STARTS = (
+    Mutation(
+        "a worker gives up when Temporal is busy at its start",
+        (
+            Edit(
+                _READINESS, "            if error.status not in _BUSY:\n                raise\n", "            raise\n"
+            ),
+        ),
+        (f"{_START}::test_a_temporal_that_is_busy_is_asked_again_and_an_answer_is_taken",),
+    ),
+    Mutation(
+        "a worker waits for its pollers and does not say so",
+        (Edit(_READINESS, ">= SAY_EVERY_S:", ">= 3_600:"),),
+        (f"{_START}::test_a_worker_waits_for_its_pollers_and_says_which_are_missing",),
+    ),
+    Mutation(
+        "a worker that starts does not hear SIGTERM",
+        (Edit(_STOPPING, "            self._starting.cancel()\n", "            pass\n"),),
+        (f"{_START}::test_a_signal_ends_a_start_that_waits_for_ever",),
+    ),
+    Mutation(
+        "the embedded system is filled through the faults that are injected",
+        (
+            Edit("worker.py", "await _seed(services)", "await s.seed(partial(a.ask, client))"),
+            Edit(
+                "worker.py",
+                "from runtime.seed import seed\n",
+                "from runtime.ask import ask\nfrom runtime.seed import seed\n",
+            ),
+        ),
+        (f"{_START}::test_a_system_starts_with_goods_and_customers_though_every_attempt_is_to_fail",),
+    ),
+)
+
+DATABASES = (*_SILENT, *_OWNED, *_FILE, *_STARTS)
+"""Defects of connections, files and starts."""
