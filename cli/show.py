@@ -13,11 +13,12 @@ from rich.table import Table
 
 from audit.report import Report
 from runtime.commandline import write
-from saga import Entry, Failure, State, TransactionLog
+from saga import DeskRecord, Entry, Failure, State, TransactionLog
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 _COLOURS = {
     State.CONFIRMED: "green",
+    State.CONFIRMED_WITH_SKIPS: "red",
     State.ROLLED_BACK: "yellow",
     State.ROLLED_BACK_WITH_SKIPS: "red",
     State.PARKED: "red",
@@ -92,6 +93,20 @@ def _lasted(entry: Entry) -> str:
     if entry.ended_at is None:
         return "…"
     return f"{(entry.ended_at - entry.started_at).total_seconds() * 1000:.0f}"
+
+
+def desk_record(shown: DeskRecord) -> None:
+    """One call of the desk, with both requests if an operator has replaced the first."""
+    call = shown.parked
+    line(f"{escape(shown.step)}: {f'parked since {call.since:%Y-%m-%d %H:%M:%S}Z' if call else 'settled'}")
+    replaced = shown.request != shown.original
+    for title, request in [("request", shown.request), *([("request at first", shown.original)] if replaced else [])]:
+        line(f"{title}: {escape(_ANY.dump_json(request, indent=2).decode())}")
+    for each in shown.decisions:
+        reason = f": {each.reason}" if each.reason else ""
+        line(f"{each.at:%Y-%m-%d %H:%M:%S}Z {each.decision} by {escape((each.actor or 'an operator') + reason)}")
+    if shown.waits is not None:
+        line(f"the {shown.waits} is applied when the running attempts are over")
 
 
 def audit(report: Report) -> None:

@@ -34,6 +34,8 @@ class Code(StrEnum):
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
     CANCEL_REFUSED = "CANCEL_REFUSED"
     DESK_REFUSED = "DESK_REFUSED"
+    ASKED = "ASKED"
+    """A question or decision waits in Temporal for a worker."""
     # the command line's own
     USAGE = "USAGE"
     UNREACHABLE = "UNREACHABLE"

@@ -45,6 +45,7 @@ ENDS_NO_ORDER = {
     Code.UNKNOWN_ORDER,
     Code.CANCEL_REFUSED,
     Code.DESK_REFUSED,
+    Code.ASKED,
     Code.USAGE,
     Code.UNREACHABLE,
     # a generic transaction's
