@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, MetaData, select
+from sqlalchemy import Column, Connection, MetaData, Table, Text, insert, select
 
 from activities.fence import Decision, Refusal, declare_fence
-from activities.records import Record, Ref, Rows, effects_table, record
+from activities.records import Record, Ref, Rows, UtcDateTime, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open
 from contracts import order
 from contracts.errors import Code
+from contracts.message import Reply
 from contracts.order import (
     ConfirmOrder,
     CreateOrder,
@@ -21,11 +22,22 @@ from contracts.order import (
     OrdersOnRecord,
     OrderState,
     ReadOrders,
+    RecordSkips,
 )
 
 metadata = MetaData()
 Fence = declare_fence(metadata)
 effects_table(metadata)
+SKIPS = Table(
+    "skips",
+    metadata,
+    Column("transaction_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+"""What operators left undone, of orders and of other transactions: Temporal forgets it with the closed workflow."""
 
 
 @record(metadata, "orders", key=("order_id",), indexed=("transaction_id",))
@@ -104,10 +116,25 @@ def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord
     )
 
 
+def _record_skips(connection: Connection, request: RecordSkips) -> Reply:
+    """Needs no fence: a skip that is recorded stays as it is."""
+    of_transaction = SKIPS.c.transaction_id == request.transaction_id
+    known = set(connection.scalars(select(SKIPS.c.step).where(of_transaction)))
+    fresh = {skip.step: skip for skip in request.skips if skip.step not in known}
+    rows = [skip.model_dump() | {"transaction_id": request.transaction_id} for skip in fresh.values()]
+    if rows:
+        connection.execute(insert(SKIPS), rows)
+    return Reply()
+
+
 ORDER = ServiceDefinition(
     "order",
     metadata,
     Fence,
     [create, cancel, confirm],
-    [Query(order.read_orders, _read_orders), lists_open(order.list_open, PlacedOrder, OrderState.PENDING)],
+    [
+        Query(order.read_orders, _read_orders),
+        Query(order.record_skips, _record_skips),
+        lists_open(order.list_open, PlacedOrder, OrderState.PENDING),
+    ],
 )

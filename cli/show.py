@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -114,7 +114,18 @@ def audit(report: Report) -> None:
     checks = ", ".join(f"{check} {count}" for check, count in report.checks.items())
     line(f"audit of {report.orders} orders: {verdict} ({checks})")
     for violation in report.violations[:MAX_SHOWN]:
-        figures = ", ".join(f"{name}={value}" for name, value in violation.figures.items())
-        line(f"  {violation.invariant} {escape(violation.subject)}: {escape(violation.message)} ({escape(figures)})")
+        told = f"{escape(violation.message)} ({escape(_figures(violation.figures))})"
+        line(f"  {violation.invariant} {escape(violation.subject)}: {told}")
     if len(report.violations) > MAX_SHOWN:
         line(f"  … and {len(report.violations) - MAX_SHOWN} more; --json lists all")
+    for skip in report.skips[:MAX_SHOWN]:
+        decided = f"skipped by {skip.actor} at {skip.decided_at:%Y-%m-%d %H:%M:%S}Z: {skip.reason}"
+        line(
+            f"  known: {escape(skip.subject)}: {escape(skip.step)} {escape(decided)} ({escape(_figures(skip.figures))})"
+        )
+    if len(report.skips) > MAX_SHOWN:
+        line(f"  … and {len(report.skips) - MAX_SHOWN} more skips; --json lists all")
+
+
+def _figures(figures: Mapping[str, int | str | None]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in figures.items())

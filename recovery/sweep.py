@@ -32,6 +32,7 @@ from contracts.message import ListOpen, OpenTransactions, Request
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions, OrderState, ReadOrders
 from contracts.recovery import SweepOrders, Swept, sweep
 from contracts.transaction import workflow_id as transaction_workflow_id
+from recovery.skips import keep_skips
 from runtime.ask import AskFailed, ask
 from runtime.connection import CLOSED_FROM_OUTSIDE
 from runtime.events import EventBus
@@ -59,6 +60,7 @@ class Recovery:
 
     @activity.defn(name=sweep.name)
     async def sweep(self, _: SweepOrders) -> Swept:
+        await keep_skips(self._client)
         try:
             left = await self._left_behind()
             finished = await _in_batches(left, self._finish)

@@ -131,4 +131,44 @@ _REQUESTS = (
     ),
 )
 
-DESK = (*_ROUNDS, *_REQUESTS)
+_SKIPS = (
+    Mutation(
+        "a skip explains whatever else is wrong with its order",
+        (Edit("audit/skips.py", "    return [] if still_wrong else applied\n", "    return applied\n"),),
+        ("tests/services/test_skips.py::test_a_skip_explains_nothing_but_its_own_step[payment]",),
+    ),
+    Mutation(
+        "the audit knows a skip only as long as Temporal keeps its workflow",
+        (Edit("audit/run.py", 'await skips.recorded(databases["order"])', "[]"),),
+        ("tests/end_to_end/test_desk.py::test_a_skip_is_said_for_ever_and_taken_once",),
+    ),
+    Mutation(
+        "a skip elsewhere is not told to the participants",
+        (Edit("workflows/choreography.py", '_copy(update={"skipped": skipped})', '_copy(update={"skipped": False})'),),
+        (
+            "tests/choreography/test_delivery.py::test_a_skip_at_one_participant_is_said_in_the_end_of_the_order"
+            "[confirmed]",
+        ),
+    ),
+    Mutation(
+        "a skip that a participant has heard of is not said in the end of the order",
+        (
+            Edit(
+                "workflows/choreography.py",
+                "with_skips=any(self._heard[fact].skipped for fact in last.until)",
+                "with_skips=False",
+            ),
+        ),
+        (
+            "tests/choreography/test_delivery.py::test_a_skip_at_one_participant_is_said_in_the_end_of_the_order"
+            "[rolled back]",
+        ),
+    ),
+    Mutation(
+        "a request about another order is taken for a parked call",
+        (Edit("workflows/order.py", "    if named != placed.order_id:\n", "    if False:\n"),),
+        ("tests/end_to_end/test_desk.py::test_a_fixed_request_is_tried_at_once_and_must_be_of_the_same_transaction",),
+    ),
+)
+
+DESK = (*_ROUNDS, *_REQUESTS, *_SKIPS)
