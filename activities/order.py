@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, MetaData, select
+from sqlalchemy import Column, Connection, MetaData, Table, Text, exists, insert, select
 
 from activities.fence import Decision, Refusal, declare_fence
-from activities.records import Record, Ref, Rows, effects_table, record
+from activities.records import Record, Ref, Rows, UtcDateTime, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import order
 from contracts.errors import Code
+from contracts.message import Reply
 from contracts.order import (
     ConfirmOrder,
     CreateOrder,
@@ -21,11 +22,22 @@ from contracts.order import (
     OrdersOnRecord,
     OrderState,
     ReadOrders,
+    RecordSkips,
 )
 
 metadata = MetaData()
 Fence = declare_fence(metadata)
 effects_table(metadata)
+SKIPS = Table(
+    "skips",
+    metadata,
+    Column("transaction_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+"""What operators left undone, of orders and of other transactions: Temporal forgets it with the closed workflow."""
 
 
 @record(metadata, "orders", key=("order_id",), indexed=("transaction_id",))
@@ -92,14 +104,31 @@ def confirm(rows: Rows, request: ConfirmOrder) -> Decision[OrderRecorded]:
 
 def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord:
     columns = PlacedOrder.table.c
-    wanted = select(columns.transaction_id, columns.document, columns.carrier, columns.state)
+    has_skips = exists().where(SKIPS.c.transaction_id == columns.transaction_id).label("has_skips")
+    wanted = select(columns.transaction_id, columns.document, columns.carrier, columns.state, has_skips)
     found = connection.execute(wanted.where(columns.transaction_id.in_(question.transaction_ids)))
     orders, unreadable = readable(
         found,
         lambda row: str(row.transaction_id),
-        lambda row: OrderOnRecord(order=Order.model_validate_json(row.document), carrier=row.carrier, state=row.state),
+        lambda row: OrderOnRecord(
+            order=Order.model_validate_json(row.document),
+            carrier=row.carrier,
+            state=row.state,
+            has_skips=row.has_skips,
+        ),
     )
     return OrdersOnRecord(orders=orders, unreadable=unreadable)
+
+
+def _record_skips(connection: Connection, request: RecordSkips) -> Reply:
+    """Needs no fence: a skip that is recorded stays as it is."""
+    of_transaction = SKIPS.c.transaction_id == request.transaction_id
+    known = set(connection.scalars(select(SKIPS.c.step).where(of_transaction)))
+    fresh = {skip.step: skip for skip in request.skips if skip.step not in known}
+    rows = [skip.model_dump() | {"transaction_id": request.transaction_id} for skip in fresh.values()]
+    if rows:
+        connection.execute(insert(SKIPS), rows)
+    return Reply()
 
 
 ORDER = ServiceDefinition(
@@ -107,5 +136,9 @@ ORDER = ServiceDefinition(
     metadata,
     Fence,
     [create, cancel, confirm],
-    [Query(order.read_orders, _read_orders), lists_open(order.list_open, PlacedOrder, OrderState.PENDING)],
+    [
+        Query(order.read_orders, _read_orders),
+        Query(order.record_skips, _record_skips),
+        lists_open(order.list_open, PlacedOrder, OrderState.PENDING),
+    ],
 )

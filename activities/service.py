@@ -77,7 +77,7 @@ def implements(
 
 @dataclass(frozen=True)
 class Query(Generic[Question, Answer]):
-    """A question that changes nothing, and so needs no fence."""
+    """A question that changes nothing, or a note that changes nothing when it comes again, and so needs no fence."""
 
     operation: Operation[Question, Answer]
     read: Callable[[Connection, Question], Answer]

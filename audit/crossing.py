@@ -62,9 +62,10 @@ class Traces:
 
     def is_whole(self, transaction_id: str) -> bool:
         """Whether each service has of a confirmed order what it must; one that the order came before, nothing."""
+        left = self.of(transaction_id)
         return all(
-            states == WHOLE[service] or (not states and self._came_before(transaction_id, service))
-            for service, states in self.of(transaction_id).items()
+            left.get(service) == whole or (not left.get(service) and self._came_before(transaction_id, service))
+            for service, whole in WHOLE.items()
         )
 
     def _came_before(self, transaction_id: str, service: str) -> bool:

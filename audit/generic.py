@@ -21,7 +21,7 @@ _NOT_CONFIRMED = (
 
 
 async def violations(client: Client, traces: Traces) -> list[Violation]:
-    holding = _holding(traces)
+    holding = holding_of(traces)
     if not holding:
         return []
     closed = {run.id async for run in client.list_workflows(_NOT_CONFIRMED, page_size=1000)}
@@ -46,7 +46,7 @@ async def violations(client: Client, traces: Traces) -> list[Violation]:
     return found
 
 
-def _holding(traces: Traces) -> dict[str, dict[str, set[str]]]:
+def holding_of(traces: Traces) -> dict[str, dict[str, set[str]]]:
     """What is held, by transaction and service; `t/part` belongs to the transaction `t`."""
     holding: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for service, states in traces.by_service.items():

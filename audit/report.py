@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel
@@ -24,17 +26,33 @@ class Violation(BaseModel):
     figures: dict[str, int | str | None]
 
 
+class DecidedSkip(BaseModel):
+    """A step that an operator left undone, where that still shows: `figures` are those of the services."""
+
+    subject: str
+    step: str
+    actor: str
+    reason: str
+    decided_at: datetime
+    figures: dict[str, int | str | None]
+
+
 class Report(BaseModel):
-    """`checks` counts the violations of each invariant; `clean` means there are none."""
+    """`checks` counts the violations of each invariant; `clean` means there are none.
+
+    `skips` would be violations, had no operator decided them.
+    """
 
     clean: bool
     orders: int
     checks: dict[Check, int]
     violations: list[Violation]
+    skips: list[DecidedSkip]
 
     @classmethod
-    def of(cls, orders: int, violations: list[Violation]) -> Report:
+    def of(cls, orders: int, violations: list[Violation], skips: Sequence[DecidedSkip] = ()) -> Report:
         checks = dict.fromkeys(Check, 0)
         for violation in violations:
             checks[violation.invariant] += 1
-        return cls(clean=not violations, orders=orders, checks=checks, violations=violations)
+        clean = not violations
+        return cls(clean=clean, orders=orders, checks=checks, violations=violations, skips=list(skips))

@@ -13,9 +13,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.binding import BoundElsewhere, bound_to, require_same
 from activities.catalogue import SERVICES
 from activities.database import UNUSABLE, reading, reason_of
-from audit import crossing, generic, invariants
+from audit import crossing, generic, invariants, skips
 from audit.crossing import SERVICES_WITH_TRACES, Traces
-from audit.report import Report, Violation
+from audit.report import DecidedSkip, Report, Violation
 from contracts.identity import TemporalIdentity
 from contracts.order import transaction_id
 from runtime.connection import Unreachable, identity_of
@@ -52,17 +52,21 @@ async def _audit(client: Client, settings: Settings) -> Report:
         found = await invariants.stock(databases["inventory"]) + await invariants.money(databases["payment"])
         for service, connection in databases.items():
             found += await invariants.single_effect(connection, service)
-        traces, suspects = await _compare(client, databases)
+        traces, suspects, known = await _compare(client, databases)
         if suspects:  # an order may have begun or ended between two reads: who is innocent is not there the second time
             for connection in databases.values():
                 await connection.rollback()
-            traces, again = await _compare(client, databases)
+            traces, again, known = await _compare(client, databases)
             before = {violation.subject for violation in suspects}
             second = [violation for violation in again if violation.subject in before]
             if len(second) <= MAX_SECOND_LOOKS:
                 second = [v for v in second if not await _is_open(client, transaction_id(v.subject), traces)]
             suspects = second
-        return Report.of(len(traces.orders), found + suspects)
+        if len(suspects) <= MAX_SECOND_LOOKS:
+            fresh = await skips.not_recorded_yet(client, suspects)
+            suspects, known_too = skips.set_apart(traces, suspects, fresh)
+            known += known_too
+        return Report.of(len(traces.orders), found + suspects, known)
 
 
 def _require_same(service: str, there: TemporalIdentity | None, here: TemporalIdentity) -> None:
@@ -73,7 +77,10 @@ def _require_same(service: str, there: TemporalIdentity | None, here: TemporalId
         raise SettingsError(f"the {service} database {error}: {remedy}") from error
 
 
-async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tuple[Traces, list[Violation]]:
+async def _compare(
+    client: Client, databases: dict[str, AsyncConnection]
+) -> tuple[Traces, list[Violation], list[DecidedSkip]]:
+    """What is in the databases, what is wrong with it, and what would be wrong without the skips on record."""
     # First: what has completed by now is in the databases that are read after it.
     confirmed = {found.id async for found in client.list_workflows(_CONFIRMED, page_size=1000)}
     running = {found.id async for found in client.list_workflows("ExecutionStatus = 'Running'", page_size=1000)}
@@ -87,7 +94,8 @@ async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tup
     created = await crossing.read_created(databases["order"]) if joined else {}
     traces = Traces(orders, carriers, states, joined, created)
     found = [*crossing.violations(traces, running), *crossing.forgotten(traces, running, confirmed)]
-    return traces, [*found, *await generic.violations(client, traces)]
+    found += await generic.violations(client, traces)
+    return traces, *skips.set_apart(traces, found, await skips.recorded(databases["order"]))
 
 
 async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:

@@ -84,7 +84,7 @@ async def status(client: Client, order_id: str) -> Ended:
     if seen[0] is not None and not (len(known) > 1 and _is_of_another(seen[0].log)):
         decider = seen[0].log
     state = State.PARKED if any(step.status is Status.PARKED for step in steps) else decider.state
-    errors = [ended.log.error for ended in known if ended.log.error is not None and state is not State.CONFIRMED]
+    errors = [ended.log.error for ended in known if ended.log.error is not None and not state.is_confirmed]
     # One that came back after the end knows only that its step was undone; the others know why.
     error = min(errors, key=lambda each: each.code == Code.STEP_UNDONE, default=None)
     log = TransactionLog(transaction_id(order_id), state, error, tuple(steps))

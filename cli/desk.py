@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.markup import escape
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
@@ -16,15 +15,19 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli import choreographed, documents, placing, session, show
 from cli.session import Json
+from contracts.catalogue import OPERATIONS
 from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
 from contracts.order import transaction_id
+from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
-from saga import Failure, Fix, Kind, Parked, Skip
+from saga import DeskRecord, Failure, Fix, Kind, Parked, Skip
 from workflows.order import OrderWorkflow
 
 desk = typer.Typer(help="Calls that do not get through: see them, retry, skip or fix them.")
 
+_RETRY, _SKIP, _FIX = "desk_retry", "desk_skip", "desk_fix"
+"""The updates of `SagaWorkflow`."""
 Step = Annotated[str, typer.Argument(help="As `desk list` names it, such as payment.cancel.")]
 Actor = Annotated[str, typer.Option(help="Who decides; kept in the order's log.")]
 RequestId = Annotated[str | None, typer.Option(help="A decision sent twice under one id is taken once.")]
@@ -41,6 +44,8 @@ class ParkedCall(BaseModel):
     attempts: int
     next_attempt_at: datetime
     error: Failure
+    trying_since: datetime | None
+    """Since when a round of attempts runs; unset between two rounds."""
 
 
 class DeskAnswer(BaseModel):
@@ -61,13 +66,45 @@ async def _list(*, json: bool) -> int:
         show.document([call.model_dump(mode="json", exclude={"error": {"step"}}) for call in calls])
         return code
     rows = [
-        (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, f"{c.next_attempt_at:%m-%d %H:%M:%S}",
+        (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, _next(c),
          f"{c.error.code}: {escape(c.error.message)}")
         for c in calls
     ]  # fmt: skip
     columns = ["order", "step", "kind", "since (UTC)", "attempts", "next attempt (UTC)", "error"]
     show.table(f"{len(calls)} parked calls", columns, rows)
     return code
+
+
+def _next(call: ParkedCall) -> str:
+    if call.trying_since is not None:
+        return f"being tried since {call.trying_since:%H:%M:%S}"
+    return f"{call.next_attempt_at:%m-%d %H:%M:%S}"
+
+
+@desk.command(name="show")
+def show_(order_id: str, step: Step, json: Json = False) -> int:
+    """One call of the desk: the request as it was and as it is, and all decisions; also when it is settled."""
+    return session.run(_show, order_id, step, json=json)
+
+
+async def _show(order_id: str, step: str, *, json: bool) -> int:
+    client = await session.connect()
+    try:
+        handle = await choreographed.where_parked(client, order_id, service=_service(step))
+    except CommandFailed:  # where_parked looks for participants that run
+        handle = choreographed.handle_of(client, order_id.removeprefix(transaction_id("")), _service(step))
+        if await placing.status_of(handle) is None:
+            raise
+    try:
+        query = OrderWorkflow.desk_record
+        found: DeskRecord | None = await handle.query(query, step, rpc_timeout=placing.QUERY_TIMEOUT)
+    except (WorkflowQueryFailedError, RPCError) as error:
+        message = f"{handle.id}: {placing.why_silent(error)}"
+        raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.UNREACHABLE) from error
+    if found is None:
+        raise CommandFailed(Code.DESK_REFUSED, f"{order_id}: {step} was never parked", Exit.INVALID)
+    show.document(found) if json else show.desk_record(found)
+    return Exit.OK
 
 
 @desk.command()
@@ -79,23 +116,34 @@ def retry(
     request_id: RequestId = None,
     json: Json = False,
 ) -> int:
-    """Try a parked call again now, or all of them."""
+    """Try a parked call again now, or all of them; exit code 3 if a saga cannot say what is parked."""
     if all_ == (order_id is not None and step is not None) or (code is not None and not all_):
         raise CommandFailed(Code.USAGE, "desk retry takes ID STEP, or --all [--code X]", Exit.INVALID)
     if all_:
         return session.run(_retry_all, code, json=json)
-    return session.run(_decide, order_id or "", OrderWorkflow.desk_retry, [step], request_id, json=json)
+    return session.run(_decide, order_id or "", _RETRY, [step], request_id, json=json)
 
 
 async def _retry_all(code: str | None, *, json: bool) -> int:
     client = await session.connect()
-    retried = 0
-    async for call in _parked(client, []):
-        if code in (None, call.error.code):
-            with suppress(CommandFailed):  # it got through in the meantime
-                await _update(client, call.transaction_id, OrderWorkflow.desk_retry, [call.step], None)
-                retried += 1
-    return _accepted(retried, json=json)
+    retried, asked = 0, 0
+    silent: list[str] = []
+    async for call in _parked(client, silent):
+        if code not in (None, call.error.code):
+            continue
+        try:
+            await _update(client, call.transaction_id, _RETRY, [call.step], None)
+            retried += 1
+        except CommandFailed as failed:
+            if failed.code == Code.ASKED:
+                show.stderr.print(failed.message, highlight=False)
+                asked += 1
+            elif failed.code not in (Code.DESK_REFUSED, Code.UNKNOWN_ORDER):  # settled, or decided, in the meantime
+                raise
+    _accepted(retried, json=json)
+    if silent:
+        return Exit.UNREACHABLE
+    return Exit.NOT_ENDED if asked else Exit.OK
 
 
 @desk.command()
@@ -109,7 +157,7 @@ def skip(
 ) -> int:
     """Leave a parked call undone, because somebody has seen to it; the order says so for ever."""
     arguments = [step, Skip(actor=_said(actor, "--actor"), reason=_said(reason, "--reason"))]
-    return session.run(_decide, order_id, OrderWorkflow.desk_skip, arguments, request_id, json=json)
+    return session.run(_decide, order_id, _SKIP, arguments, request_id, json=json)
 
 
 @desk.command()
@@ -126,8 +174,24 @@ def fix(
         request = documents.json_of(documents.read(input, code=Code.INVALID_REQUEST))
     except ValueError as error:
         raise CommandFailed(Code.INVALID_REQUEST, f"--input {input}: not JSON: {error}", Exit.INVALID) from error
+    _check_request(step, request, where=input)
     arguments = [step, Fix(actor=_said(actor, "--actor"), request=request)]
-    return session.run(_decide, order_id, OrderWorkflow.desk_fix, arguments, request_id, json=json)
+    return session.run(_decide, order_id, _FIX, arguments, request_id, json=json)
+
+
+def _check_request(step: str, request: Any, *, where: str) -> None:
+    """Raise `CommandFailed` unless `request` is one for the operation behind `step`, where that is in the catalogue.
+
+    The workflow checks it too, and that it is about the same transaction.
+    """
+    operation = OPERATIONS.get(step.partition("#")[0])
+    if operation is None:
+        return
+    try:
+        operation.request.model_validate(request, extra="forbid")
+    except ValidationError as error:
+        message = f"--input {where}: not a request for {operation.name}: {first_problem(error)}"
+        raise CommandFailed(Code.INVALID_REQUEST, message, Exit.INVALID) from error
 
 
 def _said(text: str, option: str) -> str:
@@ -136,9 +200,13 @@ def _said(text: str, option: str) -> str:
     return text.strip()
 
 
-async def _decide(order_id: str, update: Any, arguments: list[Any], request_id: str | None, *, json: bool) -> int:
+async def _decide(order_id: str, update: str, arguments: list[Any], request_id: str | None, *, json: bool) -> int:
     await _update(await session.connect(), order_id, update, arguments, request_id)
     return _accepted(1, json=json)
+
+
+def _service(step: str) -> str:
+    return step.partition(".")[0]
 
 
 def _accepted(count: int, *, json: bool) -> int:
@@ -146,9 +214,9 @@ def _accepted(count: int, *, json: bool) -> int:
     return Exit.OK
 
 
-async def _update(client: Client, order_id: str, update: Any, arguments: list[Any], request_id: str | None) -> None:
+async def _update(client: Client, order_id: str, update: str, arguments: list[Any], request_id: str | None) -> None:
     try:
-        handle = await choreographed.where_parked(client, order_id, service=str(arguments[0]).partition(".")[0])
+        handle = await choreographed.where_parked(client, order_id, service=_service(arguments[0]))
         await placing.update(handle, update, arguments, request_id)
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
@@ -182,4 +250,5 @@ async def _parked(client: Client, silent: list[str]) -> AsyncIterator[ParkedCall
                 attempts=call.attempts,
                 next_attempt_at=call.next_attempt_at,
                 error=call.error,
+                trying_since=call.trying_since,
             )

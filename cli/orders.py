@@ -207,7 +207,7 @@ async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     if now.closed and not now.log.state.is_end:
         message = f"{order_id}: its workflow was closed from outside; `starter.py sweep` brings the order to an end"
         raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED)
-    if now.log.state is State.CONFIRMED:
+    if now.log.state.is_confirmed:
         raise _refused(f"{order_id} is confirmed")
     answer = CancelAnswer(order_id=order_id, accepted=True, state=now.log.state)
     show.document(answer) if json else show.line(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from pydantic import ValidationError
 from temporalio.client import (
@@ -164,15 +165,30 @@ async def find(client: Client, known_as: str) -> tuple[Handle, WorkflowExecution
 
 
 async def update(
-    handle: WorkflowHandle[Any, Any], name: Any, arguments: list[Any], request_id: str | None = None
+    handle: WorkflowHandle[Any, Any], name: str, arguments: list[Any], request_id: str | None = None
 ) -> None:
-    """Ask a workflow to do something, once for each `request_id`. Raises `CommandFailed` if no worker takes it up."""
+    """Ask a workflow to do something, once for each `request_id`.
+
+    Without one, the same question is asked once for each state of the workflow: a command that is repeated before a
+    worker has answered it joins its first call, one that is repeated later asks anew.
+    Raises `CommandFailed` with ASKED if no worker takes it up: Temporal keeps the question for when one runs.
+    """
+    update_id = request_id or await _derived_id(handle, name, arguments)
     try:
         async with asyncio.timeout(_UPDATE_TIMEOUT_S):
-            await handle.execute_update(name, args=arguments, id=request_id or str(uuid4()))
+            await handle.execute_update(name, args=arguments, id=update_id)
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-        message = f"{handle.id}: no worker has taken it up within {_UPDATE_TIMEOUT_S} s; is one running?"
-        raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED) from error
+        message = f"{handle.id}: asked; no worker has answered within {_UPDATE_TIMEOUT_S} s, so it is decided when one"
+        message += " runs: `starter.py status ID`"
+        raise CommandFailed(Code.ASKED, message, Exit.NOT_ENDED) from error
+
+
+async def _derived_id(handle: WorkflowHandle[Any, Any], name: str, arguments: list[Any]) -> str:
+    """The id of an update: what is asked, and how far the workflow's history has got when it is asked."""
+    described = await handle.describe()
+    asked = json.dumps([name, arguments], default=vars, sort_keys=True)
+    digest = hashlib.sha256(asked.encode()).hexdigest()
+    return f"{described.run_id}-{described.history_length}-{digest[:32]}"
 
 
 async def status_of(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
@@ -255,6 +271,6 @@ def why_silent(error: WorkflowQueryFailedError | RPCError) -> str:
 
 
 def exit_code(log: TransactionLog) -> Exit:
-    if log.state is State.CONFIRMED:
+    if log.state.is_confirmed:
         return Exit.OK
     return Exit.ROLLED_BACK if log.state.is_end else Exit.NOT_ENDED

@@ -13,7 +13,6 @@ from cli.session import Json
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOptions, transaction_id
 from runtime.commandline import CommandFailed, Exit
-from saga import State
 from workflows.order import OrderWorkflow
 
 
@@ -35,7 +34,7 @@ async def _redo(order_id: str, *, json: bool) -> int:
         order, carrier = await _placed_as(client, order_id)
     else:
         order, carrier = await _carried(client, ended.log.transaction_id, ended.carrier), ended.carrier
-    recovering = ended.log.state is not State.CONFIRMED
+    recovering = not ended.log.state.is_confirmed
     try:
         await client.start_workflow(
             OrderWorkflow.run,

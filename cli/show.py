@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +13,12 @@ from rich.table import Table
 
 from audit.report import Report
 from runtime.commandline import write
-from saga import Entry, Failure, State, TransactionLog
+from saga import DeskRecord, Entry, Failure, State, TransactionLog
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 _COLOURS = {
     State.CONFIRMED: "green",
+    State.CONFIRMED_WITH_SKIPS: "red",
     State.ROLLED_BACK: "yellow",
     State.ROLLED_BACK_WITH_SKIPS: "red",
     State.PARKED: "red",
@@ -94,12 +95,37 @@ def _lasted(entry: Entry) -> str:
     return f"{(entry.ended_at - entry.started_at).total_seconds() * 1000:.0f}"
 
 
+def desk_record(shown: DeskRecord) -> None:
+    """One call of the desk, with both requests if an operator has replaced the first."""
+    call = shown.parked
+    line(f"{escape(shown.step)}: {f'parked since {call.since:%Y-%m-%d %H:%M:%S}Z' if call else 'settled'}")
+    replaced = shown.request != shown.original
+    for title, request in [("request", shown.request), *([("request at first", shown.original)] if replaced else [])]:
+        line(f"{title}: {escape(_ANY.dump_json(request, indent=2).decode())}")
+    for each in shown.decisions:
+        reason = f": {each.reason}" if each.reason else ""
+        line(f"{each.at:%Y-%m-%d %H:%M:%S}Z {each.decision} by {escape((each.actor or 'an operator') + reason)}")
+    if shown.waits is not None:
+        line(f"the {shown.waits} is applied when the running attempts are over")
+
+
 def audit(report: Report) -> None:
     verdict = "[green]clean[/]" if report.clean else f"[red]{len(report.violations)} violations[/]"
     checks = ", ".join(f"{check} {count}" for check, count in report.checks.items())
     line(f"audit of {report.orders} orders: {verdict} ({checks})")
     for violation in report.violations[:MAX_SHOWN]:
-        figures = ", ".join(f"{name}={value}" for name, value in violation.figures.items())
-        line(f"  {violation.invariant} {escape(violation.subject)}: {escape(violation.message)} ({escape(figures)})")
+        told = f"{escape(violation.message)} ({escape(_figures(violation.figures))})"
+        line(f"  {violation.invariant} {escape(violation.subject)}: {told}")
     if len(report.violations) > MAX_SHOWN:
         line(f"  … and {len(report.violations) - MAX_SHOWN} more; --json lists all")
+    for skip in report.skips[:MAX_SHOWN]:
+        decided = f"skipped by {skip.actor} at {skip.decided_at:%Y-%m-%d %H:%M:%S}Z: {skip.reason}"
+        line(
+            f"  known: {escape(skip.subject)}: {escape(skip.step)} {escape(decided)} ({escape(_figures(skip.figures))})"
+        )
+    if len(report.skips) > MAX_SHOWN:
+        line(f"  … and {len(report.skips) - MAX_SHOWN} more skips; --json lists all")
+
+
+def _figures(figures: Mapping[str, int | str | None]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in figures.items())

@@ -38,6 +38,8 @@ class Code(StrEnum):
     DESK_REFUSED = "DESK_REFUSED"
     # an operator's tools
     UNREADABLE = "UNREADABLE"
+    ASKED = "ASKED"
+    """A question or decision waits in Temporal for a worker."""
     # the command line's own
     USAGE = "USAGE"
     UNREACHABLE = "UNREACHABLE"

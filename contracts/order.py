@@ -151,6 +151,8 @@ class OrderOnRecord(Message):
     order: Order
     carrier: WorkflowId | None
     state: OrderState
+    has_skips: bool = False
+    """An operator has left a step of it undone, which is on record (`RecordSkips`)."""
 
 
 class OrdersOnRecord(Reply):
@@ -160,8 +162,24 @@ class OrdersOnRecord(Reply):
     unreadable: tuple[Unreadable, ...] = ()
 
 
+class SkippedStep(Message):
+    """A step that an operator left undone: who decided it, why and when."""
+
+    step: Annotated[str, Field(max_length=200)]
+    actor: Annotated[str, Field(max_length=200)]
+    reason: Annotated[str, Field(max_length=1000)]
+    at: AwareDatetime
+
+
+class RecordSkips(Request):
+    """What operators left undone of a transaction. A step that is recorded keeps its first record."""
+
+    skips: Annotated[tuple[SkippedStep, ...], Field(min_length=1, max_length=100)]
+
+
 create = Operation("order.create", CreateOrder, OrderRecorded, queue=QUEUE)
 cancel = Operation("order.cancel", CreateOrder, OrderRecorded, queue=QUEUE, undoes=create)
 confirm = Operation("order.confirm", ConfirmOrder, OrderRecorded, queue=QUEUE, acts_on=create)
 list_open = Operation("order.list_open", ListOpen, OpenTransactions, queue=QUEUE)
 read_orders = Operation("order.read_orders", ReadOrders, OrdersOnRecord, queue=QUEUE)
+record_skips = Operation("order.record_skips", RecordSkips, Reply, queue=QUEUE)

@@ -12,7 +12,8 @@ nothing about the order that is on record.
 
 An order of a batch or a choreography that was given a workflow of its own has that as its coordinator from then on.
 A coordinator that ended by itself has said how: what is still held then, an operator has skipped, and a sweep must not
-overrule them.
+overrule them. When Temporal has forgotten the coordinator, the skips that an earlier sweep has copied to the order
+service (`recovery/skips.py`) say the same.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class Coordinated:
         """Whether nobody brings it to an end, if something is held for it."""
         # A participant fails because another order is on record under its id, and that is the one looked at here.
         failed = self.is_choreographed and self.status is Status.FAILED
-        return self.status is None or self.is_closed_from_outside or failed
+        forgotten = self.status is None and not self.placed.has_skips
+        return forgotten or self.is_closed_from_outside or failed
 
     def is_left(self, still_open: set[str]) -> bool:
         """Whether it is, when something is held for `still_open`. An order with a coordinator to itself that was closed

@@ -31,6 +31,7 @@ from contracts.message import ListOpen
 from contracts.recovery import MAX_NAMED, SweepOrders, Swept, sweep
 from recovery.leases import LeaseSweep
 from recovery.orders import OrderSweep
+from recovery.skips import keep_skips
 from recovery.tolerance import Round
 from recovery.transactions import TransactionSweep
 
@@ -47,6 +48,7 @@ class Recovery:
     @activity.defn(name=sweep.name)
     async def sweep(self, _: SweepOrders) -> Swept:
         round_ = Round()
+        await keep_skips(self._client, round_)
         orders = OrderSweep(self._client, round_, self._page)
         transactions = TransactionSweep(self._client, round_)
         left = await orders.left_behind()

@@ -26,8 +26,8 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 It imports the standard library and temporalio, so that it can be lifted into another project as it is.
 """
 
-from saga.desk import Desk, DeskRefused, Fix, Parked, Retry, Skip
-from saga.journal import SEARCH_ATTRIBUTES, Entry, Failure, Kind, State, Status, TransactionLog
+from saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
+from saga.journal import SEARCH_ATTRIBUTES, Entry, Failure, Kind, Skipped, State, Status, TransactionLog
 from saga.kernel import CancelRefused, Saga, StepFailed, outlive
 from saga.operation import Operation
 from saga.plan import Plan, PlannedCall, Stage, Verb
@@ -41,7 +41,9 @@ __all__ = [
     "POLICIES",
     "SEARCH_ATTRIBUTES",
     "CancelRefused",
+    "Decided",
     "Desk",
+    "DeskRecord",
     "DeskRefused",
     "Entry",
     "Failure",
@@ -58,6 +60,7 @@ __all__ = [
     "Saga",
     "SagaWorkflow",
     "Skip",
+    "Skipped",
     "Stage",
     "State",
     "Status",

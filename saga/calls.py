@@ -14,8 +14,8 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from saga import outcome
-from saga.desk import Decision, Desk, Fix, Parked, Skip
-from saga.journal import Entry, Failure, Journal, Kind, Status
+from saga.desk import Decision, Desk, Fix, Parked, Skip, transaction_of
+from saga.journal import Entry, Failure, Journal, Kind, Skipped, Status
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
 from saga.policy import Policy, Rounds
@@ -97,35 +97,46 @@ class PersistentCalls:
         """Rounds of attempts with durable pauses between them; parked from the first round that did not get through.
 
         `None` if an operator skipped it. A refusal whose code `may_refuse` allows is an answer; any other needs a
-        person, and stays parked.
+        person, and stays parked. The pauses double with the rounds that nobody asked for. A round that an operator
+        asked for costs nothing: the next one comes when it was due anyway.
         """
-        rounds = 0
+        rounds, due = 0, workflow.now()
+        decision: Decision | None = None
         while True:
             ended = await attempt(operation, request, policy)
             if isinstance(ended, Done):
+                self.desk.settle(entry.step)
                 if entry.kind is not Kind.FORWARD:
                     self.journal.settle(entry, Status.DONE, ended.attempts)
                 return ended
             if isinstance(ended, Refused) and may_refuse(ended.code):
+                self.desk.settle(entry.step)
                 return ended
-            rounds += 1
+            rounds += decision is None
+            now = workflow.now()
+            due = due if due > now else now + self.rounds.pause(rounds)
             self.journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
-            decision = await self._decision(entry, ended, request, self.rounds.pause(rounds))
+            error = Failure(ended.code, ended.message, entry.step)
+            parked = Parked(entry.step, entry.kind, entry.parked_since or now, entry.attempts, due, error)
+            self.desk.park(parked, operation, request)
+            decision = await self._decision(entry.step, due - now)
             if isinstance(decision, Skip):
-                entry.note = f"skipped by {decision.actor}: {decision.reason}"
-                self.journal.settle(entry, Status.SKIPPED, 0, ended.code)
+                self._skip(entry, decision, request, ended.code)
                 return None
             if isinstance(decision, Fix):
                 entry.note = f"request replaced by {decision.actor}"
                 request = decision.request
+            self.desk.begin_round(entry.step, request)
 
-    async def _decision(
-        self, entry: Entry, ended: Refused | Unknown, request: Any, pause: timedelta
-    ) -> Decision | None:
-        """What an operator decides about a parked call, or `None` when its pause is over first."""
-        error = Failure(ended.code, ended.message, entry.step)
-        since, again = entry.parked_since or workflow.now(), workflow.now() + pause
-        self.desk.park(Parked(entry.step, entry.kind, since, entry.attempts, again, error), request)
-        with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self.desk.decided(entry.step), timeout=pause)
-        return self.desk.take(entry.step)
+    async def _decision(self, step: str, pause: timedelta) -> Decision | None:
+        """What an operator decides about a parked call, or has decided while it was tried; `None` after `pause`."""
+        if not self.desk.decided(step):
+            with suppress(TimeoutError):
+                await workflow.wait_condition(lambda: self.desk.decided(step), timeout=pause)
+        return self.desk.take(step)
+
+    def _skip(self, entry: Entry, decision: Skip, request: Any, code: str) -> None:
+        self.desk.settle(entry.step)
+        entry.note = f"skipped by {decision.actor}: {decision.reason}"
+        entry.skipped = Skipped(decision.actor, decision.reason, workflow.now(), transaction_of(request))
+        self.journal.settle(entry, Status.SKIPPED, 0, code)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from temporalio import workflow
+
 from saga.journal import Failure, Kind
+from saga.operation import Operation
+
+_LONGEST_PROBLEM = 300
+"""Characters of a converter's complaint about a request: it is one line of an answer."""
 
 
 def transaction_of(request: Any) -> str | None:
@@ -16,12 +24,16 @@ def transaction_of(request: Any) -> str | None:
 
 
 class DeskRefused(Exception):
-    """The decision cannot be taken: nothing of that name is parked, it may not be skipped, or is for another one."""
+    """The decision cannot be taken: nothing of that name is parked, it may not be skipped, or the request is wrong."""
 
 
 @dataclass(frozen=True)
 class Parked:
-    """A call that waits for its next round, or for a person. Times are UTC; `attempts` counts all so far."""
+    """A call that has failed a round of attempts and is neither done nor skipped. Times are UTC.
+
+    `attempts` counts those of all finished rounds. While a round runs, `trying_since` says when it began, and
+    `next_attempt_at` is that time too.
+    """
 
     step: str
     kind: Kind
@@ -29,6 +41,7 @@ class Parked:
     attempts: int
     next_attempt_at: datetime
     error: Failure
+    trying_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Skip:
-    """Leave it undone: somebody has seen to it by other means. Said for ever in the log and in the saga's end."""
+    """Leave it undone: the actor has settled it by other means. The log and the saga's end say so for ever."""
 
     actor: str
     reason: str
@@ -55,45 +68,155 @@ class Fix:
 Decision = Retry | Skip | Fix
 
 
+@dataclass(frozen=True)
+class Decided:
+    """A decision as it was taken: `decision` is `retry`, `skip` or `fix`, and `request` what a fix asks for."""
+
+    decision: str
+    at: datetime
+    actor: str | None = None
+    reason: str | None = None
+    request: Any = None
+
+
+@dataclass(frozen=True)
+class DeskRecord:
+    """All that the desk knows about a call: `original` is what the saga asked for, `request` what it asks for now.
+
+    `parked` is unset once the call is done or skipped. `waits` is a decision that the end of a round will apply.
+    """
+
+    step: str
+    operation: str
+    parked: Parked | None
+    original: Any
+    request: Any
+    decisions: tuple[Decided, ...]
+    waits: str | None = None
+
+
+@dataclass
+class _Case:
+    """What the desk keeps about one call."""
+
+    operation: Operation[Any, Any]
+    original: Any
+    request: Any
+    parked: Parked | None
+    waiting: Decision | None = None
+    decisions: list[Decided] = field(default_factory=list)
+
+
 class Desk:
-    """What is parked, by step, and the decisions that its callers wait for."""
+    """The calls that do not get through, by step, and the decisions that their rounds wait for.
+
+    A call is on the desk from its first failed round until it is done or skipped, also while a round of attempts runs.
+    A decision is taken at any time and applied when the round is over. Until then a second one is refused: an accepted
+    decision is never replaced by another.
+    """
 
     def __init__(self) -> None:
-        self._parked: dict[str, Parked] = {}
-        self._transactions: dict[str, str | None] = {}
-        self._decisions: dict[str, Decision] = {}
+        self._cases: dict[str, _Case] = {}
 
     @property
     def parked(self) -> list[Parked]:
-        return list(self._parked.values())
+        return [case.parked for case in self._cases.values() if case.parked is not None]
 
-    def park(self, parked: Parked, request: Any) -> None:
-        self._parked[parked.step] = parked
-        self._transactions[parked.step] = transaction_of(request)
+    def record(self, step: str) -> DeskRecord | None:
+        """What is known about a call that is on the desk, or was; `None` if it never was."""
+        case = self._cases.get(step)
+        if case is None:
+            return None
+        waits = None if case.waiting is None else _name(case.waiting)
+        return DeskRecord(
+            step, case.operation.name, case.parked, case.original, case.request, tuple(case.decisions), waits
+        )
+
+    # --- what the call says -------------------------------------------------------------------------------------------
+
+    def park(self, parked: Parked, operation: Operation[Any, Any], request: Any) -> None:
+        """A round has failed: the call waits for the next, or for a decision."""
+        case = self._cases.setdefault(parked.step, _Case(operation, request, request, parked))
+        case.parked, case.request = parked, request
+
+    def begin_round(self, step: str, request: Any) -> None:
+        """The call is being tried from now on, with `request`, and stays on the desk."""
+        case, now = self._cases[step], workflow.now()
+        assert case.parked is not None  # noqa: S101 — it is parked until it is settled
+        case.request, case.parked = request, replace(case.parked, next_attempt_at=now, trying_since=now)
+
+    def settle(self, step: str) -> None:
+        """The call is done or skipped: it leaves the desk, if it was there, with what still waited for it."""
+        if step in self._cases:
+            case = self._cases[step]
+            case.parked = case.waiting = None
 
     def decided(self, step: str) -> bool:
-        return step in self._decisions
+        return self._cases[step].waiting is not None
 
     def take(self, step: str) -> Decision | None:
-        """The decision about `step`, if one was made; it is off the desk until it is parked again."""
-        self._parked.pop(step, None)
-        return self._decisions.pop(step, None)
+        """The decision about `step`, if one waits; it is applied from here on."""
+        case = self._cases[step]
+        case.waiting, taken = None, case.waiting
+        return taken
+
+    # --- what a person says -------------------------------------------------------------------------------------------
 
     def check(self, step: str, decision: Decision) -> None:
         """Raises `DeskRefused`."""
-        parked = self._parked.get(step)
-        if parked is None or self.decided(step):
-            known = ", ".join(self._parked) or "nothing"
+        case = self._cases.get(step)
+        if case is None or case.parked is None:
+            known = ", ".join(each.step for each in self.parked) or "nothing"
             raise DeskRefused(f"{step} is not parked; parked is {known}")
-        if isinstance(decision, Skip) and parked.kind is Kind.FORWARD:
+        if case.waiting is not None:
+            before = f"a {_name(case.waiting)} was decided before"
+            raise DeskRefused(f"{step}: {before} and is applied when the running attempts are over; decide again then")
+        if isinstance(decision, Skip) and case.parked.kind is Kind.FORWARD:
             raise DeskRefused(f"{step} decides the saga: it can be retried or fixed, not skipped")
-        ours = self._transactions[step]
-        if isinstance(decision, Fix) and (
-            not isinstance(decision.request, dict) or transaction_of(decision.request) != ours
-        ):
-            raise DeskRefused(f"the request must be one of transaction {ours}")  # under another it would undo nothing
+        if isinstance(decision, Fix):
+            ours = transaction_of(case.original)
+            if not isinstance(decision.request, dict) or transaction_of(decision.request) != ours:
+                raise DeskRefused(f"the request must be one of transaction {ours}")  # another would undo nothing
+            problem = _problem_of(decision.request, case.operation.request)
+            if problem is not None:
+                raise DeskRefused(f"not a request for {case.operation.name}: {problem}")
 
     def decide(self, step: str, decision: Decision) -> None:
-        """Raises `DeskRefused`."""
-        self.check(step, decision)
-        self._decisions[step] = decision
+        """Take a decision that `check` allows. A replay takes what was allowed then, whatever `check` says today."""
+        case = self._cases[step]
+        case.waiting = decision
+        said: dict[str, Any] = vars(decision)
+        case.decisions.append(Decided(_name(decision), workflow.now(), **said))
+
+
+def _name(decision: Decision) -> str:
+    return type(decision).__name__.lower()
+
+
+def _problem_of(document: Mapping[str, Any], wanted: type) -> str | None:
+    """What is wrong with `document` as a request of type `wanted`, in the words of the payload converter.
+
+    A field that the converter does not read is a problem too: what a person writes must have an effect.
+    """
+    converter = workflow.payload_converter()
+    try:
+        [read] = converter.from_payloads(converter.to_payloads([document]), [wanted])
+    except Exception as error:  # noqa: BLE001 — any type of the converter's library says that it cannot be read
+        words = " ".join(str(error.__cause__ or error).split())
+        return words if len(words) <= _LONGEST_PROBLEM else f"{words[:_LONGEST_PROBLEM]}…"
+    lost = _unread(document, json.loads(converter.to_payload(read).data), "")
+    return None if lost is None else f"{lost}: there is no such field"
+
+
+def _unread(written: Any, read: Any, path: str) -> str | None:
+    """The first field of `written` that is not in `read`."""
+    if isinstance(written, Mapping) and isinstance(read, Mapping):
+        for name, value in written.items():
+            inner = f"{path}.{name}" if path else name
+            found = inner if name not in read else _unread(value, read[name], inner)
+            if found is not None:
+                return found
+    if isinstance(written, list) and isinstance(read, list):
+        pairs = enumerate(zip(written, read, strict=False))
+        return next(filter(None, (_unread(*pair, f"{path}.{at}") for at, pair in pairs)), None)
+    return None

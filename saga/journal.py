@@ -29,18 +29,40 @@ SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ORDER)
 
 
 class State(StrEnum):
-    """Where a saga stands. The last three are ends; PARKED is not: a parked saga goes on trying."""
+    """Where a saga stands. The last four are ends; PARKED is not: a parked saga goes on trying.
+
+    WITH_SKIPS: an operator has left a call of it undone, so the end is not proven by the services.
+    """
 
     RUNNING = "RUNNING"
     COMPENSATING = "COMPENSATING"
     PARKED = "PARKED"
     CONFIRMED = "CONFIRMED"
+    CONFIRMED_WITH_SKIPS = "CONFIRMED_WITH_SKIPS"
     ROLLED_BACK = "ROLLED_BACK"
     ROLLED_BACK_WITH_SKIPS = "ROLLED_BACK_WITH_SKIPS"
 
     @property
     def is_end(self) -> bool:
-        return self in (State.CONFIRMED, State.ROLLED_BACK, State.ROLLED_BACK_WITH_SKIPS)
+        return self in (
+            State.CONFIRMED,
+            State.CONFIRMED_WITH_SKIPS,
+            State.ROLLED_BACK,
+            State.ROLLED_BACK_WITH_SKIPS,
+        )
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether it ended past its pivot."""
+        return self in (State.CONFIRMED, State.CONFIRMED_WITH_SKIPS)
+
+    @property
+    def with_skips(self) -> State:
+        """This end, where an operator has left something undone."""
+        return {
+            State.CONFIRMED: State.CONFIRMED_WITH_SKIPS,
+            State.ROLLED_BACK: State.ROLLED_BACK_WITH_SKIPS,
+        }.get(self, self)
 
 
 class Kind(StrEnum):
@@ -56,6 +78,16 @@ class Status(StrEnum):
     UNKNOWN = "UNKNOWN"
     PARKED = "PARKED"
     SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An operator's decision to leave a call undone. `transaction_id` is the one that its request names."""
+
+    actor: str
+    reason: str
+    at: datetime
+    transaction_id: str | None = None
 
 
 @dataclass
@@ -78,6 +110,7 @@ class Entry:
     """What an operator did about it: who, and why."""
     name: str | None = None
     """What the workflow itself calls this step, if it has a name of its own for it."""
+    skipped: Skipped | None = None
 
 
 @dataclass(frozen=True)
@@ -151,10 +184,10 @@ class Journal:
         self.error = self.error or error
         self._publish()
 
-    def end_of_unwinding(self) -> State:
-        """Rolled back is claimed only if every undo is proven; a skipped one is said for ever."""
-        skipped = any(entry.status is Status.SKIPPED for entry in self._entries)
-        return State.ROLLED_BACK_WITH_SKIPS if skipped else State.ROLLED_BACK
+    def end(self, end: State, *, with_skips: bool = False) -> None:
+        """The saga comes to `end`. The state claims only what is proven: a skip, here or elsewhere, is said with it."""
+        skipped = with_skips or any(entry.status is Status.SKIPPED for entry in self._entries)
+        self.move(end.with_skips if skipped else end)
 
     def _log_line(self, entry: Entry) -> None:
         level = {Status.PARKED: workflow.logger.error, Status.UNKNOWN: workflow.logger.warning}

@@ -82,7 +82,8 @@ class Saga:
     """One saga, used as `async with Saga(...) as saga:` in a workflow's `run`.
 
     Left without an error it ends CONFIRMED. Left by a failure it unwinds and raises an `ApplicationError` whose type is
-    the error code and whose one detail is the `TransactionLog`. `deadline` bounds the phase before the pivot.
+    the error code and whose one detail is the `TransactionLog`. `deadline` bounds the phase before the pivot. Either
+    end says `WITH_SKIPS` where an operator has left a call undone.
     """
 
     def __init__(
@@ -316,14 +317,14 @@ class Saga:
                 self._phase = _Phase.COMMITTED  # without a pivot, this is where it can no longer be cancelled
                 # A workflow may have caught a step's failure and gone another way: what is in doubt is undone.
                 await outlive(self._unwind_to_the_end(self._doubtful))
-                self._journal.move(State.CONFIRMED)
+                self._journal.end(State.CONFIRMED)
             elif isinstance(error, asyncio.CancelledError):  # Temporal would end the workflow, and nothing be undone
                 raise RuntimeError("cancelled, but nobody has asked the saga to stop") from error
             return  # a bug, or an eviction: not for the saga to handle
         self._phase = _Phase.UNWINDING
         self._journal.move(State.COMPENSATING, failure)
         await outlive(self._roll_back())
-        self._journal.move(self._journal.end_of_unwinding())
+        self._journal.end(State.ROLLED_BACK)
         raise ApplicationError(failure.message, self.log, type=failure.code, non_retryable=True) from error
 
     def _cause_of(self, error: BaseException | None) -> Failure | None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from saga.desk import Desk, DeskRefused, Fix, Parked, Retry, Skip
+from saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import TransactionLog
 from saga.kernel import Saga
 
@@ -44,8 +44,13 @@ class SagaWorkflow:
 
     @workflow.query
     def parked(self) -> list[Parked]:
-        """The calls that do not get through."""
+        """The calls that do not get through, those that are being tried again now among them."""
         return self._shown.desk.parked
+
+    @workflow.query
+    def desk_record(self, step: str) -> DeskRecord | None:
+        """What is known about one call of the desk: both requests and every decision; also when it is settled."""
+        return self._shown.desk.record(step)
 
     @workflow.update
     def desk_retry(self, step: str) -> None:
@@ -74,8 +79,13 @@ class SagaWorkflow:
     def _fix_is_possible(self, step: str, decision: Fix) -> None:
         self._check(step, decision)
 
-    def _check(self, step: str, decision: Any) -> None:
+    def _check(self, step: str, decision: Decision) -> None:
         try:
             self._shown.desk.check(step, decision)
+            if isinstance(decision, Fix):
+                self._check_request(decision.request)
         except DeskRefused as refused:
             raise ApplicationError(str(refused), type=DESK_REFUSED, non_retryable=True) from refused
+
+    def _check_request(self, request: dict[str, Any]) -> None:
+        """Raise `DeskRefused` for a new request that the business knows to be wrong. Its form is checked before."""

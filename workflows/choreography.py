@@ -200,7 +200,7 @@ class Participant:
             self._refused = ended
             return False
         self._journal.move(State.COMPENSATING, failure)
-        await self._conclude(undo, self._journal.end_of_unwinding(), cause=cause, skipped=ended is None)
+        await self._conclude(undo, State.ROLLED_BACK, cause=cause, skipped=ended is None)
         return True
 
     async def _conclude(
@@ -210,9 +210,7 @@ class Participant:
         self._say(last.says, last, cause=cause, skipped=skipped)
         await self._until(lambda: last.until <= self._heard.keys())
         await asyncio.gather(*self._publishing)
-        if end is State.ROLLED_BACK and any(self._heard[fact].skipped for fact in last.until):
-            end = State.ROLLED_BACK_WITH_SKIPS
-        self._journal.move(end)
+        self._journal.end(end, with_skips=any(self._heard[fact].skipped for fact in last.until))
 
     async def _call(self, reaction: Reaction, kind: Kind, may_refuse: Callable[[str], bool]) -> Any:
         operation = _called(reaction)

@@ -23,6 +23,7 @@ from contracts.shipping import ScheduleShipment
 from saga import (
     POLICIES,
     CancelRefused,
+    DeskRefused,
     Failure,
     Operation,
     Plan,
@@ -202,6 +203,17 @@ class OrderWorkflow(SagaWorkflow):
             self._saga.check_cancellable()
         except CancelRefused as refused:
             raise ApplicationError(str(refused), type=Code.CANCEL_REFUSED, non_retryable=True) from refused
+
+    def _check_request(self, request: dict[str, Any]) -> None:
+        check_order_of(request, self._order)
+
+
+def check_order_of(request: dict[str, Any], placed: Order) -> None:
+    """Raise `DeskRefused` if an operator's new request names another order than `placed`."""
+    about = request.get("event", request)
+    named = about["order"]["order_id"] if "order" in about else about["order_id"]
+    if named != placed.order_id:
+        raise DeskRefused(f"the request must be one of order {placed.order_id}, not of {named}")
 
 
 def _valid(document: Any, options: Any) -> tuple[Order, OrderOptions]:

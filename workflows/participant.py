@@ -16,6 +16,7 @@ from contracts.order import Order
 from contracts.problems import first_problem
 from saga import CancelRefused, SagaWorkflow
 from workflows.choreography import Participant
+from workflows.order import check_order_of
 
 
 @workflow.defn
@@ -27,8 +28,8 @@ class ParticipantWorkflow(SagaWorkflow):
 
     @workflow.init
     def __init__(self, document: Any = None) -> None:
-        service, placed = _valid(document)
-        self._participant = Participant(service, placed)
+        service, self._order = _valid(document)
+        self._participant = Participant(service, self._order)
 
     @property
     def _shown(self) -> Participant:
@@ -46,6 +47,9 @@ class ParticipantWorkflow(SagaWorkflow):
                     self._participant.cancel(workflow.cancellation_reason() or "the workflow was cancelled")
         played.result()
         return Participation(log=self._participant.log, said=tuple(self._participant.said))
+
+    def _check_request(self, request: dict[str, Any]) -> None:
+        check_order_of(request, self._order)
 
     @workflow.signal
     def hear(self, document: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
@@ -24,6 +25,7 @@ from cli import choreographed, placing
 from cli.documents import document
 from contracts import inventory, payment
 from contracts.choreography import PARTICIPANTS, Event, Fact, Publish, Published
+from contracts.errors import Code
 from contracts.inventory import SetStock
 from contracts.order import Order
 from contracts.payment import SetAccount
@@ -68,6 +70,8 @@ class Broker(Interceptor):
     """Who has said an event to a subscriber, as the id of a workflow: that of a third, for one who has ended."""
     answers: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     """The last words that a workflow gets when it publishes next."""
+    broken: set[tuple[str, str]] = field(default_factory=set)
+    """The operations, each of a transaction, that do not get through."""
 
     async def hear_out(self, request: Publish) -> None:
         known = (request.transaction_id, request.event.event_id)
@@ -97,6 +101,8 @@ class _Taken(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
         document = input.args[0]
+        if (document.get("transaction_id"), activity.info().activity_type) in self._broker.broken:
+            raise ApplicationError("out of order", type=Code.SERVICE_UNAVAILABLE, non_retryable=True)
         if "event" not in document:
             return await super().execute_activity(input)
         request = Publish.model_validate(document)

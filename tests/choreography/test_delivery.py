@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 from typing import Any
 from uuid import uuid4
@@ -16,13 +17,16 @@ from uuid import uuid4
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
+from temporalio.service import RPCError
 
 from cli import choreographed
+from contracts import payment
 from contracts.choreography import CHOREOGRAPHY, PARTICIPANTS, Event, Fact
 from contracts.order import Order
 from runtime.commandline import CommandFailed
 from runtime.events import EventBus
-from saga import State, Status, TransactionLog
+from saga import Operation, Parked, Skip, State, Status, TransactionLog
+from workflows.order import Requests
 
 from .stage import Deliveries, Direct, Stage, an_order
 
@@ -283,6 +287,36 @@ async def test_who_could_not_be_told_of_the_confirmation_is_told_of_the_cancella
     assert _ends(logs) == [(State.ROLLED_BACK, "NOTIFICATION_FAILED")]
     letters = {entry.step: entry.status for entry in logs[0].steps if entry.service == "notification"}
     assert letters["notification.send_cancellation"] is Status.DONE
+    assert await on_stage.violations() == []
+
+
+@pytest.mark.parametrize(
+    ("end", "operation", "state"),
+    [
+        ("confirmed", payment.capture, State.CONFIRMED_WITH_SKIPS),
+        ("no-courier", payment.cancel, State.ROLLED_BACK_WITH_SKIPS),
+    ],
+    ids=["confirmed", "rolled back"],
+)
+async def test_a_skip_at_one_participant_is_said_in_the_end_of_the_order(
+    on_stage: Stage, end: str, operation: Operation[Any, Any], state: State
+) -> None:
+    [order] = _orders(end)
+    on_stage.broker.broken.add((order.transaction_id, operation.name))
+    participant = choreographed.handle_of(on_stage.client, order.order_id, operation.service)
+
+    async def skip() -> None:
+        parked: list[Parked] = []
+        while not parked:
+            await asyncio.sleep(0.1)
+            with suppress(RPCError):  # until it has heard of the order
+                parked = await participant.query("parked", result_type=list[Parked])
+        await participant.execute_update("desk_skip", args=[operation.name, Skip("ann", "done by hand")])
+
+    logs, _ = await asyncio.gather(on_stage.play([order], lambda: in_order), skip())
+    assert [log.state for log in logs] == [state]
+    on_stage.broker.broken.clear()
+    await on_stage.ask(operation, Requests.of(order).charge)  # by hand, as it was said
     assert await on_stage.violations() == []
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import Client
+
+from cli import placing
 
 from .system import System
 
@@ -66,6 +73,8 @@ def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System
     assert (call["order_id"], call["step"], call["kind"]) == (placed["order_id"], "payment.cancel", "undo")
     assert call["error"] == {"code": "SERVICE_UNAVAILABLE", "message": "injected: the service says no"}
     assert call["since"] < call["next_attempt_at"]
+    shown = desk.run("desk", "show", placed["order_id"], "payment.cancel", "--json").document
+    assert (shown["request"]["amount_minor"], shown["original"], shown["decisions"]) == (500, shown["request"], [])
     assert desk.run("desk", "retry", placed["order_id"], "payment.capture").code == 2
 
     _repair(desk)
@@ -89,9 +98,51 @@ def test_a_skip_is_said_for_ever_and_taken_once(desk: System, order: Make) -> No
         [entry] = [entry for entry in ended.document["steps"] if entry["status"] == "SKIPPED"]
         assert entry["note"] == "skipped by ann: paid back by hand"
         assert desk.run(*skip).code == 2
+    _audit_knows(desk, skipped)
+    with sqlite3.connect(desk.folder / "order.db") as orders:
+        assert orders.execute("SELECT count(*) FROM skips").fetchall() == [(0,)]
+    assert desk.run("sweep").code == 0
+    with sqlite3.connect(desk.folder / "order.db") as orders:
+        assert orders.execute("SELECT count(*) FROM skips").fetchall() == [(2,)]
+    asyncio.run(_forget(desk, f"order/{skipped[0]}"))
+    _audit_knows(desk, skipped)
+
+    with sqlite3.connect(desk.folder / "payment.db") as payments:  # the next real violation is seen
+        payments.execute("UPDATE payments SET state = 'CAPTURED' WHERE transaction_id = ?", (f"order/{skipped[0]}",))
     audit = desk.run("audit", "--json")
-    assert audit.code == 5  # the holds are still there: a skip hides nothing
-    assert sorted(v["subject"] for v in audit.document["violations"]) == sorted(skipped)
+    assert audit.code == 5
+    assert skipped[0] in {violation["subject"] for violation in audit.document["violations"]}
+    assert [known["subject"] for known in audit.document["skips"]] == skipped[1:]
+    assert f"known: {skipped[1]}: payment.cancel skipped by ann at " in desk.run("audit").out
+
+
+async def _forget(desk: System, workflow_id: str) -> None:
+    """As Temporal does when the retention of a closed workflow is over."""
+    client = await Client.connect(f"127.0.0.1:{desk.port}")
+    execution = WorkflowExecution(workflow_id=workflow_id)
+    request = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
+    await client.workflow_service.delete_workflow_execution(request)
+    async with asyncio.timeout(20):
+        while await placing.status_of(client.get_workflow_handle(workflow_id)) is not None:
+            await asyncio.sleep(0.1)
+
+
+def _audit_knows(desk: System, skipped: list[str]) -> None:
+    """The holds are still there: the audit says who decided that, and is not alarmed."""
+    audit = desk.run("audit", "--json")
+    assert (audit.code, audit.document["violations"]) == (0, [])
+    known = {known["subject"]: known for known in audit.document["skips"]}
+    assert known.keys() == set(skipped)
+    for each in known.values():
+        assert (each["step"], each["actor"], each["reason"]) == ("payment.cancel", "ann", "paid back by hand")
+        assert each["figures"]["payment"] == "AUTHORIZED"
+
+
+WRONG = {
+    '{"amount_minor": "500"}': "amount_minor: ",
+    '{"amount": 500}': "amount: ",
+    '{"order_id": "o-other"}': "must be one of order",
+}
 
 
 def test_a_fixed_request_is_tried_at_once_and_must_be_of_the_same_transaction(desk: System, order: Make) -> None:
@@ -102,7 +153,13 @@ def test_a_fixed_request_is_tried_at_once_and_must_be_of_the_same_transaction(de
     fix = ["desk", "fix", placed["order_id"], "payment.cancel", "--input", "-", "--actor", "ann"]
     assert desk.run(*fix, stdin=json.dumps(request)).code == 2
     request["transaction_id"] = f"order/{placed['order_id']}"
+    for change, field in WRONG.items():
+        refused = desk.run(*fix, "--json", stdin=json.dumps(request | json.loads(change)))
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert field in refused.document["error"]["message"]
     assert desk.run(*fix, stdin=json.dumps(request)).code == 0
+    shown = desk.run("desk", "show", placed["order_id"], "payment.cancel").out
+    assert "fix by ann" in shown
     for _ in range(50):
         log = desk.run("status", placed["order_id"], "--json").document
         [fixed] = [entry for entry in log["steps"] if entry["step"] == "payment.cancel"]

@@ -163,9 +163,9 @@ async def test_a_workflow_that_no_worker_serves_is_said_with_exit_code_4(
     monkeypatch.setattr(placing, "_UPDATE_TIMEOUT_S", 1)
     client = await Client.connect(f"127.0.0.1:{system.port}")
     handle = await client.start_workflow("Nobodys", id=f"nobodys-{uuid4().hex[:8]}", task_queue="nobody")
-    with pytest.raises(CommandFailed, match="no worker has taken it up within 1 s") as failed:
+    with pytest.raises(CommandFailed, match="asked; no worker has answered within 1 s") as failed:
         await placing.update(handle, "cancel_order", ["changed my mind"])
-    assert (failed.value.code, failed.value.exit_code) == ("SERVICE_UNAVAILABLE", Exit.NOT_ENDED)
+    assert (failed.value.code, failed.value.exit_code) == ("ASKED", Exit.NOT_ENDED)
     await handle.terminate("nobody will")
 
 

@@ -12,6 +12,7 @@ Each of the other modules holds defects of one subject, as data.
 """
 
 from .databases import DATABASES
+from .desk import DESK
 from .earlier import EARLIER
 from .kernel import KERNEL
 from .second_operations import SECOND_OPERATIONS
@@ -20,6 +21,7 @@ from .sweep import SWEEP
 
 MUTATIONS = (
     *DATABASES,
+    *DESK,
     *EARLIER,
     *KERNEL,
     *SECOND_OPERATIONS,

@@ -150,8 +150,8 @@ _UNWINDING = (
         (
             Edit(
                 _CALLS,
-                "            rounds += 1\n",
-                "            rounds += 1\n            if rounds == 3:\n                return None\n",
+                "            rounds += decision is None\n",
+                "            rounds += decision is None\n            if rounds == 3:\n                return None\n",
             ),
         ),
         (

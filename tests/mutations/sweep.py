@@ -42,6 +42,14 @@ _COORDINATORS = (
         ),
     ),
     Mutation(
+        "the sweep overrules an operator's skip when Temporal has forgotten the order",
+        (Edit(_ORDERS, "self.status is None and not self.placed.has_skips", "self.status is None"),),
+        (
+            f"{_TESTS}/test_orders.py::"
+            "test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forgotten_the_order",
+        ),
+    ),
+    Mutation(
         "the sweep asks a service only for its first page",
         (Edit(_ORDERS, "if len(page) < self._page:", "if True:"),),
         (f"{_TESTS}/test_orders.py::test_orders_are_found_beyond_the_first_page_of_a_service",),

@@ -13,6 +13,8 @@ from typing import Any
 from uuid import uuid4
 
 from temporalio import activity
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
@@ -23,6 +25,7 @@ from contracts.inventory import ReserveStock, SetStock, StockLine
 from contracts.order import WORKFLOWS_QUEUE, Order
 from contracts.payment import AuthorizePayment, SetAccount
 from contracts.recovery import SweepOrders, Swept
+from recovery.runs import status_of
 from recovery.sweep import Recovery
 from runtime import connection
 from runtime.ask import ask
@@ -107,6 +110,16 @@ class Rig:
         """Return when Temporal lists the workflow as terminated."""
         await self.client.get_workflow_handle(workflow_id).terminate("a slip of the hand")
         await self.until_listed(f'WorkflowId = "{workflow_id}" AND ExecutionStatus = "Terminated"')
+
+    async def forget(self, workflow_id: str) -> None:
+        """Return when Temporal has deleted the workflow, as it does after the retention."""
+        request = DeleteWorkflowExecutionRequest(
+            namespace=self.client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id)
+        )
+        await self.client.workflow_service.delete_workflow_execution(request)
+        async with asyncio.timeout(_UNTIL_SEEN_S):
+            while await status_of(self.client.get_workflow_handle(workflow_id)) is not None:
+                await asyncio.sleep(0.02)
 
     async def until_listed(self, query: str) -> None:
         async with asyncio.timeout(_UNTIL_SEEN_S):

@@ -99,6 +99,26 @@ async def test_what_an_operator_has_skipped_stays_skipped_when_the_batch_is_term
     assert system.state("payment", placed.transaction_id) == "AUTHORIZED"
 
 
+async def test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forgotten_the_order(system: Rig) -> None:
+    placed = an_order(customer_id="c-1")
+    for step, kind in (("shipping.schedule", FaultKind.REFUSE), ("payment.cancel", FaultKind.REFUSE)):
+        system.faults.append(Fault(operation=step, transaction=placed.transaction_id, kind=kind))
+    handle = await system.start("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))
+    await system.until(handle, lambda log: log["state"] == "PARKED")
+    await handle.execute_update(
+        OrderWorkflow.desk_skip, args=["payment.cancel", Skip(actor="ann", reason="paid back by hand")]
+    )
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    system.faults.clear()
+    await system.until_listed(f'WorkflowId = "{placed.transaction_id}" AND SagaState = "ROLLED_BACK_WITH_SKIPS"')
+    await system.sweep()  # copies the skip to the order service
+    await system.forget(placed.transaction_id)
+
+    assert placed.order_id not in (await system.sweep()).orders
+    assert system.state("payment", placed.transaction_id) == "AUTHORIZED"
+
+
 async def test_an_order_of_a_terminated_batch_is_rolled_back_also_where_a_second_placing_was_refused(
     system: Rig,
 ) -> None:

@@ -152,6 +152,15 @@ TROUBLES = (
         parked=("payment.capture",),
     ),
     Scene(
+        "parked-finish-skipped",
+        State.CONFIRMED_WITH_SKIPS,
+        broken="payment.capture",
+        act=_skip,
+        steps={"payment.capture": Status.SKIPPED},
+        parked=("payment.capture",),
+        updates=("desk_skip",),
+    ),
+    Scene(
         "swept-back",
         State.ROLLED_BACK,
         Code.ABANDONED,

@@ -46,6 +46,7 @@ ENDS_NO_ORDER = {
     Code.CANCEL_REFUSED,
     Code.DESK_REFUSED,
     Code.UNREADABLE,
+    Code.ASKED,
     Code.USAGE,
     Code.UNREACHABLE,
     # a generic transaction's
