@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import signal
 import time
 from pathlib import Path
@@ -70,24 +68,6 @@ def test_the_embedded_server_is_served_whatever_other_temporal_the_environment_n
         environment.setenv("TEMPORAL_TLS", "true")
         fresh_system.start()
     assert fresh_system.run("place", "--item", "BOOK-1:1").code == 0
-
-
-def test_what_temporal_keeps_is_encrypted_and_a_wrong_key_is_an_error_that_names_it(
-    fresh_system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, other = (base64.urlsafe_b64encode(os.urandom(32)).decode() for _ in range(2))
-    monkeypatch.setenv("PAYLOAD_KEY", ours)
-    fresh_system.start()
-    assert fresh_system.run("place", "--item", "BOOK-1:1", "--id", "o-secret").code == 0
-    for wrong in ("", other):
-        answer = fresh_system.run("status", "o-secret", PAYLOAD_KEY=wrong)
-        assert answer.code == 2
-        assert answer.err.startswith("error: PAYLOAD_KEY: ")
-        assert answer.err.count("\n") == 1
-    fresh_system.stop()
-    kept = b"".join(file.read_bytes() for file in fresh_system.folder.glob("temporal.db*"))
-    assert b"o-secret" in kept
-    assert b"ada@example.com" not in kept
 
 
 @pytest.mark.parametrize("place", ["data", "database"])
