@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
 from contracts.message import Id, ListOpen, Message, OpenTransactions, Quantity, Reply, Request, Sku
 from saga import Operation
@@ -60,7 +60,7 @@ class StockLevel(Message):
     sku: Sku
     on_hand: UnitCount
     reserved: UnitCount
-    version: int
+    version: StrictInt
 
 
 class StockSet(Reply):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import StrictInt
+
 from contracts.message import Message, Reply
 from contracts.order import WORKFLOWS_QUEUE
 from saga import Operation
@@ -17,10 +19,10 @@ class Swept(Reply):
     `leases_ended` counts what was put aside for a transaction that no order and no workflow knows, and was given back.
     """
 
-    found: int
-    finished: int
+    found: StrictInt
+    finished: StrictInt
     orders: tuple[str, ...]
-    leases_ended: int = 0
+    leases_ended: StrictInt = 0
 
 
 sweep = Operation("recovery.sweep", SweepOrders, Swept, queue=WORKFLOWS_QUEUE)

@@ -64,10 +64,10 @@ class Fault(Message):
     operation: str
     transaction: str = "*"
     kind: FaultKind
-    attempts: Annotated[int, Field(ge=1)] | None = None
-    seconds: Annotated[float, Field(ge=0, le=HANG_S)] = 1.0
+    attempts: Annotated[int, Field(strict=True, ge=1)] | None = None
+    seconds: Annotated[float, Field(strict=True, ge=0, le=HANG_S)] = 1.0
     code: Code = Code.SERVICE_UNAVAILABLE
-    rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    rate: Annotated[float, Field(strict=True, ge=0, le=1)] = 1.0
 
     def strikes(self, transactions: Sequence[str], info: activity.Info, seed: int) -> bool:
         """One draw for an attempt, also for one that is about a list: the first of `transactions` then names the list,
