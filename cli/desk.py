@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from rich.markup import escape
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -62,7 +61,7 @@ async def _list(*, json: bool) -> int:
         return code
     rows = [
         (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, f"{c.next_attempt_at:%m-%d %H:%M:%S}",
-         f"{c.error.code}: {escape(c.error.message)}")
+         f"{c.error.code}: {c.error.message}")
         for c in calls
     ]  # fmt: skip
     columns = ["order", "step", "kind", "since (UTC)", "attempts", "next attempt (UTC)", "error"]
@@ -108,7 +107,7 @@ def skip(
     json: Json = False,
 ) -> int:
     """Leave a parked call undone, because somebody has seen to it; the order says so for ever."""
-    arguments = [step, Skip(actor=_said(actor, "--actor"), reason=_said(reason, "--reason"))]
+    arguments = [step, Skip(actor=documents.remark(actor, "--actor"), reason=documents.remark(reason, "--reason"))]
     return session.run(_decide, order_id, OrderWorkflow.desk_skip, arguments, request_id, json=json)
 
 
@@ -122,18 +121,9 @@ def fix(
     json: Json = False,
 ) -> int:
     """Try a parked call again with another request."""
-    try:
-        request = documents.json_of(documents.read(input, code=Code.INVALID_REQUEST))
-    except ValueError as error:
-        raise CommandFailed(Code.INVALID_REQUEST, f"--input {input}: not JSON: {error}", Exit.INVALID) from error
-    arguments = [step, Fix(actor=_said(actor, "--actor"), request=request)]
+    request = documents.read_json(input, Code.INVALID_REQUEST)
+    arguments = [step, Fix(actor=documents.remark(actor, "--actor"), request=request)]
     return session.run(_decide, order_id, OrderWorkflow.desk_fix, arguments, request_id, json=json)
-
-
-def _said(text: str, option: str) -> str:
-    if not text.strip():
-        raise CommandFailed(Code.USAGE, f"{option} must say something", Exit.INVALID)
-    return text.strip()
 
 
 async def _decide(order_id: str, update: Any, arguments: list[Any], request_id: str | None, *, json: bool) -> int:
@@ -168,7 +158,7 @@ async def _parked(client: Client, silent: list[str]) -> AsyncIterator[ParkedCall
             handle = client.get_workflow_handle(found.id)
             parked: list[Parked] = await handle.query(OrderWorkflow.parked, rpc_timeout=placing.QUERY_TIMEOUT)
         except (WorkflowQueryFailedError, RPCError) as error:
-            show.stderr.print(f"{found.id}: {placing.why_silent(error)}")
+            show.remark(f"{found.id}: {placing.why_silent(error)}")
             silent.append(found.id)
             continue
         own = found.workflow_type != PARTICIPANT_WORKFLOW

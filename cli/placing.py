@@ -169,7 +169,7 @@ async def update(
     """Ask a workflow to do something, once for each `request_id`. Raises `CommandFailed` if no worker takes it up."""
     try:
         async with asyncio.timeout(_UPDATE_TIMEOUT_S):
-            await handle.execute_update(name, args=arguments, id=request_id or str(uuid4()))
+            await handle.execute_update(name, args=arguments, id=str(uuid4()) if request_id is None else request_id)
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
         message = f"{handle.id}: no worker has taken it up within {_UPDATE_TIMEOUT_S} s; is one running?"
         raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.NOT_ENDED) from error

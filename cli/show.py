@@ -1,4 +1,8 @@
-"""All that the commands print: documents for programs, tables for people."""
+"""All that the commands print: documents for programs, tables for people.
+
+A `str` is shown as it is written, without markup, and with what a terminal would obey made visible: it may come from
+any client. What is to have a colour is a `Text`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from audit.report import Report
 from runtime.commandline import write
+from runtime.visible import visible
 from saga import Entry, Failure, State, TransactionLog
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
@@ -46,34 +51,42 @@ class Outcome(BaseModel):
 
 
 def document(value: Any) -> None:
-    """One JSON document on stdout."""
-    write(_ANY.dump_json(value).decode() + "\n")
+    """One JSON document on stdout, in ASCII: a terminal finds nothing to obey in it."""
+    write(_ANY.dump_json(value, ensure_ascii=True).decode() + "\n")
 
 
-def line(text: str) -> None:
-    Console().print(text, soft_wrap=True, highlight=False)
+def line(*parts: str | Text) -> None:
+    Console().print(Text.assemble(*map(_shown, parts)), soft_wrap=True)
+
+
+def remark(text: str) -> None:
+    """A line on stderr, also while a progress bar is there."""
+    stderr.print(_shown(text), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; on a terminal as wide as that, in a pipe as wide as its content."""
     shown = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        shown.add_row(*(_shown("" if cell is None else cell) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     console.print(shown)
 
 
-def state(value: State) -> str:
-    colour = _COLOURS.get(value, "cyan")
-    return f"[{colour}]{value}[/]"
+def state(value: State) -> Text:
+    return Text(value, style=_COLOURS.get(value, "cyan"))
+
+
+def _shown(value: object) -> Text:
+    return value if isinstance(value, Text) else Text(visible(str(value)))
 
 
 def outcome(shown: Outcome) -> None:
-    why = f" — {shown.error.code}: {escape(shown.error.message)}" if shown.error else ""
+    why = f" — {shown.error.code}: {shown.error.message}" if shown.error else ""
     at = f" (at {shown.error.step})" if shown.error and shown.error.step else ""
-    line(f"{escape(shown.order_id)}: {state(shown.state)}{why}{at}")
+    line(f"{shown.order_id}: ", state(shown.state), f"{why}{at}")
     rows = [
         (_name(e), e.kind, e.status, e.attempts, _time(e.started_at), _lasted(e), e.error_code) for e in shown.steps
     ]
@@ -95,11 +108,11 @@ def _lasted(entry: Entry) -> str:
 
 
 def audit(report: Report) -> None:
-    verdict = "[green]clean[/]" if report.clean else f"[red]{len(report.violations)} violations[/]"
+    verdict = Text("clean", "green") if report.clean else Text(f"{len(report.violations)} violations", "red")
     checks = ", ".join(f"{check} {count}" for check, count in report.checks.items())
-    line(f"audit of {report.orders} orders: {verdict} ({checks})")
+    line(f"audit of {report.orders} orders: ", verdict, f" ({checks})")
     for violation in report.violations[:MAX_SHOWN]:
         figures = ", ".join(f"{name}={value}" for name, value in violation.figures.items())
-        line(f"  {violation.invariant} {escape(violation.subject)}: {escape(violation.message)} ({escape(figures)})")
+        line(f"  {violation.invariant} {violation.subject}: {violation.message} ({figures})")
     if len(report.violations) > MAX_SHOWN:
         line(f"  … and {len(report.violations) - MAX_SHOWN} more; --json lists all")

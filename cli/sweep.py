@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rich.markup import escape
-
 from cli import session, show
 from cli.session import Json
 from contracts import recovery
@@ -29,7 +27,7 @@ async def _sweep(*, json: bool) -> int:
     else:
         show.line(f"{swept.found} orders were left behind, {swept.finished} of them are finished now")
         for order_id in swept.orders:
-            show.line(f"  {escape(order_id)}")
+            show.line(f"  {order_id}")
         if swept.leases_ended:
             show.line(f"{swept.leases_ended} holds without an order and without a workflow were given back")
     return Exit.OK if swept.finished == swept.found else Exit.NOT_ENDED
