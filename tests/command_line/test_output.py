@@ -142,3 +142,25 @@ def test_a_document_says_the_same_in_ascii(capsys: pytest.CaptureFixture[str]) -
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert json.loads(printed) == {"name": "Zoë \u202e😀"}
+
+
+_LOGGING = """
+import logging
+from runtime import logs
+from runtime.settings import LogFormat
+logs.configure(LogFormat.CONSOLE)
+try:
+    raise ValueError("\\x9b in a message")
+except ValueError:
+    logging.getLogger("x").exception("said \\x1b[2J", extra={"note": "\\u202e note"})
+"""
+
+
+def test_a_log_line_for_a_terminal_quotes_nothing_that_it_would_obey() -> None:
+    done = subprocess.run([sys.executable, "-c", _LOGGING], cwd=ROOT, capture_output=True, check=True)
+    said = done.stderr.decode()
+    assert "said \\x1b[2J" in said
+    assert "\\u202e note" in said
+    assert "ValueError: \\x9b in a message" in said
+    assert not {"\x1b", "\x9b", "\u202e"} & set(said)
+    assert said.count("\n") >= 4  # a traceback stays readable
