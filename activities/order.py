@@ -114,7 +114,7 @@ def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord
             order=Order.model_validate_json(row.document),
             carrier=row.carrier,
             state=row.state,
-            has_skips=row.has_skips,
+            has_skips=bool(row.has_skips),
         ),
     )
     return OrdersOnRecord(orders=orders, unreadable=unreadable)

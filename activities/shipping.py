@@ -19,9 +19,8 @@ metadata = MetaData()
 Fence = declare_fence(metadata)
 effects_table(metadata)
 
-SERVED = frozenset(
-    {"AT", "BE", "CH", "CZ", "DE", "DK", "ES", "FI", "FR", "GB", "IE", "IT", "LU", "NL", "NO", "PL", "PT", "SE", "US"}
-)
+_COUNTRIES = "AE AT BE CH CZ DE DK ES FI FR GB HK IE IT LU NL NO PL PT SE US"
+SERVED = frozenset(_COUNTRIES.split())
 """Where the courier delivers."""
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
-from rich.markup import escape
+from rich.text import Text
 from temporalio.client import Client
 
 from cli import documents, placing, session, show
@@ -168,8 +168,9 @@ async def play(client: Client) -> list[Played]:
 def _show(played: list[Played]) -> None:
     rows = []
     for order, scene in zip(played, SCENES, strict=True):
-        mark = "[green]ok[/]" if order.as_expected else f"[red]expected {scene.state} {scene.code or ''}[/]"
-        rows.append((order.order_id, escape(order.story), show.state(order.state), order.code, order.seconds, mark))
+        wrong = Text(f"expected {scene.state} {scene.code or ''}", "red")
+        mark = Text("ok", "green") if order.as_expected else wrong
+        rows.append((order.order_id, order.story, show.state(order.state), order.code, order.seconds, mark))
     show.table("orders", ["order", "story", "end", "code", "seconds", ""], rows)
 
 

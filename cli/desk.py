@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.markup import escape
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -67,7 +66,7 @@ async def _list(*, json: bool) -> int:
         return code
     rows = [
         (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, _next(c),
-         f"{c.error.code}: {escape(c.error.message)}")
+         f"{c.error.code}: {c.error.message}")
         for c in calls
     ]  # fmt: skip
     columns = ["order", "step", "kind", "since (UTC)", "attempts", "next attempt (UTC)", "error"]
@@ -156,7 +155,7 @@ def skip(
     json: Json = False,
 ) -> int:
     """Leave a parked call undone, because somebody has seen to it; the order says so for ever."""
-    arguments = [step, Skip(actor=_said(actor, "--actor"), reason=_said(reason, "--reason"))]
+    arguments = [step, Skip(actor=documents.remark(actor, "--actor"), reason=documents.remark(reason, "--reason"))]
     return session.run(_decide, order_id, _SKIP, arguments, request_id, json=json)
 
 
@@ -170,12 +169,9 @@ def fix(
     json: Json = False,
 ) -> int:
     """Try a parked call again with another request."""
-    try:
-        request = documents.json_of(documents.read(input, code=Code.INVALID_REQUEST))
-    except ValueError as error:
-        raise CommandFailed(Code.INVALID_REQUEST, f"--input {input}: not JSON: {error}", Exit.INVALID) from error
+    request = documents.read_json(input, Code.INVALID_REQUEST)
     _check_request(step, request, where=input)
-    arguments = [step, Fix(actor=_said(actor, "--actor"), request=request)]
+    arguments = [step, Fix(actor=documents.remark(actor, "--actor"), request=request)]
     return session.run(_decide, order_id, _FIX, arguments, request_id, json=json)
 
 
@@ -192,12 +188,6 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
     except ValidationError as error:
         message = f"--input {where}: not a request for {operation.name}: {first_problem(error)}"
         raise CommandFailed(Code.INVALID_REQUEST, message, Exit.INVALID) from error
-
-
-def _said(text: str, option: str) -> str:
-    if not text.strip():
-        raise CommandFailed(Code.USAGE, f"{option} must say something", Exit.INVALID)
-    return text.strip()
 
 
 async def _decide(order_id: str, update: str, arguments: list[Any], request_id: str | None, *, json: bool) -> int:
@@ -236,7 +226,7 @@ async def _parked(client: Client, silent: list[str]) -> AsyncIterator[ParkedCall
             handle = client.get_workflow_handle(found.id)
             parked: list[Parked] = await handle.query(OrderWorkflow.parked, rpc_timeout=placing.QUERY_TIMEOUT)
         except (WorkflowQueryFailedError, RPCError) as error:
-            show.stderr.print(f"{found.id}: {placing.why_silent(error)}")
+            show.remark(f"{found.id}: {placing.why_silent(error)}")
             silent.append(found.id)
             continue
         own = found.workflow_type != PARTICIPANT_WORKFLOW

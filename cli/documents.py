@@ -1,26 +1,31 @@
-"""The order documents a command is given: from a file, from stdin or from options; checked before any starts."""
+"""The documents a command is given: from a file, from stdin or from options; checked before anything starts."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-import pydantic_core
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from contracts.documents import json_of
 from contracts.errors import Code
+from contracts.message import Remark
 from contracts.order import Order
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
+from runtime.reading import Unreadable, name_of, read_text, without_mark
 from runtime.seed import CUSTOMERS, PRICES_MINOR
+
+M = TypeVar("M", bound=BaseModel)
 
 MAX_ORDER_BYTES = 1_000_000
 """More than any valid order has, less than Temporal's payload limit; what is larger is not read."""
 MAX_ORDERS = 200_000
 """One `bulk` run. More is a second run: the summary keeps a row for each order in memory."""
+_REMARK: TypeAdapter[str] = TypeAdapter(Remark)
+_OPTIONS = {"order_id": "--id", "customer_id": "--customer"}
+"""Which option a field of an order comes from, where that is not --item."""
 _UNKNOWN_PRICE_MINOR = 1000
 _MAX_DIGITS = 9
 _SHIP_TO = {
@@ -33,40 +38,45 @@ _SHIP_TO = {
 _CONTACT = {"email": "ada@example.com", "phone": "+442071234567"}
 
 
+def read_document(source: str, model: type[M], code: Code, limit: int = MAX_ORDER_BYTES) -> M:
+    """The document in the file `source`, or on stdin for `-`: the way in for every command.
+
+    Raises `CommandFailed` with `code`, and a line that names the source, the field and the remedy.
+    """
+    return _checked(model, read_json(source, code, limit), name_of(source), code)
+
+
+def read_json(source: str, code: Code, limit: int = MAX_ORDER_BYTES) -> Any:
+    """The JSON value in the file `source`, or on stdin for `-`. Raises `CommandFailed` with `code`."""
+    return _json_of(_read(source, limit, code), name_of(source), code)
+
+
 def read_order(source: str) -> Order:
-    """The order in the file `source`, or on stdin for `-`. Raises `CommandFailed`."""
-    return parse_order(read(source), where=name_of(source))
+    return read_document(source, Order, Code.INVALID_ORDER)
 
 
 def read_orders(source: str) -> list[Order]:
-    """One order a line (JSON Lines); empty lines are passed over."""
-    lines = read(source, limit=MAX_ORDERS * 2_000).splitlines()
+    """One order a line (JSON Lines); empty lines are passed over. Raises `CommandFailed`."""
+    # Only a line feed ends a line: the other line ends that Unicode knows may stand within a text.
+    lines = map(without_mark, _read(source, MAX_ORDERS * 2_000, Code.INVALID_ORDER).split("\n"))
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise invalid(f"{name_of(source)}: there is no order in it; write one a line")
     if len(numbered) > MAX_ORDERS:
         raise invalid(f"{name_of(source)}: {len(numbered)} orders; at most {MAX_ORDERS} at once")
-    return [parse_order(line, where=f"{name_of(source)}:{number}") for number, line in numbered]
+    return [_order_of(line, f"{name_of(source)}:{number}") for number, line in numbered]
 
 
-def parse_order(text: str, *, where: str) -> Order:
-    if len(text) > MAX_ORDER_BYTES:
-        raise invalid(f"{where}: longer than {MAX_ORDER_BYTES} characters")
+def remark(text: str, option: str) -> str:
+    """What a person gives as a reason or a name, without the space around it. Raises `CommandFailed`."""
     try:
-        document = json_of(text)
-    except ValueError as error:
-        raise invalid(f"{where}: not JSON: {error}") from error
-    return _checked(document, where)
+        return _REMARK.validate_python(text.strip())
+    except ValidationError as error:
+        raise CommandFailed(Code.USAGE, f"{option}: {first_problem(error)}", Exit.INVALID) from error
 
 
-def json_of(text: str) -> Any:
-    """The value of a JSON text from outside. Raises `ValueError` also for what Python's own reader takes and nobody
-    can send on (NaN, half a surrogate pair), and for what it falls over (ten thousand brackets, or digits)."""
-    return pydantic_core.from_json(text, allow_inf_nan=False)
-
-
-def order_of_options(items: list[str], customer: str, order_id: str | None) -> Order:
-    """An order made from `--item SKU:QTY …`, at the demo's prices, to the demo's address."""
+def order_of_options(items: list[str], customer: str | None = None, order_id: str | None = None) -> Order:
+    """An order made from `--item SKU:QTY …`, at the demo's prices, to the demo's address. Raises `CommandFailed`."""
     lines = []
     for item in items:
         sku, colon, quantity = item.rpartition(":")
@@ -74,7 +84,13 @@ def order_of_options(items: list[str], customer: str, order_id: str | None) -> O
             raise invalid(f"--item {item}: write SKU:QUANTITY, such as BOOK-1:2")
         price = PRICES_MINOR.get(sku, _UNKNOWN_PRICE_MINOR)
         lines.append({"sku": sku, "quantity": int(quantity), "unit_price_minor": price})
-    return _checked(document(order_id or f"o-{uuid4().hex[:12]}", customer, lines), "--item")
+    new_id = f"o-{uuid4().hex[:12]}"
+    made = document(new_id if order_id is None else order_id, "c-1" if customer is None else customer, lines)
+    try:
+        return Order.model_validate(made)
+    except ValidationError as error:
+        field, _, problem = first_problem(error).partition(": ")
+        raise invalid(f"{_OPTIONS.get(field, f'--item: {field}')}: {problem}") from error
 
 
 def generated_orders(count: int) -> Iterator[Order]:
@@ -102,27 +118,28 @@ def document(order_id: str, customer: str, lines: list[dict[str, Any]]) -> dict[
     }
 
 
-def _checked(document: Any, where: str) -> Order:
+def _order_of(line: str, where: str) -> Order:
+    if len(line) > MAX_ORDER_BYTES:
+        raise invalid(f"{where}: longer than {MAX_ORDER_BYTES} characters")
+    return _checked(Order, _json_of(line, where, Code.INVALID_ORDER), where, Code.INVALID_ORDER)
+
+
+def _json_of(text: str, where: str, code: Code) -> Any:
     try:
-        return Order.model_validate(document)
+        return json_of(text)
+    except ValueError as error:
+        raise CommandFailed(code, f"{where}: {error}", Exit.INVALID) from error
+
+
+def _checked(model: type[M], document: Any, where: str, code: Code = Code.INVALID_ORDER) -> M:
+    try:
+        return model.model_validate(document)
     except ValidationError as error:
-        raise invalid(f"{where}: {first_problem(error)}") from error
+        raise CommandFailed(code, f"{where}: {first_problem(error)}", Exit.INVALID) from error
 
 
-def read(source: str, limit: int = MAX_ORDER_BYTES, code: Code = Code.INVALID_ORDER) -> str:
-    """The text of the file `source`, or of stdin for `-`; at most one character more than `limit`.
-
-    Raises `CommandFailed` with `code`.
-    """
+def _read(source: str, limit: int, code: Code) -> str:
     try:
-        if source == "-":
-            return sys.stdin.read(limit + 1)
-        with Path(source).open(encoding="utf-8") as file:
-            return file.read(limit + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise CommandFailed(code, f"{name_of(source)}: {reason}", Exit.INVALID) from error
-
-
-def name_of(source: str) -> str:
-    return "stdin" if source == "-" else source
+        return read_text(source, limit)
+    except Unreadable as error:
+        raise CommandFailed(code, f"{name_of(source)}: {error}", Exit.INVALID) from error

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from pydantic import BaseModel
-from rich.markup import escape
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -59,10 +58,10 @@ def place(
     """Place an order and wait for its end."""
     if (file is None) == (not item):
         raise CommandFailed(Code.USAGE, "place takes an order document (FILE or -), or --item SKU:QTY", Exit.INVALID)
-    if file is not None and (customer or id):
+    if file is not None and (customer is not None or id is not None):
         raise CommandFailed(Code.USAGE, "--customer and --id go with --item; a document has its own", Exit.INVALID)
     made = documents.order_of_options
-    order = documents.read_order(file) if file is not None else made(item or [], customer or "c-1", id)
+    order = documents.read_order(file) if file is not None else made(item or [], customer, id)
     if by_events and colocated:
         raise CommandFailed(Code.USAGE, "take either --choreographed or --colocated", Exit.INVALID)
     if by_events:
@@ -163,7 +162,7 @@ async def _listed_batch(client: Client, found: WorkflowExecution) -> list[Listed
     try:
         logs = await carried.listed(client, found)
     except RPCError as error:
-        show.stderr.print(f"{found.id} is left out: it does not answer ({error.message})", highlight=False)
+        show.remark(f"{found.id} is left out: it does not answer ({error.message})")
         return []
     return [
         ListedOrder(
@@ -195,7 +194,7 @@ def cancel(
     order_id: str, reason: Annotated[str, typer.Option(help="Kept in the order's log.")], json: Json = False
 ) -> int:
     """Ask for an order to be cancelled; refused with CANCEL_REFUSED once its confirmation has been asked for."""
-    return session.run(_cancel, order_id, reason, json=json)
+    return session.run(_cancel, order_id, documents.remark(reason, "--reason"), json=json)
 
 
 async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
@@ -210,9 +209,7 @@ async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     if now.log.state.is_confirmed:
         raise _refused(f"{order_id} is confirmed")
     answer = CancelAnswer(order_id=order_id, accepted=True, state=now.log.state)
-    show.document(answer) if json else show.line(
-        f"{escape(order_id)}: cancellation accepted, {show.state(answer.state)}"
-    )
+    show.document(answer) if json else show.line(f"{order_id}: cancellation accepted, ", show.state(answer.state))
     return Exit.OK
 
 

@@ -29,6 +29,7 @@ from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOptions, transaction_id
 from contracts.transaction import workflow_id as transaction_workflow_id
 from lanes.outcome import outcome_of
+from runtime import logs
 from runtime.commandline import CommandFailed, Exit
 from saga import Failure, State, TransactionLog
 from workflows.order import OrderWorkflow
@@ -94,6 +95,7 @@ class Patience:
         """Whether to try again after `error`."""
         if self._silent_since is None:
             self._silent_since = time.monotonic()
+            logs.CORE.warning("%s", error.message)
         return error.status in _OUTAGE and time.monotonic() - self._silent_since < self._seconds
 
 
@@ -226,16 +228,18 @@ async def wait_for(handle: Handle, seconds: float) -> TransactionLog:
     result = asyncio.ensure_future(outcome_of(handle))
     loop = asyncio.get_running_loop()
     overdue = loop.time() + seconds
-    while loop.time() < overdue:
-        done, _ = await asyncio.wait([result], timeout=min(LOOK_EVERY_S, overdue - loop.time()))
-        if done:
-            return result.result()
-        log = await look(handle)
-        if log.state is State.PARKED:
-            result.cancel()
-            return log
-    result.cancel()
-    return await look(handle)
+    try:
+        while loop.time() < overdue:
+            done, _ = await asyncio.wait([result], timeout=min(LOOK_EVERY_S, overdue - loop.time()))
+            if done:
+                return result.result()
+            log = await look(handle)
+            if log.state is State.PARKED:
+                return log
+        return await look(handle)
+    finally:  # also when a look fails: an outage ends both, and is told once
+        result.cancel()
+        await asyncio.gather(result, return_exceptions=True)
 
 
 async def status(client: Client, order_id: str) -> Ended:

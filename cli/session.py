@@ -10,6 +10,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from temporalio.client import Client
 
+from cli import show
 from runtime import connection, logs
 from runtime.settings import Settings
 
@@ -26,6 +27,7 @@ P = ParamSpec("P")
 def run(command: Callable[P, Coroutine[Any, Any, int]], *args: P.args, **kwargs: P.kwargs) -> int:
     """Run an async command to its exit code, which typer hands on to `runtime.commandline`."""
     logs.configure(Settings.read().log_format, level=logging.WARNING)
+    logs.tell_outages(show.remark)
     return asyncio.run(command(*args, **kwargs))
 
 

@@ -1,4 +1,8 @@
-"""All that the commands print: documents for programs, tables for people."""
+"""All that the commands print: documents for programs, tables for people.
+
+A `str` is shown as it is written, without markup, and with what a terminal would obey made visible: it may come from
+any client. What is to have a colour is a `Text`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from audit.report import Report
 from runtime.commandline import write
+from runtime.visible import visible
 from saga import DeskRecord, Entry, Failure, State, TransactionLog
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
@@ -47,34 +52,42 @@ class Outcome(BaseModel):
 
 
 def document(value: Any) -> None:
-    """One JSON document on stdout."""
-    write(_ANY.dump_json(value).decode() + "\n")
+    """One JSON document on stdout, in ASCII: a terminal finds nothing to obey in it."""
+    write(_ANY.dump_json(value, ensure_ascii=True).decode() + "\n")
 
 
-def line(text: str) -> None:
-    Console().print(text, soft_wrap=True, highlight=False)
+def line(*parts: str | Text) -> None:
+    Console().print(Text.assemble(*map(_shown, parts)), soft_wrap=True)
+
+
+def remark(text: str) -> None:
+    """A line on stderr, also while a progress bar is there."""
+    stderr.print(_shown(text), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; on a terminal as wide as that, in a pipe as wide as its content."""
     shown = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        shown.add_row(*(_shown("" if cell is None else cell) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     console.print(shown)
 
 
-def state(value: State) -> str:
-    colour = _COLOURS.get(value, "cyan")
-    return f"[{colour}]{value}[/]"
+def state(value: State) -> Text:
+    return Text(value, style=_COLOURS.get(value, "cyan"))
+
+
+def _shown(value: object) -> Text:
+    return value if isinstance(value, Text) else Text(visible(str(value)))
 
 
 def outcome(shown: Outcome) -> None:
-    why = f" — {shown.error.code}: {escape(shown.error.message)}" if shown.error else ""
+    why = f" — {shown.error.code}: {shown.error.message}" if shown.error else ""
     at = f" (at {shown.error.step})" if shown.error and shown.error.step else ""
-    line(f"{escape(shown.order_id)}: {state(shown.state)}{why}{at}")
+    line(f"{shown.order_id}: ", state(shown.state), f"{why}{at}")
     rows = [
         (_name(e), e.kind, e.status, e.attempts, _time(e.started_at), _lasted(e), e.error_code) for e in shown.steps
     ]
@@ -98,31 +111,31 @@ def _lasted(entry: Entry) -> str:
 def desk_record(shown: DeskRecord) -> None:
     """One call of the desk, with both requests if an operator has replaced the first."""
     call = shown.parked
-    line(f"{escape(shown.step)}: {f'parked since {call.since:%Y-%m-%d %H:%M:%S}Z' if call else 'settled'}")
+    line(f"{shown.step}: {f'parked since {call.since:%Y-%m-%d %H:%M:%S}Z' if call else 'settled'}")
     replaced = shown.request != shown.original
     for title, request in [("request", shown.request), *([("request at first", shown.original)] if replaced else [])]:
-        line(f"{title}: {escape(_ANY.dump_json(request, indent=2).decode())}")
+        line(f"{title}:")
+        for row in _ANY.dump_json(request, indent=2).decode().split("\n"):
+            line(f"  {row}")
     for each in shown.decisions:
         reason = f": {each.reason}" if each.reason else ""
-        line(f"{each.at:%Y-%m-%d %H:%M:%S}Z {each.decision} by {escape((each.actor or 'an operator') + reason)}")
+        line(f"{each.at:%Y-%m-%d %H:%M:%S}Z {each.decision} by {(each.actor or 'an operator') + reason}")
     if shown.waits is not None:
         line(f"the {shown.waits} is applied when the running attempts are over")
 
 
 def audit(report: Report) -> None:
-    verdict = "[green]clean[/]" if report.clean else f"[red]{len(report.violations)} violations[/]"
+    verdict = Text("clean", "green") if report.clean else Text(f"{len(report.violations)} violations", "red")
     checks = ", ".join(f"{check} {count}" for check, count in report.checks.items())
-    line(f"audit of {report.orders} orders: {verdict} ({checks})")
+    line(f"audit of {report.orders} orders: ", verdict, f" ({checks})")
     for violation in report.violations[:MAX_SHOWN]:
-        told = f"{escape(violation.message)} ({escape(_figures(violation.figures))})"
-        line(f"  {violation.invariant} {escape(violation.subject)}: {told}")
+        told = f"{violation.message} ({_figures(violation.figures)})"
+        line(f"  {violation.invariant} {violation.subject}: {told}")
     if len(report.violations) > MAX_SHOWN:
         line(f"  … and {len(report.violations) - MAX_SHOWN} more; --json lists all")
     for skip in report.skips[:MAX_SHOWN]:
         decided = f"skipped by {skip.actor} at {skip.decided_at:%Y-%m-%d %H:%M:%S}Z: {skip.reason}"
-        line(
-            f"  known: {escape(skip.subject)}: {escape(skip.step)} {escape(decided)} ({escape(_figures(skip.figures))})"
-        )
+        line(f"  known: {skip.subject}: {skip.step} {decided} ({_figures(skip.figures)})")
     if len(report.skips) > MAX_SHOWN:
         line(f"  … and {len(report.skips) - MAX_SHOWN} more skips; --json lists all")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rich.markup import escape
-
 from cli import session, show
 from cli.session import Json
 from contracts import recovery
@@ -34,11 +32,11 @@ async def _sweep(*, json: bool) -> int:
 def _show(swept: Swept) -> None:
     show.line(f"{swept.found} orders and transactions were left behind, {swept.finished} of them are finished now")
     for name in (*swept.orders, *swept.transactions):
-        show.line(f"  {escape(name)}")
+        show.line(f"  {name}")
     for name in swept.unfinished:
-        show.line(f"{escape(name)}: has no end yet, it goes on by itself; see `starter.py desk list`")
+        show.line(f"{name}: has no end yet, it goes on by itself; see `starter.py desk list`")
     for failure in swept.failures:
-        show.line(f"{escape(failure.id)}: {failure.code}: {escape(failure.message)}")
+        show.line(f"{failure.id}: {failure.code}: {failure.message}")
     if swept.failed > len(swept.failures):
         show.line(f"… and {swept.failed - len(swept.failures)} more that could not be swept; the worker's log has them")
     if swept.leases_ended:

@@ -29,6 +29,7 @@ from contracts.problems import first_problem
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction, workflow_id
 from runtime.commandline import CommandFailed, Exit
 from runtime.connection import CLOSED_FROM_OUTSIDE
+from runtime.reading import name_of
 from saga import Failure, State, TransactionLog
 from workflows.lane import LaneWorkflow
 from workflows.transaction import TransactionWorkflow
@@ -52,7 +53,9 @@ def transaction(
     json: Json = False,
 ) -> int:
     """Run a transaction: a list of steps, each with its commit and its rollback."""
-    asked = _read(file)
+    asked = documents.read_document(file, Transaction, Code.INVALID_TRANSACTION, MAX_DOCUMENT_BYTES)
+    if (problem := asked.disagreement()) is not None:
+        raise CommandFailed(Code.INVALID_TRANSACTION, f"{name_of(file)}: {problem}", Exit.INVALID)
     try:
         key = _KEY.validate_python(lane)
     except ValidationError as error:
@@ -129,7 +132,7 @@ async def _wait_for_turn(client: Client, asked: Transaction, lane: str) -> Trans
         if look % _LOOKS_BETWEEN_QUESTIONS == _LOOKS_BETWEEN_QUESTIONS - 1:
             place = await ask(client, asked, lane)
             if place.ahead is not None and place.ahead != told:
-                show.stderr.print(f"{place.ahead} ahead in lane {lane}")
+                show.remark(f"{place.ahead} ahead in lane {lane}")
                 told = place.ahead
             if place.behind is not None and await _is_parked(client, place.behind):
                 message = f"waits in lane {lane} behind {place.behind}, which is parked; see `starter.py desk list`"
@@ -221,26 +224,6 @@ async def _check_same(client: Client, asked: Transaction) -> None:
 
 def _document(asked: Transaction) -> dict[str, Any]:
     return asked.model_dump(mode="json", exclude_defaults=True)
-
-
-def _read(source: str) -> Transaction:
-    where = documents.name_of(source)
-    text = documents.read(source, MAX_DOCUMENT_BYTES, Code.INVALID_TRANSACTION)
-    if len(text) > MAX_DOCUMENT_BYTES:
-        raise _invalid(f"{where}: longer than {MAX_DOCUMENT_BYTES} characters")
-    try:
-        asked = Transaction.model_validate(documents.json_of(text))
-    except ValidationError as error:
-        raise _invalid(f"{where}: {first_problem(error)}") from error
-    except ValueError as error:
-        raise _invalid(f"{where}: not JSON: {error}") from error
-    if (problem := asked.disagreement()) is not None:
-        raise _invalid(f"{where}: {problem}")
-    return asked
-
-
-def _invalid(message: str) -> CommandFailed:
-    return CommandFailed(Code.INVALID_TRANSACTION, message, Exit.INVALID)
 
 
 def _show(log: TransactionLog, *, json: bool, code: Exit) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from contracts.documents import require_each_key_once
 from contracts.many import MAX_REQUESTS
 from contracts.message import Message
 from contracts.order import Order, transaction_id
@@ -73,6 +74,10 @@ def parse(document: bytes) -> tuple[list[Order], dict[str, str]]:
         orders, problems = _ORDERS.validate_json(document), dict[str, str]()
     except ValidationError:
         orders, problems = _one_by_one(document)
+    try:
+        require_each_key_once(document)
+    except ValueError as error:
+        raise InvalidBatch(str(error)) from None
     if not 1 <= len(orders) + len(problems) <= MAX_ORDERS:
         raise InvalidBatch(f"a batch has 1 to {MAX_ORDERS} orders")
     return _each_once(orders, problems), problems

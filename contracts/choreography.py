@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from contracts import inventory, notification, order, payment, shipping
 from contracts.message import Message, Reply, Request, TransactionId
@@ -63,7 +63,7 @@ class Event(Message):
     order: Order
     cause: RollbackCause | None = None
     caused_by: str = ""
-    skipped: bool = False
+    skipped: StrictBool = False
 
     @property
     def event_id(self) -> str:

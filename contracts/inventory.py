@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
 from contracts.message import Expired, Id, Lease, ListOpen, Message, OpenTransactions, Quantity, Reply, Request, Sku
 from saga import Operation
@@ -60,9 +60,9 @@ class StockLevel(Message):
     """What is on record, shown as it is: the bounds are those of what may be asked for."""
 
     sku: str
-    on_hand: int
-    reserved: int
-    version: int
+    on_hand: StrictInt
+    reserved: StrictInt
+    version: StrictInt
 
 
 class StockSet(Reply):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictInt
 
 from contracts.message import Id, Message, Reply
 from contracts.order import WORKFLOWS_QUEUE
@@ -29,8 +29,8 @@ class LaneEntry(Message):
 
     transaction_id: Id
     document: dict[str, Any]
-    size: Annotated[int, Field(ge=2)]
-    resumed: bool = False
+    size: Annotated[int, Field(strict=True, ge=2)]
+    resumed: StrictBool = False
 
     @property
     def workflow_id(self) -> str:
@@ -55,7 +55,7 @@ class LaneState(Message):
     waiting: tuple[LaneEntry, ...] = ()
     holder: Holder | None = None
     refused: tuple[str, ...] = ()
-    events_a_run: Annotated[int, Field(ge=10)] = EVENTS_A_RUN
+    events_a_run: Annotated[int, Field(strict=True, ge=10)] = EVENTS_A_RUN
 
 
 class LaneView(Message):
@@ -63,7 +63,7 @@ class LaneView(Message):
 
     holder: Holder | None
     waiting: tuple[str, ...]
-    count: int
+    count: StrictInt
     refused: tuple[str, ...]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from contracts.message import Message, Reply
 from saga import Operation
@@ -29,7 +29,7 @@ class Many(Message, Generic[Asked]):
 class RefusedOne(Message):
     """The request at place `index` was refused."""
 
-    index: Annotated[int, Field(ge=0)]
+    index: Annotated[int, Field(strict=True, ge=0)]
     code: str
     message: str
 
@@ -38,7 +38,7 @@ class Answers(Reply):
     """How each request ended: those that are not named are done. Whole replies would be most of a history's bytes, and
     no process over many orders reads one."""
 
-    count: int
+    count: StrictInt
     refused: tuple[RefusedOne, ...] = ()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictInt
+from pydantic_core import CoreSchema, core_schema
 
 from saga import Operation
 
@@ -27,20 +29,58 @@ def _iso_4217(code: str) -> str:
     return code
 
 
-_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+@dataclass(frozen=True)
+class InWords:
+    """Says in `words`, for a person, what a constrained type takes: pydantic would show the pattern."""
 
-Id = Annotated[str, Field(pattern=_ID, max_length=64)]
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type="in_words", custom_error_message=self.words
+        )
+
+
+_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_AN_ID = InWords("must be 1 to 64 letters (A to Z), digits, dots, dashes or underscores, a letter or digit first")
+
+Id = Annotated[str, Field(pattern=_ID, max_length=64), _AN_ID]
 """An identifier that people choose: letters, digits, dot, dash, underscore."""
-TransactionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?$", max_length=128)]
+TransactionId = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?$", max_length=128),
+    InWords("must be an id, or two joined by a slash, of letters (A to Z), digits, dots, dashes or underscores"),
+]
 """`order/<order id>` for an order; an `Id` for a transaction of a user's own. The slash keeps the two apart."""
-WorkflowId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)]
-Sku = Annotated[str, Field(pattern=_ID, max_length=64)]
+WorkflowId = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255),
+    InWords("must be 1 to 255 letters (A to Z), digits, dots, dashes, underscores or slashes"),
+]
+Sku = Annotated[str, Field(pattern=_ID, max_length=64), _AN_ID]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 AmountMinor = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 """Money in minor units (cents). The bound keeps any sum of a million of them inside 64 bits."""
 Currency = Annotated[str, AfterValidator(_iso_4217)]
-Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
-"""Something to read, on one line: not blank, no control characters (PostgreSQL stores no NUL)."""
+
+_PLAIN = r"[^\p{C}]"
+"""Neither control character (C0, C1) nor what is invisible or turns the text around it (category Cf: zero-width
+characters, bidirectional overrides), nor half a surrogate pair, private or unassigned. The line and paragraph
+separators (U+2028, U+2029), which word processors write within a text, are space, and are shown as escapes."""
+_VISIBLE = r"[[\p{L}\p{M}\p{N}\p{P}\p{S}]--[\p{Default_Ignorable_Code_Point}\u{2800}]]"
+_JOINER = r"[\u{200c}\u{200d}]"
+"""Zero-width joiner and non-joiner: Persian, the scripts of India and composed emoji are written with them. They are
+taken between two characters, where they only shape these."""
+TEXT_PATTERN = rf"^({_PLAIN}+{_JOINER})*{_PLAIN}*{_VISIBLE}{_PLAIN}*({_JOINER}{_PLAIN}+)*$"
+_CHARACTERS = "with something to see in it, and without control or invisible characters"
+Text = Annotated[
+    str, Field(pattern=TEXT_PATTERN, max_length=200), InWords(f"must be text of 1 to 200 characters, {_CHARACTERS}")
+]
+"""Something to read, on one line. What it holds can be shown on any terminal (PostgreSQL stores no NUL)."""
+Remark = Annotated[
+    str, Field(pattern=TEXT_PATTERN, max_length=1000), InWords(f"must be text of 1 to 1000 characters, {_CHARACTERS}")
+]
+"""A `Text` long enough for a reason."""
 
 
 LEASE = timedelta(hours=2)
@@ -63,14 +103,14 @@ class Request(Message):
 class Reply(Message):
     """`attempt` is the one that answered, from 1."""
 
-    attempt: int = 1
+    attempt: StrictInt = 1
 
 
 class ListOpen(Message):
     """Which transactions are not at an end here? In the order of their ids, `limit` at a time from `after` on."""
 
     after: str = ""
-    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    limit: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1000
 
 
 class OpenTransactions(Reply):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, StrictBool, model_validator
 
+from contracts.countries import WITHOUT_POSTCODE, iso_3166
 from contracts.message import (
+    TEXT_PATTERN,
     AmountMinor,
     Currency,
     Id,
+    InWords,
     ListOpen,
     Message,
     OpenTransactions,
@@ -44,18 +47,39 @@ class OrderLine(Message):
 
 
 class Address(Message):
+    """`postcode` is left out for a country without postcodes."""
+
     name: Text
     street: Text
     city: Text
-    postcode: Annotated[Text, Field(max_length=16)]
-    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
+    postcode: (
+        Annotated[
+            str,
+            Field(pattern=TEXT_PATTERN, max_length=16),
+            InWords("must be text of 1 to 16 characters; leave it out where the country has no postcodes"),
+        ]
+        | None
+    ) = None
+    country: Annotated[str, AfterValidator(iso_3166)]
+
+    @model_validator(mode="after")
+    def _has_a_postcode(self) -> Self:
+        if self.postcode is None and self.country not in WITHOUT_POSTCODE:
+            raise ValueError(f"postcode: is missing, and {self.country} has postcodes")
+        return self
 
 
 class Contact(Message):
     email: Annotated[
-        str, Field(max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s.\x00-\x1f\x7f]+(\.[^@\s.\x00-\x1f\x7f]+)+$")
+        str,
+        Field(max_length=254, pattern=r"^[^@\s\p{C}\p{Z}]+@[^@\s.\p{C}\p{Z}]+(\.[^@\s.\p{C}\p{Z}]+)+$"),
+        InWords("must be an e-mail address such as ada@example.com, of at most 254 characters"),
     ]
-    phone: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164")]
+    phone: Annotated[
+        str,
+        Field(pattern=r"^\+[1-9][0-9]{6,14}$"),
+        InWords("must be a phone number in international form (E.164), such as +442071234567, without spaces"),
+    ]
 
 
 class Order(Message):
@@ -68,7 +92,7 @@ class Order(Message):
     ship_to: Address
     contact: Contact
     notification: NotificationMode = NotificationMode.BEST_EFFORT
-    deadline_s: Annotated[float, Field(ge=0.1, le=3600)] = 60
+    deadline_s: Annotated[float, Field(strict=True, ge=0.1, le=3600)] = 60
 
     @model_validator(mode="after")
     def _each_sku_once(self) -> Self:
@@ -115,12 +139,12 @@ class OrderOptions(Message):
     services first in the process that runs the workflow; in the Web UI such a call is a marker instead of an activity.
     """
 
-    recovering: bool = False
+    recovering: StrictBool = False
     cause: RollbackCause | None = None
-    prepared: bool = False
+    prepared: StrictBool = False
     carrier: WorkflowId | None = None
     placed_at: AwareDatetime | None = None
-    colocated: bool = False
+    colocated: StrictBool = False
 
 
 class CreateOrder(Request):
@@ -151,7 +175,7 @@ class OrderOnRecord(Message):
     order: Order
     carrier: WorkflowId | None
     state: OrderState
-    has_skips: bool = False
+    has_skips: StrictBool = False
     """An operator has left a step of it undone, which is on record (`RecordSkips`)."""
 
 

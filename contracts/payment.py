@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import StrictInt
+
 from contracts.message import (
     AmountMinor,
     Currency,
@@ -64,8 +66,8 @@ class Account(Message):
 
     customer_id: str
     currency: str
-    balance_minor: int
-    held_minor: int
+    balance_minor: StrictInt
+    held_minor: StrictInt
 
 
 class AccountSet(Reply):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+_IN_WORDS = {"model_type": "must be a JSON object", "string_pattern_mismatch": "has characters that are not allowed"}
+"""For a person who knows neither our classes nor regular expressions."""
+
 
 def first_problem(error: ValidationError) -> str:
     """One line: the field, what is wrong with it, and how many more fields are. Never the input itself."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     first = problems[0]
     field = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    message = _IN_WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{field}: {message}{more}" if field else f"{message}{more}"

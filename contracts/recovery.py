@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import StrictInt
+
 from contracts.message import Message, Reply
 from contracts.order import WORKFLOWS_QUEUE
 from saga import Operation
@@ -34,13 +36,13 @@ class Swept(Reply):
     no order and no workflow knows, and was given back.
     """
 
-    found: int
-    finished: int
+    found: StrictInt
+    finished: StrictInt
     orders: tuple[str, ...]
     transactions: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
-    leases_ended: int = 0
-    failed: int = 0
+    leases_ended: StrictInt = 0
+    failed: StrictInt = 0
     failures: tuple[NotSwept, ...] = ()
 
 

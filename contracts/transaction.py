@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from contracts.catalogue import OPERATIONS
-from contracts.message import Id, Message
+from contracts.message import Id, InWords, Message
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from saga import Operation
@@ -26,9 +26,17 @@ _RESERVED = frozenset({"order", "transaction", "lane"})
 """`order/<id>` is the transaction of an order: a part of a transaction must not be able to pass for one."""
 _SERVICE_QUEUES = frozenset(operation.queue for operation in OPERATIONS.values()) | {WORKFLOWS_QUEUE}
 
-Activity = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$", max_length=128)]
+Activity = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$", max_length=128),
+    InWords("must be 1 to 128 letters (A to Z), digits, dots, colons, dashes or underscores, a letter first"),
+]
 """The name of an operation of the catalogue, or of an activity of a user's own."""
-Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
+Queue = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128),
+    InWords("must be 1 to 128 letters (A to Z), digits, dots, colons, slashes, dashes or underscores"),
+]
 
 
 class TransactionStep(Message):
@@ -42,7 +50,7 @@ class TransactionStep(Message):
     rollback: Activity | None = None
     queue: Queue | None = None
     input: dict[str, JsonValue] = Field(default_factory=dict)
-    timeout_s: Annotated[float, Field(ge=0.1, le=3600)] = 5
+    timeout_s: Annotated[float, Field(strict=True, ge=0.1, le=3600)] = 5
 
     @property
     def operation(self) -> Operation[Any, Any]:

@@ -1,4 +1,7 @@
-"""How a command ends: its exit code, one line for each failure, never a traceback. The one way out of both programs."""
+"""How a command begins and ends: its options, its exit code, one line for each failure, never a traceback.
+
+The one way in and out of both programs.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,20 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from enum import IntEnum
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn
 
 import typer
 from temporalio.service import RPCError
 from typer.exceptions import TyperException
 
 from contracts.errors import Code
-from runtime import tracing
+from runtime import streams, tracing
 from runtime.ask import AskFailed
 from runtime.connection import Unreachable
 from runtime.settings import SettingsError
+from runtime.visible import visible
 
 
 class Exit(IntEnum):
@@ -47,9 +52,10 @@ def run(app: typer.Typer) -> NoReturn:
     for asked_to_leave in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(asked_to_leave) is signal.SIG_DFL:  # `nohup` asks for it to be ignored
             signal.signal(asked_to_leave, _leave)
+    streams.protect()
     exit_code: int = Exit.OK
     try:
-        exit_code = app(standalone_mode=False) or Exit.OK
+        exit_code = _command(app)(standalone_mode=False) or Exit.OK
     except KeyboardInterrupt:
         exit_code = 130
     except Exception as error:
@@ -57,12 +63,39 @@ def run(app: typer.Typer) -> NoReturn:
         if failed is None:
             raise
         if "--json" in sys.argv:
-            print(json.dumps({"error": {"code": failed.code, "message": failed.message}}))  # noqa: T201
-        print(f"error: {failed.message}", file=sys.stderr)  # noqa: T201
+            write(json.dumps({"error": {"code": failed.code, "message": failed.message}}) + "\n")
+        say(f"error: {failed.message}")
         exit_code = failed.exit_code
-    _flush()
+    lost = streams.lost_output()
+    if lost is not None:
+        say(f"the output could not be written: {lost}; the exit code is the command's own")
     tracing.flush()
     os._exit(exit_code)
+
+
+def _command(app: typer.Typer) -> Any:
+    """`app` with every option and argument of every command guarded against a value that is given but empty.
+
+    A script whose variable is unset writes `--id ""`; taken for absent, each of its retries would place a new order.
+    """
+    command: Any = typer.main.get_command(app)
+    waiting = [command]
+    while waiting:
+        each = waiting.pop()
+        waiting += getattr(each, "commands", {}).values()
+        for parameter in each.params:
+            parameter.process_value = _refuse_empty(parameter, parameter.process_value)
+    return command
+
+
+def _refuse_empty(parameter: Any, process: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def process_value(context: Any, value: Any) -> Any:
+        given = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, str) and not each.strip() for each in given):
+            raise typer.BadParameter("it is empty; give a value, or leave it out if you can", context, parameter)
+        return process(context, value)
+
+    return process_value
 
 
 def _leave(*_: object) -> NoReturn:
@@ -96,21 +129,10 @@ def _first_line(text: str) -> str:
 
 
 def write(text: str) -> None:
-    """On stdout, as far as somebody reads it: how the command ends does not depend on that."""
-    try:
-        sys.stdout.write(text)
-    except BrokenPipeError:
-        _forget_reader(sys.stdout)
+    """Write `text` on stdout; what it quotes from outside is to be `visible` already."""
+    sys.stdout.write(text)
 
 
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            _forget_reader(stream)
-
-
-def _forget_reader(stream: TextIO) -> None:
-    """Whoever read our output has left, as `head` does; what is unwritten has no reader."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def say(text: str) -> None:
+    """Write one line on stderr."""
+    sys.stderr.write(visible(text) + "\n")

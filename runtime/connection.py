@@ -25,7 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.identity import TemporalIdentity
 from runtime import logs
-from runtime.encryption import EncryptionCodec, Sealed
+from runtime.encryption import EncryptedFailures, EncryptionCodec, Sealed, SealedFailures
 from runtime.settings import Settings, SettingsError
 from runtime.tracing import tracing
 from saga import SEARCH_ATTRIBUTES
@@ -56,9 +56,11 @@ class _PydanticOrSealed(CompositePayloadConverter):
 
 
 def data_converter(settings: Settings) -> DataConverter:
-    """JSON by pydantic; encrypted if the settings hold a key."""
-    codec = EncryptionCodec(settings.payload_key) if settings.payload_key else None
-    return DataConverter(payload_converter_class=_PydanticOrSealed, payload_codec=codec)
+    """JSON by pydantic; encrypted if the settings hold a key, failures included."""
+    if settings.payload_key is None:
+        return DataConverter(payload_converter_class=_PydanticOrSealed, failure_converter_class=SealedFailures)
+    codec = EncryptionCodec(settings.payload_key)
+    return DataConverter(_PydanticOrSealed, payload_codec=codec, failure_converter_class=EncryptedFailures)
 
 
 def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:

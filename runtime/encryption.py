@@ -1,4 +1,8 @@
-"""Encrypts payloads on their way to Temporal, so that the server stores what it cannot read."""
+"""Encrypts payloads and failures on their way to Temporal, so that the server stores what it cannot read.
+
+A failure's message and stack trace may quote a request, so they travel as a payload too. Its type, a code, stays in
+clear text, as do ids, names of operations and search attributes.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,23 @@ from typing import Any, NoReturn
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import EncodingPayloadConverter, PayloadCodec
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import (
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    EncodingPayloadConverter,
+    PayloadCodec,
+    PayloadConverter,
+)
 
 from runtime.settings import SettingsError
 
 _ENCODING = "binary/encrypted"
 _NONCE_BYTES = 12  # AES-GCM's own size (NIST SP 800-38D, 5.2.1.1)
+_NO_KEY = "PAYLOAD_KEY: is not set, and what Temporal holds is encrypted"
+
+EncryptedFailures = DefaultFailureConverterWithEncodedAttributes
+"""Moves a failure's message and stack trace into a payload, which the codec encrypts like any other."""
 
 
 class EncryptionCodec(PayloadCodec):
@@ -59,4 +74,16 @@ class Sealed(EncodingPayloadConverter):
         """Nothing is written so: that is the codec's."""
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> NoReturn:  # noqa: ARG002 — the SDK's
-        raise SettingsError("PAYLOAD_KEY: is not set, and what Temporal holds is encrypted")
+        raise SettingsError(_NO_KEY)
+
+
+class SealedFailures(DefaultFailureConverter):
+    """What a process without a key makes of an encrypted failure: `SettingsError`.
+
+    The SDK's own converter would pass over the payload that it cannot read, and tell `Encoded failure`.
+    """
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        if failure.encoded_attributes.metadata.get("encoding") == _ENCODING.encode():
+            raise SettingsError(_NO_KEY)
+        return super().from_failure(failure, payload_converter)

@@ -40,9 +40,12 @@ from contracts.many import SUFFIX
 from contracts.message import Message
 from contracts.problems import first_problem
 from runtime.logs import transaction_id_of
+from runtime.reading import Unreadable, read_text
 from runtime.settings import SettingsError
 
 _log = structlog.stdlib.get_logger("faults")
+_MAX_BYTES = 1_000_000
+"""Some ten thousand faults."""
 HANG_S = 3600.0
 """Longer than any step's timeout: the attempt is given up, and the worker is told so."""
 
@@ -64,10 +67,10 @@ class Fault(Message):
     operation: str
     transaction: str = "*"
     kind: FaultKind
-    attempts: Annotated[int, Field(ge=1)] | None = None
-    seconds: Annotated[float, Field(ge=0, le=HANG_S)] = 1.0
+    attempts: Annotated[int, Field(strict=True, ge=1)] | None = None
+    seconds: Annotated[float, Field(strict=True, ge=0, le=HANG_S)] = 1.0
     code: Code = Code.SERVICE_UNAVAILABLE
-    rate: Annotated[float, Field(ge=0, le=1)] = 1.0
+    rate: Annotated[float, Field(strict=True, ge=0, le=1)] = 1.0
 
     def strikes(self, transactions: Sequence[str], info: activity.Info, seed: int) -> bool:
         """One draw for an attempt, also for one that is about a list: the first of `transactions` then names the list,
@@ -99,10 +102,10 @@ def random_faults(rate: float) -> list[Fault]:
 def read_faults(path: Path) -> list[Fault]:
     """Raises `SettingsError`."""
     try:
-        return list(FaultFile.model_validate(tomllib.loads(path.read_text())).fault)
-    except OSError as error:
-        raise SettingsError(f"--faults {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return list(FaultFile.model_validate(tomllib.loads(read_text(str(path), _MAX_BYTES))).fault)
+    except Unreadable as error:
+        raise SettingsError(f"--faults {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"--faults {path}: not TOML: {error}") from error
     except ValidationError as error:
         raise SettingsError(f"--faults {path}: {first_problem(error)}") from error

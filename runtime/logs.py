@@ -6,8 +6,10 @@ Every line has a UTC `timestamp`; lines about a call have `transaction_id`, `ste
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -18,9 +20,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from runtime.settings import LogFormat
+from runtime.visible import visible
 
 CORE = logging.getLogger("temporalio.core")
 """Where the SDK's Rust core logs to; see `connection`."""
+_ONE_OUTAGE_S = 60
+"""Silence of the core's warnings after which the next one is of another outage: its tries are ten seconds apart."""
 _log = structlog.stdlib.get_logger("activities")
 
 
@@ -33,14 +38,14 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = [structlog.processors.JSONRenderer()]
     if log_format is LogFormat.CONSOLE:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=9)
+        renderers = [_make_visible, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=9)]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     structlog.configure(
@@ -52,9 +57,40 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     CORE.setLevel(logging.WARNING)
+    CORE.filters.clear()
     # The fields are in `extra`; the SDK would repeat them in the text of each line.
     temporalio.workflow.logger.workflow_info_on_message = False
     temporalio.activity.logger.activity_info_on_message = False
+
+
+def _make_visible(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A line for a terminal quotes what any client may have sent."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value, keep="\n" if name == "exception" else "")
+    return event
+
+
+class _OutageTold(logging.Filter):
+    """Keeps the core's warnings out of a command's output, where each waiting call makes one at each of its tries."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+        self._silent_at = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno > logging.WARNING:
+            return True
+        before, self._silent_at = self._silent_at, time.monotonic()
+        if self._silent_at - before > _ONE_OUTAGE_S:
+            self._tell("Temporal does not answer; what is under way goes on when it does, see `starter.py status`")
+        return False
+
+
+def tell_outages(tell: Callable[[str], None]) -> None:
+    """Have `tell` say in one line that Temporal does not answer, once for each outage, in place of the core's log."""
+    CORE.addFilter(_OutageTold(tell))
 
 
 def _drop_sdk_context(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

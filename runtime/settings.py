@@ -13,6 +13,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from temporalio.common import WorkerDeploymentVersion
 
+from contracts.message import InWords
 from contracts.problems import first_problem
 
 
@@ -74,13 +75,22 @@ class Settings(BaseModel):
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite+aiosqlite:///data/{service}.db"
     log_format: LogFormat = LogFormat.CONSOLE
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    otel_exporter_otlp_endpoint: (
+        Annotated[str, Field(pattern=r"^https?://"), InWords("must begin with http:// or https://")] | None
+    ) = None
     payload_key: Annotated[str, AfterValidator(_payload_key)] | None = None
     smtp_url: Annotated[str, AfterValidator(_not_built)] | None = None
     sms_webhook_url: Annotated[str, AfterValidator(_not_built)] | None = None
     # As Temporal's worker controller for Kubernetes sets them. Its server keeps `.` and `:` of a name for itself.
-    temporal_deployment_name: Annotated[str, Field(pattern=r"^[^.:\s]{1,100}$")] | None = None
-    temporal_worker_build_id: Annotated[str, Field(pattern=r"^\S{1,100}$")] | None = None
+    temporal_deployment_name: (
+        Annotated[
+            str, Field(pattern=r"^[^.:\s]{1,100}$"), InWords("must be 1 to 100 characters without space, dot or colon")
+        ]
+        | None
+    ) = None
+    temporal_worker_build_id: (
+        Annotated[str, Field(pattern=r"^\S{1,100}$"), InWords("must be 1 to 100 characters without space")] | None
+    ) = None
 
     @model_validator(mode="after")
     def _names_a_build_in_full(self) -> Self:

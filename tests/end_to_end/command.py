@@ -33,11 +33,11 @@ class Answer:
         return json.loads(self.out)
 
 
-def run(arguments: Sequence[str], stdin: str, folder: Path, environment: Mapping[str, str]) -> Answer:
+def run(arguments: Sequence[str], stdin: str | bytes, folder: Path, environment: Mapping[str, str]) -> Answer:
     """The command to its end, in `folder`."""
     with tempfile.TemporaryDirectory() as scratch:
         streams = [Path(scratch, name) for name in ("stdin", "stdout", "stderr")]
-        streams[0].write_text(stdin)
+        streams[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
         process = _FORKS.Process(target=_become, args=(arguments, streams, folder, environment))
         process.start()
         process.join(_TIMEOUT_S)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import signal
 import time
 from pathlib import Path
@@ -36,6 +34,8 @@ def test_killing_server_and_workers_in_the_middle_loses_nothing(
     fresh_system.start()
     out, err = bulk.communicate(timeout=90)
     assert bulk.returncode == 0, err
+    assert err.count("Temporal does not answer") <= 1  # none, if it is back before the SDK says so
+    assert len(err.splitlines()) <= 3, err  # that, and the progress bar
     assert f'"CONFIRMED":{count}' in out
     audit = fresh_system.run("audit", "--json")
     assert (audit.code, audit.document["orders"]) == (0, count), audit.out
@@ -70,24 +70,6 @@ def test_the_embedded_server_is_served_whatever_other_temporal_the_environment_n
         environment.setenv("TEMPORAL_TLS", "true")
         fresh_system.start()
     assert fresh_system.run("place", "--item", "BOOK-1:1").code == 0
-
-
-def test_what_temporal_keeps_is_encrypted_and_a_wrong_key_is_an_error_that_names_it(
-    fresh_system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, other = (base64.urlsafe_b64encode(os.urandom(32)).decode() for _ in range(2))
-    monkeypatch.setenv("PAYLOAD_KEY", ours)
-    fresh_system.start()
-    assert fresh_system.run("place", "--item", "BOOK-1:1", "--id", "o-secret").code == 0
-    for wrong in ("", other):
-        answer = fresh_system.run("status", "o-secret", PAYLOAD_KEY=wrong)
-        assert answer.code == 2
-        assert answer.err.startswith("error: PAYLOAD_KEY: ")
-        assert answer.err.count("\n") == 1
-    fresh_system.stop()
-    kept = b"".join(file.read_bytes() for file in fresh_system.folder.glob("temporal.db*"))
-    assert b"o-secret" in kept
-    assert b"ada@example.com" not in kept
 
 
 @pytest.mark.parametrize("place", ["data", "database"])

@@ -14,6 +14,7 @@ Each of the other modules holds defects of one subject, as data.
 from .databases import DATABASES
 from .desk import DESK
 from .earlier import EARLIER
+from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
 from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
@@ -23,6 +24,7 @@ MUTATIONS = (
     *DATABASES,
     *DESK,
     *EARLIER,
+    *INPUT_OUTPUT,
     *KERNEL,
     *SECOND_OPERATIONS,
     *SERVICES,

@@ -61,7 +61,7 @@ WRONG = {
     "no steps": (_document(), "steps: ", "at least 1"),
     "too many steps": (_document(*[OWN | {"name": f"s-{n}"} for n in range(MAX_STEPS + 1)]), "steps: ", "at most 10"),
     "no transaction id": ({"steps": [RESERVE]}, "transaction_id: ", "required"),
-    "an id with a slash": (_document(RESERVE, transaction_id="a/b"), "transaction_id: ", "pattern"),
+    "an id with a slash": (_document(RESERVE, transaction_id="a/b"), "transaction_id: ", "must be 1 to 64 letters"),
     "an id that passes for an order's": (
         _document(RESERVE, transaction_id="order"),
         "transaction_id: ",

@@ -1,0 +1,30 @@
+"""The countries of an address (ISO 3166-1 alpha-2), and which of them have no postcodes."""
+
+from __future__ import annotations
+
+_CODES = (
+    "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA "
+    "CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA "
+    "GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP "
+    "KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS "
+    "MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS "
+    "RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW "
+    "TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW"
+)
+COUNTRIES = frozenset(_CODES.split())
+"""The officially assigned codes."""
+_NONE_THERE = (
+    "AE AG AO AW BF BI BJ BO BQ BS BW BZ CD CF CG CI CK CM CW DJ DM ER FJ GA GD GH GM GN GQ GY HK JM KI KM KN KP LY ML "
+    "MO MR MS MW NR NU PA QA RW SB SC SL SR SS ST SX SY TD TG TK TL TO TV UG VU WS YE ZW"
+)
+WITHOUT_POSTCODE = frozenset(_NONE_THERE.split())
+"""Where there are no postcodes, or most addresses have none (Universal Postal Union, addressing systems)."""
+_OFTEN_MEANT = {"UK": "the United Kingdom is GB", "EL": "Greece is GR", "EN": "England is in GB"}
+
+
+def iso_3166(code: str) -> str:
+    """`code`, if it is a country's. Raises `ValueError`."""
+    if code in COUNTRIES:
+        return code
+    hint = _OFTEN_MEANT.get(code.upper()) or (f"write {code.upper()}" if code.upper() in COUNTRIES else "such as DE")
+    raise ValueError(f"not an ISO 3166-1 alpha-2 country code; {hint}")

@@ -1,0 +1,90 @@
+"""A value that is given but empty is never taken for one that is absent, in whichever command and option."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import typer
+
+import starter
+import worker
+from runtime.commandline import _command
+
+from .conftest import Run
+
+
+def _parameters(app: typer.Typer) -> Iterator[tuple[str, Any, Any]]:
+    """The path of each command, the command, and each of its parameters that takes a value."""
+    waiting: list[tuple[str, Any]] = [("", _command(app))]
+    while waiting:
+        path, command = waiting.pop()
+        waiting += [(f"{path} {name}", each) for name, each in getattr(command, "commands", {}).items()]
+        for parameter in command.params:
+            if not getattr(parameter, "is_flag", False) and not hasattr(command, "commands"):
+                yield path.strip(), command, parameter
+
+
+_ALL = [*_parameters(starter.app), *_parameters(worker.app)]
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize(
+    ("command", "parameter"),
+    [(command, parameter) for _, command, parameter in _ALL],
+    ids=[f"{path} {parameter.name}".strip() for path, _, parameter in _ALL],
+)
+def test_every_option_and_argument_refuses_an_empty_value(command: Any, parameter: Any, empty: str) -> None:
+    given = [empty] if parameter.param_type_name == "argument" else [parameter.opts[0], empty]
+    others = [
+        word
+        for other in command.params
+        if other.required and other is not parameter
+        for word in ([other.opts[0], "1"] if other.param_type_name == "option" else [])
+    ]
+    arguments = [
+        "1" if other is not parameter else empty
+        for other in command.params
+        if other.param_type_name == "argument" and (other.required or parameter.param_type_name == "argument")
+    ]
+    words = [*others, *(given if parameter.param_type_name == "option" else []), *arguments]
+    with pytest.raises(typer.BadParameter, match="it is empty"):
+        command.main(args=words, standalone_mode=False)
+
+
+def test_there_are_many_options_and_arguments() -> None:
+    names = {f"{path} {parameter.name}" for path, _, parameter in _ALL}
+    assert {"place id", "place customer", "cancel reason", "desk skip actor", "list state", "transaction lane"} <= names
+    assert len(names) >= 40
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["place", "--item", "BOOK-1:1", "--id", ""],
+        ["place", "--item", "BOOK-1:1", "--customer", ""],
+        ["place", "--item", ""],
+        ["cancel", "o-1", "--reason", ""],
+        ["desk", "retry", "o-1", "payment.cancel", "--request-id", ""],
+        ["desk", "retry", "--all", "--code", ""],
+        ["desk", "skip", "o-1", "payment.cancel", "--actor", "", "--reason", "x"],
+        ["list", "--state", ""],
+        ["transaction", "-", "--lane", ""],
+        ["place", ""],
+        ["status", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_value_is_invalid_input_in_one_line_that_names_it(run: Run, words: list[str]) -> None:
+    answer = run(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert "it is empty; give a value" in answer.err
+    named = next((word for word, value in pairwise(words) if not value), "")
+    assert not named.startswith("--") or f"'{named}'" in answer.err
+
+
+def test_a_command_with_values_goes_on_to_look_for_a_server(run: Run) -> None:
+    assert run("place", "--item", "BOOK-1:1", "--id", "o-1", "--customer", "c-1").code == 3

@@ -1,0 +1,84 @@
+"""An outage of Temporal is one line on stderr, however many calls wait for its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli import placing
+from cli.placing import Handle, Patience
+from runtime import logs
+
+
+def _gone() -> RPCError:
+    return RPCError("connection refused", RPCStatusCode.UNAVAILABLE, b"")
+
+
+class _HandleOfAServerThatIsGone:
+    """Its result is waited for a moment longer than it takes to ask how it stands."""
+
+    id = "order/o-1"
+
+    async def result(self) -> Any:
+        await asyncio.sleep(0.05)
+        raise _gone()
+
+    async def query(self, *_: Any, **__: Any) -> Any:
+        raise _gone()
+
+
+async def test_a_wait_that_an_outage_ends_leaves_no_failure_that_nobody_retrieves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unretrieved: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
+    monkeypatch.setattr(placing, "LOOK_EVERY_S", 0.01)
+    ended = await asyncio.gather(
+        placing.wait_for(cast("Handle", _HandleOfAServerThatIsGone()), 10), return_exceptions=True
+    )
+    assert isinstance(ended[0], RPCError)
+    del ended  # its traceback holds what was waited for
+    await asyncio.sleep(0.1)
+    gc.collect()
+    assert unretrieved == []
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    lines: list[str] = []
+    logs.tell_outages(lines.append)
+    yield lines
+    logs.CORE.filters.clear()
+
+
+def test_the_warnings_of_all_waiting_calls_are_one_line(told: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    for attempt in range(360):
+        logs.CORE.warning("gRPC call poll retried %d times", attempt)
+    assert len(told) == 1
+    assert told[0].startswith("Temporal does not answer")
+    assert caplog.records == []
+
+
+def test_a_later_outage_is_told_again(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    logs.CORE.warning("gRPC call retried")
+    monkeypatch.setattr(logs, "_ONE_OUTAGE_S", -1)
+    logs.CORE.warning("gRPC call retried")
+    assert len(told) == 2
+
+
+def test_what_a_command_has_patience_with_is_the_same_outage(told: list[str]) -> None:
+    patience = Patience()
+    logs.CORE.warning("gRPC call retried")
+    assert [patience.outlasts(_gone()) for _ in range(20)] == [True] * 20
+    assert len(told) == 1
+
+
+def test_an_error_of_the_core_is_not_kept_back(told: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    logs.CORE.error("something else")
+    assert (told, [record.levelno for record in caplog.records]) == ([], [logging.ERROR])

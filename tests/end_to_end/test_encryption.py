@@ -1,0 +1,177 @@
+"""With `PAYLOAD_KEY` Temporal stores nothing of what an order says, in whatever way the order ends."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from temporalio.api.failure.v1 import Failure
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+
+from runtime import connection
+from runtime.settings import Settings, SettingsError
+
+from .system import System
+
+pytestmark = pytest.mark.xdist_group("encryption")
+
+Make = Callable[..., dict[str, Any]]
+
+_FAULTS = """
+fault = [
+  {transaction = "order/*-parked", operation = "shipping.schedule", kind = "refuse"},
+  {transaction = "order/*-parked", operation = "payment.cancel", kind = "refuse"},
+  {transaction = "order/*-slow", operation = "shipping.schedule", kind = "delay", seconds = 4},
+]
+"""
+_REASON, _ACTOR, _OPERATORS_REASON = "the customer wed elsewhere", "operator-hildegard", "refunded by cheque 88123"
+_SECRETS = {
+    "name": "Wilhelmina Quux",
+    "street": "77 Zebedee Lane",
+    "city": "Xanadu-upon-Wye",
+    "postcode": "ZQ9 4XJ",
+    "email": "wilhelmina@quux.example",
+    "phone": "+447700900461",
+    "customer": "kunde-wq-4711",
+    "sku": "WIDGET-QX-9",
+    "price": "8765432",
+    "total": "78889",
+    "reason": _REASON,
+    "actor": _ACTOR,
+    "operator's reason": _OPERATORS_REASON,
+}
+_QUANTITY = 9
+_SECRETS["total"] = str(int(_SECRETS["price"]) * _QUANTITY)
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("encrypted")
+    (folder / "faults.toml").write_text(_FAULTS)
+    system = System(folder, ["--faults", str(folder / "faults.toml")])
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PAYLOAD_KEY", _key())
+        system.start()
+        assert system.run("stock", "set", _SECRETS["sku"], "1000").code == 0
+        assert system.run("account", "set", _SECRETS["customer"], "1000000000").code == 0
+        yield system
+        system.stop()
+
+
+def _key() -> str:
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def _secret_order(make: Make, suffix: str, customer: str = _SECRETS["customer"], **changes: Any) -> dict[str, Any]:
+    address = {field: _SECRETS[field] for field in ("name", "street", "city", "postcode")} | {"country": "GB"}
+    contact = {field: _SECRETS[field] for field in ("email", "phone")}
+    line = {"sku": _SECRETS["sku"], "quantity": _QUANTITY, "unit_price_minor": int(_SECRETS["price"])}
+    return make(suffix, customer_id=customer, lines=[line], ship_to=address, contact=contact, **changes)
+
+
+def _end_in_every_way(system: System, make: Make) -> None:
+    """Confirmed, refused with the customer's data in the message, cancelled, parked, skipped, in each form."""
+    orders = {suffix: _secret_order(make, suffix) for suffix in ("ok", "parked", "slow", "events")}
+    poor = _secret_order(make, "poor", f"{_SECRETS['customer']}-poor")
+    assert system.place(orders["ok"]).code == 0
+    assert "has no account" in system.place(poor).out
+    assert system.place(orders["events"] | {"customer_id": poor["customer_id"]}, "--choreographed").code == 1
+    batch = [_secret_order(make, f"batch-{at}", poor["customer_id"]) for at in range(3)]
+    bulk = system.run("bulk", "-", "--lane", "batch", stdin="\n".join(map(json.dumps, batch)))
+    assert bulk.code == 0
+    _cancel(system, orders["slow"])
+    _park_and_skip(system, orders["parked"])
+    step = {
+        "name": "pay",
+        "commit": "payment.authorize",
+        "rollback": "payment.cancel",
+        "input": {
+            "order_id": "t-secret",
+            "customer_id": poor["customer_id"],
+            "amount_minor": int(_SECRETS["total"]),
+            "currency": "EUR",
+        },
+    }
+    transaction = json.dumps({"transaction_id": "t-secret", "steps": [step]})
+    assert system.run("transaction", "-", stdin=transaction).code == 1
+    assert system.run("cancel", orders["ok"]["order_id"], "--reason", _REASON).code == 2
+
+
+def _cancel(system: System, order: dict[str, Any]) -> None:
+    assert system.place(order, "--no-wait").code == 0
+    assert system.run("cancel", order["order_id"], "--reason", _REASON).code == 0
+    while (answer := system.run("status", order["order_id"], "--json")).code == 4:
+        time.sleep(0.2)
+    assert answer.document["error"]["message"] == _REASON
+
+
+def _park_and_skip(system: System, order: dict[str, Any]) -> None:
+    assert system.place(order).code == 4
+    decision = ("--reason", _OPERATORS_REASON, "--actor", _ACTOR)
+    assert system.run("desk", "skip", order["order_id"], "payment.cancel", *decision).code == 0
+    while (answer := system.run("status", order["order_id"], "--json")).code == 4:
+        time.sleep(0.2)
+    assert answer.document["state"] == "ROLLED_BACK_WITH_SKIPS"
+
+
+async def _all_that_temporal_tells(system: System) -> dict[str, bytes]:
+    """Of each execution: every event, and its description with memo, user metadata and search attributes."""
+    client = await Client.connect(f"127.0.0.1:{system.port}")
+    told = {}
+    async for execution in client.list_workflows():
+        handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+        history = await handle.fetch_history()
+        description = (await handle.describe()).raw_description
+        told[execution.id] = b"".join(event.SerializeToString() for event in history.events)
+        told[execution.id] += description.SerializeToString() + execution.raw_info.SerializeToString()
+    return told
+
+
+def _clear_text(kept: bytes) -> set[str]:
+    return {field for field, value in _SECRETS.items() if value.encode() in kept}
+
+
+def test_temporal_keeps_no_value_of_a_document_nor_a_reason_in_clear_text(encrypted: System, order: Make) -> None:
+    _end_in_every_way(encrypted, order)
+    told = asyncio.run(_all_that_temporal_tells(encrypted))
+    assert len(told) >= 10
+    assert {workflow: found for workflow, kept in told.items() if (found := _clear_text(kept))} == {}
+    stored = b"".join(file.read_bytes() for file in encrypted.folder.glob("temporal.db*"))
+    assert b"order/t-" in stored  # ids and codes are in clear text, so the search would find more
+    assert b"has no account" not in stored
+    assert _clear_text(stored) == set()
+
+
+@pytest.mark.parametrize("wrong", ["", _key()], ids=["missing", "another"])
+def test_a_key_that_is_missing_or_wrong_is_an_error_that_names_it(encrypted: System, order: Make, wrong: str) -> None:
+    ok, poor = _secret_order(order, "ok"), _secret_order(order, "poor", "nobody")
+    assert [encrypted.place(each).code for each in (ok, poor)] == [0, 1]
+    for placed in (ok, poor):
+        answer = encrypted.run("status", placed["order_id"], PAYLOAD_KEY=wrong)
+        assert answer.code == 2
+        assert answer.err.startswith("error: PAYLOAD_KEY: ")
+        assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("reader", [None, _key()], ids=["no key", "another key"])
+async def test_a_failure_without_details_is_not_told_as_encoded_failure(reader: str | None) -> None:
+    failure = Failure()
+    written = connection.data_converter(Settings(payload_key=_key()))
+    await written.encode_failure(ApplicationError("c-1 has no account", type="PAYMENT_DECLINED"), failure)
+    assert b"c-1" not in failure.SerializeToString()
+    with pytest.raises(SettingsError, match="PAYLOAD_KEY"):
+        await connection.data_converter(Settings(payload_key=reader)).decode_failure(failure)
+
+
+async def test_a_failure_from_before_the_key_is_read_as_it_is() -> None:
+    failure = Failure()
+    await connection.data_converter(Settings()).encode_failure(ApplicationError("out of stock"), failure)
+    read = await connection.data_converter(Settings(payload_key=_key())).decode_failure(failure)
+    assert str(read) == "out of stock"
