@@ -12,6 +12,7 @@ import pydantic_core
 from pydantic import ValidationError
 
 from contracts.errors import Code
+from contracts.message import as_written
 from contracts.order import Order
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
@@ -104,7 +105,7 @@ def document(order_id: str, customer: str, lines: list[dict[str, Any]]) -> dict[
 
 def _checked(document: Any, where: str) -> Order:
     try:
-        return Order.model_validate(document)
+        return as_written(Order, document)
     except ValidationError as error:
         raise invalid(f"{where}: {first_problem(error)}") from error
 

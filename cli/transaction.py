@@ -23,7 +23,7 @@ from cli import documents, placing, session, show
 from cli.session import Json
 from contracts.errors import Code
 from contracts.lane import GLOBAL, LaneEntry, LaneState, lane_id
-from contracts.message import Id
+from contracts.message import Id, as_written
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction, workflow_id
@@ -229,7 +229,7 @@ def _read(source: str) -> Transaction:
     if len(text) > MAX_DOCUMENT_BYTES:
         raise _invalid(f"{where}: longer than {MAX_DOCUMENT_BYTES} characters")
     try:
-        return Transaction.model_validate(documents.json_of(text))
+        return as_written(Transaction, documents.json_of(text))
     except ValidationError as error:
         raise _invalid(f"{where}: {first_problem(error)}") from error
     except ValueError as error:

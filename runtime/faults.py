@@ -37,7 +37,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from contracts.errors import Code
 from contracts.many import SUFFIX
-from contracts.message import Message
+from contracts.message import Message, as_written
 from contracts.problems import first_problem
 from runtime.logs import transaction_id_of
 from runtime.settings import SettingsError
@@ -99,7 +99,7 @@ def random_faults(rate: float) -> list[Fault]:
 def read_faults(path: Path) -> list[Fault]:
     """Raises `SettingsError`."""
     try:
-        return list(FaultFile.model_validate(tomllib.loads(path.read_text())).fault)
+        return list(as_written(FaultFile, tomllib.loads(path.read_text())).fault)
     except OSError as error:
         raise SettingsError(f"--faults {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -21,6 +21,8 @@ CANCELLED = "CANCELLED"
 """Somebody asked for the saga, or the call, to stop."""
 SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
 """The service answered every attempt with an error that does not say no."""
+UNREADABLE_REPLY = "UNREADABLE_REPLY"
+"""The service has answered, in a form that the build which reads the answer does not know. It may have acted."""
 
 
 @dataclass(frozen=True)
@@ -66,5 +68,6 @@ def classify(error: FailureError, attempts: int) -> Refused | Unknown:
         answered = cause.details[0] if cause.details and isinstance(cause.details[0], int) else attempts
         if cause.non_retryable and cause.type:
             return Refused(cause.type, cause.message, answered)
-        return Unknown(SERVICE_UNAVAILABLE, cause.message, answered)
+        code = UNREADABLE_REPLY if cause.type == UNREADABLE_REPLY else SERVICE_UNAVAILABLE
+        return Unknown(code, cause.message, answered)
     return Unknown(SERVICE_UNAVAILABLE, str(cause), attempts)

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
+from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from contracts.lane import (
@@ -111,9 +111,10 @@ class LaneWorkflow:
         again, once = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDReusePolicy.REJECT_DUPLICATE
         try:
             return await workflow.start_child_workflow(
-                TransactionWorkflow.run,
+                TransactionWorkflow.__name__,
                 args=[entry.document, entry.resumed],
                 id=entry.workflow_id,
+                result_type=RawValue,  # that it has ended is all we want to know, and every build can read that
                 id_reuse_policy=again if entry.resumed else once,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             )
@@ -125,7 +126,7 @@ class LaneWorkflow:
             await_close.name,
             AwaitClose(workflow_id=transaction),
             task_queue=await_close.queue,
-            result_type=await_close.reply,
+            result_type=RawValue,
             start_to_close_timeout=_AWAIT_CLOSE_ATTEMPT,
             heartbeat_timeout=_AWAIT_CLOSE_HEARTBEAT,
             retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),  # for ever: the line waits behind it
