@@ -32,6 +32,7 @@ from contracts.choreography import (
     PUBLISHING,
     Event,
     Fact,
+    Part,
     Publish,
     Published,
     Reaction,
@@ -48,6 +49,11 @@ from saga.outcome import Done, Refused, Unknown
 from workflows.order import Requests
 
 
+def part_of(service: str, placed: Order) -> Part:
+    """The part of `service`. A table that has changed is chosen here, under a guard: docs/architecture.md."""
+    return CHOREOGRAPHY[placed.notification][service]
+
+
 class Participant:
     """What one service has heard, done and said about one order."""
 
@@ -56,7 +62,7 @@ class Participant:
         self.said: list[Event] = []
         self._service = service
         self._order = placed
-        self._part = CHOREOGRAPHY[placed.notification][service]
+        self._part = part_of(service, placed)
         requests = Requests.of(placed, carrier=participant_id(placed.order_id, "order"))
         self._requests = {type(request): request for request in vars(requests).values()}
         self._journal = Journal(placed.transaction_id)
