@@ -4,7 +4,6 @@ starts one."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -20,6 +19,7 @@ from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
 from saga.policy import Policy, Rounds
 from saga.reply import read
+from saga.waiting import until
 
 
 async def attempt(
@@ -127,6 +127,5 @@ class PersistentCalls:
         error = Failure(ended.code, ended.message, entry.step)
         since, again = entry.parked_since or workflow.now(), workflow.now() + pause
         self.desk.park(Parked(entry.step, entry.kind, since, entry.attempts, again, error), request)
-        with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self.desk.decided(entry.step), timeout=pause)
+        await until(lambda: self.desk.decided(entry.step), pause)
         return self.desk.take(entry.step)

@@ -46,6 +46,7 @@ from saga import POLICIES, CancelRefused, Desk, Failure, Kind, Operation, State,
 from saga.calls import PersistentCalls, attempt
 from saga.journal import Entry, Journal
 from saga.outcome import Done, Refused, Unknown
+from saga.waiting import until
 from workflows.order import Requests
 
 
@@ -111,7 +112,7 @@ class Participant:
 
     async def _until(self, it_is_time: Callable[[], bool]) -> None:
         self._waiting = True
-        await workflow.wait_condition(it_is_time)
+        await until(it_is_time)
         self._waiting = False
 
     # --- what it does -------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class Participant:
         operation = _called(forward)
         entry = self._journal.begin(operation.name, Kind.FORWARD)
         call = asyncio.create_task(attempt(operation, self._request(operation), POLICIES.forward))
-        await workflow.wait_condition(lambda: call.done() or self._is_due(self._part.undo))
+        await until(lambda: call.done() or self._is_due(self._part.undo))
         if not call.done():
             call.cancel()
         ended: Done[Any] | Refused | Unknown

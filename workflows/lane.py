@@ -31,6 +31,7 @@ from contracts.lane import (
     await_close,
 )
 from saga import outlive
+from saga.waiting import until
 from workflows.transaction import TransactionWorkflow
 
 _LONG = timedelta(minutes=1)
@@ -100,10 +101,8 @@ class LaneWorkflow:
     async def _somebody_waits(self) -> bool:
         if not self._waiting:
             workflow.set_current_details("")
-            try:
-                await workflow.wait_condition(lambda: bool(self._waiting), timeout=_IDLE)
-            except TimeoutError:
-                return bool(self._waiting)
+            await until(lambda: bool(self._waiting), _IDLE)
+            return bool(self._waiting)
         return True
 
     async def _begin(self, entry: LaneEntry) -> asyncio.Future[Any]:
@@ -135,11 +134,9 @@ class LaneWorkflow:
     async def _see_out(self, closed: asyncio.Future[Any]) -> None:
         """Wait until the holder's workflow is closed, or leave that to the next run if this one is full before."""
         self._tell()
-        try:
-            await workflow.wait_condition(lambda: closed.done() or self._run_is_full(), timeout=_LONG)
-        except TimeoutError:
+        if not await until(lambda: closed.done() or self._run_is_full(), _LONG):
             self._tell(held_up=True)
-            await workflow.wait_condition(lambda: closed.done() or self._run_is_full())
+            await until(lambda: closed.done() or self._run_is_full())
         if not closed.done():
             self._continue()
         if not closed.cancelled():

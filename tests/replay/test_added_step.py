@@ -169,5 +169,8 @@ def _insurance(client: Client, insured: set[str]) -> Worker:
         insured.update(request["transaction_id"] for request in asked["requests"])
         return Answers(count=len(asked["requests"]))
 
-    served = [activity.defn(name=INSURE.name)(insure), activity.defn(name=many(INSURE).name)(insure_many)]
+    served: list[Callable[..., Any]] = [
+        activity.defn(name=INSURE.name)(insure),
+        activity.defn(name=many(INSURE).name)(insure_many),
+    ]
     return Worker(client, task_queue=INSURE.queue, activities=served)
