@@ -39,11 +39,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+from pydantic import ValidationError
 from sqlalchemy import MetaData
 
 from activities.records import Record, Rows, record
 from contracts.errors import Code
-from contracts.message import Reply, Request
+from contracts.message import Reply, Request, identity
+from contracts.problems import first_problem
 from saga import Operation
 
 Answer = TypeVar("Answer", bound=Reply)
@@ -57,9 +59,9 @@ class PassageState(StrEnum):
 
 
 class Refusal(Exception):
-    """A service says no: a stable code, and words for a person."""
+    """A service says no: a stable code, and words for a person. A kept no may have the code of a later build."""
 
-    def __init__(self, code: Code, message: str) -> None:
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -95,9 +97,13 @@ def declare_fence(metadata: MetaData) -> type[Passage]:
     return ServicePassage
 
 
+class UnreadableAnswer(Exception):
+    """An operation was done, and its kept answer is of a build that writes what this one cannot read."""
+
+
 def digest(request: Request) -> str:
-    """Without defaults: a field that a later version adds does not make a request another one."""
-    return hashlib.sha256(request.model_dump_json(exclude_defaults=True).encode()).hexdigest()
+    """The same in every build: a field that a later one adds does not make a request another one."""
+    return hashlib.sha256(identity(request).encode()).hexdigest()
 
 
 def admit(
@@ -131,7 +137,7 @@ def _forward(
         try:
             return _act(rows, fresh, PassageState.DONE, operation, decide)
         except Refusal as refusal:
-            if refusal.code is Code.NOTHING_TO_ACT_ON:
+            if refusal.code == Code.NOTHING_TO_ACT_ON:
                 raise  # about what has not come yet, and so not for ever
             rows.put([replace(fresh, state=PassageState.REFUSED, answer=f"{refusal.code} {refusal.message}")])
             raise
@@ -140,8 +146,8 @@ def _forward(
         raise Refusal(Code.STEP_UNDONE, f"{operation.step} was undone: it can no longer be done")
     if found.state is PassageState.REFUSED:
         code, _, message = found.answer.partition(" ")
-        raise Refusal(Code(code), message)
-    return operation.reply.model_validate_json(found.answer)
+        raise Refusal(code, message)
+    return _kept(found, operation)
 
 
 def _undo(
@@ -156,7 +162,7 @@ def _undo(
     if found.state is PassageState.DONE:
         _same_request(found, fresh)
         return _act(rows, found, PassageState.UNDONE, operation, decide)
-    return operation.reply.model_validate_json(found.answer)
+    return _kept(found, operation)
 
 
 def _act(
@@ -173,6 +179,15 @@ def _act(
     if changed:
         rows.note_effect(passage.transaction_id, operation.name)
     return decision.reply
+
+
+def _kept(found: Passage, operation: Operation[Any, Answer]) -> Answer:
+    """The answer as it was given first, perhaps by another build."""
+    try:
+        return operation.reply.model_validate_json(found.answer)
+    except ValidationError as error:
+        message = f"{operation.name} was done, but its kept answer cannot be read: {first_problem(error)}"
+        raise UnreadableAnswer(message) from None
 
 
 def _same_request(found: Passage, fresh: Passage) -> None:

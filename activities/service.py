@@ -26,7 +26,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities.database import Database
-from activities.fence import Decision, Passage, Refusal, admit
+from activities.fence import Decision, Passage, Refusal, UnreadableAnswer, admit
 from activities.group_commit import GroupCommit
 from activities.records import Record, Ref, Rows, Stale
 from contracts.errors import Code
@@ -207,7 +207,7 @@ class Service:
             request = _valid(handler.operation, document)
             try:
                 [answer] = await self.perform(handler, [request])
-            except (DBAPIError, PoolTimeout, OSError, Stale) as error:
+            except (DBAPIError, PoolTimeout, OSError, Stale, UnreadableAnswer) as error:
                 raise self._unavailable(error) from None
             if isinstance(answer, Refusal):
                 raise _refused(answer)
@@ -225,7 +225,7 @@ class Service:
             count = len(requests) + len(refused)
             try:
                 answers = await self.perform(handler, list(requests.values()))
-            except (DBAPIError, PoolTimeout, OSError, Stale) as error:
+            except (DBAPIError, PoolTimeout, OSError, Stale, UnreadableAnswer) as error:
                 raise self._unavailable(error) from None
             refused |= {at: no for at, no in zip(requests, answers, strict=True) if isinstance(no, Refusal)}
             return Answers(
@@ -248,7 +248,12 @@ class Service:
         return ask
 
     def _unavailable(self, error: Exception) -> ApplicationError:
-        """The database's own words, on one line. Its exception, with statement and data, goes no further."""
+        """The database's own words, on one line. Its exception, with statement and data, goes no further.
+
+        To be tried again: no of these says no. An answer that this build cannot read another one may.
+        """
+        if isinstance(error, UnreadableAnswer):
+            return ApplicationError(str(error), type=Code.UNREADABLE_REPLY)
         cause = error.orig if isinstance(error, DBAPIError) else error
         words = str(cause) or type(cause).__name__
         message = f"{self.definition.name} database: {words.splitlines()[0]}"

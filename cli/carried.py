@@ -20,6 +20,7 @@ from contracts import order
 from contracts.batch import BatchOutcome
 from contracts.choreography import participant_id
 from contracts.errors import Code
+from contracts.message import identity
 from contracts.order import Order, OrderOnRecord, OrderState, ReadOrders, transaction_id
 from lanes import batches
 from runtime.ask import ask
@@ -69,7 +70,7 @@ async def place(client: Client, placed: Order, patience: Patience, way: Way) -> 
         log = await placing.place(client, placed, patience, way)
     except CommandFailed:
         known = (await on_record(client, [placed.order_id])).get(placed.order_id)
-        if known is None or known.carrier is None or known.order != placed:
+        if known is None or known.carrier is None or identity(known.order) != identity(placed):
             raise
         [log] = await first_outcomes(client, [placed])
     if _came_before(log):
@@ -106,7 +107,7 @@ async def first_outcomes(client: Client, again: Iterable[Order]) -> list[Transac
     logs = []
     for order_id, each in orders.items():
         first = known.get(order_id)
-        if first is None or first.order != each:
+        if first is None or identity(first.order) != identity(each):
             refused = placing.duplicate(order_id)
             logs.append(TransactionLog(each.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message)))
             continue

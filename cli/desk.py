@@ -17,6 +17,7 @@ from cli.session import Json
 from contracts.catalogue import OPERATIONS
 from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
+from contracts.message import as_written
 from contracts.order import transaction_id
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
@@ -184,7 +185,7 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
     if operation is None:
         return
     try:
-        operation.request.model_validate(request, extra="forbid")
+        as_written(operation.request, request)
     except ValidationError as error:
         message = f"--input {where}: not a request for {operation.name}: {first_problem(error)}"
         raise CommandFailed(Code.INVALID_REQUEST, message, Exit.INVALID) from error

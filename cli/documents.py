@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from contracts.documents import json_of
 from contracts.errors import Code
-from contracts.message import Remark
+from contracts.message import Remark, as_written
 from contracts.order import Order
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
@@ -133,7 +133,7 @@ def _json_of(text: str, where: str, code: Code) -> Any:
 
 def _checked(model: type[M], document: Any, where: str, code: Code = Code.INVALID_ORDER) -> M:
     try:
-        return model.model_validate(document)
+        return as_written(model, document)
     except ValidationError as error:
         raise CommandFailed(code, f"{where}: {first_problem(error)}", Exit.INVALID) from error
 

@@ -13,6 +13,7 @@ from cli.session import Json
 from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.inventory import ListStock, SetStock, StockLevel
+from contracts.message import as_written
 from contracts.payment import Account, ListAccounts, SetAccount
 from contracts.problems import first_problem
 from runtime.ask import ask
@@ -95,6 +96,6 @@ def _show_accounts(accounts: tuple[Account, ...] | list[Account]) -> None:
 
 def _valid(model: type[M], **fields: object) -> M:
     try:
-        return model.model_validate(fields)
+        return as_written(model, fields)
     except ValidationError as error:
         raise CommandFailed(Code.INVALID_REQUEST, first_problem(error), Exit.INVALID) from error

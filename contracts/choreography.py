@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
 from contracts import inventory, notification, order, payment, shipping
 from contracts.message import Message, Reply, Request, TransactionId
@@ -68,6 +68,16 @@ class Event(Message):
     @property
     def event_id(self) -> str:
         return f"{self.transaction_id}/{self.fact}"
+
+
+def _known(events: Any) -> Any:
+    """Without the facts of later builds: no participant of this one would react to them, and the rest is for it."""
+    if not isinstance(events, list):
+        return events
+    return [each for each in events if not (isinstance(each, dict) and each.get("fact") not in set(Fact))]
+
+
+Events = Annotated[tuple[Event, ...], BeforeValidator(_known)]
 
 
 @dataclass(frozen=True)
@@ -219,14 +229,14 @@ class Publish(Request):
 class Published(Reply):
     """`last_words`: all that was said by subscribers that have ended, so that nobody waits for them."""
 
-    last_words: tuple[Event, ...] = ()
+    last_words: Events = ()
 
 
 class Participation(Message):
     """How a participant ends: what it did, and what it said."""
 
     log: TransactionLog
-    said: tuple[Event, ...]
+    said: Events
 
 
 PUBLISHING: dict[Fact, Operation[Publish, Published]] = {

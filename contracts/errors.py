@@ -21,6 +21,7 @@ class Code(StrEnum):
     CANCELLED = "CANCELLED"
     ABANDONED = "ABANDONED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    UNREADABLE_REPLY = outcome.UNREADABLE_REPLY
     # the fence says no (the saga kernel knows what the first two mean)
     IDEMPOTENCY_CONFLICT = outcome.IDEMPOTENCY_CONFLICT
     STEP_UNDONE = outcome.STEP_UNDONE

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, NamedTuple
+from functools import cache
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictInt
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from saga import Operation
@@ -88,10 +91,66 @@ LEASE = timedelta(hours=2)
 deadline an order may have. The sweep gives back what is older and belongs to nobody."""
 
 
-class Message(BaseModel):
-    """Frozen, and closed: an unknown field is an error, not a typo that passes."""
+@dataclass(frozen=True)
+class _Added:
+    """Marks a field that a message did not have from the beginning."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+T = TypeVar("T")
+Added = Annotated[T, _Added()]
+"""The type of a field that is added to a message: `gift: Added[bool] = False`.
+
+An older build writes the message without it and passes it over when it reads. So it has a default, and it does not make
+a request another one: `identity` leaves it out, and each build takes a repeated request for the same."""
+
+WRITTEN = object()
+"""The context of a validation of what people write, for checks that must not refuse what is under way already."""
+
+
+class Message(BaseModel):
+    """Frozen. A reader passes over fields that it does not know: a later build has added them. See `as_written`."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def as_written(model: type[M], document: Any) -> M:
+    """`document` as a person wrote it: there a field that is not known is a typo, and an error.
+
+    Raises `ValidationError`.
+    """
+    return model.model_validate(document, extra="forbid", context=WRITTEN)
+
+
+def identity(message: Message) -> str:
+    """JSON of all that makes a message itself: no field at its default, and none that was added later."""
+    return message.model_dump_json(exclude_defaults=True, exclude=_added_to(type(message)))
+
+
+def is_added(field: FieldInfo) -> bool:
+    return any(isinstance(mark, _Added) for mark in field.metadata)
+
+
+@cache
+def _added_to(model: type[BaseModel]) -> dict[str, Any] | None:
+    """The added fields of a model and of what is in it, as pydantic's `exclude`; `None` if there are none."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if is_added(field):
+            found[name] = True
+        elif within := [inner for part in _models_in(field.annotation) if (inner := _added_to(part))]:
+            merged = {key: value for inner in within for key, value in inner.items()}
+            found[name] = {"__all__": merged} if get_origin(field.annotation) is tuple else merged
+    return found or None
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
 
 
 class Request(Message):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Annotated, Any, Self
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, ValidationInfo, model_validator
 
 from contracts.catalogue import OPERATIONS
-from contracts.message import Id, InWords, Message
+from contracts.message import WRITTEN, Id, InWords, Message, as_written
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from saga import Operation
@@ -63,13 +63,14 @@ class TransactionStep(Message):
     def _operation(self, name: str) -> Operation[Any, Any]:
         return OPERATIONS.get(name) or Operation(name, dict, Any, queue=self.queue or "")
 
-    def request(self, transaction_id: str) -> Any:
-        """The input of both operations, of the transaction that it names, or else of the document's."""
-        operation = self.operation
-        if "transaction_id" not in getattr(operation.request, "model_fields", {"transaction_id"}):
-            return operation.request.model_validate(self.input)  # a question, which belongs to no transaction
-        filled = {"transaction_id": transaction_id} | self.input
-        return filled if operation.request is dict else operation.request.model_validate(filled)
+    def request(self, transaction_id: str) -> dict[str, JsonValue]:
+        """The input of both operations, of the transaction that it names, or else of the document's.
+
+        As it was written: a service of a later build knows fields that the worker of the workflow does not.
+        """
+        if "transaction_id" not in getattr(self.operation.request, "model_fields", {"transaction_id"}):
+            return self.input  # a question, which belongs to no transaction
+        return {"transaction_id": transaction_id} | self.input
 
 
 class Transaction(Message):
@@ -102,7 +103,7 @@ class Transaction(Message):
         return None
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
+    def _belongs_together(self, info: ValidationInfo) -> Self:
         if self.transaction_id in _RESERVED:
             raise ValueError(f"transaction_id: {self.transaction_id} is reserved; choose another")
         names = [step.name for step in self.steps]
@@ -110,20 +111,23 @@ class Transaction(Message):
         if twice is not None:
             raise ValueError(f"step {twice}: the name is taken by an earlier step; give each step its own")
         for step in self.steps:
-            problem = _problem_of(step) or self._problem_of_input(step)
+            problem = _problem_of(step) or self._problem_of_input(step, written=info.context is WRITTEN)
             if problem is not None:
                 raise ValueError(f"step {step.name}: {problem}")
         self._check_ends()
         self._check_fence()
         return self
 
-    def _problem_of_input(self, step: TransactionStep) -> str | None:
+    def _problem_of_input(self, step: TransactionStep, *, written: bool) -> str | None:
         ours = step.input.get("transaction_id", self.transaction_id)
         parts = str(ours).split("/")
         if not isinstance(ours, str) or parts[0] != self.transaction_id or len(parts) > 2:
             return f"input.transaction_id: must be {self.transaction_id}, or {self.transaction_id}/… for a part of it"
+        model, request = step.operation.request, step.request(self.transaction_id)
+        if model is dict:
+            return None
         try:
-            step.request(self.transaction_id)
+            as_written(model, request) if written else model.model_validate(request)
         except ValidationError as error:
             return f"input.{first_problem(error)}"
         return None

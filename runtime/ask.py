@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import uuid4
 
+from pydantic import ValidationError
 from temporalio.client import ActivityFailureError, Client
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
 from contracts.errors import Code
+from contracts.problems import first_problem
 from saga import Operation
 
 Request = TypeVar("Request")
@@ -58,4 +60,7 @@ async def ask(
             raise AskFailed(cause.type or Code.SERVICE_UNAVAILABLE, cause.message) from error
         message = f"no worker of the {operation.service} service answered within {_TOTAL.total_seconds():g} s"
         raise AskFailed(Code.UNREACHABLE, f"{message}; start one with `python worker.py`") from error
+    except ValidationError as error:
+        message = f"{operation.name} has answered in a form that this build does not know: {first_problem(error)}"
+        raise AskFailed(Code.UNREADABLE_REPLY, message) from None
     return reply

@@ -14,10 +14,12 @@ from enum import IntEnum
 from typing import Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 from temporalio.service import RPCError
 from typer.exceptions import TyperException
 
 from contracts.errors import Code
+from contracts.problems import first_problem
 from runtime import streams, tracing
 from runtime.ask import AskFailed
 from runtime.connection import Unreachable
@@ -118,6 +120,9 @@ def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — 
             return CommandFailed(error.code, error.message, Exit.UNREACHABLE if unreachable else Exit.INVALID)
         case Unreachable():
             return CommandFailed(Code.UNREACHABLE, str(error), Exit.UNREACHABLE)
+        case ValidationError():  # not what the user wrote: that has its own words
+            told = f"this build cannot read what it was answered ({first_problem(error)}); use the workers' own build"
+            return CommandFailed(Code.UNREADABLE_REPLY, told, Exit.UNREACHABLE)
         case RPCError():
             return CommandFailed(Code.UNREACHABLE, f"Temporal: {_first_line(error.message)}", Exit.UNREACHABLE)
         case _:

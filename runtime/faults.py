@@ -37,7 +37,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from contracts.errors import Code
 from contracts.many import SUFFIX
-from contracts.message import Message
+from contracts.message import Message, as_written
 from contracts.problems import first_problem
 from runtime.logs import transaction_id_of
 from runtime.reading import Unreadable, read_text
@@ -102,7 +102,7 @@ def random_faults(rate: float) -> list[Fault]:
 def read_faults(path: Path) -> list[Fault]:
     """Raises `SettingsError`."""
     try:
-        return list(FaultFile.model_validate(tomllib.loads(read_text(str(path), _MAX_BYTES))).fault)
+        return list(as_written(FaultFile, tomllib.loads(read_text(str(path), _MAX_BYTES))).fault)
     except Unreadable as error:
         raise SettingsError(f"--faults {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:

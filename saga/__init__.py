@@ -17,6 +17,8 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `calls` | one call: an activity with its retries, or rounds until it is done |
 | `takeover` | what a worker may not do for a saga that another one began |
 | `earlier` | what another execution of the same saga may have done |
+| `reply` | a service's reply, read by the workflow |
+| `waiting` | waiting for a condition, whatever is asked of the workflow meanwhile |
 | `desk` | what is parked, and what an operator decides about it |
 | `kernel` | the saga: steps, undo stack, pivot, unwinding |
 | `plan` | what a saga would do, as data |

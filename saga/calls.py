@@ -4,13 +4,12 @@ starts one."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from saga import outcome
@@ -19,6 +18,8 @@ from saga.journal import Entry, Failure, Journal, Kind, Skipped, Status
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
 from saga.policy import Policy, Rounds
+from saga.reply import read
+from saga.waiting import until
 
 
 async def attempt(
@@ -44,11 +45,11 @@ async def _over_the_queue(
     operation: Operation[Request, Reply], request: Request, policy: Policy, task_queue: str
 ) -> Done[Reply] | Refused | Unknown:
     try:
-        reply = await workflow.execute_activity(
+        raw = await workflow.execute_activity(
             operation.name,
             request,
             task_queue=task_queue,
-            result_type=operation.reply,
+            result_type=RawValue,
             start_to_close_timeout=policy.attempt_timeout,
             schedule_to_close_timeout=policy.total,
             retry_policy=policy.retry_policy,
@@ -56,7 +57,7 @@ async def _over_the_queue(
         )
     except (ActivityError, ApplicationError) as error:
         return outcome.classify(error, policy.attempts)
-    return Done(reply)
+    return read(operation, raw)
 
 
 async def _here(
@@ -64,17 +65,17 @@ async def _here(
 ) -> Done[Reply] | Refused | Unknown:
     """A local activity. After a crash it runs again, as its result is in no history yet: safe behind a fence only."""
     try:
-        reply = await workflow.execute_local_activity(
+        raw = await workflow.execute_local_activity(
             operation.name,
             request,
-            result_type=operation.reply,
+            result_type=RawValue,
             schedule_to_close_timeout=at_most,
             retry_policy=RetryPolicy(maximum_attempts=1),
             cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
         )
     except FailureError as error:
         return outcome.classify(error, 1)
-    return Done(reply)
+    return read(operation, raw)
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,7 @@ class PersistentCalls:
     async def _decision(self, step: str, pause: timedelta) -> Decision | None:
         """What an operator decides about a parked call, or has decided while it was tried; `None` after `pause`."""
         if not self.desk.decided(step):
-            with suppress(TimeoutError):
-                await workflow.wait_condition(lambda: self.desk.decided(step), timeout=pause)
+            await until(lambda: self.desk.decided(step), pause)
         return self.desk.take(step)
 
     def _skip(self, entry: Entry, decision: Skip, request: Any, code: str) -> None:

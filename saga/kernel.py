@@ -35,6 +35,7 @@ from saga.journal import Entry, Failure, Journal, Kind, State, Status, Transacti
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
 from saga.policy import POLICIES, Policies, Policy
+from saga.waiting import until
 
 T = TypeVar("T")
 
@@ -453,7 +454,7 @@ class Saga:
         entry = self._journal.begin(undo.operation.name, Kind.UNDO, undo.name)
         task = asyncio.create_task(self._calls.until_done(entry, undo.operation, undo.request, undo.policy))
         self._parked.append(task)
-        await workflow.wait_condition(lambda: entry.status is not Status.RUNNING or task.done())
+        await until(lambda: entry.status is not Status.RUNNING or task.done())
 
     # --- interruptions ------------------------------------------------------------------------------------------------
 

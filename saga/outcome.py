@@ -25,6 +25,8 @@ STEP_UNDONE = "STEP_UNDONE"
 """A fence's refusal: this very step was undone before. Another execution of the saga unwinds it, or has."""
 IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
 """A fence's refusal: the step came before with another request. It does not say what became of that one."""
+UNREADABLE_REPLY = "UNREADABLE_REPLY"
+"""The service has answered, in a form that the build which reads the answer does not know. It may have acted."""
 
 
 @dataclass(frozen=True)
@@ -70,5 +72,6 @@ def classify(error: FailureError, attempts: int) -> Refused | Unknown:
         answered = cause.details[0] if cause.details and isinstance(cause.details[0], int) else attempts
         if cause.non_retryable and cause.type:
             return Refused(cause.type, cause.message, answered)
-        return Unknown(SERVICE_UNAVAILABLE, cause.message, answered)
+        code = UNREADABLE_REPLY if cause.type == UNREADABLE_REPLY else SERVICE_UNAVAILABLE
+        return Unknown(code, cause.message, answered)
     return Unknown(SERVICE_UNAVAILABLE, str(cause), attempts)

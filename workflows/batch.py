@@ -27,7 +27,7 @@ from temporalio.exceptions import ApplicationError
 from contracts.batch import BatchOutcome, InvalidBatch, SameWay, parse
 from contracts.errors import Code
 from contracts.order import Order, OrderOptions, RollbackCause
-from saga import POLICIES, Failure, Kind, Policy, State, TransactionLog, Verb
+from saga import POLICIES, Failure, Kind, Plan, Policy, State, TransactionLog, Verb
 from saga.earlier import RerunDetector
 from saga.journal import count_states
 from saga.outcome import CANCELLED, STEP_UNDONE
@@ -59,13 +59,17 @@ class BatchWorkflow:
             raise ApplicationError(str(error), type=Code.INVALID_ORDER, non_retryable=True) from None
         self._id = workflow.info().workflow_id
         self._begun = workflow.now()
+        self._plans: dict[bool, Plan] = {}
         self._orders = {each.order_id: self._carried(each) for each in orders}
         self._leaving: list[asyncio.Task[None]] = []
         self._rerun = RerunDetector()
 
     def _carried(self, placed: Order) -> Carried:
         requests = Requests.of(placed, self._id)
-        return Carried(placed, requests, plan_of_many(must_notify=requests.must_notify))
+        kind = requests.must_notify
+        if kind not in self._plans:
+            self._plans[kind] = plan_of_many(must_notify=kind)
+        return Carried(placed, requests, self._plans[kind])
 
     @workflow.run
     async def run(self, document: RawValue) -> BatchOutcome:

@@ -32,6 +32,7 @@ from contracts.choreography import (
     PUBLISHING,
     Event,
     Fact,
+    Part,
     Publish,
     Published,
     Reaction,
@@ -39,12 +40,19 @@ from contracts.choreography import (
     subscribers,
 )
 from contracts.errors import Code
+from contracts.message import identity
 from contracts.order import Order, RollbackCause
 from saga import POLICIES, CancelRefused, Desk, Failure, Kind, Operation, State, Status, TransactionLog
 from saga.calls import PersistentCalls, attempt
 from saga.journal import Entry, Journal
 from saga.outcome import Done, Refused, Unknown
+from saga.waiting import until
 from workflows.order import Requests
+
+
+def part_of(service: str, placed: Order) -> Part:
+    """The part of `service`. A table that has changed is chosen here, under a guard: docs/architecture.md."""
+    return CHOREOGRAPHY[placed.notification][service]
 
 
 class Participant:
@@ -55,7 +63,7 @@ class Participant:
         self.said: list[Event] = []
         self._service = service
         self._order = placed
-        self._part = CHOREOGRAPHY[placed.notification][service]
+        self._part = part_of(service, placed)
         requests = Requests.of(placed, carrier=participant_id(placed.order_id, "order"))
         self._requests = {type(request): request for request in vars(requests).values()}
         self._journal = Journal(placed.transaction_id)
@@ -76,7 +84,7 @@ class Participant:
     def hear(self, event: Event) -> None:
         """Take an event in, the first time it comes. Each says that the order was placed, whatever else it says."""
         fields = {"transaction_id": self._order.transaction_id, "service": self._service, "event_id": event.event_id}
-        if event.order != self._order:
+        if event.order != self._order and identity(event.order) != identity(self._order):
             workflow.logger.warning("event of another order under this id", extra=fields)
             return
         if event.fact not in self._heard:
@@ -104,7 +112,7 @@ class Participant:
 
     async def _until(self, it_is_time: Callable[[], bool]) -> None:
         self._waiting = True
-        await workflow.wait_condition(it_is_time)
+        await until(it_is_time)
         self._waiting = False
 
     # --- what it does -------------------------------------------------------------------------------------------------
@@ -134,7 +142,7 @@ class Participant:
         operation = _called(forward)
         entry = self._journal.begin(operation.name, Kind.FORWARD)
         call = asyncio.create_task(attempt(operation, self._request(operation), POLICIES.forward))
-        await workflow.wait_condition(lambda: call.done() or self._is_due(self._part.undo))
+        await until(lambda: call.done() or self._is_due(self._part.undo))
         if not call.done():
             call.cancel()
         ended: Done[Any] | Refused | Unknown

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.common import RawValue, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from contracts.order import WORKFLOWS_QUEUE, OrderOptions
@@ -35,9 +35,10 @@ async def _start(each: Carried, options: OrderOptions) -> None:
     while True:
         try:
             await workflow.start_child_workflow(
-                OrderWorkflow.run,
+                OrderWorkflow.__name__,
                 args=[each.order, options],
                 id=each.order.transaction_id,
+                result_type=RawValue,  # of any build; nobody here waits for it
                 task_queue=WORKFLOWS_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,

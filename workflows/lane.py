@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
+from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from contracts.lane import (
@@ -31,6 +31,7 @@ from contracts.lane import (
     await_close,
 )
 from saga import outlive
+from saga.waiting import until
 from workflows.transaction import TransactionWorkflow
 
 _LONG = timedelta(minutes=1)
@@ -100,10 +101,8 @@ class LaneWorkflow:
     async def _somebody_waits(self) -> bool:
         if not self._waiting:
             workflow.set_current_details("")
-            try:
-                await workflow.wait_condition(lambda: bool(self._waiting), timeout=_IDLE)
-            except TimeoutError:
-                return bool(self._waiting)
+            await until(lambda: bool(self._waiting), _IDLE)
+            return bool(self._waiting)
         return True
 
     async def _begin(self, entry: LaneEntry) -> asyncio.Future[Any]:
@@ -111,9 +110,10 @@ class LaneWorkflow:
         again, once = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDReusePolicy.REJECT_DUPLICATE
         try:
             return await workflow.start_child_workflow(
-                TransactionWorkflow.run,
+                TransactionWorkflow.__name__,
                 args=[entry.document, entry.resumed],
                 id=entry.workflow_id,
+                result_type=RawValue,  # that it has ended is all we want to know, and every build can read that
                 id_reuse_policy=again if entry.resumed else once,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             )
@@ -125,7 +125,7 @@ class LaneWorkflow:
             await_close.name,
             AwaitClose(workflow_id=transaction),
             task_queue=await_close.queue,
-            result_type=await_close.reply,
+            result_type=RawValue,
             start_to_close_timeout=_AWAIT_CLOSE_ATTEMPT,
             heartbeat_timeout=_AWAIT_CLOSE_HEARTBEAT,
             retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),  # for ever: the line waits behind it
@@ -134,11 +134,9 @@ class LaneWorkflow:
     async def _see_out(self, closed: asyncio.Future[Any]) -> None:
         """Wait until the holder's workflow is closed, or leave that to the next run if this one is full before."""
         self._tell()
-        try:
-            await workflow.wait_condition(lambda: closed.done() or self._run_is_full(), timeout=_LONG)
-        except TimeoutError:
+        if not await until(lambda: closed.done() or self._run_is_full(), _LONG):
             self._tell(held_up=True)
-            await workflow.wait_condition(lambda: closed.done() or self._run_is_full())
+            await until(lambda: closed.done() or self._run_is_full())
         if not closed.done():
             self._continue()
         if not closed.cancelled():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -109,9 +108,12 @@ def planned(ask: Requests) -> Plan:
     return plan
 
 
-@cache
 def plan_of_many(*, must_notify: bool) -> Plan:
-    """`planned` once for all orders of a kind: in place of a request each call has its name among `Requests`."""
+    """`planned` once for all orders of a kind in one batch: in place of a request each call has its name among
+    `Requests`.
+
+    Never kept for another batch: a process that has changed asks `workflow.patched`, and each workflow must ask itself.
+    """
     names: dict[str, Any] = {each.name: each.name for each in fields(Requests)}
     return planned(Requests(**names | {"must_notify": must_notify}))
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from temporalio import workflow
 
-from contracts.many import Many, many
+from contracts.many import Answers, Many, many
 from saga import Entry, Failure, Kind, Operation, Policy, Status
 from saga.calls import attempt
-from saga.outcome import Done
+from saga.outcome import UNREADABLE_REPLY, Done, Refused, Unknown
 from workflows.carried import Carried
 
 
@@ -28,7 +28,7 @@ async def together(
         carried.log[key] = entry
     _log_line(entry, len(asked), refused=0)
     requests = Many[Any].model_construct(requests=tuple(request for _, request in asked))  # each has been checked
-    ended = await attempt(many(operation), requests, policy)
+    ended = _about_all(await attempt(many(operation), requests, policy), len(asked))
     entry.attempts, entry.ended_at = ended.attempts, workflow.now()
     if not isinstance(ended, Done):
         entry.status, entry.error_code = Status.UNKNOWN, ended.code
@@ -42,6 +42,13 @@ async def together(
         carried.log[key] = refused.setdefault(failure.code, told)
     _log_line(entry, len(asked), refused=len(failed))
     return failed
+
+
+def _about_all(ended: Done[Answers] | Refused | Unknown, count: int) -> Done[Answers] | Refused | Unknown:
+    """An answer that is about other requests than ours says nothing about any of them."""
+    if isinstance(ended, Done) and (ended.reply.count != count or any(no.index >= count for no in ended.reply.refused)):
+        return Unknown(UNREADABLE_REPLY, f"{ended.reply.count} answers to {count} requests", ended.attempts)
+    return ended
 
 
 def _log_line(entry: Entry, orders: int, refused: int) -> None:

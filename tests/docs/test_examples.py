@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from contracts.inventory import ReserveStock
+from contracts.message import as_written
 from contracts.order import Order
 from contracts.payment import AuthorizePayment
 from contracts.transaction import Transaction
@@ -19,14 +21,14 @@ def _text(name: str) -> str:
 
 
 def test_the_example_of_an_order_is_one_of_seeded_goods_and_customers() -> None:
-    order = Order.model_validate_json(_text("order.json"))
+    order = as_written(Order, json.loads(_text("order.json")))
     assert order.customer_id in CUSTOMERS
     assert {line.sku: line.unit_price_minor for line in order.lines}.items() <= PRICES_MINOR.items()
 
 
 def test_the_example_of_a_transaction_is_one_and_leaves_nothing_half_done() -> None:
-    transaction = Transaction.model_validate_json(_text("transaction.json"))
-    requests = [step.request(transaction.transaction_id) for step in transaction.steps]
+    transaction = as_written(Transaction, json.loads(_text("transaction.json")))
+    requests = [step.operation.request.model_validate(step.request("t-1")) for step in transaction.steps]
     assert {each.customer_id for each in requests if isinstance(each, AuthorizePayment)} <= set(CUSTOMERS)
     skus = {line.sku for each in requests if isinstance(each, ReserveStock) for line in each.lines}
     assert skus <= PRICES_MINOR.keys()

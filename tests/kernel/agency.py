@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from pydantic import TypeAdapter
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -18,6 +19,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
 from saga import TakeoverInterceptor, TransactionLog
 
@@ -28,6 +30,10 @@ from .world import Gate, World
 Handle = WorkflowHandle[Any, TransactionLog]
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _LOG = TypeAdapter(TransactionLog)
+SINGLE_BATCH = _WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BATCH
+both_orders = pytest.mark.parametrize("single_batch", [False, True], ids=["in phases", "in one batch"])
+"""Of the jobs of a workflow task: temporalio 1.36.0 has turned the second on for new workflows, 1.36.1 off again, and
+what 1.36.0 has begun stays with it in every version."""
 _PATIENCE_S = 20
 """Of real time, for one trip: a hundred times what it takes."""
 
@@ -56,9 +62,12 @@ class Agency:
     queue: str = field(default_factory=lambda: f"kernel-{uuid4()}")
     max_cached_workflows: int = 100
     workflows: tuple[type, ...] = (TripWorkflow,)
+    single_batch: bool = False
+    """Whether a workflow task's jobs are applied before any of the workflow's code runs, as in temporalio 1.36.0, or
+    in phases: signals and updates, and what they wake, before replies and timers."""
 
     def worker(self, *, workflows: bool = True, activities: bool = True) -> Worker:
-        return Worker(
+        worker = Worker(
             self.server.client,
             task_queue=self.queue,
             workflows=self.workflows if workflows else [],
@@ -67,6 +76,9 @@ class Agency:
             workflow_runner=UnsandboxedWorkflowRunner(),
             interceptors=[TakeoverInterceptor()],
         )
+        if workflows:
+            worker._set_default_workflow_logic_flag(SINGLE_BATCH, enabled=self.single_batch)
+        return worker
 
     async def start(self, workflow: type = TripWorkflow, *, task: timedelta | None = None, **trip: Any) -> Handle:
         """`task` is the timeout of a workflow task: local calls get no news before most of it has passed."""

@@ -59,9 +59,20 @@ def workflows() -> tuple[type, ...]:
 
 
 @pytest.fixture
-def closed_agency(server: WorkflowEnvironment, max_cached_workflows: int, workflows: tuple[type, ...]) -> Agency:
+def single_batch() -> bool:
+    """Tests for which the order of jobs matters run under `both_orders`."""
+    return False
+
+
+@pytest.fixture
+def closed_agency(
+    server: WorkflowEnvironment,
+    max_cached_workflows: int,
+    workflows: tuple[type, ...],
+    single_batch: bool,  # noqa: FBT001 — a fixture
+) -> Agency:
     """An agency without a worker: the test starts and stops them."""
-    return Agency(server, max_cached_workflows=max_cached_workflows, workflows=workflows)
+    return Agency(server, max_cached_workflows=max_cached_workflows, workflows=workflows, single_batch=single_batch)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from saga import State, Status
 from saga.outcome import CANCELLED
 
 from . import expect
-from .agency import Agency, Handle
+from .agency import Agency, Handle, both_orders
 from .plan import COURTESY, FAREWELL, FINISHES, PIVOT, PLAN, STEPS, UNDOS, branches, unwinding_from, unwinding_of_all
 from .workflows import TOO_LATE, Trip, TripWorkflow, Whim
 from .world import Effect, refuse
@@ -62,6 +62,7 @@ async def test_a_cancel_between_two_steps_undoes_what_was_done(agency: Agency, p
     expect.rolled_back(agency, end, CANCELLED, unwinding_of_all()[len(PLAN) - place :])
 
 
+@both_orders
 @pytest.mark.parametrize(
     "cancels", [(by_business, by_business), (by_business, by_temporal), (by_temporal, by_business)]
 )
@@ -77,6 +78,7 @@ async def test_cancelling_twice_is_cancelling_once(agency: Agency, cancels: tupl
     expect.rolled_back_from(agency, end, step, CANCELLED, undone_too=True, blamed=False)
 
 
+@both_orders
 @both_ways
 @pytest.mark.parametrize("undo", [undo.name for undo in UNDOS])
 async def test_a_cancel_does_not_disturb_the_unwinding(agency: Agency, undo: str, cancel: Cancel) -> None:
@@ -102,6 +104,7 @@ async def test_the_business_cannot_cancel_from_the_pivot_on(agency: Agency, oper
     expect.confirmed(agency, await agency.end(handle))
 
 
+@both_orders
 @pytest.mark.parametrize("operation", [PIVOT.name, *(finish.name for finish in FINISHES), COURTESY.name])
 async def test_a_native_cancel_from_the_pivot_on_is_survived(agency: Agency, operation: str) -> None:
     handle, gate = await agency.stop_at(operation)
@@ -123,6 +126,7 @@ async def test_a_pivot_refused_after_a_native_cancel_rolls_back(agency: Agency) 
     assert expect.entry_of(end, PIVOT.name).status is Status.REFUSED
 
 
+@both_orders
 async def test_a_cancel_that_comes_before_the_first_step_is_not_lost(agency: Agency) -> None:
     """It comes with the start, in one workflow task, where Temporal runs it before the workflow's own code."""
     start = WithStartWorkflowOperation(

@@ -10,7 +10,7 @@ from saga import Policies, Policy, State, Status
 from saga.kernel import DEADLINE_EXCEEDED
 
 from . import expect
-from .agency import Agency
+from .agency import Agency, both_orders
 from .plan import COURTESY, FINISHES, PIVOT, PLAN, STEPS, branches, unwinding_of_all
 from .workflows import SecondAskingWorkflow, TripWorkflow, Whim
 from .world import Effect, fail, hang, refuse
@@ -51,6 +51,7 @@ async def test_the_deadline_stops_the_workflow_between_two_steps(agency: Agency,
     expect.rolled_back(agency, end, DEADLINE_EXCEEDED, unwinding_of_all()[len(PLAN) - place :])
 
 
+@both_orders
 async def test_the_deadline_just_before_the_pivot_rolls_back(agency: Agency) -> None:
     end = await agency.run(deadline=MINUTE, whims={PIVOT.name: Whim.NAP})
     expect.rolled_back(agency, end, DEADLINE_EXCEEDED, unwinding_of_all())

@@ -75,9 +75,18 @@ def test_a_random_saga_is_all_done_or_all_undone(shared: Shared, story: Story) -
     runner.run(_live(server, story))
 
 
-async def _live(server: WorkflowEnvironment, story: Story) -> None:
+@settings(max_examples=8, derandomize=True, deadline=None)
+@given(story=stories())
+def test_a_random_saga_holds_under_the_other_order_of_jobs(shared: Shared, story: Story) -> None:
+    runner, server = shared
+    note(repr(story))
+    runner.run(_live(server, story, single_batch=True))
+
+
+async def _live(server: WorkflowEnvironment, story: Story, *, single_batch: bool = False) -> None:
     reads = [step.forward.name for step in story.tree.steps if not step.undoable]
-    agency = Agency(server, World(story.tree.operations, reads), workflows=(TreeWorkflow,))
+    world = World(story.tree.operations, reads)
+    agency = Agency(server, world, workflows=(TreeWorkflow,), single_batch=single_batch)
     cancelling = _script(agency.world, story)
     deadline = None if story.deadline_s is None else timedelta(seconds=story.deadline_s)
     async with agency.worker():

@@ -11,7 +11,7 @@ from saga.kernel import DEADLINE_EXCEEDED
 from saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
 
 from . import expect
-from .agency import Agency
+from .agency import Agency, both_orders
 from .plan import PIVOT, PLAN, STEPS, branches, unwinding_of_all
 from .test_cancel import by_business, by_temporal
 from .test_deadline import MINUTE, STUBBORN
@@ -64,6 +64,7 @@ async def test_a_deadline_is_replayed(agency: Agency, step: str) -> None:
     await agency.replay(handle)
 
 
+@both_orders
 async def test_a_group_that_is_cancelled_while_it_settles_is_replayed(agency: Agency) -> None:
     failing, hanging = PAIRS[0]
     agency.world.script(failing, then=refuse)
@@ -91,6 +92,7 @@ async def test_a_parked_rollback_is_replayed(agency: Agency) -> None:
     await agency.replay(handle)
 
 
+@both_orders
 async def test_a_parked_pivot_that_survives_a_cancel_is_replayed(agency: Agency) -> None:
     agency.world.script(PIVOT.name, then=fail)
     handle = await agency.start(deadline=MINUTE)

@@ -19,7 +19,7 @@ from saga import Policies, State
 from saga.outcome import CANCELLED
 
 from . import expect
-from .agency import Agency, Handle, real_server
+from .agency import Agency, Handle, both_orders, real_server
 from .plan import FINISHES, PIVOT, PLAN, STEPS, branches
 from .test_cancel import REASON, Cancel, by_temporal
 from .test_parallel import PAIRS, PATIENT
@@ -82,6 +82,7 @@ async def by_a_named_update(handle: Handle) -> None:
     await handle.execute_update("cancel", REASON, id=_NAME)
 
 
+@both_orders
 @pytest.mark.parametrize("cancel", [by_temporal, by_a_named_update])
 async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(closed_agency: Agency, cancel: Cancel) -> None:
     closed_agency.max_cached_workflows = 0

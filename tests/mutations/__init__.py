@@ -19,6 +19,7 @@ from .kernel import KERNEL
 from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
 from .sweep import SWEEP
+from .versions import VERSIONS
 
 MUTATIONS = (
     *DATABASES,
@@ -29,4 +30,5 @@ MUTATIONS = (
     *SECOND_OPERATIONS,
     *SERVICES,
     *SWEEP,
+    *VERSIONS,
 )

@@ -12,8 +12,8 @@ _RANDOM = f"{_TESTS}/test_random_orders.py::test_orders_that_cross_in_any_order_
 
 _ACT_AGAIN = Edit(
     _FENCE,
-    "        raise Refusal(Code(code), message)\n    return operation.reply.model_validate_json(found.answer)",
-    "        raise Refusal(Code(code), message)\n    return _act(rows, found, PassageState.DONE, operation, decide)",
+    "        raise Refusal(code, message)\n    return _kept(found, operation)",
+    "        raise Refusal(code, message)\n    return _act(rows, found, PassageState.DONE, operation, decide)",
 )
 
 _KEYS = (

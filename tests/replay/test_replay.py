@@ -8,6 +8,7 @@ import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, WorkflowRunner
+from temporalio.worker._workflow_instance import _WorkflowInstanceImpl, _WorkflowLogicFlag
 from temporalio.worker.workflow_sandbox import (
     SandboxedWorkflowRunner,
     SandboxRestrictions,
@@ -34,6 +35,7 @@ every_batch = pytest.mark.parametrize("scene", BATCH_SCENES, ids=[scene.name for
 OTHERS = {workflow: state for scene in OTHER_SCENES for workflow, state in scene.ends.items()}
 every_other = pytest.mark.parametrize("workflow_id", OTHERS)
 ENDS_NO_ORDER = {
+    Code.UNREADABLE_REPLY,  # of another build: tests/kernel/test_unreadable.py replays it
     # a parked call's, which stays until it is done, skipped or fixed
     Code.IDEMPOTENCY_CONFLICT,
     Code.STEP_UNDONE,
@@ -116,6 +118,29 @@ async def test_every_recorded_history_replays_in_the_sandbox_too() -> None:
             yield histories.read_other(other)
 
     await _replayer(ALL_WORKFLOWS, IN_THE_SANDBOX).replay_workflows(recorded())
+
+
+async def test_every_recorded_history_replays_under_the_other_order_of_jobs_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if temporalio 1.36.0 had begun it, which has put flag 2 into its histories: no decision of ours depends on
+    whether the jobs of a workflow task are applied in phases or all before the workflow's code runs."""
+    orders = set()
+    look = _WorkflowInstanceImpl._workflow_logic_flag_enabled
+
+    def noted(instance: _WorkflowInstanceImpl, flag: _WorkflowLogicFlag) -> bool:
+        enabled = look(instance, flag)
+        orders.add((flag, enabled))
+        return enabled
+
+    monkeypatch.setattr(_WorkflowInstanceImpl, "_workflow_logic_flag_enabled", noted)
+    read = [*(histories.read(scene.order_id) for scene in SCENES), *map(histories.read_batch, BATCH_SCENES)]
+    for history in (*read, *map(histories.read_other, OTHERS)):
+        first = next(e for e in history.events if e.HasField("workflow_task_completed_event_attributes"))
+        metadata = first.workflow_task_completed_event_attributes.sdk_metadata
+        metadata.lang_used_flags.append(_WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BATCH)
+        await _replayer(ALL_WORKFLOWS).replay_workflow(history)
+    assert orders == {(_WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BATCH, True)}
 
 
 async def test_what_only_the_sandbox_sees_is_caught_there() -> None:

@@ -179,7 +179,7 @@ async def test_a_cancelled_delivery_keeps_nothing_locked(open_bench: OpenBench) 
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)
-@pytest.mark.parametrize("received", [None, [], "text", {"transaction_id": "a b"}, {"unknown": 1}])
+@pytest.mark.parametrize("received", [None, [], "text", 7])
 async def test_a_request_that_does_not_fit_is_refused_for_good(
     tmp_path: Path, operation: Operations, received: Any
 ) -> None:
@@ -199,7 +199,6 @@ async def test_a_request_that_does_not_fit_is_refused_for_good(
         ({"lines": [{"sku": "apple", "quantity": "2"}]}, "lines.0.quantity: "),
         ({"lines": [{"sku": "apple", "quantity": 1}] * 2}, "a sku is on two lines"),
         ({"lines": [{"sku": "a" * 65, "quantity": 1}]}, "lines.0.sku: "),
-        ({"gift": True}, "gift: "),
     ],
 )
 async def test_the_field_that_does_not_fit_is_named(sqlite: SqliteFiles, change: dict[str, Any], problem: str) -> None:

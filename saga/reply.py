@@ -1,0 +1,58 @@
+"""A service's reply, read by the workflow itself: one that it cannot read is an unknown outcome, not a failed task.
+
+The SDK would fail the workflow *task* for such a reply, again and again, and with it the deadline, the cancellation and
+the desk. What a build can read depends on the build, but a replay must decide as the first execution did. So the
+verdict "cannot be read" goes into the history, as a patch marker: a later build finds it there and does not look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from saga.operation import Operation, Reply
+from saga.outcome import UNREADABLE_REPLY, Done, Unknown
+
+_LONGEST_REASON = 200
+_MAY_BE_ANYTHING = (Any, object, bytes, type(None))
+
+_read: WeakKeyDictionary[asyncio.AbstractEventLoop, Counter[str]] = WeakKeyDictionary()
+"""How many replies of each operation a workflow has read. Every workflow has a loop of its own."""
+
+
+def read(operation: Operation[Any, Reply], raw: RawValue | None) -> Done[Reply] | Unknown:
+    """The reply of a call that was done; an unknown outcome if this build, or one before it, cannot read it."""
+    unreadable = Unknown(UNREADABLE_REPLY, f"{operation.name} has answered, but the reply could not be read", 1)
+    marker = _marker(operation.name)
+    if workflow.unsafe.is_replaying() and workflow.patched(marker):
+        return unreadable
+    try:
+        return Done(as_declared(raw, operation.reply))
+    except ValueError as error:
+        if not workflow.patched(marker):
+            raise RuntimeError(f"{operation.name}: an earlier build has read this reply, and this one cannot") from None
+        workflow.logger.error("a reply of %s cannot be read: %s", operation.name, error)
+        return unreadable
+
+
+def as_declared(raw: RawValue | None, declared: type[Reply]) -> Reply:
+    """The value of `raw`. Raises `ValueError` with one line, which quotes nothing of it."""
+    try:
+        value = None if raw is None else workflow.payload_converter().from_payload(raw.payload, declared)
+    except (ValueError, TypeError, LookupError) as error:
+        raise ValueError(str(error).splitlines()[0][:_LONGEST_REASON]) from None
+    # Nothing, and what is no JSON, the converter hands over as it is, whatever is declared.
+    if isinstance(value, bytes | None) and isinstance(declared, type) and declared not in _MAY_BE_ANYTHING:
+        raise ValueError("it is empty" if value is None else "it is not JSON")
+    return cast("Reply", value)
+
+
+def _marker(operation: str) -> str:
+    counted = _read.setdefault(asyncio.get_running_loop(), Counter())
+    counted[operation] += 1
+    return f"unreadable-reply/{operation}/{counted[operation]}"

@@ -1,0 +1,136 @@
+"""Replies that a workflow cannot read: of an unknown outcome, also for a later build that can read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from saga import POLICIES, Policies, State, Status
+from saga.outcome import UNREADABLE_REPLY
+
+from . import expect, workflows
+from .agency import Agency
+from .plan import COURTESY, FINISHES, PIVOT, STEPS, Act, Receipt, unwinding_of_all
+from .test_cancel import by_business, by_temporal
+from .test_deadline import MINUTE
+from .world import SOLD_OUT, Work, refuse, work
+
+every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
+every_policy = pytest.mark.parametrize("policies", [POLICIES, POLICIES.colocated()], ids=["queue", "here"])
+every_promise = pytest.mark.parametrize("operation", [PIVOT.name, FINISHES[0].name])
+
+
+def answers(reply: Any) -> Callable[[Work], Any]:
+    """A service of another version: it does what it is asked for, and says so in its own words."""
+
+    async def behaviour(do: Work) -> Receipt:
+        do()
+        return cast("Receipt", reply)
+
+    return behaviour
+
+
+garble = answers({"words": "of a later version"})
+
+
+@every_policy
+@every_step
+async def test_a_step_whose_reply_cannot_be_read_is_undone(agency: Agency, step: str, policies: Policies) -> None:
+    agency.world.script(step, then=garble)
+    end = await agency.run(policies=policies)
+    expect.rolled_back_from(agency, end, step, UNREADABLE_REPLY, undone_too=True)
+    assert expect.entry_of(end, step).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize("reply", [None, "text", [1], {"step": "car.hold"}, {"step": [], "attempt": "x"}])
+async def test_a_reply_of_any_other_form_is_of_an_unknown_outcome(agency: Agency, reply: Any) -> None:
+    step = STEPS[-1].name
+    agency.world.script(step, then=answers(reply))
+    end = await agency.run()
+    expect.rolled_back_from(agency, end, step, UNREADABLE_REPLY, undone_too=True)
+    assert "\n" not in end.message
+
+
+async def test_a_field_that_a_reader_does_not_know_is_passed_over(agency: Agency) -> None:
+    step = STEPS[-1].name
+    agency.world.script(step, then=answers({"step": step, "attempt": 1, "colour": "red"}))
+    expect.confirmed(agency, await agency.run())
+
+
+@every_promise
+async def test_past_the_pivot_a_reply_that_cannot_be_read_is_parked_and_asked_for_again(
+    agency: Agency, operation: str
+) -> None:
+    agency.world.script(operation, then=garble)
+    handle = await agency.start(deadline=MINUTE)
+    await agency.later(timedelta(hours=1))
+    log = await agency.log(handle)
+    assert log.state is State.PARKED
+    [parked] = [entry for entry in log.steps if entry.parked_since]
+    assert (parked.step, parked.error_code) == (operation, UNREADABLE_REPLY)
+    agency.world.script(operation, then=work)
+    end = await agency.end(handle)
+    expect.confirmed(agency, end)
+    await agency.replay(handle)
+
+
+async def test_an_undo_whose_reply_cannot_be_read_is_parked(agency: Agency) -> None:
+    undo = unwinding_of_all()[-1][0][0]
+    agency.world.script(PIVOT.name, then=refuse)
+    agency.world.script(undo, garble)
+    end = await agency.run()
+    expect.rolled_back(agency, end, SOLD_OUT, unwinding_of_all(), step=PIVOT.name)
+    assert expect.entry_of(end, undo).parked_since is not None
+
+
+async def test_a_courtesy_whose_reply_cannot_be_read_changes_nothing(agency: Agency) -> None:
+    agency.world.script(COURTESY.name, then=garble)
+    end = await agency.run()
+    expect.confirmed(agency, end)
+    assert expect.entry_of(end, COURTESY.name).error_code == UNREADABLE_REPLY
+
+
+@pytest.mark.parametrize("cancel", [by_business, by_temporal])
+async def test_a_saga_that_was_answered_in_other_words_can_be_cancelled(agency: Agency, cancel: Any) -> None:
+    """The workflow lives: it takes what it is asked, and its clocks run."""
+    opening, later = STEPS[0].name, STEPS[-1].name
+    agency.world.script(opening, garble)
+    gate = agency.world.gate(unwinding_of_all()[-1][0][0])
+    handle = await agency.start()
+    await gate.reached.wait()
+    await cancel(handle)
+    gate.open.set()
+    end = await agency.end(handle)
+    expect.rolled_back_from(agency, end, opening, UNREADABLE_REPLY, undone_too=True)
+    assert later not in agency.world.calls
+
+
+@pytest.mark.parametrize("max_cached_workflows", [0])
+@pytest.mark.parametrize("operation", [STEPS[-1].name, PIVOT.name, FINISHES[-1].name])
+async def test_a_build_that_can_read_the_reply_decides_as_the_one_that_could_not(
+    agency: Agency, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """The cure for such a saga is a newer build: it replays what the older one has decided, and goes on from there."""
+    agency.world.script(operation, garble)
+    handle = await agency.start()
+    last_undo = agency.world.gate(STEPS[0].undo.name) if STEPS[0].undo and operation == STEPS[-1].name else None
+    if last_undo is not None:
+        await last_undo.reached.wait()
+    else:
+        await agency.until_known(handle)
+    monkeypatch.setattr(workflows, "served_here", _reads_anything(workflows.served_here))
+    if last_undo is not None:
+        last_undo.open.set()
+        end = await agency.end(handle)
+        expect.rolled_back_from(agency, end, operation, UNREADABLE_REPLY, undone_too=True)
+    else:
+        expect.confirmed(agency, await agency.end(handle))
+    await agency.replay(handle)
+
+
+def _reads_anything(served: Callable[[Act], Act]) -> Callable[[Act], Act]:
+    return lambda operation: replace(served(operation), reply=cast("type[Receipt]", dict))

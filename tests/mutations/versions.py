@@ -1,0 +1,91 @@
+"""Defects of what holds between builds: messages, replies, guards, and the order of jobs."""
+
+from __future__ import annotations
+
+from .mutation import Edit, Mutation
+
+_UNREADABLE = "tests/kernel/test_unreadable.py"
+_VERSIONS = "tests/services/test_versions.py"
+_ADDED_STEP = "tests/replay/test_added_step.py"
+
+VERSIONS = (
+    Mutation(
+        "the SDK reads the replies: one that it cannot read fails the workflow task for ever",
+        (
+            Edit(
+                "saga/calls.py",
+                "            result_type=RawValue,\n            start_to_close_timeout",
+                "            result_type=operation.reply,\n            start_to_close_timeout",
+            ),
+            Edit(
+                "saga/calls.py",
+                "        return outcome.classify(error, policy.attempts)\n    return read(operation, raw)",
+                "        return outcome.classify(error, policy.attempts)\n    return Done(raw)",
+            ),
+        ),
+        (f"{_UNREADABLE}::test_a_courtesy_whose_reply_cannot_be_read_changes_nothing",),
+    ),
+    Mutation(
+        "the verdict that a reply cannot be read is not kept: a build that can read it decides otherwise on replay",
+        (Edit("saga/reply.py", "if workflow.unsafe.is_replaying() and workflow.patched(marker):", "if False:"),),
+        (f"{_UNREADABLE}::test_a_build_that_can_read_the_reply_decides_as_the_one_that_could_not[car.hold-0]",),
+    ),
+    Mutation(
+        "readers refuse fields that they do not know",
+        (Edit("contracts/message.py", 'frozen=True, extra="ignore"', 'frozen=True, extra="forbid"'),),
+        (
+            f"{_VERSIONS}::test_a_kept_reply_is_read_by_the_other_build",
+            f"{_VERSIONS}::test_a_list_of_requests_may_have_fields_that_its_service_does_not_know",
+        ),
+    ),
+    Mutation(
+        "what people write is read as the wire is: a typo passes",
+        (
+            Edit(
+                "contracts/message.py", 'model.model_validate(document, extra="forbid"', "model.model_validate(document"
+            ),
+        ),
+        (
+            "tests/transactions/test_documents.py::"
+            "test_a_wrong_transaction_is_refused_with_the_step_and_the_field[an unknown field of a step]",
+        ),
+    ),
+    Mutation(
+        "a field that was added later makes a repeated request another one",
+        (
+            Edit(
+                "contracts/message.py",
+                "exclude_defaults=True, exclude=_added_to(type(message))",
+                "exclude_defaults=True",
+            ),
+        ),
+        (
+            f"{_VERSIONS}::test_a_request_that_comes_again_is_the_same_one_for_a_build_a_field_apart"
+            "[fields0-later then later-payment.cancel]",
+        ),
+    ),
+    Mutation(
+        "a kept answer that cannot be read is a bug of the service, without a code",
+        (
+            Edit(
+                "activities/service.py",
+                "        if isinstance(error, UnreadableAnswer):\n",
+                "        if False:\n",
+            ),
+        ),
+        (f"{_VERSIONS}::test_a_kept_reply_that_cannot_be_read_is_said_and_leaves_the_others_alone[False]",),
+    ),
+    Mutation(
+        "the plan of a batch is kept for the next one: only the first records the guard of a changed process",
+        (Edit("workflows/order.py", "def plan_of_many(", '@__import__("functools").cache\ndef plan_of_many('),),
+        (f"{_ADDED_STEP}::test_orders_of_every_kind_get_through_the_change",),
+    ),
+    Mutation(
+        "under the order of jobs of temporalio 1.36.0 a cancelled workflow stops its unwinding",
+        (Edit("saga/waiting.py", "if task is None or task.cancelling():", "if True:"),),
+        (
+            "tests/kernel/test_cancel.py::"
+            "test_a_cancel_does_not_disturb_the_unwinding[car.release-by_temporal-in one batch]",
+        ),
+    ),
+)

@@ -1,0 +1,12 @@
+"""Record the messages: `python -m tests.wire`. What running builds could not follow is refused, without `--anew`."""
+
+from __future__ import annotations
+
+import sys
+
+from . import record
+
+problems = [] if "--anew" in sys.argv else record.breaks(record.recorded(), record.record(), record.requests())
+if problems:
+    sys.exit("\n".join(problems))
+record.write()
