@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
 from activities.catalogue import SERVICES
 from activities.database import UNUSABLE, connect_to_read, reason_of
 from audit import crossing, generic, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import Report, Violation
+from client import handles
 from contracts.order import transaction_id
 from runtime.connection import Unreachable
 from runtime.settings import Settings
@@ -59,8 +59,8 @@ async def _audit(client: Client, settings: Settings) -> Report:
 
 async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tuple[Traces, list[Violation]]:
     # First: what has completed by now is in the databases that are read after it.
-    confirmed = {found.id async for found in client.list_workflows(_CONFIRMED, page_size=1000)}
-    running = {found.id async for found in client.list_workflows("ExecutionStatus = 'Running'", page_size=1000)}
+    confirmed = {found.id async for found in handles.listed(client, _CONFIRMED)}
+    running = {found.id async for found in handles.listed(client, handles.OPEN)}
     orders, carriers = await crossing.read_orders(databases["order"])
     states = {
         service: await crossing.read_states(databases[service], service)
@@ -74,12 +74,6 @@ async def _compare(client: Client, databases: dict[str, AsyncConnection]) -> tup
 
 async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:
     for workflow_id in {transaction, traces.carriers.get(transaction, transaction)}:
-        try:
-            described = await client.get_workflow_handle(workflow_id).describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                continue
-            raise
-        if described.status is WorkflowExecutionStatus.RUNNING:
+        if await handles.status_of(client, workflow_id) is WorkflowExecutionStatus.RUNNING:
             return True
     return False

@@ -16,6 +16,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli import choreographed, documents, placing, session, show
 from cli.session import Json
+from client import handles, silence
+from client.handles import WorkflowPaused
 from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
 from contracts.order import transaction_id
@@ -55,7 +57,11 @@ def list_(json: Json = False) -> int:
 
 async def _list(*, json: bool) -> int:
     silent: list[str] = []
-    calls = [call async for call in _parked(await session.connect(), silent)]
+    client = await session.connect()
+    calls = [call async for call in _parked(client, silent)]
+    async for workflow_id, paused in silence.all_paused(client):
+        if workflow_id not in silent:
+            _remark(workflow_id, paused)
     code = Exit.UNREACHABLE if silent else Exit.OK
     if json:
         show.document([call.model_dump(mode="json", exclude={"error": {"step"}}) for call in calls])
@@ -161,14 +167,19 @@ async def _update(client: Client, order_id: str, update: Any, arguments: list[An
         raise
 
 
+def _remark(workflow_id: str, why: Failure) -> None:
+    show.stderr.print(f"{workflow_id}: {why.message}", soft_wrap=True, highlight=False, markup=False)
+
+
 async def _parked(client: Client, silent: list[str]) -> AsyncIterator[ParkedCall]:
     """The parked calls of whoever answers; `silent` gets the names of the others."""
-    async for found in client.list_workflows("SagaState = 'PARKED' AND ExecutionStatus = 'Running'"):
+    async for found in handles.listed(client, f"SagaState = 'PARKED' AND {handles.OPEN}"):
         try:
             handle = client.get_workflow_handle(found.id)
-            parked: list[Parked] = await handle.query(OrderWorkflow.parked, rpc_timeout=placing.QUERY_TIMEOUT)
-        except (WorkflowQueryFailedError, RPCError) as error:
-            show.stderr.print(f"{found.id}: {placing.why_silent(error)}")
+            parked: list[Parked] = await handles.query(client, handle, OrderWorkflow.parked)
+        except (WorkflowPaused, WorkflowQueryFailedError, RPCError) as error:
+            why = await silence.why_silent(client, found.id, error)
+            _remark(found.id, why)
             silent.append(found.id)
             continue
         own = found.workflow_type != PARTICIPANT_WORKFLOW

@@ -12,15 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from audit.report import Report
+from client.standing import Closed, Standing, standing_of
 from runtime.commandline import write
 from saga import Entry, Failure, State, TransactionLog
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
-_COLOURS = {
+_COLOURS: dict[Standing, str] = {
     State.CONFIRMED: "green",
     State.ROLLED_BACK: "yellow",
     State.ROLLED_BACK_WITH_SKIPS: "red",
     State.PARKED: "red",
+    Closed.CLOSED_FROM_OUTSIDE: "red",
 }
 MAX_SHOWN = 50
 """Violations printed for a person; the document has them all."""
@@ -33,7 +35,7 @@ class Outcome(BaseModel):
 
     transaction_id: str
     order_id: str
-    state: State
+    state: Standing
     error: Failure | None
     steps: tuple[Entry, ...]
 
@@ -41,7 +43,11 @@ class Outcome(BaseModel):
     def of(cls, log: TransactionLog) -> Outcome:
         order_id = log.transaction_id.rpartition("/")[2]
         return cls(
-            transaction_id=log.transaction_id, order_id=order_id, state=log.state, error=log.error, steps=log.steps
+            transaction_id=log.transaction_id,
+            order_id=order_id,
+            state=standing_of(log),
+            error=log.error,
+            steps=log.steps,
         )
 
 
@@ -65,7 +71,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     console.print(shown)
 
 
-def state(value: State) -> str:
+def state(value: Standing) -> str:
     colour = _COLOURS.get(value, "cyan")
     return f"[{colour}]{value}[/]"
 

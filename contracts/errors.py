@@ -33,7 +33,11 @@ class Code(StrEnum):
     INVALID_REQUEST = "INVALID_REQUEST"
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
     CANCEL_REFUSED = "CANCEL_REFUSED"
+    ALREADY_ENDED = "ALREADY_ENDED"
     DESK_REFUSED = "DESK_REFUSED"
+    # what was done to a workflow through Temporal
+    PAUSED = "PAUSED"
+    CLOSED_FROM_OUTSIDE = "CLOSED_FROM_OUTSIDE"
     # the command line's own
     USAGE = "USAGE"
     UNREACHABLE = "UNREACHABLE"

@@ -45,6 +45,9 @@ ENDS_NO_ORDER = {
     Code.UNKNOWN_ORDER,
     Code.CANCEL_REFUSED,
     Code.DESK_REFUSED,
+    Code.ALREADY_ENDED,
+    Code.PAUSED,
+    Code.CLOSED_FROM_OUTSIDE,
     Code.USAGE,
     Code.UNREACHABLE,
     # a generic transaction's
