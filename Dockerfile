@@ -15,6 +15,7 @@ COPY workflows workflows/
 COPY activities activities/
 COPY lanes lanes/
 COPY runtime runtime/
+COPY client client/
 COPY recovery recovery/
 COPY audit audit/
 COPY cli cli/

@@ -7,7 +7,8 @@ from cli.bulk import bulk
 from cli.demo import demo
 from cli.desk import desk
 from cli.goods import account, stock
-from cli.orders import cancel, list_, place, status
+from cli.listing import list_
+from cli.orders import cancel, place, status
 from cli.redo import redo
 from cli.sweep import sweep
 from cli.transaction import transaction

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
 from audit.crossing import NOTHING, Traces
 from audit.report import Check, Violation
+from client import handles
 from contracts.order import OrderState
 from contracts.transaction import workflow_id
 
@@ -24,10 +24,11 @@ async def violations(client: Client, traces: Traces) -> list[Violation]:
     holding = holding_of(traces)
     if not holding:
         return []
-    closed = {run.id async for run in client.list_workflows(_NOT_CONFIRMED, page_size=1000)}
+    closed = {run.id async for run in handles.listed(client, _NOT_CONFIRMED)}
     found = []
     for transaction_id in sorted(holding):
-        status = await _status(client, transaction_id) if workflow_id(transaction_id) in closed else None
+        its_workflow = workflow_id(transaction_id)
+        status = await handles.status_of(client, its_workflow) if its_workflow in closed else None
         if status in (None, WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
             continue  # a later run may have confirmed what an earlier one left
         failed = status is WorkflowExecutionStatus.FAILED
@@ -38,7 +39,7 @@ async def violations(client: Client, traces: Traces) -> list[Violation]:
         found.append(
             Violation(
                 invariant=Check.ALL_OR_NOTHING if failed else Check.ORPHANS,
-                subject=workflow_id(transaction_id),
+                subject=its_workflow,
                 message="a transaction that failed must hold nothing" if failed else again,
                 figures=figures,
             )
@@ -57,12 +58,3 @@ def holding_of(traces: Traces) -> dict[str, dict[str, set[str]]]:
         if not ours.startswith("order/") and state is not OrderState.CANCELLED:
             holding[ours.partition("/")[0]]["order"].add(state)
     return holding
-
-
-async def _status(client: Client, transaction_id: str) -> WorkflowExecutionStatus | None:
-    try:
-        return (await client.get_workflow_handle(workflow_id(transaction_id)).describe()).status
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise

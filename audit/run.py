@@ -8,7 +8,6 @@ from urllib.parse import unquote
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
 from activities.binding import BoundElsewhere, bound_to, require_same
 from activities.catalogue import SERVICES
@@ -16,6 +15,7 @@ from activities.database import UNUSABLE, reading, reason_of
 from audit import crossing, generic, invariants, skips
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import DecidedSkip, Report, Violation
+from client import handles
 from contracts.identity import TemporalIdentity
 from contracts.order import transaction_id
 from runtime.connection import Unreachable, identity_of
@@ -82,8 +82,8 @@ async def _compare(
 ) -> tuple[Traces, list[Violation], list[DecidedSkip]]:
     """What is in the databases, what is wrong with it, and what would be wrong without the skips on record."""
     # First: what has completed by now is in the databases that are read after it.
-    confirmed = {found.id async for found in client.list_workflows(_CONFIRMED, page_size=1000)}
-    running = {found.id async for found in client.list_workflows("ExecutionStatus = 'Running'", page_size=1000)}
+    confirmed = {found.id async for found in handles.listed(client, _CONFIRMED)}
+    running = {found.id async for found in handles.listed(client, handles.OPEN)}
     orders, carriers = await crossing.read_orders(databases["order"])
     states = {
         service: await crossing.read_states(databases[service], service)
@@ -100,12 +100,6 @@ async def _compare(
 
 async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:
     for workflow_id in {transaction, traces.carriers.get(transaction, transaction)}:
-        try:
-            described = await client.get_workflow_handle(workflow_id).describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                continue
-            raise
-        if described.status is WorkflowExecutionStatus.RUNNING:
+        if await handles.status_of(client, workflow_id) is WorkflowExecutionStatus.RUNNING:
             return True
     return False

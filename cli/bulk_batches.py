@@ -18,6 +18,7 @@ from contracts.errors import Code
 from contracts.order import Order
 from lanes import batches
 from lanes.batches import Batch
+from lanes.outcome import result_of
 from runtime.ask import AskFailed
 from runtime.commandline import CommandFailed
 from runtime.settings import SettingsError
@@ -77,7 +78,7 @@ class _BatchLane:
             try:
                 handle = await batches.start(self._client, batch)
                 self._patience.answered()
-                return await handle.result()
+                return await result_of(handle)
             except RPCError as error:
                 if not self._patience.outlasts(error):
                     raise

@@ -11,11 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from pydantic import ValidationError
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli import choreographed, placing
 from cli.placing import Ended, Patience, Way
+from client import handles
+from client.handles import Run
+from client.standing import look, told_as_closed
 from contracts import order
 from contracts.batch import BatchOutcome
 from contracts.choreography import participant_id
@@ -23,6 +26,7 @@ from contracts.errors import Code
 from contracts.message import identity
 from contracts.order import Order, OrderOnRecord, OrderState, ReadOrders, transaction_id
 from lanes import batches
+from lanes.outcome import result_of
 from runtime.ask import ask
 from runtime.commandline import CommandFailed
 from saga import Failure, State, TransactionLog
@@ -133,7 +137,7 @@ async def settled(client: Client, placed: Order) -> TransactionLog:
 async def _outcomes(client: Client, carrier: str) -> dict[str, TransactionLog]:
     """Those of a batch by order id, when it has ended; none of one that was closed from outside, or that takes long."""
     try:
-        outcome: BatchOutcome = await asyncio.wait_for(batches.handle_of(client, carrier).result(), _BATCH_TIMEOUT_S)
+        outcome: BatchOutcome = await asyncio.wait_for(result_of(batches.handle_of(client, carrier)), _BATCH_TIMEOUT_S)
     except (WorkflowFailureError, TimeoutError):
         return {}
     except RPCError as error:
@@ -153,25 +157,28 @@ async def _batched(client: Client, order_id: str) -> OrderOnRecord | None:
 
 async def _by_carrier(client: Client, known: OrderOnRecord) -> Ended:
     order_id, carrier = known.order.order_id, known.carrier or ""
-    handle = batches.handle_of(client, carrier)
-    status = await placing.status_of(handle)
+    status = await handles.status_of(client, carrier)
     if status is None:  # past its retention: the record is what is left
         return Ended(TransactionLog(known.order.transaction_id, _ENDS[known.state]), closed=True, carrier=carrier)
     if status is WorkflowExecutionStatus.RUNNING:
-        return Ended(await placing.look(handle, order_id), closed=False, carrier=carrier)
+        return Ended(await look(client, carrier, order_id), closed=False, carrier=carrier)
     if status is WorkflowExecutionStatus.COMPLETED:
-        return Ended((await handle.result()).logs()[order_id], closed=True, carrier=carrier)
-    failure = Failure(Code.SERVICE_UNAVAILABLE, f"{carrier} was closed from outside; see docs/runbook.md")
-    return Ended(TransactionLog(transaction_id(order_id), State.RUNNING, failure), closed=True, carrier=carrier)
+        outcome = await batches.handle_of(client, carrier).result()
+        return Ended(outcome.logs()[order_id], closed=True, carrier=carrier)
+    log = TransactionLog(transaction_id(order_id), State.RUNNING)
+    return Ended(told_as_closed(log, carrier), closed=True, carrier=carrier)
 
 
-async def listed(client: Client, batch: WorkflowExecution) -> Iterator[TransactionLog]:
-    """The orders of a batch as they stand, but for those that have workflows of their own. Raises `RPCError`."""
+async def listed(client: Client, batch: Run) -> Iterator[TransactionLog]:
+    """The orders of a batch as they stand, but for those that have workflows of their own.
+
+    Raises `RPCError`, `WorkflowQueryFailedError` and `WorkflowPaused`.
+    """
     handle = batches.handle_of(client, batch.id)
     if batch.status is WorkflowExecutionStatus.COMPLETED:
         outcome = await handle.result()
     elif batch.status is WorkflowExecutionStatus.RUNNING:
-        outcome = await handle.query("outcome", result_type=BatchOutcome, rpc_timeout=placing.QUERY_TIMEOUT)
+        outcome = await handles.query(client, handle, "outcome", result_type=BatchOutcome)
     else:
         return iter(())
     running = batch.status is WorkflowExecutionStatus.RUNNING

@@ -11,12 +11,15 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 
 from cli import placing
 from cli.placing import Ended
+from client import handles
+from client.standing import look, told_as_closed, told_as_paused
 from contracts.choreography import PARTICIPANTS, Event, Fact, Participation, participant_id
 from contracts.errors import Code
 from contracts.order import Order, transaction_id
+from lanes.outcome import result_of
 from runtime.commandline import CommandFailed, Exit
 from runtime.events import EventBus
-from saga import State, Status, TransactionLog
+from saga import State, TransactionLog
 
 _CLOSED_PAUSE_S = 1
 """Between looks at an order whose own participant was closed from outside: the others start it again."""
@@ -30,19 +33,19 @@ def handle_of(client: Client, order_id: str, service: str) -> WorkflowHandle[Any
 
 async def start(client: Client, order: Order) -> None:
     """Make it known that the order was placed. Raises `CommandFailed` with DUPLICATE_ORDER, as `placing.start` does."""
-    handle = handle_of(client, order.order_id, "order")
-    if await placing.status_of(handle) is not None:
-        await _require_same(client, handle, order)  # before a run that was closed from outside is followed by ours
-    elif await placing.status_of(placing.handle_of(client, order.order_id)) is not None:
+    decider = participant_id(order.order_id, "order")
+    if await handles.status_of(client, decider) is not None:
+        await _require_same(client, decider, order)  # before a run that was closed from outside is followed by ours
+    elif await handles.status_of(client, order.transaction_id) is not None:
         message = f"{order.order_id} was placed before, with an orchestrator; `status` shows how it stands"
         raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID)
     placed = Event(transaction_id=order.transaction_id, fact=Fact.ORDER_PLACED, order=order)
     await EventBus(client).tell(placed, "order")
-    await _require_same(client, handle, order)
+    await _require_same(client, decider, order)
 
 
-async def _require_same(client: Client, handle: WorkflowHandle[Any, Any], order: Order) -> None:
-    if await placing.placed_before(client, handle) != order:
+async def _require_same(client: Client, decider: str, order: Order) -> None:
+    if await placing.placed_before(client, decider) != order:
         raise placing.duplicate(order.order_id)
 
 
@@ -53,7 +56,7 @@ async def wait(client: Client, order: Order) -> TransactionLog:
     overdue = loop.time() + order.deadline_s + placing.WAIT_BEYOND_DEADLINE_S
     while True:
         try:
-            await asyncio.wait_for(handle.result(), min(placing.LOOK_EVERY_S, max(0.1, overdue - loop.time())))
+            await asyncio.wait_for(result_of(handle), min(placing.LOOK_EVERY_S, max(0.1, overdue - loop.time())))
         except TimeoutError:
             pass  # it is under way, and time to look how it stands
         except WorkflowFailureError:
@@ -62,20 +65,21 @@ async def wait(client: Client, order: Order) -> TransactionLog:
         if now.log.state.is_end and not now.closed:
             await _all_closed(client, order.order_id)
             now = await status(client, order.order_id)
-        if now.log.state.is_end or now.log.state is State.PARKED or loop.time() > overdue:
+        stands_still = now.log.state is State.PARKED or placing.is_paused(now.log)
+        if now.log.state.is_end or stands_still or loop.time() > overdue:
             return now.log
 
 
 async def _all_closed(client: Client, order_id: str) -> None:
     """The others have done and said all, and only write it down: worth a moment."""
-    ends = [handle_of(client, order_id, service).result() for service in PARTICIPANTS]
+    ends = [result_of(handle_of(client, order_id, service)) for service in PARTICIPANTS]
     with suppress(TimeoutError):
         await asyncio.wait_for(asyncio.gather(*ends, return_exceptions=True), _MOMENT_S)
 
 
 async def status(client: Client, order_id: str) -> Ended:
     """How all participants of an order stand, as one log. Raises `CommandFailed` with UNKNOWN_ORDER."""
-    seen = [await _seen(handle_of(client, order_id, service)) for service in PARTICIPANTS]
+    seen = [await _seen(client, participant_id(order_id, service)) for service in PARTICIPANTS]
     known = [ended for ended in seen if ended is not None]
     if not known:
         raise CommandFailed(Code.UNKNOWN_ORDER, f"there is no order {order_id[:80]}", Exit.INVALID)
@@ -83,12 +87,13 @@ async def status(client: Client, order_id: str) -> Ended:
     decider = TransactionLog(transaction_id(order_id), State.RUNNING)
     if seen[0] is not None and not (len(known) > 1 and _is_of_another(seen[0].log)):
         decider = seen[0].log
-    state = State.PARKED if any(step.status is Status.PARKED for step in steps) else decider.state
+    state = State.PARKED if any(ended.log.state is State.PARKED for ended in known) else decider.state
     errors = [ended.log.error for ended in known if ended.log.error is not None and not state.is_confirmed]
     # One that came back after the end knows only that its step was undone; the others know why.
     error = min(errors, key=lambda each: each.code == Code.STEP_UNDONE, default=None)
     log = TransactionLog(transaction_id(order_id), state, error, tuple(steps))
-    return Ended(log, closed=all(ended.closed for ended in known), carrier=participant_id(order_id, "order"))
+    closed, carrier = all(ended.closed for ended in known), participant_id(order_id, "order")
+    return Ended(told_as_closed(log, carrier) if closed and not state.is_end else log, closed=closed, carrier=carrier)
 
 
 def _is_of_another(log: TransactionLog) -> bool:
@@ -99,21 +104,24 @@ def _is_of_another(log: TransactionLog) -> bool:
 async def where_parked(client: Client, known_as: str, *, service: str) -> WorkflowHandle[Any, Any]:
     """The workflow whose desk has a call of `service`: the service's participant, or the order's or transaction's own.
 
-    Raises `CommandFailed` with UNKNOWN_ORDER.
+    Raises `CommandFailed` with UNKNOWN_ORDER, and PAUSED: a paused workflow takes no decision.
     """
-    participant = handle_of(client, known_as.removeprefix(transaction_id("")), service)
-    if await placing.status_of(participant) is WorkflowExecutionStatus.RUNNING:
-        return participant
-    return (await placing.find(client, known_as))[0]
+    participant = participant_id(known_as.removeprefix(transaction_id("")), service)
+    found = await handles.describe(client, participant)
+    if found is None or not found.is_open:
+        found = await placing.find(client, known_as)
+    await placing.require_not_paused(client, found.id)
+    return client.get_workflow_handle(found.id)
 
 
-async def _seen(handle: WorkflowHandle[Any, Participation]) -> Ended | None:
-    status = await placing.status_of(handle)
-    if status is None:
+async def _seen(client: Client, participant: str) -> Ended | None:
+    found = await handles.describe(client, participant)
+    if found is None:
         return None
-    if status is WorkflowExecutionStatus.COMPLETED:
-        return Ended((await handle.result()).log, closed=True)
-    log = await placing.look(handle)
+    if found.status is WorkflowExecutionStatus.COMPLETED:
+        participation = await client.get_workflow_handle(participant, result_type=Participation).result()
+        return Ended(participation.log, closed=True)
+    log = told_as_paused(await look(client, participant), found)
     if log.error is not None and not log.steps:  # nobody answers for it
-        log = replace(log, error=replace(log.error, message=f"{handle.id}: {log.error.message}"))
-    return Ended(log, closed=status is not WorkflowExecutionStatus.RUNNING)
+        log = replace(log, error=replace(log.error, message=f"{participant}: {log.error.message}"))
+    return Ended(log, closed=not found.is_open)

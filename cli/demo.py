@@ -19,6 +19,7 @@ from temporalio.client import Client
 
 from cli import documents, placing, session, show
 from cli.session import Json
+from client.standing import look
 from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.inventory import SetStock
@@ -62,10 +63,10 @@ async def _place_twice(client: Client, order: Order) -> TransactionLog:
 
 async def _place_and_cancel(client: Client, order: Order) -> TransactionLog:
     handle = await placing.start(client, order)
-    log = await placing.look(handle)
+    log = await look(client, handle.id)
     while not log.state.is_end and all(entry.step != "shipping.schedule" for entry in log.steps):
         await asyncio.sleep(0.1)  # its courier is slow, see the fault file: there is time to change one's mind
-        log = await placing.look(handle)
+        log = await look(client, handle.id)
     if not log.state.is_end:
         await handle.execute_update(OrderWorkflow.cancel_order, "the customer changed their mind")
     return await placing.wait(client, order)

@@ -14,6 +14,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli import choreographed, documents, placing, session, show
 from cli.session import Json
+from client import handles, silence
+from client.handles import WorkflowPaused
 from contracts.catalogue import OPERATIONS
 from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
@@ -60,7 +62,11 @@ def list_(json: Json = False) -> int:
 
 async def _list(*, json: bool) -> int:
     silent: list[str] = []
-    calls = [call async for call in _parked(await session.connect(), silent)]
+    client = await session.connect()
+    calls = [call async for call in _parked(client, silent)]
+    async for workflow_id, paused in silence.all_paused(client):
+        if workflow_id not in silent:
+            _remark(workflow_id, paused)
     code = Exit.UNREACHABLE if silent else Exit.OK
     if json:
         show.document([call.model_dump(mode="json", exclude={"error": {"step"}}) for call in calls])
@@ -93,14 +99,13 @@ async def _show(order_id: str, step: str, *, json: bool) -> int:
         handle = await choreographed.where_parked(client, order_id, service=_service(step))
     except CommandFailed:  # where_parked looks for participants that run
         handle = choreographed.handle_of(client, order_id.removeprefix(transaction_id("")), _service(step))
-        if await placing.status_of(handle) is None:
+        if await handles.status_of(client, handle.id) is None:
             raise
     try:
-        query = OrderWorkflow.desk_record
-        found: DeskRecord | None = await handle.query(query, step, rpc_timeout=placing.QUERY_TIMEOUT)
-    except (WorkflowQueryFailedError, RPCError) as error:
-        message = f"{handle.id}: {placing.why_silent(error)}"
-        raise CommandFailed(Code.SERVICE_UNAVAILABLE, message, Exit.UNREACHABLE) from error
+        found: DeskRecord | None = await handles.query(client, handle, OrderWorkflow.desk_record, step)
+    except (WorkflowPaused, WorkflowQueryFailedError, RPCError) as error:
+        why = await silence.why_silent(client, handle.id, error)
+        raise CommandFailed(why.code, f"{handle.id}: {why.message}", Exit.UNREACHABLE) from error
     if found is None:
         raise CommandFailed(Code.DESK_REFUSED, f"{order_id}: {step} was never parked", Exit.INVALID)
     show.document(found) if json else show.desk_record(found)
@@ -220,14 +225,19 @@ async def _update(client: Client, order_id: str, update: str, arguments: list[An
         raise
 
 
+def _remark(workflow_id: str, why: Failure) -> None:
+    show.remark(f"{workflow_id}: {why.message}")
+
+
 async def _parked(client: Client, silent: list[str]) -> AsyncIterator[ParkedCall]:
     """The parked calls of whoever answers; `silent` gets the names of the others."""
-    async for found in client.list_workflows("SagaState = 'PARKED' AND ExecutionStatus = 'Running'"):
+    async for found in handles.listed(client, f"SagaState = 'PARKED' AND {handles.OPEN}"):
         try:
             handle = client.get_workflow_handle(found.id)
-            parked: list[Parked] = await handle.query(OrderWorkflow.parked, rpc_timeout=placing.QUERY_TIMEOUT)
-        except (WorkflowQueryFailedError, RPCError) as error:
-            show.remark(f"{found.id}: {placing.why_silent(error)}")
+            parked: list[Parked] = await handles.query(client, handle, OrderWorkflow.parked)
+        except (WorkflowPaused, WorkflowQueryFailedError, RPCError) as error:
+            why = await silence.why_silent(client, found.id, error)
+            _remark(found.id, why)
             silent.append(found.id)
             continue
         own = found.workflow_type != PARTICIPANT_WORKFLOW

@@ -8,38 +8,35 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 from temporalio.client import (
     Client,
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
     WorkflowHandle,
-    WorkflowQueryFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from client import handles, silence
+from client.handles import Described
+from client.standing import log_of, look
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOptions, transaction_id
 from contracts.transaction import workflow_id as transaction_workflow_id
 from lanes.outcome import outcome_of
 from runtime import logs
 from runtime.commandline import CommandFailed, Exit
-from saga import Failure, State, TransactionLog
+from saga import State, TransactionLog
 from workflows.order import OrderWorkflow
 
 LOOK_EVERY_S = 5
 """Between looks at an order that has not ended: whether it is parked and so will not end soon."""
 WAIT_BEYOND_DEADLINE_S = 60
 """Past its deadline an order is unwinding: two rounds of undos and a minute are over, and then somebody is told."""
-QUERY_TIMEOUT = timedelta(seconds=5)
-_SILENT = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
 _UPDATE_TIMEOUT_S = 15
 """A worker that is there takes an update up within a second, one that restarts within ten."""
 _OUTAGE_S = 120
@@ -131,7 +128,7 @@ async def start(client: Client, order: Order, *, colocated: bool = False) -> Han
         )
     except WorkflowAlreadyStartedError as error:
         handle = handle_of(client, order.order_id)
-        if await placed_before(client, handle) != order:
+        if await placed_before(client, handle.id) != order:
             raise duplicate(order.order_id) from error
         return handle
 
@@ -150,20 +147,23 @@ def handle_under(client: Client, workflow_id: str) -> Handle:
     return client.get_workflow_handle_for(OrderWorkflow.run, workflow_id)
 
 
-async def find(client: Client, known_as: str) -> tuple[Handle, WorkflowExecutionDescription]:
-    """The order of this id, or else the transaction; `order/…` and `transaction/…` say which.
+async def find(client: Client, known_as: str) -> Described:
+    """The workflow of the order of this id, or else of the transaction; `order/…` and `transaction/…` say which.
 
     Raises `CommandFailed` with UNKNOWN_ORDER.
     """
     whole = known_as.startswith(("order/", "transaction/"))
     for workflow_id in [known_as] if whole else [transaction_id(known_as), transaction_workflow_id(known_as)]:
-        handle = handle_under(client, workflow_id)
-        try:
-            return handle, await handle.describe()
-        except RPCError as error:
-            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-                raise
+        if (found := await handles.describe(client, workflow_id)) is not None:
+            return found
     raise CommandFailed(Code.UNKNOWN_ORDER, f"there is no order or transaction {known_as[:80]}", Exit.INVALID)
+
+
+async def require_not_paused(client: Client, workflow_id: str) -> None:
+    """Raise `CommandFailed` with PAUSED if the workflow is: then it takes no update."""
+    found = await handles.describe(client, workflow_id)
+    if found is not None and found.is_paused:
+        raise CommandFailed(Code.PAUSED, f"{workflow_id}: {silence.paused(found).message}", Exit.NOT_ENDED)
 
 
 async def update(
@@ -193,38 +193,22 @@ async def _derived_id(handle: WorkflowHandle[Any, Any], name: str, arguments: li
     return f"{described.run_id}-{described.history_length}-{digest[:32]}"
 
 
-async def status_of(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
-    """`None` if there is no such workflow."""
+async def placed_before(client: Client, workflow_id: str) -> Order | None:
+    """The order that the newest run of this workflow was started with."""
     try:
-        return (await handle.describe()).status
-    except RPCError as error:
-        if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
-            return None
-        raise
-
-
-async def first_argument(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
-    """The document that the workflow behind `handle` was started with, from the first event of its history."""
-    first = await anext(handle.fetch_history_events(page_size=1))
-    started = first.workflow_execution_started_event_attributes
-    arguments = await client.data_converter.decode(started.input.payloads)
-    return arguments[0] if arguments else None
-
-
-async def placed_before(client: Client, handle: WorkflowHandle[Any, Any]) -> Order | None:
-    try:
-        return Order.model_validate(await first_argument(client, handle))
+        return Order.model_validate(next(iter(await handles.first_arguments(client, workflow_id)), None))
     except ValidationError:
         return None
 
 
 async def wait(client: Client, order: Order) -> TransactionLog:
-    """The order's end, or how it stands when it is parked or overdue."""
-    return await wait_for(handle_of(client, order.order_id), order.deadline_s + WAIT_BEYOND_DEADLINE_S)
+    """The order's end, or how it stands when it is parked, paused or overdue."""
+    handle = handle_of(client, order.order_id)
+    return await wait_for(client, handle, order.deadline_s + WAIT_BEYOND_DEADLINE_S)
 
 
-async def wait_for(handle: Handle, seconds: float) -> TransactionLog:
-    """The end of a saga, or how it stands when it is parked or `seconds` are over."""
+async def wait_for(client: Client, handle: Handle, seconds: float) -> TransactionLog:
+    """The end of a saga, or how it stands when it is parked or paused, or `seconds` are over."""
     result = asyncio.ensure_future(outcome_of(handle))
     loop = asyncio.get_running_loop()
     overdue = loop.time() + seconds
@@ -233,45 +217,23 @@ async def wait_for(handle: Handle, seconds: float) -> TransactionLog:
             done, _ = await asyncio.wait([result], timeout=min(LOOK_EVERY_S, overdue - loop.time()))
             if done:
                 return result.result()
-            log = await look(handle)
-            if log.state is State.PARKED:
+            log = await look(client, handle.id)
+            if log.state is State.PARKED or is_paused(log):
                 return log
-        return await look(handle)
     finally:  # also when a look fails: an outage ends both, and is told once
         result.cancel()
         await asyncio.gather(result, return_exceptions=True)
+    return (await status(client, handle.id)).log
+
+
+def is_paused(log: TransactionLog) -> bool:
+    return log.error is not None and log.error.code == Code.PAUSED
 
 
 async def status(client: Client, order_id: str) -> Ended:
     """How an order or a transaction stands. Raises `CommandFailed` with UNKNOWN_ORDER."""
-    handle, described = await find(client, order_id)
-    if described.status in (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED):
-        return Ended(await outcome_of(handle), closed=True)
-    return Ended(await look(handle), closed=described.status is not WorkflowExecutionStatus.RUNNING)
-
-
-async def look(handle: WorkflowHandle[Any, Any], *order_id: str) -> TransactionLog:
-    """The log of a workflow that has not ended, by query; without a worker to answer, only that it is running.
-
-    `order_id` says which of the orders of a batch is meant.
-    """
-    try:
-        log: TransactionLog = await handle.query(
-            "transaction_log", args=order_id, result_type=TransactionLog, rpc_timeout=QUERY_TIMEOUT
-        )
-        return log  # noqa: TRY300 — what follows is about failures
-    except (WorkflowQueryFailedError, RPCError) as error:
-        failure = Failure(Code.SERVICE_UNAVAILABLE, why_silent(error))
-    return TransactionLog(transaction_id(*order_id) if order_id else handle.id, State.RUNNING, failure)
-
-
-def why_silent(error: WorkflowQueryFailedError | RPCError) -> str:
-    """Why a query within `QUERY_TIMEOUT` has no answer. Raises `error` where that is neither workflow nor worker."""
-    if isinstance(error, WorkflowQueryFailedError):
-        return f"the workflow cannot answer: {error.message}"
-    if error.status not in _SILENT:
-        raise error
-    return "no worker of its queue answers; start `python worker.py`"
+    found = await find(client, order_id)
+    return Ended(await log_of(client, found), closed=not found.is_open)
 
 
 def exit_code(log: TransactionLog) -> Exit:

@@ -10,6 +10,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from cli import carried, placing, session, show
 from cli.placing import Ended
 from cli.session import Json
+from client import handles
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOptions, transaction_id
 from runtime.commandline import CommandFailed, Exit
@@ -65,7 +66,7 @@ async def _carried(client: Client, transaction: str, carrier: str) -> Order:
     """As the order service knows it, or its participant there: that was started with the order, a batch with many."""
     order_id = transaction.removeprefix(transaction_id(""))
     known = (await carried.on_record(client, [order_id])).get(order_id)
-    order = known.order if known else await placing.placed_before(client, placing.handle_under(client, carrier))
+    order = known.order if known else await placing.placed_before(client, carrier)
     if order is None:
         raise _refused(f"{order_id} is not on record any more; docs/runbook.md says what to do")
     return order
@@ -73,10 +74,8 @@ async def _carried(client: Client, transaction: str, carrier: str) -> Order:
 
 async def _placed_as(client: Client, order_id: str) -> tuple[Order, str | None]:
     """What the order's workflow was started with, from the first event of its history."""
-    handle, _ = await placing.find(client, order_id)
-    first = await anext(handle.fetch_history_events(page_size=1))
-    started = first.workflow_execution_started_event_attributes
-    document, options, *_ = [*await client.data_converter.decode(started.input.payloads), None, None]
+    found = await placing.find(client, order_id)
+    document, options, *_ = [*await handles.first_arguments(client, found.id), None, None]
     try:
         return Order.model_validate(document), OrderOptions.model_validate(options or {}).carrier
     except ValidationError as error:

@@ -16,17 +16,19 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.report import Report
+from client.standing import Closed, Standing, standing_of
 from runtime.commandline import write
 from runtime.visible import visible
 from saga import DeskRecord, Entry, Failure, State, TransactionLog
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
-_COLOURS = {
+_COLOURS: dict[Standing, str] = {
     State.CONFIRMED: "green",
     State.CONFIRMED_WITH_SKIPS: "red",
     State.ROLLED_BACK: "yellow",
     State.ROLLED_BACK_WITH_SKIPS: "red",
     State.PARKED: "red",
+    Closed.CLOSED_FROM_OUTSIDE: "red",
 }
 MAX_SHOWN = 50
 """Violations printed for a person; the document has them all."""
@@ -39,7 +41,7 @@ class Outcome(BaseModel):
 
     transaction_id: str
     order_id: str
-    state: State
+    state: Standing
     error: Failure | None
     steps: tuple[Entry, ...]
 
@@ -47,7 +49,11 @@ class Outcome(BaseModel):
     def of(cls, log: TransactionLog) -> Outcome:
         order_id = log.transaction_id.rpartition("/")[2]
         return cls(
-            transaction_id=log.transaction_id, order_id=order_id, state=log.state, error=log.error, steps=log.steps
+            transaction_id=log.transaction_id,
+            order_id=order_id,
+            state=standing_of(log),
+            error=log.error,
+            steps=log.steps,
         )
 
 
@@ -76,7 +82,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     console.print(shown)
 
 
-def state(value: State) -> Text:
+def state(value: Standing) -> Text:
     return Text(value, style=_COLOURS.get(value, "cyan"))
 
 

@@ -11,7 +11,6 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from temporalio.client import (
     Client,
-    WorkflowExecutionStatus,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
 )
@@ -21,6 +20,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli import documents, placing, session, show
 from cli.session import Json
+from client import handles, silence, standing
+from client.handles import WorkflowPaused
 from contracts.errors import Code
 from contracts.lane import GLOBAL, LaneEntry, LaneState, lane_id
 from contracts.message import Id
@@ -77,10 +78,12 @@ async def _transaction(asked: Transaction, lane: str | None, *, no_wait: bool, j
     handle = placing.handle_under(client, asked.workflow_id)
     if not no_wait:
         seconds = 2 * sum(step.timeout_s for step in asked.steps) + _WAIT_BEYOND_STEPS_S
-        log = await placing.wait_for(handle, seconds)
+        log = await placing.wait_for(client, handle, seconds)
         return _show(log, json=json, code=placing.exit_code(log))
     begun = await _has_begun(client, asked)
-    log = await placing.look(handle) if begun else TransactionLog(asked.transaction_id, State.RUNNING)
+    log = (
+        await standing.look(client, asked.workflow_id) if begun else TransactionLog(asked.transaction_id, State.RUNNING)
+    )
     return _show(log, json=json, code=Exit.OK)
 
 
@@ -157,12 +160,15 @@ class Place:
 
 
 async def ask(client: Client, asked: Transaction, lane: str) -> Place:
-    """Ask the lane. Raises `CommandFailed` with LANE_FULL if it has refused the transaction."""
+    """Ask the lane. Raises `CommandFailed` with LANE_FULL if it has refused the transaction, with PAUSED if it is."""
     handle = client.get_workflow_handle_for(LaneWorkflow.run, lane_id(lane))
-    name, is_open, soon = asked.transaction_id, QueryRejectCondition.NOT_OPEN, placing.QUERY_TIMEOUT
+    name, is_open = asked.transaction_id, QueryRejectCondition.NOT_OPEN
     try:
-        view = await handle.query(LaneWorkflow.waiting, reject_condition=is_open, rpc_timeout=soon)
-        ahead = await handle.query(LaneWorkflow.ahead_of, name, reject_condition=is_open, rpc_timeout=soon)
+        view = await handles.query(client, handle, LaneWorkflow.waiting, reject_condition=is_open)
+        ahead = await handles.query(client, handle, LaneWorkflow.ahead_of, name, reject_condition=is_open)
+    except WorkflowPaused as paused:
+        message = f"waits in lane {lane}: {silence.paused(paused.described).message}"
+        raise CommandFailed(Code.PAUSED, message, Exit.NOT_ENDED) from paused
     except WorkflowQueryRejectedError:  # it is closed, and would have answered as it was
         return Place(lost=True)
     except WorkflowQueryFailedError:
@@ -179,16 +185,15 @@ async def ask(client: Client, asked: Transaction, lane: str) -> Place:
 
 
 async def _is_parked(client: Client, transaction_id: str) -> bool:
-    handle = placing.handle_under(client, workflow_id(transaction_id))
     try:
-        return (await placing.look(handle)).state is State.PARKED
+        return (await standing.look(client, workflow_id(transaction_id))).state is State.PARKED
     except RPCError:
         return False  # it has ended, or Temporal has trouble: the next look tells
 
 
 async def _has_begun(client: Client, asked: Transaction) -> bool:
     """Whether its workflow runs or has come to an end. Raises `CommandFailed` if that is of another content."""
-    status = await _status(client, asked)
+    status = await handles.status_of(client, asked.workflow_id)
     if status is None or status in CLOSED_FROM_OUTSIDE:
         return False
     await _check_same(client, asked)
@@ -196,25 +201,16 @@ async def _has_begun(client: Client, asked: Transaction) -> bool:
 
 
 async def _was_cut_off(client: Client, asked: Transaction) -> bool:
-    if await _status(client, asked) not in CLOSED_FROM_OUTSIDE:
+    if await handles.status_of(client, asked.workflow_id) not in CLOSED_FROM_OUTSIDE:
         return False
     await _check_same(client, asked)
     return True
 
 
-async def _status(client: Client, asked: Transaction) -> WorkflowExecutionStatus | None:
-    try:
-        return (await client.get_workflow_handle(asked.workflow_id).describe()).status
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
-
-
 async def _check_same(client: Client, asked: Transaction) -> None:
-    begun_with = await placing.first_argument(client, placing.handle_under(client, asked.workflow_id))
+    begun_with = await handles.first_arguments(client, asked.workflow_id)
     try:
-        same = Transaction.model_validate(begun_with) == asked
+        same = Transaction.model_validate(next(iter(begun_with), None)) == asked
     except ValidationError:
         same = False
     if not same:

@@ -36,11 +36,15 @@ class Code(StrEnum):
     INVALID_REQUEST = "INVALID_REQUEST"
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
     CANCEL_REFUSED = "CANCEL_REFUSED"
+    ALREADY_ENDED = "ALREADY_ENDED"
     DESK_REFUSED = "DESK_REFUSED"
     # an operator's tools
     UNREADABLE = "UNREADABLE"
     ASKED = "ASKED"
     """A question or decision waits in Temporal for a worker."""
+    # what was done to a workflow through Temporal
+    PAUSED = "PAUSED"
+    CLOSED_FROM_OUTSIDE = "CLOSED_FROM_OUTSIDE"
     # the command line's own
     USAGE = "USAGE"
     UNREACHABLE = "UNREACHABLE"

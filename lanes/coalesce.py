@@ -20,7 +20,7 @@ from contracts.batch import MAX_ORDERS
 from contracts.order import Order
 from lanes import batches
 from lanes.batches import DEFAULT_SIZE, Batch
-from lanes.outcome import outcome_of
+from lanes.outcome import outcome_of, result_of
 from saga import TransactionLog
 
 MAX_WAIT = timedelta(milliseconds=20)
@@ -106,7 +106,7 @@ class Coalescer:
             if self._gathering is gathering:
                 self._close()
             try:
-                outcome = await (await batches.start(self._client, gathering.batch)).result()
+                outcome = await result_of(await batches.start(self._client, gathering.batch))
             except Exception as error:  # noqa: BLE001 — it is for the callers, whatever it is
                 for caller in gathering.callers.values():
                     caller.set_exception(error)

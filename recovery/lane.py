@@ -10,6 +10,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.lane import AwaitClose, Closed, await_close
+from lanes.outcome import result_of
 
 _HEARTBEAT_EVERY_S = 15
 """A quarter of the timeout: a worker that dies is replaced within a minute."""
@@ -28,7 +29,7 @@ class LaneWatch:
             activity.heartbeat()
             try:
                 with suppress(WorkflowFailureError):  # that is a close, too
-                    await asyncio.wait_for(handle.result(), _HEARTBEAT_EVERY_S)
+                    await asyncio.wait_for(result_of(handle), _HEARTBEAT_EVERY_S)
             except TimeoutError:
                 continue
             except RPCError as error:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from temporalio.client import Client
 
+from client import handles
 from contracts.catalogue import LEASES
 from contracts.errors import Code
 from contracts.message import Lease, ListOpen, Request
 from contracts.transaction import workflow_id
 from recovery.orders import on_record
-from recovery.runs import status_of
 from recovery.tolerance import Round
 from runtime.ask import ask
 
@@ -60,6 +60,6 @@ class LeaseSweep:
         A part of one, `t-1/goods`, is `t-1`'s."""
         whole = request.transaction_id.partition("/")[0]
         for name in {request.transaction_id, whole, workflow_id(whole)}:
-            if await status_of(self._client.get_workflow_handle(name)) is not None:
+            if await handles.status_of(self._client, name) is not None:
                 return None
         return request

@@ -27,13 +27,15 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
+from client import handles
 from contracts import order
 from contracts.catalogue import HOLDING
 from contracts.choreography import DECIDERS, Event, Fact, order_id_of, participant_id
 from contracts.errors import Code
 from contracts.message import Id, ListOpen, OpenTransactions
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions, OrderState, ReadOrders, transaction_id
-from recovery.runs import Asked, Status, asked, newest_run_for, started_with, status_of
+from lanes.outcome import result_of
+from recovery.runs import Asked, Status, asked, newest_run_for, started_with
 from recovery.tolerance import Round, parts
 from runtime.ask import ask
 from runtime.connection import CLOSED_FROM_OUTSIDE
@@ -44,7 +46,7 @@ FINISH_TIMEOUT_S = 60
 """How long the sweep waits for one order. What takes longer is parked, and goes on without it."""
 _A_QUESTION = 100
 """Orders that `order.read_orders` takes at a time."""
-_CLOSED = f"{DECIDERS} AND ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
+_CLOSED = f"{DECIDERS} AND {handles.CLOSED_BY_OTHERS}"
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 
 
@@ -147,13 +149,13 @@ class OrderSweep:
 
     async def _closed(self) -> list[str]:
         """The workflows that have, or had, a run that was closed from outside, and that can be an order's."""
-        found = {run.id async for run in self._client.list_workflows(_CLOSED)}
+        found = {run.id async for run in handles.listed(self._client, _CLOSED)}
         return sorted(name for name in found if _is_an_orders(name))
 
     async def _in_history(self, workflow_id: str) -> OrderOnRecord | None:
         """An order that is on no record, from what its workflow was started with; `None` if that is gone as well, or
         has an end by now."""
-        if await status_of(self._client.get_workflow_handle(workflow_id)) not in CLOSED_FROM_OUTSIDE:
+        if await handles.status_of(self._client, workflow_id) not in CLOSED_FROM_OUTSIDE:
             return None
         arguments = await started_with(self._client, workflow_id)
         if not arguments:
@@ -176,7 +178,7 @@ class OrderSweep:
         own = await newest_run_for(self._client, transaction, Asked(placed.order, carrier))
         if own is not None or carrier is None:
             return Coordinated(placed, transaction, own)
-        return Coordinated(placed, carrier, await status_of(self._client.get_workflow_handle(carrier)))
+        return Coordinated(placed, carrier, await handles.status_of(self._client, carrier))
 
     async def finish(self, left: Coordinated) -> bool:
         """Give the order a new run of its workflow; true if that came to an end."""
@@ -195,7 +197,7 @@ class OrderSweep:
         except WorkflowAlreadyStartedError:
             return False  # another sweep was faster
         try:
-            await asyncio.wait_for(handle.result(), FINISH_TIMEOUT_S)
+            await asyncio.wait_for(result_of(handle), FINISH_TIMEOUT_S)
         except WorkflowFailureError as error:
             return isinstance(error.cause, ApplicationError)  # rolled back: that is an end
         except TimeoutError:
@@ -208,7 +210,7 @@ class OrderSweep:
         await EventBus(self._client).tell(event, order.create.service)
         participant = self._client.get_workflow_handle(participant_id(placed.order_id, order.create.service))
         try:
-            await asyncio.wait_for(participant.result(), FINISH_TIMEOUT_S)
+            await asyncio.wait_for(result_of(participant), FINISH_TIMEOUT_S)
         except (TimeoutError, WorkflowFailureError):
             return False
         return True

@@ -12,16 +12,18 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from client import handles
+from client.handles import Run
 from contracts.order import RecordSkips, SkippedStep, record_skips
 from recovery.tolerance import Round
 from runtime.ask import ask
 from saga import TransactionLog
 
-_WITH_SKIPS = "SagaState IN ('CONFIRMED_WITH_SKIPS', 'ROLLED_BACK_WITH_SKIPS') AND ExecutionStatus != 'Running'"
+_WITH_SKIPS = "SagaState IN ('CONFIRMED_WITH_SKIPS', 'ROLLED_BACK_WITH_SKIPS') AND CloseTime IS NOT NULL"
 _ENDED = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED)
 _LOG = TypeAdapter(TransactionLog)
 
@@ -40,10 +42,10 @@ class Skip:
 async def keep_skips(client: Client, round_: Round) -> None:
     """Copy the skips of all closed workflows to the order service."""
 
-    async def keep(found: WorkflowExecution) -> None:
+    async def keep(found: Run) -> None:
         await _keep(client, await skips_in(client, found.id, found.run_id))
 
-    ended = [found async for found in client.list_workflows(_WITH_SKIPS)]
+    ended = [found async for found in handles.listed(client, _WITH_SKIPS)]
     await round_.each(ended, lambda found: found.id, keep)
 
 
@@ -67,7 +69,7 @@ async def skips_in(client: Client, workflow_id: str, run_id: str | None = None) 
     """What operators left undone in a closed workflow with a saga; nothing if it runs, is gone, or has no saga."""
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
     try:
-        if (await handle.describe()).status not in _ENDED:
+        if await handles.status_of(client, workflow_id, run_id) not in _ENDED:
             return []
         ended = await handle.result(follow_runs=False)
     except WorkflowFailureError as error:

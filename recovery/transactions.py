@@ -14,13 +14,15 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
+from client import handles
 from contracts.errors import Code
 from contracts.lane import LaneEntry, LaneState, lane_id
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from contracts.transaction import Transaction
+from lanes.outcome import result_of
 from recovery.orders import FINISH_TIMEOUT_S
-from recovery.runs import Status, started_with, status_of
+from recovery.runs import Status, started_with
 from recovery.tolerance import Round
 
 _TYPE = "TransactionWorkflow"
@@ -48,12 +50,12 @@ class TransactionSweep:
 
     async def left_behind(self) -> list[Left]:
         """Those whose newest run was closed from outside."""
-        found = {run.id async for run in self._client.list_workflows(_CLOSED)}
+        found = {run.id async for run in handles.listed(self._client, _CLOSED)}
         return await self._round.each(sorted(found), str, self._if_left)
 
     async def _if_left(self, workflow_id: str) -> Left | None:
-        handle = self._client.get_workflow_handle(workflow_id)
-        if await status_of(handle) not in (Status.TERMINATED, Status.TIMED_OUT):
+        newest = await handles.describe(self._client, workflow_id)
+        if newest is None or newest.status not in (Status.TERMINATED, Status.TIMED_OUT):
             return None
         document, *_ = [*await started_with(self._client, workflow_id), None]
         try:
@@ -64,9 +66,8 @@ class TransactionSweep:
         if transaction.workflow_id != workflow_id:
             self._round.note(workflow_id, Code.INVALID_TRANSACTION, f"its document is {transaction.workflow_id}'s")
             return None
-        described = await handle.describe()
-        lane = described.parent_id if (described.parent_id or "").startswith(lane_id("")) else None
-        return Left(transaction, document, described.run_id, lane)
+        lane = newest.parent_id if newest.parent_id.startswith(lane_id("")) else None
+        return Left(transaction, document, newest.run_id, lane)
 
     async def finish(self, left: Left) -> bool:
         """Resume it, in its turn if it had one; true if it came to an end."""
@@ -103,11 +104,14 @@ class TransactionSweep:
 
     async def _ended(self, left: Left) -> bool:
         """Wait until a later run has ended; false if it did not do so by itself."""
-        handle = self._client.get_workflow_handle(left.workflow_id)
-        while (await handle.describe()).run_id == left.run_id:  # noqa: ASYNC110 — Temporal tells of no new run
+        while await self._newest_run(left) == left.run_id:  # noqa: ASYNC110 — Temporal tells of no new run
             await asyncio.sleep(_LOOK_EVERY_S)
         try:
-            await handle.result()
+            await result_of(self._client.get_workflow_handle(left.workflow_id))
         except WorkflowFailureError as error:
             return isinstance(error.cause, ApplicationError)
         return True
+
+    async def _newest_run(self, left: Left) -> str | None:
+        found = await handles.describe(self._client, left.workflow_id)
+        return None if found is None else found.run_id

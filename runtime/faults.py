@@ -72,7 +72,7 @@ class Fault(Message):
     code: Code = Code.SERVICE_UNAVAILABLE
     rate: Annotated[float, Field(strict=True, ge=0, le=1)] = 1.0
 
-    def strikes(self, transactions: Sequence[str], info: activity.Info, seed: int) -> bool:
+    def strikes(self, transactions: list[str], info: activity.Info, seed: int) -> bool:
         """One draw for an attempt, also for one that is about a list: the first of `transactions` then names the list,
         and a fault of any single one strikes them all."""
         return (

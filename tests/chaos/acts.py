@@ -17,7 +17,8 @@ from runtime.ask import ask
 from runtime.connection import connect
 from runtime.seed import seed as fill_the_shelves
 from runtime.settings import Settings
-from tests.end_to_end.fleet import Fleet, until
+from tests.end_to_end.fleet import Fleet
+from tests.eventually import eventually_async
 
 from .orders import RARE_SKU, RARE_UNITS, mixed_orders, sold
 from .proxy import Proxy
@@ -100,7 +101,7 @@ class Play:
         """Every worker gone while orders are under way and others are being placed, and back."""
         under_way = [order | {"deadline_s": _DEADLINE_S} for order in mixed_orders(self.report.seed + 1, 40)]
         placing = asyncio.create_task(self._place(under_way))
-        await until(lambda: self._begun(under_way[0]["order_id"]), "an order of the second act has begun")
+        await eventually_async(lambda: self._begun(under_way[0]["order_id"]), "an order of the second act has begun")
         await self.fleet.stop_workers()
         late = mixed_orders(self.report.seed + 2, 5)
         self.placed += late

@@ -21,10 +21,11 @@ from activities.database import Database, connect, migrate, reading
 from activities.service import Service
 from audit import crossing, invariants
 from audit.report import Violation
-from cli import choreographed, placing
+from cli import choreographed
 from cli.documents import document
+from client import handles
 from contracts import inventory, payment
-from contracts.choreography import PARTICIPANTS, Event, Fact, Publish, Published
+from contracts.choreography import PARTICIPANTS, Event, Fact, Publish, Published, participant_id
 from contracts.errors import Code
 from contracts.inventory import SetStock
 from contracts.order import Order
@@ -174,7 +175,7 @@ class Stage:
         return True
 
     async def _status(self, order: Order, service: str) -> WorkflowExecutionStatus | None:
-        return await placing.status_of(choreographed.handle_of(self.client, order.order_id, service))
+        return await handles.status_of(self.client, participant_id(order.order_id, service))
 
     async def ask(self, operation: Operation[Any, Any], request: Any) -> Any:
         definition = SERVICES[operation.service]

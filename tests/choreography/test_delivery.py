@@ -250,6 +250,25 @@ async def test_an_order_is_not_stranded_by_another_that_is_placed_under_its_id(o
     assert await on_stage.violations() == []
 
 
+async def test_events_of_another_order_under_the_same_id_are_not_heard(on_stage: Stage) -> None:
+    """Anybody can send one: it must not cancel the order, nor undo what a service has done for it."""
+    [order] = _orders("confirmed")
+    other = an_order(order.order_id, deadline_s=1800)
+    sent: list[str] = []
+
+    async def mislead(event: Event, _: str) -> None:
+        if event.fact is Fact.PAYMENT_AUTHORIZED and not sent:
+            for fact, service in ((Fact.CANCELLATION_REQUESTED, "order"), (Fact.ORDER_CANCELLED, "payment")):
+                strange = Event(transaction_id=order.transaction_id, fact=fact, order=other)
+                await EventBus(on_stage.client).tell(strange, service)
+                sent.append(service)
+
+    logs = await on_stage.play([order], lambda: in_order, mislead)
+    assert sent == ["order", "payment"]
+    assert _ends(logs) == [(State.CONFIRMED, None)]
+    assert await on_stage.violations() == []
+
+
 async def test_a_cancellation_that_comes_after_a_forgotten_confirmation_does_not_undo_it(on_stage: Stage) -> None:
     [order] = _orders("confirmed")
     late = Event(transaction_id=order.transaction_id, fact=Fact.CANCELLATION_REQUESTED, order=order)

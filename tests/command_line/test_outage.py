@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli import placing
@@ -33,15 +34,19 @@ class _HandleOfAServerThatIsGone:
         raise _gone()
 
 
+class _ClientOfAServerThatIsGone:
+    def get_workflow_handle(self, _: str) -> _HandleOfAServerThatIsGone:
+        return _HandleOfAServerThatIsGone()
+
+
 async def test_a_wait_that_an_outage_ends_leaves_no_failure_that_nobody_retrieves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unretrieved: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
     monkeypatch.setattr(placing, "LOOK_EVERY_S", 0.01)
-    ended = await asyncio.gather(
-        placing.wait_for(cast("Handle", _HandleOfAServerThatIsGone()), 10), return_exceptions=True
-    )
+    client, handle = cast("Client", _ClientOfAServerThatIsGone()), cast("Handle", _HandleOfAServerThatIsGone())
+    ended = await asyncio.gather(placing.wait_for(client, handle, 10), return_exceptions=True)
     assert isinstance(ended[0], RPCError)
     del ended  # its traceback holds what was waited for
     await asyncio.sleep(0.1)

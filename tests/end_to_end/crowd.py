@@ -28,12 +28,16 @@ def crowd(count: int) -> list[dict[str, Any]]:
     return [document(f"crowd-{number:03}", "c-1", [_LINE]) | {"deadline_s": 600} for number in range(count)]
 
 
+def is_struck(transaction_id: str, operation: str, attempt: int, seed: int) -> bool:
+    """Whether an injected fault falls on this attempt."""
+    info = dataclasses.replace(ActivityEnvironment.default_info(), activity_type=operation, attempt=attempt)
+    return any(fault.strikes([transaction_id], info, seed) for fault in random_faults(RATE))
+
+
 def _gets_through(transaction_id: str, operation: str, seed: int) -> bool:
     """Whether one of its attempts is spared."""
-    info = dataclasses.replace(ActivityEnvironment.default_info(), activity_type=operation)
-    attempts = [dataclasses.replace(info, attempt=number) for number in range(1, POLICIES.forward.attempts + 1)]
-    faults = random_faults(RATE)
-    return not all(any(fault.strikes(transaction_id, each, seed) for fault in faults) for each in attempts)
+    attempts = range(1, POLICIES.forward.attempts + 1)
+    return not all(is_struck(transaction_id, operation, attempt, seed) for attempt in attempts)
 
 
 def _seed_for(orders: Sequence[dict[str, Any]]) -> int:

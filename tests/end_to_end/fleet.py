@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -168,13 +168,3 @@ class Fleet:
             with suppress(json.JSONDecodeError):
                 if line.startswith("{"):
                     yield json.loads(line)
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 60) -> None:
-    """Look again and again until something holds; `what` says what was waited for in vain."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not await holds():
-                await asyncio.sleep(0.1)
-    except TimeoutError as error:
-        raise AssertionError(f"not after {timeout_s:g} s: {what}") from error

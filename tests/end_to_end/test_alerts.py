@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import urllib.request
 
@@ -13,6 +12,7 @@ from contracts.order import WORKFLOWS_QUEUE
 from runtime.embedded import free_port
 from tests.docs.runbook import RUNBOOK
 
+from ..eventually import eventually_async
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("alerts")
@@ -28,14 +28,12 @@ async def test_a_worker_exports_every_metric_that_the_runbook_names(
     assert fresh_system.run("place", "--item", "UNICORN-1:1").code == 1
     client = await Client.connect(f"127.0.0.1:{fresh_system.port}")
     stranger = await client.start_workflow("NoSuchWorkflow", id="a-bug", task_queue=WORKFLOWS_QUEUE)
-    missing = named
-    for _ in range(100):
-        missing = named - _exported(port)
-        if not missing:
-            break
-        await asyncio.sleep(0.1)
+
+    async def missing() -> set[str]:
+        return named - _exported(port)
+
+    await eventually_async(missing, "every metric is exported", until=lambda names: not names)
     await stranger.terminate()
-    assert missing == set()
     assert len(named) > 5
 
 

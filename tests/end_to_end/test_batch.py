@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from cli import carried, placing, show
 from cli.documents import generated_orders
+from client.standing import look
 from contracts import inventory, payment
 from contracts.inventory import SetStock
 from contracts.order import Order
@@ -27,6 +28,7 @@ from runtime.connection import connect
 from runtime.settings import Settings
 from saga import State
 
+from ..eventually import eventually_async
 from .command import Answer
 from .system import System
 from .test_orders import _BOUNCES, _POLE, _line
@@ -95,11 +97,13 @@ async def _start(system: System, *orders: dict[str, Any]) -> Handle:
     return await batches.start(await _client(system), batch)
 
 
-async def _reaches(handle: Handle, order_id: str, step: str) -> None:
+async def _reaches(client: Client, handle: Handle, order_id: str, step: str) -> None:
     """Wait until a batch that has just been started is at `step` with this order."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while all(entry.step != step for entry in (await placing.look(handle, order_id)).steps):
-            await asyncio.sleep(0.1)
+
+    async def steps() -> list[str]:
+        return [entry.step for entry in (await look(client, handle.id, order_id)).steps]
+
+    await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, timeout_s=_PATIENCE_S)
 
 
 async def _said(system: System, *arguments: str) -> Answer:
@@ -182,7 +186,7 @@ def test_lost_replies_of_whole_lists_act_once(lane: System, order: Make) -> None
 async def test_an_order_of_a_batch_can_be_looked_at_and_cancelled_before_its_pivot(lane: System, order: Make) -> None:
     slow, neighbour = order("slow"), order()
     handle = await _start(lane, slow, neighbour)
-    await _reaches(handle, slow["order_id"], "shipping.schedule")
+    await _reaches(await _client(lane), handle, slow["order_id"], "shipping.schedule")
     status, listed, cancelled = await asyncio.gather(
         _said(lane, "status", slow["order_id"]),
         _said(lane, "list", "--state", "RUNNING"),
@@ -203,7 +207,7 @@ async def test_an_order_of_a_batch_can_be_looked_at_and_cancelled_before_its_piv
 async def test_cancelling_an_order_of_a_batch_is_refused_from_the_pivot_on(lane: System, order: Make) -> None:
     stuck = order("stuck")
     handle = await _start(lane, stuck, order())
-    await _reaches(handle, stuck["order_id"], "order.confirm")
+    await _reaches(await _client(lane), handle, stuck["order_id"], "order.confirm")
     refused = await _said(lane, "cancel", stuck["order_id"], "--reason", "too late")
     assert (refused.code, refused.document["error"]["code"]) == (2, "CANCEL_REFUSED")
     assert {log.state for log in (await handle.result()).logs().values()} == {State.CONFIRMED}
@@ -213,7 +217,7 @@ async def test_cancelling_an_order_of_a_batch_is_refused_from_the_pivot_on(lane:
 async def test_cancelling_a_batch_rolls_back_every_order_in_it(lane: System, order: Make) -> None:
     slow = order("slow")
     handle = await _start(lane, slow, order())
-    await _reaches(handle, slow["order_id"], "shipping.schedule")
+    await _reaches(await _client(lane), handle, slow["order_id"], "shipping.schedule")
     await handle.cancel()
     errors = [log.error for log in (await handle.result()).logs().values()]
     assert [error and error.code for error in errors] == ["CANCELLED", "CANCELLED"]
@@ -275,7 +279,7 @@ async def test_a_terminated_batch_is_found_by_the_audit_and_brought_to_its_end_b
 ) -> None:
     slow, neighbour = order("slow"), order()
     handle = await _start(lane, slow, neighbour)
-    await _reaches(handle, slow["order_id"], "shipping.schedule")
+    await _reaches(await _client(lane), handle, slow["order_id"], "shipping.schedule")
     await handle.terminate("a slip of the hand")
     ids = {slow["order_id"], neighbour["order_id"]}
     audit = lane.run("audit", "--json")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from cli import choreographed, placing
+from cli import choreographed
+from client import handles
 from contracts.choreography import PARTICIPANTS, Event, Fact
 from contracts.order import Order
 from runtime import connection
 from runtime.events import EventBus
 from runtime.settings import Settings
 
-from .fleet import until
+from ..eventually import eventually, eventually_async
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("another system")
@@ -56,14 +55,11 @@ def test_a_choreographed_order_is_confirmed_and_seen_as_one(system: System, orde
 
 
 def _listed(system: System, placed: dict[str, Any]) -> list[tuple[str, str | None]]:
-    rows: list[tuple[str, str | None]] = []
-    for _ in range(50):  # visibility is eventually consistent
+    def rows() -> list[tuple[str, str | None]]:
         listed = system.run("list", "--limit", "100", "--json").document
-        rows = [(row["state"], row["error_code"]) for row in listed if row["order_id"] == placed["order_id"]]
-        if rows and rows[0][0] != "RUNNING":
-            break
-        time.sleep(0.1)
-    return rows
+        return [(row["state"], row["error_code"]) for row in listed if row["order_id"] == placed["order_id"]]
+
+    return eventually(rows, "visibility knows the end", until=lambda found: found and found[0][0] != "RUNNING")
 
 
 async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribute_finds_all_participants(
@@ -89,7 +85,7 @@ async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribu
     async def all_are_found() -> bool:
         return (await client.count_workflows(f"SagaOrder = '{placed['order_id']}'")).count == len(PARTICIPANTS)
 
-    await until(all_are_found, "the participants are listed under their order")
+    await eventually_async(all_are_found, "the participants are listed under their order")
 
 
 def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system: System, order: Make) -> None:
@@ -117,14 +113,15 @@ async def test_a_choreography_whose_participants_were_all_terminated_is_played_o
     placed = order("slow")
     system.place(placed, "--choreographed", "--no-wait")
     client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
-    for _ in range(1000):  # until stock and money are held, and the courier takes his time
-        log = (await choreographed.status(client, placed["order_id"])).log
-        if any(entry.step == "shipping.schedule" for entry in log.steps):
-            break
-        await asyncio.sleep(0.02)
+
+    async def steps() -> list[str]:
+        return [entry.step for entry in (await choreographed.status(client, placed["order_id"])).log.steps]
+
+    what = "stock and money are held, and the courier takes his time"
+    await eventually_async(steps, what, until=lambda names: "shipping.schedule" in names, pause_s=0.02)
     for service in ("order", "payment", "inventory", "shipping", "notification"):
         handle = choreographed.handle_of(client, placed["order_id"], service)
-        if await placing.status_of(handle) is not None:
+        if await handles.status_of(client, handle.id) is not None:
             await handle.terminate("a slip of the hand")
     if intruder:
         other = Order.model_validate(placed | {"deadline_s": 30})

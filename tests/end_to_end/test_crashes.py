@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
+from ..eventually import eventually
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("crashes")
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.xdist_group("crashes")
 
 def _wait_for_the_first_order(system: System) -> None:
     """Before it, a command that finds no server says so and ends; after it, whenever the blow falls, it goes on."""
-    while '"order.create' not in (system.folder / "worker.log").read_text():
-        time.sleep(0.1)
+    log = system.folder / "worker.log"
+    eventually(lambda: '"order.create' in log.read_text(), "an order has begun", timeout_s=60)
 
 
 @pytest.mark.parametrize(

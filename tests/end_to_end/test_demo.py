@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import pytest
 
 from cli.demo import SCENES
 
+from ..eventually import eventually
 from .system import ROOT
 
 
@@ -33,9 +33,8 @@ def test_the_demo_ends_every_order_as_it_says_and_leaves_nothing_behind(tmp_path
 def test_a_demo_that_is_told_to_end_takes_everything_down(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "starter.py"), "demo"]
     demo = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE)
-    while not list(tmp_path.glob("*/temporal.db")):
-        assert demo.poll() is None
-        time.sleep(0.05)
+    eventually(lambda: demo.poll() is not None or list(tmp_path.glob("*/temporal.db")), "its Temporal server starts")
+    assert demo.poll() is None
     [folder] = tmp_path.iterdir()
     system = psutil.Process(demo.pid).children(recursive=True)
     assert len(system) == 2  # the worker and its Temporal server

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +13,9 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client
 
-from cli import placing
+from client import handles
 
+from ..eventually import eventually
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("desk")
@@ -54,12 +54,11 @@ def _sold_out(order: Make) -> dict[str, Any]:
 
 
 def _parked(desk: System) -> list[dict[str, Any]]:
-    for _ in range(50):  # visibility is eventually consistent
-        calls: list[dict[str, Any]] = desk.run("desk", "list", "--json").document
-        if calls:
-            return calls
-        time.sleep(0.1)
-    raise AssertionError("nothing is parked")
+    def calls() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = desk.run("desk", "list", "--json").document
+        return found
+
+    return eventually(calls, "visibility knows of a parked call")
 
 
 def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System, order: Make) -> None:
@@ -123,7 +122,7 @@ async def _forget(desk: System, workflow_id: str) -> None:
     request = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
     await client.workflow_service.delete_workflow_execution(request)
     async with asyncio.timeout(20):
-        while await placing.status_of(client.get_workflow_handle(workflow_id)) is not None:
+        while await handles.status_of(client, workflow_id) is not None:
             await asyncio.sleep(0.1)
 
 
@@ -160,10 +159,11 @@ def test_a_fixed_request_is_tried_at_once_and_must_be_of_the_same_transaction(de
     assert desk.run(*fix, stdin=json.dumps(request)).code == 0
     shown = desk.run("desk", "show", placed["order_id"], "payment.cancel").out
     assert "fix by ann" in shown
-    for _ in range(50):
+
+    def fixed_call() -> dict[str, Any]:
         log = desk.run("status", placed["order_id"], "--json").document
-        [fixed] = [entry for entry in log["steps"] if entry["step"] == "payment.cancel"]
-        if fixed["attempts"] >= 2:
-            break
-        time.sleep(0.1)
+        [call] = [entry for entry in log["steps"] if entry["step"] == "payment.cancel"]
+        return dict(call)
+
+    fixed = eventually(fixed_call, "the fixed request is tried", until=lambda call: call["attempts"] >= 2)
     assert (fixed["status"], fixed["note"]) == ("PARKED", "request replaced by ann")

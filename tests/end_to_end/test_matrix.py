@@ -6,7 +6,6 @@ The steps are read from orders that this system has placed, so a new step is in 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ..eventually import eventually
 from .cases import BOUNCES, REQUIRED, Steps
 from .system import System
 
@@ -146,14 +146,12 @@ def _wait_for_the_late(system: System, cases: list[Case]) -> None:
         if line["event"] == "fault"
     }
     assert len(expected) >= len(last) / 2
-    refused: set[tuple[str, str, int | None]] = set()
-    for _ in range(300):
-        refused = {
+
+    def missing() -> set[tuple[str, str, int | None]]:
+        return expected - {
             (line["transaction_id"], line["step"], line["attempt"])
             for line in system.log_lines()
             if line.get("error_code") == "STEP_UNDONE" and line["event"] == "operation"
         }
-        if expected <= refused:
-            return
-        time.sleep(0.1)
-    assert expected <= refused
+
+    eventually(missing, "every late attempt is refused", until=lambda left: not left)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from activities.catalogue import SERVICES
 
+from ..eventually import eventually
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
@@ -148,11 +148,11 @@ def test_an_order_can_be_cancelled_before_the_pivot(system: System, order: Make)
 def test_cancelling_is_refused_from_the_pivot_on(system: System, order: Make) -> None:
     placed = order("stuck")
     system.place(placed, "--no-wait")
-    for _ in range(50):
-        steps = system.run("status", placed["order_id"], "--json").document["steps"]
-        if any(entry["step"] == "order.confirm" for entry in steps):
-            break
-        time.sleep(0.1)
+
+    def steps() -> list[str]:
+        return [entry["step"] for entry in system.run("status", placed["order_id"], "--json").document["steps"]]
+
+    eventually(steps, "the pivot is asked for", until=lambda names: "order.confirm" in names)
     refused = system.run("cancel", placed["order_id"], "--reason", "too late", "--json")
     assert refused.code == 2
     assert refused.document["error"]["code"] == "CANCEL_REFUSED"
@@ -186,14 +186,15 @@ def test_bulk_brings_every_order_to_an_end_under_faults_and_sums_up(system: Syst
 def test_orders_are_listed_by_state(system: System, order: Make) -> None:
     refused = order(customer_id="c-none")
     system.place(refused)
-    for _ in range(50):  # visibility is eventually consistent
-        listed = system.run("list", "--state", "ROLLED_BACK", "--limit", "100", "--json").document
-        found = [entry for entry in listed if entry["order_id"] == refused["order_id"]]
-        if found:
-            break
-    assert found[0]["error_code"] == "PAYMENT_DECLINED"
-    assert {entry["state"] for entry in listed} == {"ROLLED_BACK"}
-    assert found[0]["ended_at"] is not None
+
+    def listed() -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = system.run("list", "--state", "ROLLED_BACK", "--limit", "100", "--json").document
+        assert {row["state"] for row in rows} <= {"ROLLED_BACK"}
+        return [row for row in rows if row["order_id"] == refused["order_id"]]
+
+    [found] = eventually(listed, "visibility knows the end")
+    assert found["error_code"] == "PAYMENT_DECLINED"
+    assert found["ended_at"] is not None
 
 
 def test_a_colocated_order_ends_as_any_other_and_undoes_what_was_never_seen_to_begin(

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from cli import placing
+from client.standing import look
 from contracts import inventory, payment
 from contracts.inventory import ReserveStock, StockLine
 from contracts.message import ListOpen
@@ -25,6 +25,7 @@ from runtime import connection
 from runtime.ask import AskFailed, ask
 from runtime.settings import Settings
 
+from ..eventually import eventually_async
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("another system")
@@ -57,11 +58,11 @@ async def _terminate_once(system: System, placed: dict[str, Any], step: str) -> 
 
 async def _until_it_runs(client: Client, placed: dict[str, Any], step: str) -> None:
     """Asked of the workflow itself: a command of its own for each look would come too late on a busy machine."""
-    for _ in range(1000):
-        log = await placing.look(placing.handle_of(client, placed["order_id"]))
-        if any(entry.step == step for entry in log.steps):
-            return
-        await asyncio.sleep(0.02)
+
+    async def steps() -> list[str]:
+        return [entry.step for entry in (await look(client, f"order/{placed['order_id']}")).steps]
+
+    await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, pause_s=0.02)
 
 
 async def test_a_terminated_order_is_found_by_the_audit_and_rolled_back_by_the_sweep(

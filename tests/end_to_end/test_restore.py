@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from tests.docs.runbook import commands_with
 
+from ..eventually import eventually
 from .beside import temporal
 from .system import System
 
@@ -54,19 +54,17 @@ def _restart(system: System, *options: str) -> None:
 
 
 def _ends_as(system: System, order_id: str, state: str) -> None:
-    for _ in range(100):
-        if system.run("status", order_id, "--json").document["state"] == state:
-            return
-        time.sleep(0.1)
-    raise AssertionError(system.run("status", order_id).out)
+    def stands() -> str:
+        return str(system.run("status", order_id, "--json").document["state"])
+
+    eventually(stands, f"{order_id} ends {state}", until=state.__eq__)
 
 
 def _parked_with(system: System, code: str) -> None:
-    for _ in range(100):
-        if [call["error"]["code"] for call in system.run("desk", "list", "--json").document] == [code]:
-            return
-        time.sleep(0.1)
-    raise AssertionError(system.run("desk", "list").out)
+    def codes() -> list[str]:
+        return [call["error"]["code"] for call in system.run("desk", "list", "--json").document]
+
+    eventually(codes, f"one call is parked with {code}", until=[code].__eq__)
 
 
 def _differing(system: System) -> set[str]:

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from .crowd import UNITS, assert_sold_out, crowd, open_the_shop
+from contracts import payment
+
+from .crowd import UNITS, assert_sold_out, crowd, is_struck, open_the_shop
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("sold out")
@@ -24,3 +26,9 @@ def test_two_hundred_orders_for_a_hundred_units_confirm_exactly_a_hundred(fresh_
     attempts = [entry["attempts"] for outcome in answer.document["outcomes"] for entry in outcome["steps"]]
     assert max(attempts) > 1, "the faults did strike"
     assert_sold_out(fresh_system, 2 * UNITS)
+
+
+def test_each_order_of_a_crowd_has_a_draw_of_its_own() -> None:
+    first_attempts = [f"order/{placed['order_id']}" for placed in crowd(2 * UNITS)]
+    struck = [name for name in first_attempts if is_struck(name, payment.authorize.name, 1, seed=0)]
+    assert 10 <= len(struck) <= 35  # a tenth of two hundred

@@ -19,6 +19,7 @@ from contracts.lane import MAX_WAITING_BYTES, LaneEntry, lane_id
 from recovery.schedule import SCHEDULE_ID
 from tests import lanes
 
+from ..eventually import eventually_async
 from .command import Answer
 from .system import ROOT, System
 
@@ -153,8 +154,9 @@ async def test_a_full_lane_refuses_whoever_does_not_wait_and_one_that_was_closed
     await lane.terminate("by mistake")
     assert (await enter(holders[1], "--no-wait")).code == 0
     waits = asyncio.create_task(enter(asked))
-    while await lane.query("ahead_of", asked["transaction_id"]) is None:
-        await asyncio.sleep(0.1)
+    await eventually_async(
+        lambda: lane.query("ahead_of", asked["transaction_id"]), "it waits", until=lambda ahead: ahead is not None
+    )
     await lane.terminate("again")
     answer = await waits
     assert (answer.code, answer.document["state"]) == (0, "CONFIRMED"), answer.err
@@ -234,15 +236,17 @@ async def test_a_terminated_transaction_is_an_orphan_until_it_is_submitted_again
     name = document["transaction_id"]
     assert (await asyncio.to_thread(_run, fresh_system, document, "--concurrent", "--no-wait")).code == 0
     handle = (await lanes.connect(fresh_system)).get_workflow_handle(f"transaction/{name}")
-    while len((await handle.query("transaction_log"))["steps"]) < 2:
-        await asyncio.sleep(0.1)
+    await eventually_async(
+        lambda: handle.query("transaction_log"), "its second step", until=lambda log: len(log["steps"]) >= 2
+    )
     await (await lanes.connect(fresh_system)).get_schedule_handle(SCHEDULE_ID).pause()  # it would be resumed
     await handle.terminate("by mistake")
 
-    found: list[tuple[str, str]] = []
-    while not found:  # visibility is eventually consistent
+    async def violations() -> list[tuple[str, str]]:
         audit = await asyncio.to_thread(fresh_system.run, "audit", "--json")
-        found = [(v["subject"], v["invariant"]) for v in audit.document["violations"]]
+        return [(v["subject"], v["invariant"]) for v in audit.document["violations"]]
+
+    found = await eventually_async(violations, "visibility knows of the termination")
     assert found == [(f"transaction/{name}", "orphans")]
 
     await asyncio.to_thread(fresh_system.stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from temporalio.client import Client
 
 from activities.catalogue import SERVICES
 
+from ..eventually import eventually_async
 from .beside import temporal, worker
 from .system import System
 
@@ -48,23 +48,22 @@ def _build(name: str) -> dict[str, str]:
 async def _make_current(system: System, build: str) -> None:
     """What the runbook says to type. The server learns of a new build a moment after its workers poll."""
     command = ["worker", "deployment", "set-current-version", "--deployment-name", DEPLOYMENT, "--build-id", build]
-    for _ in range(50):
+
+    async def refused() -> str | None:
         try:
             temporal(system, *command, "--yes")
         except CalledProcessError as error:
-            refused = error.stderr
-            await asyncio.sleep(0.2)
-        else:
-            return
-    raise AssertionError(refused)
+            return str(error.stderr)
+        return None
+
+    await eventually_async(refused, f"{build} is current", until=lambda why: why is None)
 
 
 async def _parked(system: System, count: int) -> None:
-    for _ in range(100):
-        if len(system.run("desk", "list", "--json").document) == count:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("they are not parked")
+    async def parked() -> int:
+        return len(system.run("desk", "list", "--json").document)
+
+    await eventually_async(parked, f"{count} calls are parked", until=count.__eq__)
 
 
 async def _builds_of(client: Client, order_id: str) -> set[str]:
@@ -76,11 +75,10 @@ async def _builds_of(client: Client, order_id: str) -> set[str]:
 
 
 async def _nothing_runs_on(system: System, build: str) -> None:
-    for _ in range(50):  # visibility is eventually consistent
-        if not _running(system, build):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("the old build cannot be stopped")
+    async def running() -> int:
+        return _running(system, build)
+
+    await eventually_async(running, "visibility knows that nothing runs on the old build", until=(0).__eq__)
 
 
 def _running(system: System, build: str) -> int:

@@ -20,6 +20,8 @@ from runtime.commandline import CommandFailed, Exit
 from saga import State
 from saga.journal import SAGA_STATE
 
+from ..eventually import eventually
+from .command import Answer
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
@@ -198,11 +200,14 @@ async def test_a_parked_call_of_a_saga_that_cannot_answer_is_not_passed_over_in_
     name = f"nobodys-{uuid4().hex[:8]}"
     handle = await client.start_workflow("Nobodys", id=name, task_queue="nobody", search_attributes=parked)
     try:
-        async with asyncio.timeout(20):  # visibility is eventually consistent
-            while (answer := await asyncio.to_thread(system.run, "desk", "list", "--json")).code == 0:
-                pass
+
+        def listed() -> Answer:
+            return system.run("desk", "list", "--json")
+
+        what = "visibility knows of it"
+        answer = await asyncio.to_thread(eventually, listed, what, until=lambda said: said.code != 0)
         assert (answer.code, answer.document) == (3, [])
-        assert answer.err == f"{name}: no worker of its queue answers; start `python worker.py`\n"
+        assert answer.err == f"{name}: no worker polls its queue `nobody`; start `python worker.py`\n"
     finally:
         await handle.terminate("nobody will")
 

@@ -16,6 +16,7 @@ from .desk import DESK
 from .earlier import EARLIER
 from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
+from .outside import OUTSIDE
 from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
 from .sweep import SWEEP
@@ -27,6 +28,7 @@ MUTATIONS = (
     *EARLIER,
     *INPUT_OUTPUT,
     *KERNEL,
+    *OUTSIDE,
     *SECOND_OPERATIONS,
     *SERVICES,
     *SWEEP,

@@ -124,17 +124,6 @@ _TOLERANT = (
         (Edit("cli/bulk.py", "except SettingsError as error:", "except ZeroDivisionError as error:"),),
         (f"{_TESTS}/test_tolerance.py::test_bulk_places_the_others_beside_an_order_that_was_placed_under_another_key",),
     ),
-    Mutation(
-        "the sweep takes a workflow of a status that it does not know for closed",
-        (
-            Edit(
-                _RUNS,
-                "    except ValueError:\n        return Status.RUNNING",
-                "    except ValueError:\n        return None",
-            ),
-        ),
-        (f"{_TESTS}/test_tolerance.py::test_a_status_that_is_not_known_is_open",),
-    ),
 )
 
 _HOLDS = (
@@ -151,8 +140,8 @@ _HOLDS = (
         (
             Edit(
                 _LEASES,
-                "if await status_of(self._client.get_workflow_handle(name)) is not None:",
-                "if await status_of(self._client.get_workflow_handle(name)) in (1, 2, 3):",
+                "if await handles.status_of(self._client, name) is not None:",
+                "if await handles.status_of(self._client, name) in (1, 2, 3):",
             ),
         ),
         (

@@ -20,12 +20,12 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from cli.documents import document
+from client import handles
 from contracts import inventory, payment
 from contracts.inventory import ReserveStock, SetStock, StockLine
 from contracts.order import WORKFLOWS_QUEUE, Order
 from contracts.payment import AuthorizePayment, SetAccount
 from contracts.recovery import SweepOrders, Swept
-from recovery.runs import status_of
 from recovery.sweep import Recovery
 from runtime import connection
 from runtime.ask import ask
@@ -118,7 +118,7 @@ class Rig:
         )
         await self.client.workflow_service.delete_workflow_execution(request)
         async with asyncio.timeout(_UNTIL_SEEN_S):
-            while await status_of(self.client.get_workflow_handle(workflow_id)) is not None:
+            while await handles.status_of(self.client, workflow_id) is not None:
                 await asyncio.sleep(0.02)
 
     async def until_listed(self, query: str) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError
 
 from cli.bulk import _place_all
 from cli.placing import Way
 from contracts import inventory, payment
 from contracts.recovery import Swept
-from recovery.runs import status_of
 from runtime import connection
 from runtime.ask import ask
 from runtime.faults import Fault, FaultKind
@@ -154,12 +153,3 @@ async def test_bulk_places_the_others_beside_an_order_that_was_placed_under_anot
     assert error is not None
     assert (ends[sealed.order_id].state, error.code) == (State.RUNNING, "UNREADABLE")
     await system.terminate(sealed.transaction_id)
-
-
-async def test_a_status_that_is_not_known_is_open() -> None:
-    class Paused:
-        async def describe(self) -> None:
-            raise ValueError("8 is not a valid WorkflowExecutionStatus")  # as the SDK does
-
-    handle = cast("WorkflowHandle[Any, Any]", Paused())
-    assert await status_of(handle) is WorkflowExecutionStatus.RUNNING

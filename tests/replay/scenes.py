@@ -9,7 +9,8 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 
-from cli import demo, documents, placing
+from cli import demo, documents
+from client.standing import look
 from contracts import recovery
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, transaction_id
@@ -37,7 +38,7 @@ class Stage:
 
     async def until(self, true: Callable[[TransactionLog], bool]) -> TransactionLog:
         async with asyncio.timeout(_PATIENCE_S):
-            while not true(log := await placing.look(self.handle)):
+            while not true(log := await look(self.client, self.handle.id)):
                 await asyncio.sleep(_LOOK_EVERY_S)
         return log
 

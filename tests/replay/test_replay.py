@@ -49,6 +49,9 @@ ENDS_NO_ORDER = {
     Code.DESK_REFUSED,
     Code.UNREADABLE,
     Code.ASKED,
+    Code.ALREADY_ENDED,
+    Code.PAUSED,
+    Code.CLOSED_FROM_OUTSIDE,
     Code.USAGE,
     Code.UNREACHABLE,
     # a generic transaction's

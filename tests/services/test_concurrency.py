@@ -17,6 +17,7 @@ from activities.service import Service
 from contracts import inventory, payment
 from contracts.errors import Code
 
+from ..eventually import eventually_async
 from .bench import Bench, Call, Operations, assert_invariants, handler_of
 from .conftest import OpenBench
 from .databases import PostgresDatabases
@@ -167,10 +168,11 @@ async def _until_waiting(bench: Bench, count: int) -> None:
     waiting = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    while True:
-        if await bench.database.transaction(lambda tx: tx.scalar(waiting)) == count:
-            return
-        await asyncio.sleep(0.01)
+
+    async def waiters() -> int | None:
+        return await bench.database.transaction(lambda tx: tx.scalar(waiting))
+
+    await eventually_async(waiters, f"{count} transactions wait for a lock", until=count.__eq__, pause_s=0.01)
 
 
 async def test_whoever_was_slower_decides_anew_within_the_call(postgresql: PostgresDatabases) -> None:

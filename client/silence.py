@@ -1,0 +1,177 @@
+"""Why a workflow does not answer, and what of it is paused: for each a sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, TaskQueueType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeTaskQueueRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+)
+from temporalio.client import Client, WorkflowQueryFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from client.handles import (
+    OPEN,
+    QUERY_TIMEOUT_S,
+    Described,
+    Pause,
+    PausedActivity,
+    Run,
+    WorkflowPaused,
+    describe,
+    listed,
+)
+from contracts.errors import Code
+from runtime.settings import SettingsError
+from saga import Failure
+
+_SILENT = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
+_POLLS_WITHIN = timedelta(seconds=70)
+"""A poll lasts a minute: a worker that has begun none for longer is gone, though Temporal names it for five minutes."""
+_EVENTS_LOOKED_AT = 20
+_KEY = "PAYLOAD_KEY"
+"""Every error about a key begins so."""
+
+
+async def why_silent(client: Client, workflow_id: str, error: Exception) -> Failure:
+    """Why a query has no answer. Raises `error` where that is neither the workflow's nor its workers' doing."""
+    if isinstance(error, WorkflowPaused):
+        return paused(error.described)
+    if isinstance(error, RPCError) and error.status not in _SILENT:
+        raise error
+    found = await describe(client, workflow_id)
+    if found is None:
+        return _silent("there is no such workflow any more")
+    if (why := await _why_its_task_fails(client, found)) is not None:
+        return _silent(why)
+    if isinstance(error, WorkflowQueryFailedError):
+        return _silent(_unreadable(error.message) or f"the workflow cannot answer: {error.message}")
+    return _silent(await _about_workers(client, found.task_queue))
+
+
+def paused(found: Described) -> Failure:
+    """What to say of a workflow that is paused."""
+    said = f"paused {_since(found.pause)}" if found.pause else "paused"
+    message = (
+        f"{said}: nothing of it goes on, and it answers nothing; `temporal workflow unpause --workflow-id {found.id}`"
+    )
+    return Failure(Code.PAUSED, message)
+
+
+def paused_call(found: Run, activity: PausedActivity) -> Failure:
+    """What to say of a call of a workflow that is paused: the saga waits for it, beyond each of its timeouts."""
+    remedy = f"`temporal activity unpause --workflow-id {found.id} --activity-id {activity.activity_id}`"
+    message = f"{activity.operation} is paused {_since(activity.pause)}: it is not tried, and the saga waits; {remedy}"
+    return Failure(Code.PAUSED, message, activity.operation)
+
+
+async def all_paused(client: Client) -> AsyncIterator[tuple[str, Failure]]:
+    """Every paused workflow and every paused call of an open one: the workflow's id, and what to say of it."""
+    try:
+        runs = [run async for run in listed(client, f"TemporalPauseInfo IS NOT NULL AND {OPEN}")]
+    except RPCError as error:
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:  # a server that cannot pause knows no such attribute
+            raise
+        return
+    for run in runs:
+        found = await describe(client, run.id)
+        if found is not None and found.is_paused:
+            yield found.id, paused(found)
+        elif found is not None:
+            for activity in found.paused_activities:
+                yield found.id, paused_call(found, activity)
+
+
+def _since(pause: Pause) -> str:
+    reason = f": {pause.reason}" if pause.reason else ""
+    return f"since {pause.since:%Y-%m-%d %H:%M:%S} UTC (by {pause.by or 'an unnamed client'}{reason})"
+
+
+def _silent(message: str) -> Failure:
+    return Failure(Code.SERVICE_UNAVAILABLE, message)
+
+
+async def _why_its_task_fails(client: Client, found: Described) -> str | None:
+    """`None` if the pending workflow task, if any, is in its first attempt, or its last one ended well."""
+    if found.task_attempt <= 1:
+        return None
+    event = await _last_failed_task(client, found)
+    if event is None:
+        return None
+    times = f"{found.task_attempt - 1} times"
+    if not event.HasField("workflow_task_failed_event_attributes"):
+        return (
+            f"a worker took its workflow task up and never answered, {times}; "
+            "see the log of the workers of orders, docs/runbook.md, Stuck"
+        )
+    message = await _message_of(client, event)
+    if (key := _unreadable(message)) is not None:
+        return key
+    return f"its workflow task has failed {times} ({message}); deploy a mend or the build before, it goes on by itself"
+
+
+async def _last_failed_task(client: Client, found: Described) -> HistoryEvent | None:
+    request = GetWorkflowExecutionHistoryReverseRequest(
+        namespace=client.namespace,
+        execution=WorkflowExecution(workflow_id=found.id, run_id=found.run_id),
+        maximum_page_size=_EVENTS_LOOKED_AT,
+    )
+    page = await client.workflow_service.get_workflow_execution_history_reverse(request, retry=True)
+    for event in page.history.events:
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            return None
+        if event.event_type in (
+            EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+            EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+        ):
+            return event
+    return None
+
+
+async def _message_of(client: Client, event: HistoryEvent) -> str:
+    """The failure's own words, with those of its causes: what is wrong with a key may be deep in them."""
+    try:
+        error: BaseException | None = await client.data_converter.decode_failure(
+            event.workflow_task_failed_event_attributes.failure
+        )
+    except SettingsError as unreadable:  # the failure itself is encrypted, with another key
+        error = unreadable
+    words: list[str] = []
+    while error is not None:
+        words.append(getattr(error, "message", None) or str(error))
+        error = error.__cause__
+    return ": ".join(filter(None, words)).splitlines()[0]
+
+
+def _unreadable(message: str) -> str | None:
+    """The sentence about a key, if `message` is about one."""
+    if _KEY not in message:
+        return None
+    return (
+        f"its worker cannot read it: {message[message.index(_KEY) :]}; "
+        f"give the workers of orders the {_KEY} that it was started with"
+    )
+
+
+async def _about_workers(client: Client, task_queue: str) -> str:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    pollers = (await client.workflow_service.describe_task_queue(request, retry=True)).pollers
+    last = max((poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in pollers), default=None)
+    now = datetime.now(UTC)
+    if last is None or now - last > _POLLS_WITHIN:
+        return f"no worker polls its queue `{task_queue}`; start `python worker.py`"
+    return (
+        f"no worker of its queue `{task_queue}` answered within {QUERY_TIMEOUT_S} s, though one polled it "
+        f"{(now - last).total_seconds():.0f} s ago: it is busy, or has stopped since; "
+        "ask again, or start `python worker.py`"
+    )

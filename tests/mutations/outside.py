@@ -1,0 +1,97 @@
+"""Defects of what is seen of workflows from outside: paused, closed, silent, listed."""
+
+from __future__ import annotations
+
+from .mutation import Edit, Mutation
+
+_HANDLES, _SILENCE, _STANDING = "client/handles.py", "client/silence.py", "client/standing.py"
+_TESTS = "tests/end_to_end/test_from_outside.py"
+_PAUSED = f"{_TESTS}::test_a_paused_order_is_open_and_every_command_tells_it_as_paused"
+_CLOSED = f"{_TESTS}::test_an_order_that_was_closed_from_outside_is_listed_so_once_until_it_has_a_new_run"
+
+OUTSIDE = (
+    Mutation(
+        "a status that the SDK does not know is taken for closed",
+        (
+            Edit(
+                _HANDLES,
+                "_CLOSED.get(number, WorkflowExecutionStatus.RUNNING)",
+                "_CLOSED.get(number, WorkflowExecutionStatus.RUNNING if number == 1 else CLOSED_FROM_OUTSIDE[0])",
+            ),
+        ),
+        ("tests/client/test_handles.py::test_a_status_is_closed_only_if_it_is_known_to_be[8]", _PAUSED),
+    ),
+    Mutation(
+        "whoever asks for what is open is not told of what is paused",
+        (Edit(_HANDLES, 'OPEN = "CloseTime IS NULL"', "OPEN = \"ExecutionStatus = 'Running'\""),),
+        (_PAUSED,),
+    ),
+    Mutation(
+        "waiting for the end of a paused workflow ends in an error",
+        (
+            Edit(
+                "lanes/outcome.py",
+                "            if str(error) != _NOT_CLOSED:\n                raise\n",
+                "            raise\n",
+            ),
+        ),
+        (_PAUSED,),
+    ),
+    Mutation(
+        "a paused call is not told: the order looks as if it went on",
+        (Edit(_STANDING, "    if not calls:\n        return log\n", "    if log:\n        return log\n"),),
+        (f"{_TESTS}::test_a_paused_activity_is_told_with_its_step_and_how_it_goes_on",),
+    ),
+    Mutation(
+        "an order whose workflow was terminated is listed in the state that it had",
+        (
+            Edit(
+                _STANDING,
+                "    if run.is_closed_from_outside:\n        return Closed.CLOSED_FROM_OUTSIDE\n",
+                "",
+            ),
+        ),
+        (_CLOSED,),
+    ),
+    Mutation(
+        "a list by state shows runs that a newer one has followed",
+        (Edit(_HANDLES, "return found is None or found.run_id == run.run_id", "return True"),),
+        (_CLOSED,),
+    ),
+    Mutation(
+        "cancelling an order that was rolled back before is said to be accepted",
+        (Edit("cli/orders.py", "    if not asked and log.error.code != Code.CANCELLED:", "    if log.error is None:"),),
+        (f"{_TESTS}::test_cancelling_what_was_rolled_back_before_is_refused_and_names_its_end",),
+    ),
+    Mutation(
+        "a failing workflow task is told as a worker that is busy",
+        (Edit(_SILENCE, "    if found.task_attempt <= 1:\n", "    if found.task_attempt <= 10**6:\n"),),
+        (
+            f"{_TESTS}::test_a_workflow_task_that_fails_is_told_with_its_failure",
+            f"{_TESTS}::test_a_key_that_differs_is_told_as_that",
+        ),
+    ),
+    Mutation(
+        "events of another order are heard by a participant",
+        (
+            Edit(
+                "workflows/choreography.py",
+                '            workflow.logger.warning("event of another order under this id", extra=fields)\n'
+                "            return\n",
+                '            workflow.logger.warning("event of another order under this id", extra=fields)\n',
+            ),
+        ),
+        ("tests/choreography/test_delivery.py::test_events_of_another_order_under_the_same_id_are_not_heard",),
+    ),
+    Mutation(
+        "a test that waits gives up in silence",
+        (
+            Edit(
+                "tests/eventually.py",
+                "            raise _in_vain(what, timeout_s, answer)\n        time.sleep(_PAUSE_S)",
+                "            return answer\n        time.sleep(_PAUSE_S)",
+            ),
+        ),
+        ("tests/test_eventually.py::test_a_wait_in_vain_fails_and_says_what_was_waited_for_and_seen_last",),
+    ),
+)
