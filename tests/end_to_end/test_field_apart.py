@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,6 @@ def test_builds_a_field_apart_work_together_in_every_order_of_upgrade(system: Sy
     assert [end["states"] for end in ends] == [{"CONFIRMED": 9, "ROLLED_BACK": 3}] * len(ends)
     assert {code for end in ends for code in end["errors"]} == {"NOTIFICATION_FAILED"}
     assert system.run("audit").code == 0
+    with closing(sqlite3.connect(system.folder / "shipping.db")) as shipping:
+        kept = [answer for (answer,) in shipping.execute("SELECT answer FROM operations WHERE state = 'DONE'")]
+    assert {'"courier"' in answer for answer in kept} == {True, False}, "both checkouts were at work"
