@@ -81,8 +81,15 @@ def authorize(rows: Rows, request: AuthorizePayment) -> Decision[Authorization]:
             Code.INSUFFICIENT_FUNDS, f"{request.amount_minor} {request.currency} minor units are not available"
         )
     held = replace(account, held_minor=account.held_minor + request.amount_minor)
-    fields = request.model_dump(exclude={"attempt"})
-    hold = Payment(**fields, state=PaymentState.AUTHORIZED, lease_until=rows.now + LEASE)
+    hold = Payment(
+        transaction_id=request.transaction_id,
+        order_id=request.order_id,
+        customer_id=request.customer_id,
+        amount_minor=request.amount_minor,
+        currency=request.currency,
+        state=PaymentState.AUTHORIZED,
+        lease_until=rows.now + LEASE,
+    )
     return Decision(Authorization(amount_minor=hold.amount_minor, currency=hold.currency), [held, hold])
 
 

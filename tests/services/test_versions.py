@@ -20,7 +20,7 @@ from activities.records import Rows
 from activities.service import Handler, Service
 from contracts import inventory, payment
 from contracts.errors import Code
-from contracts.message import Added
+from contracts.message import Added, Reply
 from contracts.payment import Authorization, AuthorizePayment, Cancellation
 from saga import Operation
 from saga.outcome import Unknown, classify
@@ -65,7 +65,7 @@ def _build(
     }
     definition = SERVICES["payment"]
     handlers = [
-        replace(each, operation=known[each.operation], decide=partial(_as_now, each))
+        replace(each, operation=known[each.operation], decide=partial(_as_now, each, known[each.operation].reply))
         if each.operation in known
         else each
         for each in definition.handlers
@@ -74,9 +74,10 @@ def _build(
     return {each.operation.name: activity for each, activity in zip(handlers, service.activities(), strict=False)}
 
 
-def _as_now(handler: Handler[Any, Any], rows: Rows, request: AuthorizePayment) -> Decision[Any]:
+def _as_now(handler: Handler[Any, Any], reply: type[Reply], rows: Rows, request: AuthorizePayment) -> Decision[Any]:
     """What today's build decides: what another does with a field of its own does not matter here."""
-    return handler.decide(rows, AuthorizePayment.model_validate(request.model_dump()))
+    decision = handler.decide(rows, AuthorizePayment.model_validate(request.model_dump()))
+    return Decision(reply.model_validate(decision.reply.model_dump()), decision.changed)
 
 
 @pytest.fixture
@@ -123,7 +124,9 @@ async def test_a_kept_reply_is_read_by_the_other_build(
     first = await _do(older["payment.authorize"], CHARGE)
     again = await _do(later["payment.authorize"], CHARGE)
     assert again == LaterReply(**first.model_dump())
-    assert await _do(older["payment.authorize"], CHARGE) == first
+    other = CHARGE | {"transaction_id": "order/o-2", "order_id": "o-2"}
+    assert (await _do(later["payment.authorize"], other)).network == "unknown"
+    assert await _do(older["payment.authorize"], other) == first
 
 
 async def test_a_list_of_requests_may_have_fields_that_its_service_does_not_know(sqlite: SqliteFiles) -> None:
