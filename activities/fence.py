@@ -218,6 +218,6 @@ def _same_as_acted_on(
 
 def _was_answered(request: Request, earlier: Passage) -> bool:
     """Whether every field of a request of another type is as the earlier operation answered it."""
-    asked = request.model_dump(mode="json", exclude={"transaction_id"})
-    answered: dict[str, Any] = json.loads(earlier.answer)
-    return asked.items() <= answered.items()
+    asked: dict[str, Any] = json.loads(identity(request))
+    answered: dict[str, Any] = json.loads(earlier.answer) | {"transaction_id": request.transaction_id}
+    return all(name in answered and answered[name] == value for name, value in asked.items())

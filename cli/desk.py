@@ -213,7 +213,7 @@ def _accepted(count: int, *, json: bool) -> int:
 async def _update(client: Client, order_id: str, update: str, arguments: list[Any], request_id: str | None) -> None:
     try:
         handle = await choreographed.where_parked(client, order_id, service=_service(arguments[0]))
-        await placing.update(handle, update, arguments, request_id)
+        await placing.update(client, handle, update, arguments, request_id)
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
             raise CommandFailed(Code.DESK_REFUSED, f"{order_id}: {error.cause.message}", Exit.INVALID) from error

@@ -155,7 +155,7 @@ async def _ask_to_cancel(client: Client, order_id: str, carrier: str | None, rea
         told = f"`temporal workflow cancel -w {workflow_id}` rolls it back, as long as it can be"
         raise _refused(f"{workflow_id} is no order: {told}")
     try:
-        await placing.update(client.get_workflow_handle(workflow_id), "cancel_order", arguments)
+        await placing.update(client, client.get_workflow_handle(workflow_id), "cancel_order", arguments)
     except WorkflowUpdateFailedError as error:
         if isinstance(error.cause, ApplicationError):
             raise _refused(f"{order_id}: {error.cause.message}") from error

@@ -167,7 +167,7 @@ async def require_not_paused(client: Client, workflow_id: str) -> None:
 
 
 async def update(
-    handle: WorkflowHandle[Any, Any], name: str, arguments: list[Any], request_id: str | None = None
+    client: Client, handle: WorkflowHandle[Any, Any], name: str, arguments: list[Any], request_id: str | None = None
 ) -> None:
     """Ask a workflow to do something, once for each `request_id`.
 
@@ -175,7 +175,7 @@ async def update(
     worker has answered it joins its first call, one that is repeated later asks anew.
     Raises `CommandFailed` with ASKED if no worker takes it up: Temporal keeps the question for when one runs.
     """
-    update_id = request_id or await _derived_id(handle, name, arguments)
+    update_id = request_id or await _derived_id(client, handle, name, arguments)
     try:
         async with asyncio.timeout(_UPDATE_TIMEOUT_S):
             await handle.execute_update(name, args=arguments, id=update_id)
@@ -185,12 +185,12 @@ async def update(
         raise CommandFailed(Code.ASKED, message, Exit.NOT_ENDED) from error
 
 
-async def _derived_id(handle: WorkflowHandle[Any, Any], name: str, arguments: list[Any]) -> str:
+async def _derived_id(client: Client, handle: WorkflowHandle[Any, Any], name: str, arguments: list[Any]) -> str:
     """The id of an update: what is asked, and how far the workflow's history has got when it is asked."""
-    described = await handle.describe()
+    found = await handles.describe(client, handle.id)
     asked = json.dumps([name, arguments], default=vars, sort_keys=True)
     digest = hashlib.sha256(asked.encode()).hexdigest()
-    return f"{described.run_id}-{described.history_length}-{digest[:32]}"
+    return f"{found.run_id}-{found.history_length}-{digest[:32]}" if found else digest[:32]
 
 
 async def placed_before(client: Client, workflow_id: str) -> Order | None:

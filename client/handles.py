@@ -102,6 +102,7 @@ class Described(Run):
 
     task_queue: str
     task_attempt: int
+    history_length: int
     parent_id: str
     pause: Pause | None
     paused_activities: tuple[PausedActivity, ...]
@@ -204,6 +205,7 @@ def described_by(answer: DescribeWorkflowExecutionResponse) -> Described:
         **common,
         task_queue=answer.workflow_execution_info.task_queue,
         task_attempt=answer.pending_workflow_task.attempt,
+        history_length=answer.workflow_execution_info.history_length,
         parent_id=answer.workflow_execution_info.parent_execution.workflow_id,
         pause=_pause_of(answer.workflow_extended_info) if common["is_paused"] else None,
         paused_activities=tuple(_paused(each) for each in answer.pending_activities if each.paused),

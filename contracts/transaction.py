@@ -94,7 +94,9 @@ class Transaction(Message):
             acts_on = operation.acts_on
             first = None if acts_on is None else earlier.get((ours, acts_on.name))
             if first is not None and first.operation.request is operation.request:
-                asked, before = step.request(self.transaction_id), first.request(self.transaction_id)
+                asked, before = (
+                    operation.request.model_validate(each.request(self.transaction_id)) for each in (step, first)
+                )
                 for name in operation.request.model_fields:
                     if getattr(asked, name) != getattr(before, name):
                         told = f"must be as in step {first.name}, which {operation.name} acts on"

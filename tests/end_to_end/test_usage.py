@@ -166,7 +166,7 @@ async def test_a_workflow_that_no_worker_serves_is_said_with_exit_code_4(
     client = await Client.connect(f"127.0.0.1:{system.port}")
     handle = await client.start_workflow("Nobodys", id=f"nobodys-{uuid4().hex[:8]}", task_queue="nobody")
     with pytest.raises(CommandFailed, match="asked; no worker has answered within 1 s") as failed:
-        await placing.update(handle, "cancel_order", ["changed my mind"])
+        await placing.update(client, handle, "cancel_order", ["changed my mind"])
     assert (failed.value.code, failed.value.exit_code) == ("ASKED", Exit.NOT_ENDED)
     await handle.terminate("nobody will")
 

@@ -68,8 +68,8 @@ _ACTS_ON = (
         (
             Edit(
                 "activities/inventory.py",
-                "requests = (ReserveStock(transaction_id=tx, order_id=of,",
-                "requests = (ReserveStock(transaction_id=tx, order_id='o-1',",
+                "return ReserveStock(transaction_id=whose[0], order_id=whose[1],",
+                "return ReserveStock(transaction_id=whose[0], order_id='o-1',",
             ),
         ),
         (f"{_TESTS}/test_leases.py::test_what_is_listed_as_expired_is_the_request_that_made_it[sqlite-inventory]",),
@@ -112,7 +112,7 @@ _DECISIONS = (
 _LISTS = (
     Mutation(
         "one account that cannot be right keeps all others from being listed",
-        (Edit("contracts/payment.py", "    balance_minor: int\n", "    balance_minor: AmountMinor\n"),),
+        (Edit("contracts/payment.py", "    balance_minor: StrictInt\n", "    balance_minor: AmountMinor\n"),),
         (
             f"{_TESTS}/test_payment.py::"
             "test_one_account_that_cannot_be_right_is_listed_as_it_is_among_the_others[sqlite]",

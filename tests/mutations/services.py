@@ -128,7 +128,7 @@ _PROCESS = (
     Mutation(
         "the sweep restarts an order that is running",
         (
-            Edit(_SWEEP, "return self.status is None or self.is_closed_from_outside or failed", "return True"),
+            Edit(_SWEEP, "return forgotten or self.is_closed_from_outside or failed", "return True"),
             Edit(_SWEEP, "WorkflowIDConflictPolicy.FAIL", "WorkflowIDConflictPolicy.TERMINATE_EXISTING"),
         ),
         (f"{_WHOLE}/test_recovery.py::test_a_sweep_leaves_running_orders_alone",),

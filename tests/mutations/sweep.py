@@ -155,8 +155,8 @@ _HOLDS = (
         (
             Edit(
                 _TRANSACTIONS,
-                "return Left(transaction, document, described.run_id, lane)",
-                "return Left(transaction, document, described.run_id, None)",
+                "return Left(transaction, document, newest.run_id, lane)",
+                "return Left(transaction, document, newest.run_id, None)",
             ),
         ),
         (

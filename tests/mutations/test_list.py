@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def test_a_defect_applies_and_leaves_python(tmp_path: Path, mutation: Mutation) 
     for edit in mutation.edits:
         edit.apply(tmp_path)
     for file in mutation.files:
-        ast.parse((tmp_path / file).read_text())
+        read = tomllib.loads if file.endswith(".toml") else ast.parse
+        read((tmp_path / file).read_text())
 
 
 @pytest.mark.parametrize("text", ["not there", "twice"])

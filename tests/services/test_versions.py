@@ -61,7 +61,7 @@ def _build(
     known: dict[Operation[Any, Any], Operation[Any, Any]] = {
         payment.authorize: authorize,
         payment.cancel: replace(payment.cancel, request=request, reply=cancelled, undoes=authorize),
-        payment.capture: replace(payment.capture, request=request),
+        payment.capture: replace(payment.capture, request=request, acts_on=authorize),
     }
     definition = SERVICES["payment"]
     handlers = [

@@ -111,9 +111,9 @@ async def test_a_decision_that_is_sent_twice_without_a_worker_is_asked_for_and_t
     with monkeypatch.context() as hasty:
         hasty.setattr(placing, "_UPDATE_TIMEOUT_S", 1)
         with pytest.raises(CommandFailed, match=r"asked; .* it is decided when one runs") as failed:
-            await placing.update(handle, "desk_retry", [PARKED])
+            await placing.update(branch.client, handle, "desk_retry", [PARKED])
     assert (failed.value.code, failed.value.exit_code) == ("ASKED", Exit.NOT_ENDED)
-    again = asyncio.create_task(placing.update(handle, "desk_retry", [PARKED]))
+    again = asyncio.create_task(placing.update(branch.client, handle, "desk_retry", [PARKED]))
     await asyncio.sleep(0.5)  # until it waits too
     async with branch.open():
         await again  # the answer to the first
@@ -125,7 +125,7 @@ async def test_a_question_that_is_repeated_later_is_asked_anew(branch: Branch, s
     handle = await parked(branch, server)
     branch.bank.trouble[PARKED].extend([fail] * 5)
     for tried in (6, 11):
-        await placing.update(handle, "desk_retry", [PARKED])
+        await placing.update(branch.client, handle, "desk_retry", [PARKED])
         await server.sleep(timedelta(seconds=1))
         async with asyncio.timeout(20):
             while branch.bank.calls[PARKED] < tried and (await record(handle)).parked is not None:
