@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
-from temporalio.client import Client
-
-from client import handles
 
 from ..eventually import eventually
 from .system import System
@@ -103,8 +97,6 @@ def test_a_skip_is_said_for_ever_and_taken_once(desk: System, order: Make) -> No
     assert desk.run("sweep").code == 0
     with sqlite3.connect(desk.folder / "order.db") as orders:
         assert orders.execute("SELECT count(*) FROM skips").fetchall() == [(2,)]
-    asyncio.run(_forget(desk, f"order/{skipped[0]}"))
-    _audit_knows(desk, skipped)
 
     with sqlite3.connect(desk.folder / "payment.db") as payments:  # the next real violation is seen
         payments.execute("UPDATE payments SET state = 'CAPTURED' WHERE transaction_id = ?", (f"order/{skipped[0]}",))
@@ -113,17 +105,6 @@ def test_a_skip_is_said_for_ever_and_taken_once(desk: System, order: Make) -> No
     assert skipped[0] in {violation["subject"] for violation in audit.document["violations"]}
     assert [known["subject"] for known in audit.document["skips"]] == skipped[1:]
     assert f"known: {skipped[1]}: payment.cancel skipped by ann at " in desk.run("audit").out
-
-
-async def _forget(desk: System, workflow_id: str) -> None:
-    """As Temporal does when the retention of a closed workflow is over."""
-    client = await Client.connect(f"127.0.0.1:{desk.port}")
-    execution = WorkflowExecution(workflow_id=workflow_id)
-    request = DeleteWorkflowExecutionRequest(namespace=client.namespace, workflow_execution=execution)
-    await client.workflow_service.delete_workflow_execution(request)
-    async with asyncio.timeout(20):
-        while await handles.status_of(client, workflow_id) is not None:
-            await asyncio.sleep(0.1)
 
 
 def _audit_knows(desk: System, skipped: list[str]) -> None:

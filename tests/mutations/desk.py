@@ -121,12 +121,12 @@ _REQUESTS = (
     ),
     Mutation(
         "a decision that is sent again while no worker runs is another decision",
-        (Edit("cli/placing.py", 'return f"{described.run_id}-', 'return f"{time.monotonic()}-'),),
+        (Edit("cli/placing.py", 'return f"{found.run_id}-', 'return f"{time.monotonic()}-'),),
         (f"{_TESTS}::test_a_decision_that_is_sent_twice_without_a_worker_is_asked_for_and_taken_once",),
     ),
     Mutation(
         "the same decision is taken only once in the life of a workflow",
-        (Edit("cli/placing.py", "-{described.history_length}-", "-"),),
+        (Edit("cli/placing.py", "-{found.history_length}-", "-"),),
         (f"{_TESTS}::test_a_question_that_is_repeated_later_is_asked_anew",),
     ),
 )
@@ -140,7 +140,10 @@ _SKIPS = (
     Mutation(
         "the audit knows a skip only as long as Temporal keeps its workflow",
         (Edit("audit/run.py", 'await skips.recorded(databases["order"])', "[]"),),
-        ("tests/end_to_end/test_desk.py::test_a_skip_is_said_for_ever_and_taken_once",),
+        (
+            "tests/recovery/test_orders.py::"
+            "test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forgotten_the_order",
+        ),
     ),
     Mutation(
         "a skip elsewhere is not told to the participants",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
@@ -19,6 +20,8 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from audit.report import Report
+from audit.run import audit
 from cli.documents import document
 from client import handles
 from contracts import inventory, payment
@@ -27,7 +30,7 @@ from contracts.order import WORKFLOWS_QUEUE, Order
 from contracts.payment import AuthorizePayment, SetAccount
 from contracts.recovery import SweepOrders, Swept
 from recovery.sweep import Recovery
-from runtime import connection
+from runtime import connection, embedded
 from runtime.ask import ask
 from runtime.embedded import embedded_server, free_port
 from runtime.faults import Fault, FaultInterceptor, FaultKind
@@ -88,12 +91,16 @@ class Rig:
     client: Client
     address: str
     folder: Path
+    settings: Settings
     faults: list[Fault] = field(default_factory=list)
     afterwards: Afterwards = field(default_factory=Afterwards)
 
     async def sweep(self, **options: Any) -> Swept:
         """One sweep. It sees what other tests have left, too: look for what is yours."""
         return await ActivityEnvironment().run(Recovery(self.client, **options).sweep, SweepOrders())
+
+    async def audited(self) -> Report:
+        return await audit(self.client, self.settings)
 
     async def never_runs(self, workflow: str, workflow_id: str, *args: Any, client: Client | None = None) -> None:
         """Start a workflow that is terminated before any worker has seen it."""
@@ -172,11 +179,13 @@ class Rig:
 @asynccontextmanager
 async def rig(folder: Path) -> AsyncIterator[Rig]:
     settings = Settings(database_url=f"sqlite+aiosqlite:///{folder}/{{service}}.db")
-    async with embedded_server(port=free_port(), ui_port=free_port(), data=folder) as server:
-        client = await connection.connect(settings, address=server.address)
-        made = Rig(client, server.address, folder)
-        async with serving(client, settings, interceptors=[FaultInterceptor(made.faults), made.afterwards]):
-            await ask(client, inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=10_000))
-            account = SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**8)
-            await ask(client, payment.set_account, account)
-            yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(embedded._TUNING, "history.transferProcessorUpdateAckInterval", '"500ms"')  # for deletions
+        async with embedded_server(port=free_port(), ui_port=free_port(), data=folder) as server:
+            client = await connection.connect(settings, address=server.address)
+            made = Rig(client, server.address, folder, settings)
+            async with serving(client, settings, interceptors=[FaultInterceptor(made.faults), made.afterwards]):
+                await ask(client, inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=10_000))
+                account = SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**8)
+                await ask(client, payment.set_account, account)
+                yield made

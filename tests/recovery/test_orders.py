@@ -116,6 +116,10 @@ async def test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forg
     await system.forget(placed.transaction_id)
 
     assert placed.order_id not in (await system.sweep()).orders
+    report = await system.audited()
+    assert placed.order_id not in {violation.subject for violation in report.violations}
+    [known] = [skip for skip in report.skips if skip.subject == placed.order_id]
+    assert (known.step, known.actor, known.reason) == ("payment.cancel", "ann", "paid back by hand")
     assert system.state("payment", placed.transaction_id) == "AUTHORIZED"
 
 
