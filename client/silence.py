@@ -8,11 +8,7 @@ from datetime import UTC, datetime, timedelta
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, TaskQueueType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import (
-    DescribeTaskQueueRequest,
-    GetWorkflowExecutionHistoryReverseRequest,
-)
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -28,6 +24,7 @@ from client.handles import (
     listed,
 )
 from contracts.errors import Code
+from runtime.pollers import pollers_of
 from runtime.settings import SettingsError
 from saga import Failure
 
@@ -160,12 +157,7 @@ def _unreadable(message: str) -> str | None:
 
 
 async def _about_workers(client: Client, task_queue: str) -> str:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=task_queue),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    )
-    pollers = (await client.workflow_service.describe_task_queue(request, retry=True)).pollers
+    pollers = await pollers_of(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
     last = max((poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in pollers), default=None)
     now = datetime.now(UTC)
     if last is None or now - last > _POLLS_WITHIN:

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import structlog
 from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
+
+from runtime.pollers import pollers_of
 
 Result = TypeVar("Result")
 
@@ -41,7 +41,7 @@ async def until_served(client: Client, queues: Sequence[str]) -> None:
 
     async def look() -> bool:
         for queue, kind in sorted(missing):
-            if await _is_polled(client, queue, kind):
+            if any(poller.identity == client.identity for poller in await pollers_of(client, queue, kind)):
                 missing.discard((queue, kind))
         return not missing
 
@@ -79,11 +79,3 @@ async def _insist(holds: Callable[[], Awaitable[bool]], what: Callable[[], str])
             _log.warning("waiting", missing=what(), seconds=round(now - began), reason=busy)
         await asyncio.sleep(pause)
         pause = min(2 * pause, longest)
-
-
-async def _is_polled(client: Client, queue: str, kind: TaskQueueType.ValueType) -> bool:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
-    )
-    seen = await client.workflow_service.describe_task_queue(request)
-    return any(poller.identity == client.identity for poller in seen.pollers)

@@ -9,15 +9,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from activities.catalogue import SERVICES
 from runtime.commandline import run
 from tests.end_to_end.fleet import Fleet
 from tests.end_to_end.system import ROOT, System
+from tests.postgresql import postgresql_server
 
 from .acts import FAULTS, Play, Way
 from .proxy import Proxy
@@ -37,13 +39,16 @@ def main(
     seed: Annotated[int, typer.Option(help="The same seed, the same orders, faults and villains.")] = 1,
     orders: Annotated[int, typer.Option(min=1, help="Orders placed during the storm.")] = 1000,
     way: Annotated[Way, typer.Option(help="How every second order is carried.")] = Way.SINGLE,
+    postgresql: Annotated[bool, typer.Option("--postgresql", help="On PostgreSQL instead of SQLite.")] = False,  # noqa: FBT002 — a flag
     matrix: Annotated[bool, typer.Option(help="Run the whole crash matrix too.")] = True,  # noqa: FBT002 — a flag
 ) -> int:
     """Storm, absence, calm, and the whole crash matrix; then the summary."""
     folder = Path(tempfile.mkdtemp(prefix="order-saga-chaos-"))
     report = Report(seed)
     try:
-        asyncio.run(asyncio.wait_for(_run(folder, report, orders, way, matrix=matrix), LIMIT_S))
+        with _databases() if postgresql else nullcontext() as database_url:
+            system = System(folder, database_url=database_url)
+            asyncio.run(asyncio.wait_for(_run(system, report, orders, way, matrix=matrix), LIMIT_S))
     except TimeoutError:
         report.violations.append(f"not through after {LIMIT_S} s")
     report.print()
@@ -54,11 +59,21 @@ def main(
     return 0
 
 
-async def _run(folder: Path, report: Report, orders: int, way: Way, *, matrix: bool) -> None:
+@contextmanager
+def _databases() -> Iterator[str]:
+    """A database for each service on a PostgreSQL server of this run, as a template for `DATABASE_URL`."""
+    with postgresql_server() as server:
+        for service in SERVICES:
+            server.execute(f'CREATE DATABASE "{service}";')
+        yield f"postgresql+asyncpg://postgres@/{{service}}?host={server.socket}"
+
+
+async def _run(system: System, report: Report, orders: int, way: Way, *, matrix: bool) -> None:
+    folder = system.folder
     faults = folder / "faults.toml"
     faults.write_text(FAULTS)
     options = ["--faults", str(faults), "--fault-seed", str(report.seed)]
-    fleet = Fleet(System(folder), _WORKERS, lambda _: options)
+    fleet = Fleet(system, _WORKERS, lambda _: options)
     try:
         async with Proxy(fleet.system.port) as proxy, fleet:
             fleet.worker_environment = {"TEMPORAL_ADDRESS": proxy.address}

@@ -13,6 +13,9 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import NullPool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
 from activities.catalogue import SERVICES
 from tests.end_to_end.fleet import Fleet
 
@@ -61,8 +64,10 @@ def villains(fleet: Fleet, proxy: Proxy, start_s: float) -> list[Villain]:
 
     async def lock_database(rng: random.Random) -> int:
         """Now and then longer than the services wait for it, which is four seconds."""
-        path = fleet.system.folder / f"{rng.choice(sorted(SERVICES))}.db"
-        return await asyncio.to_thread(_lock, path, rng.uniform(1, 6))
+        service, seconds = rng.choice(sorted(SERVICES)), rng.uniform(1, 6)
+        if (template := fleet.system.database_url) is not None:
+            return await _lock_on_server(template.format(service=service), seconds)
+        return await asyncio.to_thread(_lock, fleet.system.folder / f"{service}.db", seconds)
 
     async def cut(rng: random.Random) -> int:
         return proxy.cut(rng)
@@ -95,6 +100,16 @@ def _lock(path: Path, seconds: float) -> int:
             return 0
         time.sleep(seconds)
         connection.rollback()
+    return 1
+
+
+async def _lock_on_server(url: str, seconds: float) -> int:
+    """Keep every writer from the service's fence."""
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE operations IN EXCLUSIVE MODE"))
+        await asyncio.sleep(seconds)
+        await connection.rollback()
     return 1
 
 

