@@ -126,10 +126,12 @@ async def first_outcomes(client: Client, again: Iterable[Order]) -> list[Transac
 
 
 async def settled(client: Client, placed: Order) -> TransactionLog:
-    """The end of an order that has a workflow of its own, or had better have one: a batch has let it go."""
+    """The end of an order that a batch has handed over to a workflow of its own; how it stands, if there is none."""
     try:
-        await placing.status(client, placed.order_id)
-    except CommandFailed:  # its batch was closed from outside, and no sweep has come by yet
+        own = await placing.status(client, placed.order_id)
+    except CommandFailed:
+        own = None
+    if own is None or _came_before(own.log):  # its batch was closed from outside, and no sweep has come by yet
         return (await status(client, placed.order_id)).log
     return await placing.wait(client, placed)
 

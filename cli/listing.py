@@ -16,11 +16,12 @@ from cli import carried, session, show
 from cli.session import Json
 from client import handles
 from client.handles import CLOSED_BY_OTHERS, OPEN, Run, WorkflowPaused
-from client.standing import STANDINGS, Closed, Standing, standing_in_list
+from client.standing import STANDINGS, Closed, Standing, standing_in_list, standing_of
 from contracts.batch import BATCH_WORKFLOW
 from contracts.choreography import DECIDERS, PARTICIPANT_WORKFLOW, order_id_of
+from contracts.errors import Code
 from contracts.order import transaction_id
-from runtime.commandline import Exit
+from runtime.commandline import CommandFailed, Exit
 from runtime.settings import SettingsError
 from saga import State, TransactionLog
 from saga.journal import SAGA_ERROR_CODE
@@ -66,7 +67,7 @@ def list_(
 
 async def _list(state: Standing | None, limit: int, *, json: bool) -> int:
     client = await session.connect()
-    orders = [listed async for listed in _each_listed(client, state, limit)]
+    orders = [listed async for listed in each_listed(client, state, limit)]
     if json:
         show.document(orders)
         return Exit.OK
@@ -90,7 +91,7 @@ def _hints(orders: list[ListedOrder]) -> list[str]:
     return hints
 
 
-async def _each_listed(client: Client, state: Standing | None, limit: int) -> AsyncIterator[ListedOrder]:
+async def each_listed(client: Client, state: Standing | None, limit: int) -> AsyncIterator[ListedOrder]:
     """Those with a workflow of their own, and at the place of each batch those that it carries.
 
     An order is listed once, by the newest run of its workflow: an earlier one tells how the order stood.
@@ -100,8 +101,11 @@ async def _each_listed(client: Client, state: Standing | None, limit: int) -> As
     async for page in _pages(client, _query(state)):
         # Without a filter the newest run of an order comes first; with one, it may be another that is not found.
         for run in page if state is None else await handles.newest(client, page):
-            for row in await _rows(client, run, parked):
-                if row.transaction_id in known or state not in (None, row.state):
+            for found in await _rows(client, run, parked):
+                if found.transaction_id in known:
+                    continue
+                row = await _as_it_stands(client, found)
+                if state not in (None, row.state):
                     continue
                 known.add(row.transaction_id)
                 yield row
@@ -145,6 +149,18 @@ async def _rows(client: Client, run: Run, parked: set[str]) -> list[ListedOrder]
     except (WorkflowPaused, WorkflowQueryFailedError, RPCError, SettingsError, ValueError) as error:
         show.stderr.print(f"{run.id} is left out: {error}", highlight=False, markup=False, soft_wrap=True)
         return []
+
+
+async def _as_it_stands(client: Client, row: ListedOrder) -> ListedOrder:
+    """`row`, or, if its run was refused because the order had come before, how that order stands."""
+    if row.error_code != Code.IDEMPOTENCY_CONFLICT or not row.transaction_id.startswith(transaction_id("")):
+        return row
+    try:
+        now = await carried.status(client, row.order_id)
+    except (CommandFailed, RPCError):
+        return row
+    code = now.log.error.code if now.log.error else None
+    return row.model_copy(update={"state": standing_of(now.log), "error_code": code})
 
 
 def _row_of_batch(run: Run, log: TransactionLog) -> ListedOrder:

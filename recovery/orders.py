@@ -8,7 +8,7 @@ nothing about the order that is on record.
 |---|---|
 | the order's own workflow | it was closed from outside, or is unknown while something is held |
 | the order's participant | the same, or it has failed while something is held |
-| a batch | it was closed from outside, or is unknown, while something is held |
+| a batch | it was closed from outside, or is unknown while something is held |
 
 An order of a batch or a choreography that was given a workflow of its own has that as its coordinator from then on.
 A coordinator that ended by itself has said how: what is still held then, an operator has skipped, and a sweep must not
@@ -19,6 +19,7 @@ service (`recovery/skips.py`) say the same.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from client import handles
 from contracts import order
+from contracts.batch import BATCH_WORKFLOW, InvalidBatch, parse
 from contracts.catalogue import HOLDING
 from contracts.choreography import DECIDERS, Event, Fact, order_id_of, participant_id
 from contracts.errors import Code
@@ -47,6 +49,7 @@ FINISH_TIMEOUT_S = 60
 _A_QUESTION = 100
 """Orders that `order.read_orders` takes at a time."""
 _CLOSED = f"{DECIDERS} AND {handles.CLOSED_BY_OTHERS}"
+_CLOSED_BATCHES = f"WorkflowType = '{BATCH_WORKFLOW}' AND {handles.CLOSED_BY_OTHERS}"
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 
 
@@ -96,11 +99,9 @@ class Coordinated:
         return forgotten or self.is_closed_from_outside or failed
 
     def is_left(self, still_open: set[str]) -> bool:
-        """Whether it is, when something is held for `still_open`. An order with a coordinator to itself that was closed
-        from outside needs an end even if nothing is held: its owner has not been told one."""
-        to_itself = self.is_choreographed or self.coordinator == self.placed.order.transaction_id
-        told_no_end = to_itself and self.is_closed_from_outside
-        return told_no_end or (self.may_be_left and self.placed.order.transaction_id in still_open)
+        """Whether it is, when something is held for `still_open`. An order whose coordinator was closed from outside
+        needs an end even if nothing is held: its owner has not been told one."""
+        return self.is_closed_from_outside or (self.may_be_left and self.placed.order.transaction_id in still_open)
 
 
 class OrderSweep:
@@ -115,7 +116,8 @@ class OrderSweep:
         """Orders whose coordinator is closed without an end, and those open at a service that have none."""
         still_open = await self._open()
         closed = await self._closed()
-        wanted = sorted(still_open | {transaction_id(order_id_of(name)) for name in closed})
+        batched = await self._in_closed_batches()
+        wanted = sorted(still_open | batched.keys() | {transaction_id(order_id_of(name)) for name in closed})
         records = await self._round.tried(order.read_orders.name, on_record(self._client, wanted))
         if records is None:
             return []
@@ -123,6 +125,7 @@ class OrderSweep:
             self._round.note(transaction, Code.UNREADABLE, f"the order on record: {problem}")
         forgotten = [name for name in closed if transaction_id(order_id_of(name)) not in records]
         unrecorded = await self._round.each(forgotten, str, self._in_history)
+        unrecorded += [placed for transaction, placed in batched.items() if transaction not in records]
         placed = [*records.orders.values(), *unrecorded]
         candidates = [each for each in await self._coordinated(placed) if each.may_be_left]
         if not candidates:
@@ -151,6 +154,26 @@ class OrderSweep:
         """The workflows that have, or had, a run that was closed from outside, and that can be an order's."""
         found = {run.id async for run in handles.listed(self._client, _CLOSED)}
         return sorted(name for name in found if _is_an_orders(name))
+
+    async def _in_closed_batches(self) -> dict[str, OrderOnRecord]:
+        """The orders of batches that were closed from outside, by transaction: as they were placed."""
+        names = {run.id async for run in handles.listed(self._client, _CLOSED_BATCHES)}
+        found: dict[str, OrderOnRecord] = {}
+        for orders in await self._round.each(sorted(names), str, self._orders_of):
+            found |= orders
+        return found
+
+    async def _orders_of(self, batch: str) -> dict[str, OrderOnRecord]:
+        documents, *_ = [*await started_with(self._client, batch), None]
+        try:
+            orders, _ = parse(json.dumps(documents).encode())
+        except InvalidBatch as error:
+            self._round.note(batch, Code.INVALID_ORDER, str(error))
+            return {}
+        return {
+            placed.transaction_id: OrderOnRecord(order=placed, carrier=batch, state=OrderState.PENDING)
+            for placed in orders
+        }
 
     async def _in_history(self, workflow_id: str) -> OrderOnRecord | None:
         """An order that is on no record, from what its workflow was started with; `None` if that is gone as well, or

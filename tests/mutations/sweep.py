@@ -50,6 +50,27 @@ _COORDINATORS = (
         ),
     ),
     Mutation(
+        "the sweep leaves the orders of a terminated batch without an end once nothing is held for them",
+        (Edit(_ORDERS, "placed for transaction, placed in batched.items()", "placed for transaction, placed in ()"),),
+        (
+            f"{_TESTS}/test_orders.py::"
+            "test_the_orders_of_a_terminated_batch_get_their_ends_though_nothing_is_held_for_them",
+        ),
+    ),
+    Mutation(
+        "a refused second placing is told as the end of the order whose batch was terminated",
+        (Edit("cli/carried.py", "if own is None or _came_before(own.log):", "if own is None:"),),
+        (
+            f"{_TESTS}/test_orders.py::"
+            "test_an_order_of_a_terminated_batch_is_not_told_as_rolled_back_when_it_is_placed_again",
+        ),
+    ),
+    Mutation(
+        "an order that was placed again in another way is listed as rolled back",
+        (Edit("cli/listing.py", "row = await _as_it_stands(client, found)", "row = found"),),
+        (f"{_TESTS}/test_orders.py::test_an_order_that_was_placed_again_in_another_way_is_listed_as_it_stands",),
+    ),
+    Mutation(
         "the sweep asks a service only for its first page",
         (Edit(_ORDERS, "if len(page) < self._page:", "if True:"),),
         (f"{_TESTS}/test_orders.py::test_orders_are_found_beyond_the_first_page_of_a_service",),

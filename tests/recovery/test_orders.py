@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from cli import choreographed
-from contracts import order, payment
+from cli import carried, choreographed, listing
+from cli.placing import Patience, Way
+from client.standing import standing_of
+from contracts import inventory, order, payment, shipping
 from contracts.choreography import participant_id
 from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
 from recovery.runs import started_with
 from runtime.ask import ask
 from runtime.faults import Fault, FaultKind
-from saga import Skip
+from saga import Operation, Skip, State
 from workflows.order import OrderWorkflow, Requests
 
 from .rig import Rig, an_order, name
@@ -164,9 +167,9 @@ async def test_orders_are_found_beyond_the_first_page_of_a_service(system: Rig) 
 
 async def test_an_order_that_ends_while_the_sweep_looks_is_not_begun_again(system: Rig) -> None:
     placed = an_order()
-    batch = await _in_a_batch(system, placed)
-    await system.terminate(batch)
-    asked = Requests.of(placed, batch)
+    asked = Requests.of(placed, f"batch/{name('forgotten')}")
+    await ask(system.client, order.create, asked.creation)
+    await ask(system.client, payment.authorize, asked.charge)
 
     async def end() -> None:
         await ask(system.client, order.cancel, asked.creation)
@@ -200,3 +203,60 @@ async def test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed(syste
     assert options["placed_at"] is not None
     begun = datetime.fromisoformat(options["placed_at"])
     assert abs(begun - (await batch.describe()).start_time) < timedelta(seconds=2)
+
+
+async def test_the_orders_of_a_terminated_batch_get_their_ends_though_nothing_is_held_for_them(system: Rig) -> None:
+    """One was finished by calls that went on, one never begun: neither owner has been told."""
+    finished, unbegun = an_order(), an_order()
+    batch = f"batch/{name('b')}"
+    await system.waits("BatchWorkflow", batch, [each.model_dump(mode="json") for each in (finished, unbegun)])
+    asked = Requests.of(finished, batch)
+    calls: tuple[tuple[Operation[Any, Any], Any], ...] = (
+        (order.create, asked.creation),
+        (payment.authorize, asked.charge),
+        (inventory.reserve, asked.goods),
+        (shipping.schedule, asked.parcel),
+        (order.confirm, asked.confirmation),
+        (payment.capture, asked.charge),
+        (inventory.commit, asked.goods),
+        (shipping.dispatch, asked.parcel),
+    )
+    for operation, request in calls:
+        await ask(system.client, operation, request)
+    await system.terminate(batch)
+
+    assert {finished.order_id, unbegun.order_id} <= set((await system.sweep()).orders)
+    assert await system.status(finished.transaction_id) is WorkflowExecutionStatus.COMPLETED
+    assert await system.status(unbegun.transaction_id) is WorkflowExecutionStatus.FAILED  # rolled back
+    assert not {finished.order_id, unbegun.order_id} & set((await system.sweep()).orders)
+
+
+async def test_an_order_of_a_terminated_batch_is_not_told_as_rolled_back_when_it_is_placed_again(system: Rig) -> None:
+    placed = an_order()
+    batch = await _in_a_batch(system, placed)
+    await system.terminate(batch)
+    for _ in range(2):
+        log = await carried.place(system.client, placed, Patience(), Way.own_workflow(colocated=False))
+        assert standing_of(log) == "CLOSED_FROM_OUTSIDE"
+    await system.sweep()
+    log = await carried.place(system.client, placed, Patience(), Way.own_workflow(colocated=False))
+    assert log.error is not None
+    assert (log.state, log.error.code) == (State.ROLLED_BACK, "ABANDONED")
+
+
+async def test_an_order_that_was_placed_again_in_another_way_is_listed_as_it_stands(system: Rig) -> None:
+    first_single, first_in_batch = an_order(), an_order()
+    both = [each.model_dump(mode="json") for each in (first_single, first_in_batch)]
+    single = await system.start("OrderWorkflow", first_single.transaction_id, both[0])
+    await single.result()
+    await (await system.start("BatchWorkflow", f"batch/{name('b')}", both)).result()
+    again = await system.start("OrderWorkflow", first_in_batch.transaction_id, both[1])
+    with pytest.raises(WorkflowFailureError):
+        await again.result()
+    await system.until_listed(f'WorkflowId = "{first_in_batch.transaction_id}" AND ExecutionStatus = "Failed"')
+
+    ours = {first_single.order_id, first_in_batch.order_id}
+    for state, expected in ((None, ours), (State.CONFIRMED, ours), (State.ROLLED_BACK, set())):
+        rows = [row async for row in listing.each_listed(system.client, state, 1000) if row.order_id in ours]
+        assert {row.order_id for row in rows} == expected
+        assert {row.state for row in rows} <= {State.CONFIRMED}
