@@ -141,7 +141,7 @@ async def _retry_all(code: str | None, *, json: bool) -> int:
             retried += 1
         except CommandFailed as failed:
             if failed.code == Code.ASKED:
-                show.stderr.print(failed.message, highlight=False)
+                show.remark(failed.message)
                 asked += 1
             elif failed.code not in (Code.DESK_REFUSED, Code.UNKNOWN_ORDER):  # settled, or decided, in the meantime
                 raise

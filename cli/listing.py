@@ -147,7 +147,7 @@ async def _rows(client: Client, run: Run, parked: set[str]) -> list[ListedOrder]
             return [_row_of_batch(run, log) for log in await carried.listed(client, run)]
         return [_row(run, parked)]
     except (WorkflowPaused, WorkflowQueryFailedError, RPCError, SettingsError, ValueError) as error:
-        show.stderr.print(f"{run.id} is left out: {error}", highlight=False, markup=False, soft_wrap=True)
+        show.remark(f"{run.id} is left out: {error}")
         return []
 
 
