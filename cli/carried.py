@@ -23,7 +23,7 @@ from contracts import order
 from contracts.batch import BatchOutcome
 from contracts.choreography import participant_id
 from contracts.errors import Code
-from contracts.message import identity
+from contracts.message import same
 from contracts.order import Order, OrderOnRecord, OrderState, ReadOrders, transaction_id
 from lanes import batches
 from lanes.outcome import result_of
@@ -74,7 +74,7 @@ async def place(client: Client, placed: Order, patience: Patience, way: Way) -> 
         log = await placing.place(client, placed, patience, way)
     except CommandFailed:
         known = (await on_record(client, [placed.order_id])).get(placed.order_id)
-        if known is None or known.carrier is None or identity(known.order) != identity(placed):
+        if known is None or known.carrier is None or not same(known.order, placed):
             raise
         [log] = await first_outcomes(client, [placed])
     if _came_before(log):
@@ -111,7 +111,7 @@ async def first_outcomes(client: Client, again: Iterable[Order]) -> list[Transac
     logs = []
     for order_id, each in orders.items():
         first = known.get(order_id)
-        if first is None or identity(first.order) != identity(each):
+        if first is None or not same(first.order, each):
             refused = placing.duplicate(order_id)
             logs.append(TransactionLog(each.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message)))
             continue

@@ -15,6 +15,7 @@ from client import handles
 from client.standing import look, told_as_closed, told_as_paused
 from contracts.choreography import PARTICIPANTS, Event, Fact, Participation, participant_id
 from contracts.errors import Code
+from contracts.message import same
 from contracts.order import Order, transaction_id
 from lanes.outcome import result_of
 from runtime.commandline import CommandFailed, Exit
@@ -45,7 +46,7 @@ async def start(client: Client, order: Order) -> None:
 
 
 async def _require_same(client: Client, decider: str, order: Order) -> None:
-    if await placing.placed_before(client, decider) != order:
+    if not same(await placing.placed_before(client, decider), order):
         raise placing.duplicate(order.order_id)
 
 

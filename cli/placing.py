@@ -25,6 +25,7 @@ from client import handles, silence
 from client.handles import Described
 from client.standing import log_of, look
 from contracts.errors import Code
+from contracts.message import same
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOptions, transaction_id
 from contracts.transaction import workflow_id as transaction_workflow_id
 from lanes.outcome import outcome_of
@@ -128,7 +129,7 @@ async def start(client: Client, order: Order, *, colocated: bool = False) -> Han
         )
     except WorkflowAlreadyStartedError as error:
         handle = handle_of(client, order.order_id)
-        if await placed_before(client, handle.id) != order:
+        if not same(await placed_before(client, handle.id), order):
             raise duplicate(order.order_id) from error
         return handle
 

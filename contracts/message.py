@@ -129,6 +129,11 @@ def identity(message: Message) -> str:
     return message.model_dump_json(exclude_defaults=True, exclude=_added_to(type(message)))
 
 
+def same(one: Message | None, other: Message) -> bool:
+    """Whether both are one message: as two builds write it, one of which knows a field that the other does not."""
+    return one == other or (one is not None and identity(one) == identity(other))
+
+
 def is_added(field: FieldInfo) -> bool:
     return any(isinstance(mark, _Added) for mark in field.metadata)
 

@@ -9,6 +9,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from client import handles
+from contracts.message import same
 from contracts.order import Order, OrderOptions
 
 Status = WorkflowExecutionStatus
@@ -47,10 +48,15 @@ async def newest_run_for(client: Client, workflow_id: str, wanted: Asked) -> Sta
     anything: it neither ends nor needs what is on record. One that runs is told in any case: none can begin beside it.
     """
     newest = await handles.status_of(client, workflow_id)
-    if newest in (None, Status.RUNNING) or asked(await started_with(client, workflow_id)) == wanted:
+    if newest in (None, Status.RUNNING) or _is_for(await started_with(client, workflow_id), wanted):
         return newest
     runs = [run async for run in handles.listed(client, f"WorkflowId = '{workflow_id}'")]
     for run in sorted(runs, key=lambda run: run.started_at, reverse=True):
-        if asked(await started_with(client, workflow_id, run.run_id)) == wanted:
+        if _is_for(await started_with(client, workflow_id, run.run_id), wanted):
             return await handles.status_of(client, workflow_id, run.run_id)
     return None
+
+
+def _is_for(arguments: list[Any], wanted: Asked) -> bool:
+    found = asked(arguments)
+    return found is not None and found.carrier == wanted.carrier and same(found.order, wanted.order)

@@ -40,7 +40,7 @@ from contracts.choreography import (
     subscribers,
 )
 from contracts.errors import Code
-from contracts.message import identity
+from contracts.message import same
 from contracts.order import Order, RollbackCause
 from saga import POLICIES, CancelRefused, Desk, Failure, Kind, Operation, State, Status, TransactionLog
 from saga.calls import PersistentCalls, attempt
@@ -84,7 +84,7 @@ class Participant:
     def hear(self, event: Event) -> None:
         """Take an event in, the first time it comes. Each says that the order was placed, whatever else it says."""
         fields = {"transaction_id": self._order.transaction_id, "service": self._service, "event_id": event.event_id}
-        if event.order != self._order and identity(event.order) != identity(self._order):
+        if not same(event.order, self._order):
             workflow.logger.warning("event of another order under this id", extra=fields)
             return
         if event.fact not in self._heard:

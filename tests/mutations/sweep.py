@@ -27,7 +27,7 @@ _COORDINATORS = (
         (
             Edit(
                 _RUNS,
-                "if newest in (None, Status.RUNNING) or asked(await started_with(client, workflow_id)) == wanted:",
+                "if newest in (None, Status.RUNNING) or _is_for(await started_with(client, workflow_id), wanted):",
                 "if True:",
             ),
         ),

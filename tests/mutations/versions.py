@@ -76,6 +76,20 @@ VERSIONS = (
         (f"{_VERSIONS}::test_a_kept_reply_that_cannot_be_read_is_said_and_leaves_the_others_alone[False]",),
     ),
     Mutation(
+        "an order that a later build placed is another order for the builds before it",
+        (
+            Edit(
+                "contracts/message.py",
+                "return one == other or (one is not None and",
+                "return one == other or (False and",
+            ),
+        ),
+        (
+            "tests/wire/test_messages.py::"
+            "test_a_message_is_the_same_one_for_builds_a_field_apart_and_another_with_another_value",
+        ),
+    ),
+    Mutation(
         "the plan of a batch is kept for the next one: only the first records the guard of a changed process",
         (Edit("workflows/order.py", "def plan_of_many(", '@__import__("functools").cache\ndef plan_of_many('),),
         (f"{_ADDED_STEP}::test_orders_of_every_kind_get_through_the_change",),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.message import Added, Message, identity
+from contracts.message import Added, Message, identity, same
 
 from . import record
 
@@ -68,3 +68,18 @@ def test_a_field_that_was_added_is_no_part_of_what_a_message_is() -> None:
     grown = Basket(lines=(Line(sku="a", colour="red"),), main=Line(sku="b", colour="blue"), gift=True)
     assert identity(plain) == identity(grown) == '{"lines":[{"sku":"a"}],"main":{"sku":"b"}}'
     assert identity(plain) != identity(plain.model_copy(update={"note": "n"}))
+
+
+class _Before(Message):
+    name: str
+
+
+class _Later(_Before):
+    gift: Added[bool] = False
+
+
+def test_a_message_is_the_same_one_for_builds_a_field_apart_and_another_with_another_value() -> None:
+    assert same(_Later(name="a", gift=True), _Later(name="a"))
+    assert same(_Before(name="a"), _Later(name="a", gift=True))
+    assert not same(_Later(name="a"), _Later(name="b"))
+    assert not same(None, _Later(name="a"))
