@@ -46,7 +46,7 @@ from runtime.readiness import until_answered, until_served
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from runtime.stopping import stop_of
-from saga import Operation, TakeoverInterceptor
+from saga import FailoverInterceptor, Operation
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow
@@ -109,7 +109,7 @@ def workflow_worker(
             *_here_first(colocated),
         ],
         workflow_runner=workflow_runner(),
-        interceptors=[TakeoverInterceptor(), *interceptors],
+        interceptors=[FailoverInterceptor(), *interceptors],
         workflow_task_poller_behavior=_POLLERS,
         max_cached_workflows=_REMEMBERED,
         graceful_shutdown_timeout=_DRAIN,
@@ -197,7 +197,7 @@ async def _seed(services: Sequence[Service]) -> None:
     async def ask(operation: Operation[Any, Any], request: Any) -> Any:
         for attempt in range(_SEED_ATTEMPTS):
             try:
-                return await by_name[operation.queue].ask(operation, request)
+                return await by_name[operation.queue].execute(operation, request)
             except UNUSABLE as error:
                 if attempt + 1 == _SEED_ATTEMPTS:
                     raise Unreachable(f"{operation.queue} database: {reason_of(error)}; see DATABASE_URL") from error

@@ -52,7 +52,7 @@ class PlacedOrder(Record):
     total_minor: int
     state: OrderState
     document: str
-    carrier: str | None
+    coordinator: str | None
 
     def answer(self) -> OrderRecorded:
         return OrderRecorded(order_id=self.order_id, state=self.state, total_minor=self.total_minor)
@@ -75,7 +75,7 @@ def create(rows: Rows, request: CreateOrder) -> Decision[OrderRecorded]:
         total_minor=placed.total_minor,
         state=OrderState.PENDING,
         document=placed.model_dump_json(),
-        carrier=request.carrier,
+        coordinator=request.coordinator,
     )
     return Decision(row.answer(), [row])
 
@@ -105,14 +105,14 @@ def confirm(rows: Rows, request: ConfirmOrder) -> Decision[OrderRecorded]:
 def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord:
     columns = PlacedOrder.table.c
     has_skips = exists().where(SKIPS.c.transaction_id == columns.transaction_id).label("has_skips")
-    wanted = select(columns.transaction_id, columns.document, columns.carrier, columns.state, has_skips)
+    wanted = select(columns.transaction_id, columns.document, columns.coordinator, columns.state, has_skips)
     found = connection.execute(wanted.where(columns.transaction_id.in_(question.transaction_ids)))
     orders, unreadable = readable(
         found,
         lambda row: str(row.transaction_id),
         lambda row: OrderOnRecord(
             order=Order.model_validate_json(row.document),
-            carrier=row.carrier,
+            coordinator=row.coordinator,
             state=row.state,
             has_skips=bool(row.has_skips),
         ),

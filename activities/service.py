@@ -29,8 +29,8 @@ from activities.database import Database
 from activities.fence import Decision, Passage, Refusal, UnreadableAnswer, admit
 from activities.group_commit import GroupCommit
 from activities.records import Record, Ref, Rows, Stale
+from contracts.batch_operation import SUFFIX, BatchReply, BatchRequest, RefusedRequest, batched
 from contracts.errors import Code
-from contracts.many import SUFFIX, Answers, Many, RefusedOne, many
 from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request, Unreadable
 from contracts.problems import first_problem
 from saga import Operation
@@ -47,7 +47,7 @@ through; what loses twenty times (about a second) goes back to Temporal's retrie
 
 OPTIMISTIC_S = 2
 """The same as a time, for a slow database: other requests wait for this group, and their attempts have five seconds."""
-_ANY_MANY: TypeAdapter[Many[Any]] = TypeAdapter(Many[Any])
+_ANY_BATCH: TypeAdapter[BatchRequest[Any]] = TypeAdapter(BatchRequest[Any])
 SERIALIZATION_FAILURE = "40001"
 """PostgreSQL's code for a row that changed since our snapshot."""
 _OF_THE_SERVER = {"08", "25", "53", "55", "57", "58"}
@@ -157,7 +157,7 @@ class Service:
         """
         return cast("list[Answer | Refusal]", await self._group.submit(_Asking(handler, requests)))
 
-    async def ask(self, operation: Operation[Any, Any], request: Any) -> Any:
+    async def execute(self, operation: Operation[Any, Any], request: Any) -> Any:
         """The reply to a single request or question of this process itself, without Temporal. Raises `Refusal`."""
         if questions := [query for query in self.definition.queries if query.operation is operation]:
             return await self._database.transaction(lambda tx: questions[0].read(tx, request))
@@ -216,11 +216,11 @@ class Service:
         return perform
 
     def _many_activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
-        declared = many(handler.operation)
+        declared = batched(handler.operation)
         asked = TypeAdapter(declared.request)
 
         @activity.defn(name=declared.name)
-        async def perform(document: RawValue) -> Answers:
+        async def perform(document: RawValue) -> BatchReply:
             requests, refused = _valid_many(handler.operation, asked, document.payload.data)
             count = len(requests) + len(refused)
             try:
@@ -228,24 +228,24 @@ class Service:
             except (DBAPIError, PoolTimeout, OSError, Stale, UnreadableAnswer) as error:
                 raise self._unavailable(error) from None
             refused |= {at: no for at, no in zip(requests, answers, strict=True) if isinstance(no, Refusal)}
-            return Answers(
+            return BatchReply(
                 attempt=activity.info().attempt,
                 count=count,
-                refused=tuple(RefusedOne(index=at, code=no.code, message=no.message) for at, no in refused.items()),
+                refused=tuple(RefusedRequest(index=at, code=no.code, message=no.message) for at, no in refused.items()),
             )
 
         return perform
 
     def _query_activity(self, query: Query[Any, Any]) -> Callable[..., Any]:
         @activity.defn(name=query.operation.name)
-        async def ask(document: Any) -> Any:
+        async def perform(document: Any) -> Any:
             question = _valid(query.operation, document)
             try:
                 return await self._database.transaction(lambda tx: query.read(tx, question))
             except (DBAPIError, PoolTimeout, OSError) as error:
                 raise self._unavailable(error) from None
 
-        return ask
+        return perform
 
     def _unavailable(self, error: Exception) -> ApplicationError:
         """The database's own words, on one line. Its exception, with statement and data, goes no further.
@@ -280,14 +280,14 @@ def _valid(operation: Operation[Any, Any], document: Any) -> Any:
 
 
 def _valid_many(
-    operation: Operation[Any, Any], asked: TypeAdapter[Many[Any]], document: bytes
+    operation: Operation[Any, Any], asked: TypeAdapter[BatchRequest[Any]], document: bytes
 ) -> tuple[dict[int, Any], dict[int, Refusal]]:
     """The valid requests of a list and the refusals of the others, by their place in it. One look if all are valid."""
     try:
         return dict(enumerate(asked.validate_json(document).requests)), {}
     except ValidationError as error:
         try:
-            one_by_one = _ANY_MANY.validate_json(document).requests
+            one_by_one = _ANY_BATCH.validate_json(document).requests
         except ValidationError:  # not a list, or not of a length that is served
             message = f"{operation.name}{SUFFIX}: {first_problem(error)}"
             raise _refused(Refusal(Code.INVALID_REQUEST, message)) from None

@@ -47,12 +47,12 @@ ROLLOUT = timedelta(days=1)
 class Traces:
     """The states of all transactions, by service: a state for each row that a transaction has there.
 
-    `carriers` names the workflow that decides about an order, for those where it is not the order's own. `joined` tells
-    since when each of `JOINED` has had orders, if it has had any, and `created` when the orders were.
+    `coordinators` names the workflow that decides about an order, for those where it is not the order's own. `joined`
+    tells since when each of `JOINED` has had orders, if it has had any, and `created` when the orders were.
     """
 
     orders: Mapping[str, OrderState]
-    carriers: Mapping[str, str]
+    coordinators: Mapping[str, str]
     by_service: Mapping[str, Mapping[str, set[str]]]
     joined: Mapping[str, datetime | None] = field(default_factory=dict)
     created: Mapping[str, datetime] = field(default_factory=dict)
@@ -80,11 +80,11 @@ SERVICES_WITH_TRACES = ("order", *_TABLES)
 
 
 async def read_orders(connection: AsyncConnection) -> tuple[dict[str, OrderState], dict[str, str]]:
-    """The state of every order, and the carriers of those that have one."""
+    """The state of every order, and the coordinators of those that have one."""
     columns = PlacedOrder.table.c
-    found = (await connection.execute(select(columns.transaction_id, columns.state, columns.carrier))).all()
-    carriers = {row.transaction_id: row.carrier for row in found if row.carrier is not None}
-    return {row.transaction_id: row.state for row in found}, carriers
+    found = (await connection.execute(select(columns.transaction_id, columns.state, columns.coordinator))).all()
+    coordinators = {row.transaction_id: row.coordinator for row in found if row.coordinator is not None}
+    return {row.transaction_id: row.state for row in found}, coordinators
 
 
 async def read_states(connection: AsyncConnection, service: str) -> dict[str, set[str]]:
@@ -112,7 +112,7 @@ async def first_order_at(connection: AsyncConnection, service: str) -> datetime 
 
 def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
     """`running` are workflow ids. Orders under way are left out: they are on their way to one of the two ends."""
-    open_transactions = running | {tx for tx, carrier in traces.carriers.items() if carrier in running}
+    open_transactions = running | {tx for tx, coordinator in traces.coordinators.items() if coordinator in running}
     for transaction_id, state in traces.orders.items():
         if transaction_id in open_transactions or not transaction_id.startswith("order/"):
             continue

@@ -84,7 +84,7 @@ async def _compare(
     # First: what has completed by now is in the databases that are read after it.
     confirmed = {found.id async for found in handles.listed(client, _CONFIRMED)}
     running = {found.id async for found in handles.listed(client, handles.OPEN)}
-    orders, carriers = await crossing.read_orders(databases["order"])
+    orders, coordinators = await crossing.read_orders(databases["order"])
     states = {
         service: await crossing.read_states(databases[service], service)
         for service in SERVICES_WITH_TRACES
@@ -92,14 +92,14 @@ async def _compare(
     }
     joined = {service: await crossing.first_order_at(databases[service], service) for service in crossing.JOINED}
     created = await crossing.read_created(databases["order"]) if joined else {}
-    traces = Traces(orders, carriers, states, joined, created)
+    traces = Traces(orders, coordinators, states, joined, created)
     found = [*crossing.violations(traces, running), *crossing.forgotten(traces, running, confirmed)]
     found += await generic.violations(client, traces)
     return traces, *skips.set_apart(traces, found, await skips.recorded(databases["order"]))
 
 
 async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:
-    for workflow_id in {transaction, traces.carriers.get(transaction, transaction)}:
+    for workflow_id in {transaction, traces.coordinators.get(transaction, transaction)}:
         if await handles.status_of(client, workflow_id) is WorkflowExecutionStatus.RUNNING:
             return True
     return False

@@ -116,7 +116,7 @@ def _parts_of(traces: Traces, wanted: Set[str]) -> dict[str, Traces]:
         ours: replace(
             traces,
             orders=orders[ours],
-            carriers={},
+            coordinators={},
             by_service={name: states[ours, name] for name in traces.by_service},
         )
         for ours in wanted

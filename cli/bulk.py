@@ -22,8 +22,8 @@ from contracts.batch import MAX_ORDERS
 from contracts.errors import Code
 from contracts.order import Order
 from lanes.batches import DEFAULT_SIZE
-from runtime.ask import AskFailed
 from runtime.commandline import CommandFailed, Exit
+from runtime.execute import OperationFailed
 from runtime.settings import SettingsError
 from saga import Failure, State, TransactionLog
 
@@ -103,7 +103,7 @@ async def _place_all(
             log = await carried.place(client, order, patience, way)
         except CommandFailed as refused:  # it was not begun: nothing is held for it
             log = TransactionLog(order.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message))
-        except (AskFailed, RPCError) as error:
+        except (OperationFailed, RPCError) as error:
             log = TransactionLog(order.transaction_id, State.RUNNING, Failure(Code.UNREACHABLE, error.message))
         except SettingsError as error:  # it was placed before under another key: the others go on
             log = TransactionLog(order.transaction_id, State.RUNNING, Failure(Code.UNREADABLE, str(error)))

@@ -13,14 +13,14 @@ from cli import carried
 from cli.carried import came_before
 from cli.placing import OUTAGE_PAUSE_S, Patience
 from cli.tally import Placed
-from contracts.batch import BatchOutcome, SameWay
+from contracts.batch import BatchOutcome, OutcomeGroup
 from contracts.errors import Code
 from contracts.order import Order
 from lanes import batches
 from lanes.batches import Batch
 from lanes.outcome import result_of
-from runtime.ask import AskFailed
 from runtime.commandline import CommandFailed
+from runtime.execute import OperationFailed
 from runtime.settings import SettingsError
 from saga import Failure, State, TransactionLog
 
@@ -55,7 +55,7 @@ class _BatchLane:
 
     async def carry(self, batch: Batch) -> Placed:
         """The orders of `batch` that have ended with it."""
-        begun, ways = time.perf_counter(), list[SameWay]()
+        begun, ways = time.perf_counter(), list[OutcomeGroup]()
         try:
             outcome = await self._outcome(batch)
         except WorkflowFailureError:  # closed from outside
@@ -63,7 +63,7 @@ class _BatchLane:
             return Placed([], 0)
         except (RPCError, SettingsError) as error:
             return _unreachable(batch, batch.documents, str(error), begun)
-        for way in outcome.ways:
+        for way in outcome.groups:
             if came_before(way.code, way.step):
                 task = self._first_outcomes(batch, way.order_ids, begun)
                 self.settling.append(asyncio.create_task(task))
@@ -91,7 +91,7 @@ class _BatchLane:
         async with self._slots:
             try:
                 log = await carried.settled(self._client, batch.order(order_id))
-            except (AskFailed, CommandFailed, RPCError, SettingsError) as error:
+            except (OperationFailed, CommandFailed, RPCError, SettingsError) as error:
                 return _unreachable(batch, [order_id], str(error), begun)
         return Placed.of([log], time.perf_counter() - begun)
 
@@ -99,7 +99,7 @@ class _BatchLane:
         async with self._slots:
             try:
                 logs = await carried.first_outcomes(self._client, map(batch.order, order_ids))
-            except (AskFailed, CommandFailed, RPCError, SettingsError) as error:
+            except (OperationFailed, CommandFailed, RPCError, SettingsError) as error:
                 return _unreachable(batch, order_ids, str(error), begun)
         return Placed.of(logs, time.perf_counter() - begun)
 

@@ -27,8 +27,8 @@ from contracts.message import same
 from contracts.order import Order, OrderOnRecord, OrderState, ReadOrders, transaction_id
 from lanes import batches
 from lanes.outcome import result_of
-from runtime.ask import ask
 from runtime.commandline import CommandFailed
+from runtime.execute import execute
 from saga import Failure, State, TransactionLog
 
 _READ_AT_ONCE = 100
@@ -74,7 +74,7 @@ async def place(client: Client, placed: Order, patience: Patience, way: Way) -> 
         log = await placing.place(client, placed, patience, way)
     except CommandFailed:
         known = (await on_record(client, [placed.order_id])).get(placed.order_id)
-        if known is None or known.carrier is None or not same(known.order, placed):
+        if known is None or known.coordinator is None or not same(known.order, placed):
             raise
         [log] = await first_outcomes(client, [placed])
     if _came_before(log):
@@ -85,7 +85,7 @@ async def place(client: Client, placed: Order, patience: Patience, way: Way) -> 
 
 
 def came_before(code: str | None, step: str | None) -> bool:
-    """Whether this error says that the order had been begun before, by another carrier or with another content."""
+    """Whether this error says that the order had been begun before, by another coordinator or with another content."""
     return step == order.create.name and code == Code.IDEMPOTENCY_CONFLICT
 
 
@@ -94,11 +94,11 @@ def _came_before(log: TransactionLog) -> bool:
 
 
 async def on_record(client: Client, order_ids: Sequence[str]) -> dict[str, OrderOnRecord]:
-    """What the order service knows of them, by order id. Raises `AskFailed`."""
+    """What the order service knows of them, by order id. Raises `OperationFailed`."""
     found: dict[str, OrderOnRecord] = {}
     for start in range(0, len(order_ids), _READ_AT_ONCE):
         wanted = tuple(transaction_id(order_id) for order_id in order_ids[start : start + _READ_AT_ONCE])
-        answer = await ask(client, order.read_orders, ReadOrders(transaction_ids=wanted))
+        answer = await execute(client, order.read_orders, ReadOrders(transaction_ids=wanted))
         found |= {known.order.order_id: known for known in answer.orders}
     return found
 
@@ -115,12 +115,12 @@ async def first_outcomes(client: Client, again: Iterable[Order]) -> list[Transac
             refused = placing.duplicate(order_id)
             logs.append(TransactionLog(each.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message)))
             continue
-        if first.carrier == participant_id(order_id, "order"):
+        if first.coordinator == participant_id(order_id, "order"):
             logs.append(await choreographed.wait(client, each))
             continue
-        if first.carrier is not None and first.carrier not in outcomes:
-            outcomes[first.carrier] = await _outcomes(client, first.carrier)
-        log = outcomes[first.carrier].get(order_id) if first.carrier is not None else None
+        if first.coordinator is not None and first.coordinator not in outcomes:
+            outcomes[first.coordinator] = await _outcomes(client, first.coordinator)
+        log = outcomes[first.coordinator].get(order_id) if first.coordinator is not None else None
         logs.append(log if log is not None and log.state.is_end else await settled(client, each))
     return logs
 
@@ -136,10 +136,12 @@ async def settled(client: Client, placed: Order) -> TransactionLog:
     return await placing.wait(client, placed)
 
 
-async def _outcomes(client: Client, carrier: str) -> dict[str, TransactionLog]:
+async def _outcomes(client: Client, coordinator: str) -> dict[str, TransactionLog]:
     """Those of a batch by order id, when it has ended; none of one that was closed from outside, or that takes long."""
     try:
-        outcome: BatchOutcome = await asyncio.wait_for(result_of(batches.handle_of(client, carrier)), _BATCH_TIMEOUT_S)
+        outcome: BatchOutcome = await asyncio.wait_for(
+            result_of(batches.handle_of(client, coordinator)), _BATCH_TIMEOUT_S
+        )
     except (WorkflowFailureError, TimeoutError):
         return {}
     except RPCError as error:
@@ -154,21 +156,23 @@ async def _batched(client: Client, order_id: str) -> OrderOnRecord | None:
         known = (await on_record(client, [order_id])).get(order_id)
     except ValidationError:  # no order can have this id
         return None
-    return known if known is not None and batches.is_batch(known.carrier or "") else None
+    return known if known is not None and batches.is_batch(known.coordinator or "") else None
 
 
 async def _by_carrier(client: Client, known: OrderOnRecord) -> Ended:
-    order_id, carrier = known.order.order_id, known.carrier or ""
-    status = await handles.status_of(client, carrier)
+    order_id, coordinator = known.order.order_id, known.coordinator or ""
+    status = await handles.status_of(client, coordinator)
     if status is None:  # past its retention: the record is what is left
-        return Ended(TransactionLog(known.order.transaction_id, _ENDS[known.state]), closed=True, carrier=carrier)
+        return Ended(
+            TransactionLog(known.order.transaction_id, _ENDS[known.state]), closed=True, coordinator=coordinator
+        )
     if status is WorkflowExecutionStatus.RUNNING:
-        return Ended(await look(client, carrier, order_id), closed=False, carrier=carrier)
+        return Ended(await look(client, coordinator, order_id), closed=False, coordinator=coordinator)
     if status is WorkflowExecutionStatus.COMPLETED:
-        outcome = await batches.handle_of(client, carrier).result()
-        return Ended(outcome.logs()[order_id], closed=True, carrier=carrier)
+        outcome = await batches.handle_of(client, coordinator).result()
+        return Ended(outcome.logs()[order_id], closed=True, coordinator=coordinator)
     log = TransactionLog(transaction_id(order_id), State.RUNNING)
-    return Ended(told_as_closed(log, carrier), closed=True, carrier=carrier)
+    return Ended(told_as_closed(log, coordinator), closed=True, coordinator=coordinator)
 
 
 async def listed(client: Client, batch: Run) -> Iterator[TransactionLog]:

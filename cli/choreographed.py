@@ -93,8 +93,10 @@ async def status(client: Client, order_id: str) -> Ended:
     # One that came back after the end knows only that its step was undone; the others know why.
     error = min(errors, key=lambda each: each.code == Code.STEP_UNDONE, default=None)
     log = TransactionLog(transaction_id(order_id), state, error, tuple(steps))
-    closed, carrier = all(ended.closed for ended in known), participant_id(order_id, "order")
-    return Ended(told_as_closed(log, carrier) if closed and not state.is_end else log, closed=closed, carrier=carrier)
+    closed, coordinator = all(ended.closed for ended in known), participant_id(order_id, "order")
+    return Ended(
+        told_as_closed(log, coordinator) if closed and not state.is_end else log, closed=closed, coordinator=coordinator
+    )
 
 
 def _is_of_another(log: TransactionLog) -> bool:

@@ -26,9 +26,9 @@ from contracts.inventory import SetStock
 from contracts.order import Order
 from contracts.payment import SetAccount
 from runtime import connection
-from runtime.ask import ask
 from runtime.commandline import CommandFailed, Exit
 from runtime.embedded import DIE_WITH_PARENT, free_port
+from runtime.execute import execute
 from runtime.settings import Settings
 from saga import State, TransactionLog
 from workflows.order import OrderWorkflow
@@ -158,10 +158,10 @@ async def play(client: Client) -> list[Played]:
     """Place an order for each scene, all at once, and see how they end."""
     for customer, balance in ((_CUSTOMER, 10**6), ("c-poor", 1)):
         opening = SetAccount(transaction_id=f"demo-{customer}", customer_id=customer, balance_minor=balance)
-        await ask(client, payment.set_account, opening)
+        await execute(client, payment.set_account, opening)
     for sku, units in (("BOOK-1", 1000), ("RARE-1", 0)):
         delivery = SetStock(transaction_id=f"demo-{sku}", sku=sku, on_hand=units)
-        await ask(client, inventory.set_stock, delivery)
+        await execute(client, inventory.set_stock, delivery)
     with show.stderr.status(f"{len(SCENES)} orders under way; the one that times out takes about 25 s"):
         return await asyncio.gather(*(_enact(client, scene) for scene in SCENES))
 

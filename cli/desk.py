@@ -23,7 +23,7 @@ from contracts.message import as_written
 from contracts.order import transaction_id
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
-from saga import DeskRecord, Failure, Fix, Kind, Parked, Skip
+from saga import CallKind, DeskRecord, Failure, Fix, Parked, Skip
 from workflows.order import OrderWorkflow
 
 desk = typer.Typer(help="Calls that do not get through: see them, retry, skip or fix them.")
@@ -41,7 +41,7 @@ class ParkedCall(BaseModel):
     order_id: str
     transaction_id: str
     step: str
-    kind: Kind
+    kind: CallKind
     since: datetime
     attempts: int
     next_attempt_at: datetime

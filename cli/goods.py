@@ -16,8 +16,8 @@ from contracts.inventory import ListStock, SetStock, StockLevel
 from contracts.message import as_written
 from contracts.payment import Account, ListAccounts, SetAccount
 from contracts.problems import first_problem
-from runtime.ask import ask
 from runtime.commandline import CommandFailed, Exit
+from runtime.execute import execute
 
 stock = typer.Typer(help="The goods on the shelves.", no_args_is_help=False)
 account = typer.Typer(help="The customers' accounts.", no_args_is_help=False)
@@ -30,7 +30,7 @@ def list_stock(json: Json = False) -> int:
     """What is on the shelves, and how much of it is reserved."""
 
     async def command() -> int:
-        levels = (await ask(await session.connect(), inventory.list_stock, ListStock())).levels
+        levels = (await execute(await session.connect(), inventory.list_stock, ListStock())).levels
         _show_stock(levels) if not json else show.document(levels)
         return Exit.OK
 
@@ -43,7 +43,7 @@ def set_stock(sku: str, units: Annotated[int, typer.Argument(metavar="N")], json
     request = _valid(SetStock, transaction_id=f"set-{uuid4()}", sku=sku, on_hand=units)
 
     async def command() -> int:
-        level = (await ask(await session.connect(), inventory.set_stock, request)).level
+        level = (await execute(await session.connect(), inventory.set_stock, request)).level
         _show_stock([level]) if not json else show.document(level)
         return Exit.OK
 
@@ -55,7 +55,7 @@ def list_accounts(json: Json = False) -> int:
     """The balances, and how much of each is held for orders."""
 
     async def command() -> int:
-        accounts = (await ask(await session.connect(), payment.list_accounts, ListAccounts())).accounts
+        accounts = (await execute(await session.connect(), payment.list_accounts, ListAccounts())).accounts
         _show_accounts(accounts) if not json else show.document(accounts)
         return Exit.OK
 
@@ -75,7 +75,7 @@ def set_account(
     )
 
     async def command() -> int:
-        filled = (await ask(await session.connect(), payment.set_account, request)).account
+        filled = (await execute(await session.connect(), payment.set_account, request)).account
         _show_accounts([filled]) if not json else show.document(filled)
         return Exit.OK
 

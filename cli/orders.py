@@ -124,7 +124,7 @@ def cancel(
 async def _cancel(order_id: str, reason: str, *, json: bool) -> int:
     client = await session.connect()
     now = await carried.status(client, order_id)
-    asked = not now.closed and await _ask_to_cancel(client, order_id, now.carrier, reason)
+    asked = not now.closed and await _ask_to_cancel(client, order_id, now.coordinator, reason)
     if not now.closed:
         now = await carried.status(client, order_id)
     if now.closed:
@@ -146,11 +146,11 @@ def _require_cancelled(order_id: str, log: TransactionLog, *, asked: bool) -> No
         raise CommandFailed(Code.ALREADY_ENDED, message, Exit.INVALID)
 
 
-async def _ask_to_cancel(client: Client, order_id: str, carrier: str | None, reason: str) -> bool:
+async def _ask_to_cancel(client: Client, order_id: str, coordinator: str | None, reason: str) -> bool:
     """Of its own workflow, or of the one that carries it: a batch must be told which. False if it has just ended."""
     own = order_id.removeprefix(transaction_id(""))
-    arguments = [own, reason] if carrier is not None and is_batch(carrier) else [reason]
-    workflow_id = carrier or (await placing.find(client, order_id)).id
+    arguments = [own, reason] if coordinator is not None and is_batch(coordinator) else [reason]
+    workflow_id = coordinator or (await placing.find(client, order_id)).id
     if workflow_id.startswith("transaction/"):
         told = f"`temporal workflow cancel -w {workflow_id}` rolls it back, as long as it can be"
         raise _refused(f"{workflow_id} is no order: {told}")

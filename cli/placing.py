@@ -64,7 +64,7 @@ class Ended:
 
     log: TransactionLog
     closed: bool
-    carrier: str | None = None
+    coordinator: str | None = None
 
 
 @dataclass(frozen=True)

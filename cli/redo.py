@@ -31,15 +31,15 @@ async def _redo(order_id: str, *, json: bool) -> int:
     ended = await _status(client, order_id)
     if not ended.closed:
         raise _refused(f"{order_id} is under way; redo is for orders that have ended")
-    if ended.carrier is None:
-        order, carrier = await _placed_as(client, order_id)
+    if ended.coordinator is None:
+        order, coordinator = await _placed_as(client, order_id)
     else:
-        order, carrier = await _carried(client, ended.log.transaction_id, ended.carrier), ended.carrier
+        order, coordinator = await _carried(client, ended.log.transaction_id, ended.coordinator), ended.coordinator
     recovering = not ended.log.state.is_confirmed
     try:
         await client.start_workflow(
             OrderWorkflow.run,
-            args=[order.model_dump(mode="json"), OrderOptions(recovering=recovering, carrier=carrier)],
+            args=[order.model_dump(mode="json"), OrderOptions(recovering=recovering, coordinator=coordinator)],
             id=order.transaction_id,
             task_queue=WORKFLOWS_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
@@ -62,11 +62,11 @@ async def _status(client: Client, order_id: str) -> Ended:
         raise CommandFailed(unknown.code, f"{unknown.message}; {forgotten}", unknown.exit_code) from unknown
 
 
-async def _carried(client: Client, transaction: str, carrier: str) -> Order:
+async def _carried(client: Client, transaction: str, coordinator: str) -> Order:
     """As the order service knows it, or its participant there: that was started with the order, a batch with many."""
     order_id = transaction.removeprefix(transaction_id(""))
     known = (await carried.on_record(client, [order_id])).get(order_id)
-    order = known.order if known else await placing.placed_before(client, carrier)
+    order = known.order if known else await placing.placed_before(client, coordinator)
     if order is None:
         raise _refused(f"{order_id} is not on record any more; docs/runbook.md says what to do")
     return order
@@ -77,7 +77,7 @@ async def _placed_as(client: Client, order_id: str) -> tuple[Order, str | None]:
     found = await placing.find(client, order_id)
     document, options, *_ = [*await handles.first_arguments(client, found.id), None, None]
     try:
-        return Order.model_validate(document), OrderOptions.model_validate(options or {}).carrier
+        return Order.model_validate(document), OrderOptions.model_validate(options or {}).coordinator
     except ValidationError as error:
         raise _refused(f"{order_id} was not started with an order; there is nothing to redo") from error
 

@@ -8,8 +8,8 @@ from cli import session, show
 from cli.session import Json
 from contracts import recovery
 from contracts.recovery import SweepOrders, Swept
-from runtime.ask import ask
 from runtime.commandline import Exit
+from runtime.execute import execute
 
 _TIMEOUT = timedelta(minutes=10)
 """Thousands of orders after an outage; the next sweep takes what is left."""
@@ -21,7 +21,7 @@ def sweep(json: Json = False) -> int:
 
 
 async def _sweep(*, json: bool) -> int:
-    swept = await ask(await session.connect(), recovery.sweep, SweepOrders(), attempt_timeout=_TIMEOUT)
+    swept = await execute(await session.connect(), recovery.sweep, SweepOrders(), attempt_timeout=_TIMEOUT)
     if json:
         show.document(swept.model_dump(exclude={"attempt"}))
     else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from cli import show
-from contracts.batch import SameWay
+from contracts.batch import OutcomeGroup
 from saga import State, TransactionLog
 
 
@@ -33,16 +33,16 @@ class Summary(BaseModel):
 class Placed:
     """Orders that have ended, or that nobody waits for any longer, `seconds` after they were begun together."""
 
-    ways: Sequence[SameWay]
+    groups: Sequence[OutcomeGroup]
     seconds: float
 
     @classmethod
     def of(cls, logs: Iterable[TransactionLog], seconds: float) -> Placed:
-        return cls([SameWay.of(log) for log in logs], seconds)
+        return cls([OutcomeGroup.of(log) for log in logs], seconds)
 
     @property
     def orders(self) -> int:
-        return sum(len(way.order_ids) for way in self.ways)
+        return sum(len(way.order_ids) for way in self.groups)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Tally:
     _outcomes: list[show.Outcome] = field(default_factory=list)
 
     def add(self, placed: Placed) -> None:
-        for way in placed.ways:
+        for way in placed.groups:
             self._states[way.state] += len(way.order_ids)
             if way.code is not None:
                 self._errors[way.code] += len(way.order_ids)

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from contracts.batch_operation import MAX_REQUESTS
 from contracts.documents import require_each_key_once
-from contracts.many import MAX_REQUESTS
 from contracts.message import Message
 from contracts.order import Order, transaction_id
 from contracts.problems import first_problem
@@ -27,7 +27,7 @@ class InvalidBatch(ValueError):
     """It is no list of orders, or too long a one. No order of it is begun."""
 
 
-class SameWay(Message):
+class OutcomeGroup(Message):
     """Orders of a batch that went the same way: the same steps, together, to the same end.
 
     `messages` are those of the error, in the order of `order_ids`. A state that is no end says that the order was
@@ -59,11 +59,11 @@ class SameWay(Message):
 class BatchOutcome(Message):
     """How each order of a batch ended, in bytes that hardly grow with the length of their logs."""
 
-    ways: tuple[SameWay, ...]
+    groups: tuple[OutcomeGroup, ...]
 
     def logs(self) -> dict[str, TransactionLog]:
         """By order id."""
-        return {order_id: log for way in self.ways for order_id, log in way.logs()}
+        return {order_id: log for way in self.groups for order_id, log in way.logs()}
 
 
 def parse(document: bytes) -> tuple[list[Order], dict[str, str]]:

@@ -135,24 +135,24 @@ class OrderOptions(Message):
 
     `recovering`: take over from an execution that was closed without an end. `cause`: take over and roll back for this
     reason, unless the order turns out to be confirmed. `prepared`: every step before the pivot is done, go on from
-    there. `carrier`: see `CreateOrder`. `placed_at`: when the deadline began to run, if not now. `colocated`: ask the
-    services first in the process that runs the workflow; in the Web UI such a call is a marker instead of an activity.
+    there. `coordinator`: see `CreateOrder`. `placed_at`: when the deadline began to run, if not now. `colocated`: call
+    the services first in the process that runs the workflow; such a call is a marker in the history, not an activity.
     """
 
     recovering: StrictBool = False
     cause: RollbackCause | None = None
     prepared: StrictBool = False
-    carrier: WorkflowId | None = None
+    coordinator: WorkflowId | None = None
     placed_at: AwareDatetime | None = None
     colocated: StrictBool = False
 
 
 class CreateOrder(Request):
-    """`carrier` is the workflow that decides about the order, where that is not the order's own: part of the request,
-    so that the fence lets only one of two carriers through."""
+    """`coordinator` is the workflow that decides about the order, where that is not the order's own. It is part of the
+    request, so that the fence lets only one of two coordinators through."""
 
     order: Order
-    carrier: WorkflowId | None = None
+    coordinator: WorkflowId | None = None
 
 
 class ConfirmOrder(Request):
@@ -173,7 +173,7 @@ class OrderOnRecord(Message):
     """An order as it was placed, who carries it, and how it stands."""
 
     order: Order
-    carrier: WorkflowId | None
+    coordinator: WorkflowId | None
     state: OrderState
     has_skips: StrictBool = False
     """An operator has left a step of it undone, which is on record (`RecordSkips`)."""

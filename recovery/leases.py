@@ -18,7 +18,7 @@ from contracts.message import Lease, ListOpen, Request
 from contracts.transaction import workflow_id
 from recovery.orders import on_record
 from recovery.tolerance import Round
-from runtime.ask import ask
+from runtime.execute import execute
 
 
 class LeaseSweep:
@@ -39,11 +39,11 @@ class LeaseSweep:
     async def _end(self, lease: Lease) -> None:
         after = ""
         while True:
-            page = await ask(self._client, lease.expired, ListOpen(after=after, limit=self._page))
+            page = await execute(self._client, lease.expired, ListOpen(after=after, limit=self._page))
             for each in page.unreadable:
                 self._round.note(each.transaction_id, Code.UNREADABLE, f"{lease.expired.name}: {each.problem}")
             for request in await self._without_owner(page.requests):
-                given = await self._round.tried(request.transaction_id, ask(self._client, lease.undo, request))
+                given = await self._round.tried(request.transaction_id, execute(self._client, lease.undo, request))
                 self._ended += given is not None
             listed = [each.transaction_id for each in (*page.requests, *page.unreadable)]
             if len(listed) < self._page:

@@ -39,9 +39,9 @@ from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions,
 from lanes.outcome import result_of
 from recovery.runs import Asked, Status, asked, newest_run_for, started_with
 from recovery.tolerance import Round, parts
-from runtime.ask import ask
 from runtime.connection import CLOSED_FROM_OUTSIDE
 from runtime.events import EventBus
+from runtime.execute import execute
 from saga import Operation
 
 FINISH_TIMEOUT_S = 60
@@ -65,10 +65,10 @@ class Records:
 
 
 async def on_record(client: Client, transactions: Sequence[str]) -> Records:
-    """Raises `AskFailed`: without the record nobody knows whose a transaction is."""
+    """Raises `OperationFailed`: without the record nobody knows whose a transaction is."""
     found = Records()
     for part in parts(transactions, _A_QUESTION):
-        answer = await ask(client, order.read_orders, ReadOrders(transaction_ids=tuple(part)))
+        answer = await execute(client, order.read_orders, ReadOrders(transaction_ids=tuple(part)))
         found.orders |= {placed.order.transaction_id: placed for placed in answer.orders}
         found.unreadable |= {each.transaction_id: each.problem for each in answer.unreadable}
     return found
@@ -144,7 +144,7 @@ class OrderSweep:
         found: set[str] = set()
         after = ""
         while True:
-            page = (await ask(self._client, operation, ListOpen(after=after, limit=self._page))).transaction_ids
+            page = (await execute(self._client, operation, ListOpen(after=after, limit=self._page))).transaction_ids
             found |= {transaction for transaction in page if transaction.startswith("order/")}
             if len(page) < self._page:
                 return found
@@ -171,7 +171,7 @@ class OrderSweep:
             self._round.note(batch, Code.INVALID_ORDER, str(error))
             return {}
         return {
-            placed.transaction_id: OrderOnRecord(order=placed, carrier=batch, state=OrderState.PENDING)
+            placed.transaction_id: OrderOnRecord(order=placed, coordinator=batch, state=OrderState.PENDING)
             for placed in orders
         }
 
@@ -190,18 +190,18 @@ class OrderSweep:
             )
             return None
         choreographed = workflow_id == participant_id(wanted.order.order_id, order.create.service)
-        carrier = workflow_id if choreographed else wanted.carrier
-        return OrderOnRecord(order=wanted.order, carrier=carrier, state=OrderState.PENDING)
+        coordinator = workflow_id if choreographed else wanted.coordinator
+        return OrderOnRecord(order=wanted.order, coordinator=coordinator, state=OrderState.PENDING)
 
     async def _coordinated(self, placed: Sequence[OrderOnRecord]) -> list[Coordinated]:
         return await self._round.each(placed, lambda each: each.order.transaction_id, self._look_up)
 
     async def _look_up(self, placed: OrderOnRecord) -> Coordinated:
-        transaction, carrier = placed.order.transaction_id, placed.carrier
-        own = await newest_run_for(self._client, transaction, Asked(placed.order, carrier))
-        if own is not None or carrier is None:
+        transaction, coordinator = placed.order.transaction_id, placed.coordinator
+        own = await newest_run_for(self._client, transaction, Asked(placed.order, coordinator))
+        if own is not None or coordinator is None:
             return Coordinated(placed, transaction, own)
-        return Coordinated(placed, carrier, await handles.status_of(self._client, carrier))
+        return Coordinated(placed, coordinator, await handles.status_of(self._client, coordinator))
 
     async def finish(self, left: Coordinated) -> bool:
         """Give the order a new run of its workflow; true if that came to an end."""
@@ -211,7 +211,10 @@ class OrderSweep:
         try:
             handle = await self._client.start_workflow(
                 "OrderWorkflow",
-                args=[placed.order.model_dump(mode="json"), OrderOptions(recovering=True, carrier=placed.carrier)],
+                args=[
+                    placed.order.model_dump(mode="json"),
+                    OrderOptions(recovering=True, coordinator=placed.coordinator),
+                ],
                 id=placed.order.transaction_id,
                 task_queue=WORKFLOWS_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,

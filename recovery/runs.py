@@ -29,14 +29,14 @@ class Asked(NamedTuple):
     """What an `OrderWorkflow` was asked for: the order, and in whose name."""
 
     order: Order
-    carrier: str | None
+    coordinator: str | None
 
 
 def asked(arguments: list[Any]) -> Asked | None:
     """The order that these are the arguments of; `None` if there is none in them."""
     document, options = [*arguments, None, None][:2]
     try:
-        return Asked(Order.model_validate(document), OrderOptions.model_validate(options or {}).carrier)
+        return Asked(Order.model_validate(document), OrderOptions.model_validate(options or {}).coordinator)
     except ValidationError:
         return None
 
@@ -59,4 +59,4 @@ async def newest_run_for(client: Client, workflow_id: str, wanted: Asked) -> Sta
 
 def _is_for(arguments: list[Any], wanted: Asked) -> bool:
     found = asked(arguments)
-    return found is not None and found.carrier == wanted.carrier and same(found.order, wanted.order)
+    return found is not None and found.coordinator == wanted.coordinator and same(found.order, wanted.order)

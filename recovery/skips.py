@@ -20,7 +20,7 @@ from client import handles
 from client.handles import Run
 from contracts.order import RecordSkips, SkippedStep, record_skips
 from recovery.tolerance import Round
-from runtime.ask import ask
+from runtime.execute import execute
 from saga import TransactionLog
 
 _WITH_SKIPS = "SagaState IN ('CONFIRMED_WITH_SKIPS', 'ROLLED_BACK_WITH_SKIPS') AND CloseTime IS NOT NULL"
@@ -57,7 +57,7 @@ async def _keep(client: Client, skips: list[Skip]) -> None:
         )
         by_transaction[skip.transaction_id].append(said)
     for transaction_id, steps in by_transaction.items():
-        await ask(client, record_skips, RecordSkips(transaction_id=transaction_id, skips=tuple(steps)))
+        await execute(client, record_skips, RecordSkips(transaction_id=transaction_id, skips=tuple(steps)))
 
 
 def _storable(text: str, longest: int) -> str:

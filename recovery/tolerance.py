@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from contracts.errors import Code
 from contracts.recovery import NotSwept
-from runtime.ask import AskFailed
+from runtime.execute import OperationFailed
 
 _AT_ONCE = 50
 """Items looked up, or brought to an end, at a time: a sweep must not crowd out the orders under way."""
@@ -47,7 +47,7 @@ class Round:
         """The result of `work`; `None` if it failed, which is noted. Raises what is not about `subject` alone."""
         try:
             return await work
-        except AskFailed as error:
+        except OperationFailed as error:
             self.note(subject, error.code, error.message)
         except RPCError as error:
             if error.status in _ABOUT_TEMPORAL:

@@ -21,8 +21,8 @@ from typer.exceptions import TyperException
 from contracts.errors import Code
 from contracts.problems import first_problem
 from runtime import streams, tracing
-from runtime.ask import AskFailed
 from runtime.connection import Unreachable
+from runtime.execute import OperationFailed
 from runtime.settings import SettingsError
 from runtime.visible import visible
 
@@ -115,7 +115,7 @@ def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — 
             return CommandFailed(Code.USAGE, f"not UTF-8 text: {error.object!r}"[:200], Exit.INVALID)
         case SettingsError():
             return CommandFailed(Code.USAGE, str(error), Exit.INVALID)
-        case AskFailed():
+        case OperationFailed():
             unreachable = error.code in (Code.UNREACHABLE, Code.SERVICE_UNAVAILABLE)
             return CommandFailed(error.code, error.message, Exit.UNREACHABLE if unreachable else Exit.INVALID)
         case Unreachable():

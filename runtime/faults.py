@@ -5,7 +5,7 @@ the seed, the transaction, the operation and the attempt, not on when the attemp
 faults:
 
     [[fault]]
-    operation = "payment.authorize"   # a pattern: `payment.*`, `*`; also of lists; `*.many`: only of those
+    operation = "payment.authorize"   # a pattern: `payment.*`, `*`; also of lists; `*.batch`: only of those
     transaction = "order/o-7"         # a pattern; default: every transaction
     kind = "error_after"              # see FaultKind
     attempts = 1                      # the first N attempts of the activity; default: all
@@ -35,8 +35,8 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from contracts.batch_operation import SUFFIX
 from contracts.errors import Code
-from contracts.many import SUFFIX
 from contracts.message import Message, as_written
 from contracts.problems import first_problem
 from runtime.logs import transaction_id_of

@@ -19,19 +19,19 @@ _UNITS = 1_000_000
 _BALANCE_MINOR = 10**11
 
 
-class Ask(Protocol):
-    """Has a service perform an operation: `runtime.ask` through Temporal, or the worker itself."""
+class Execute(Protocol):
+    """Has a service perform an operation: `runtime.execute` through Temporal, or the worker itself."""
 
     async def __call__(self, operation: Operation[Request, Reply], request: Request) -> Reply: ...
 
 
-async def seed(ask: Ask) -> None:
+async def seed(execute: Execute) -> None:
     """Fill the shelves and the accounts if there are none yet."""
-    if not (await ask(inventory.list_stock, ListStock())).levels:
+    if not (await execute(inventory.list_stock, ListStock())).levels:
         for sku in PRICES_MINOR:
             request = SetStock(transaction_id=f"seed-{sku}", sku=sku, on_hand=_UNITS)
-            await ask(inventory.set_stock, request)
-    if not (await ask(payment.list_accounts, ListAccounts())).accounts:
+            await execute(inventory.set_stock, request)
+    if not (await execute(payment.list_accounts, ListAccounts())).accounts:
         for customer in CUSTOMERS:
             opening = SetAccount(transaction_id=f"seed-{customer}", customer_id=customer, balance_minor=_BALANCE_MINOR)
-            await ask(payment.set_account, opening)
+            await execute(payment.set_account, opening)

@@ -15,7 +15,7 @@ class Stop:
         self._starting: asyncio.Task[None] | None = starting
         self._asked = asyncio.Event()
 
-    def ask(self) -> None:
+    def request(self) -> None:
         if self._starting is not None and not self._asked.is_set():
             self._starting.cancel()
         self._asked.set()
@@ -37,7 +37,7 @@ def stop_of(task: asyncio.Task[None] | None) -> Iterator[Stop]:
         raise RuntimeError("outside a task nothing can be cut")
     stop = Stop(task)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.ask)
+        asyncio.get_running_loop().add_signal_handler(number, stop.request)
     try:
         yield stop
     except asyncio.CancelledError:

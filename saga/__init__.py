@@ -29,12 +29,12 @@ It imports the standard library and temporalio, so that it can be lifted into an
 """
 
 from saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
-from saga.journal import SEARCH_ATTRIBUTES, Entry, Failure, Kind, Skipped, State, Status, TransactionLog
-from saga.kernel import CancelRefused, Saga, StepFailed, outlive
+from saga.failover import FailoverInterceptor
+from saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
+from saga.kernel import CancelRefused, Saga, StepFailed, run_to_completion
 from saga.operation import Operation
-from saga.plan import Plan, PlannedCall, Stage, Verb
+from saga.plan import Plan, PlannedCall, Stage
 from saga.policy import POLICIES, Policies, Policy, Rounds
-from saga.takeover import TakeoverInterceptor
 from saga.transaction import Step, run_in_order
 from saga.workflow import DESK_REFUSED, SagaWorkflow
 
@@ -42,15 +42,16 @@ __all__ = [
     "DESK_REFUSED",
     "POLICIES",
     "SEARCH_ATTRIBUTES",
+    "CallKind",
     "CancelRefused",
     "Decided",
     "Desk",
     "DeskRecord",
     "DeskRefused",
     "Entry",
+    "FailoverInterceptor",
     "Failure",
     "Fix",
-    "Kind",
     "Operation",
     "Parked",
     "Plan",
@@ -68,9 +69,7 @@ __all__ = [
     "Status",
     "Step",
     "StepFailed",
-    "TakeoverInterceptor",
     "TransactionLog",
-    "Verb",
-    "outlive",
     "run_in_order",
+    "run_to_completion",
 ]

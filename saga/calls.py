@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from saga import outcome
 from saga.desk import Decision, Desk, Fix, Parked, Skip, transaction_of
-from saga.journal import Entry, Failure, Journal, Kind, Skipped, Status
+from saga.journal import Entry, Failure, Journal, Skipped, Status
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
 from saga.policy import Policy, Rounds
@@ -26,10 +26,10 @@ async def attempt(
     operation: Operation[Request, Reply], request: Request, policy: Policy
 ) -> Done[Reply] | Refused | Unknown:
     """One call with its retries, and what became of it."""
-    if policy.here is not None:
-        first = await _here(operation, request, policy.here)
-    elif policy.near is not None:
-        once = replace(policy, attempt_timeout=policy.near, attempts=1, total=policy.near)
+    if policy.local is not None:
+        first = await _local(operation, request, policy.local)
+    elif policy.eager is not None:
+        once = replace(policy, attempt_timeout=policy.eager, attempts=1, total=policy.eager)
         first = await _over_the_queue(operation, request, once, workflow.info().task_queue)
     else:
         return await _over_the_queue(operation, request, policy, operation.queue)
@@ -60,7 +60,7 @@ async def _over_the_queue(
     return read(operation, raw)
 
 
-async def _here(
+async def _local(
     operation: Operation[Request, Reply], request: Request, at_most: timedelta
 ) -> Done[Reply] | Refused | Unknown:
     """A local activity. After a crash it runs again, as its result is in no history yet: safe behind a fence only."""
@@ -107,7 +107,7 @@ class PersistentCalls:
             ended = await attempt(operation, request, policy)
             if isinstance(ended, Done):
                 self.desk.settle(entry.step)
-                if entry.kind is not Kind.FORWARD:
+                if entry.kind.is_skippable:
                     self.journal.settle(entry, Status.DONE, ended.attempts)
                 return ended
             if isinstance(ended, Refused) and may_refuse(ended.code):

@@ -10,7 +10,7 @@ from typing import Any
 
 from temporalio import workflow
 
-from saga.journal import Failure, Kind
+from saga.journal import CallKind, Failure
 from saga.operation import Operation
 
 _LONGEST_PROBLEM = 300
@@ -36,7 +36,7 @@ class Parked:
     """
 
     step: str
-    kind: Kind
+    kind: CallKind
     since: datetime
     attempts: int
     next_attempt_at: datetime
@@ -171,7 +171,7 @@ class Desk:
         if case.waiting is not None:
             before = f"a {_name(case.waiting)} was decided before"
             raise DeskRefused(f"{step}: {before} and is applied when the running attempts are over; decide again then")
-        if isinstance(decision, Skip) and case.parked.kind is Kind.FORWARD:
+        if isinstance(decision, Skip) and not case.parked.kind.is_skippable:
             raise DeskRefused(f"{step} decides the saga: it can be retried or fixed, not skipped")
         if isinstance(decision, Fix):
             ours = transaction_of(case.original)

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 
 from temporalio import workflow
 
+from saga.journal import CallKind
 from saga.operation import Operation
-from saga.plan import Plan, PlannedCall, Verb
+from saga.plan import Plan, PlannedCall
 
 Body: TypeAlias = Callable[[Plan], Coroutine[Any, Any, Any]]
 _BEFORE_THE_FIRST_TASK = 3
@@ -85,7 +86,7 @@ class EarlierExecutions:
         """Whether a pivot that this execution has not come to may be done."""
         if self._undecided or not self.may_be_ahead:
             return False
-        return any(stage.verb is Verb.PIVOT for stage in self.plan.stages)
+        return any(stage.kind is CallKind.PIVOT for stage in self.plan.stages)
 
     @property
     def plan(self) -> Plan:

@@ -65,10 +65,24 @@ class State(StrEnum):
         }.get(self, self)
 
 
-class Kind(StrEnum):
-    FORWARD = "forward"
-    UNDO = "undo"
+class CallKind(StrEnum):
+    """What a call is in its saga. The kernel and the plan have a method of the same name for each but UNDO.
+
+    STEP: forward, and undone if the saga fails. PIVOT: its answer decides whether the saga goes forward or back (a
+    pivot transaction). FINISH: promised by the pivot and repeated until it is done (a retriable transaction).
+    BEST_EFFORT: tried a few times, and never changes how the saga ends. UNDO: a compensation.
+    """
+
+    STEP = "step"
+    PIVOT = "pivot"
     FINISH = "finish"
+    BEST_EFFORT = "best_effort"
+    UNDO = "undo"
+
+    @property
+    def is_skippable(self) -> bool:
+        """Whether an operator may leave such a call undone: nothing in the saga depends on its answer."""
+        return self in (CallKind.FINISH, CallKind.UNDO)
 
 
 class Status(StrEnum):
@@ -99,7 +113,7 @@ class Entry:
 
     step: str
     service: str
-    kind: Kind
+    kind: CallKind
     status: Status
     attempts: int
     started_at: datetime
@@ -157,7 +171,7 @@ class Journal:
     def log(self) -> TransactionLog:
         return TransactionLog(self.transaction_id, self.state, self.error, tuple(replace(e) for e in self._entries))
 
-    def begin(self, operation: str, kind: Kind, name: str | None = None) -> Entry:
+    def begin(self, operation: str, kind: CallKind, name: str | None = None) -> Entry:
         service = operation.partition(".")[0]
         before = sum(e.step.partition("#")[0] == operation and e.kind is kind for e in self._entries)
         step = f"{operation}#{name or before + 1}" if before else operation

@@ -5,7 +5,8 @@ The rules, and where they are kept:
 - an undo is data and is pushed *before* its step is dispatched (`step`), so a step with an unknown outcome is undone;
 - undos run in reverse, those of a parallel group together (`_unwind`), each until it is done (`saga.calls`);
 - what does not get through is parked: visible, tried again in rounds, and in nobody's way (`_undo`);
-- before the pivot a deadline or a cancel interrupts the body (`_interrupt`), after it nothing does (`outlive`);
+- before the pivot a deadline or a cancel interrupts the body (`_interrupt`), after it nothing does
+  (`run_to_completion`);
 - where an earlier execution of the saga may have passed the pivot, no step is given up before that is known
   (`_answer`), and where one may have done more than this one, a rollback undoes that too (`_assume_unseen`);
 - a bug (any exception that is not a Temporal failure) fails the workflow task and is retried after a fix: it never
@@ -31,7 +32,7 @@ from saga import outcome
 from saga.calls import PersistentCalls, attempt
 from saga.desk import Desk
 from saga.earlier import Body, EarlierExecutions
-from saga.journal import Entry, Failure, Journal, Kind, State, Status, TransactionLog
+from saga.journal import CallKind, Entry, Failure, Journal, State, Status, TransactionLog
 from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Refused, Unknown
 from saga.policy import POLICIES, Policies, Policy
@@ -99,8 +100,8 @@ class Saga:
         self._earlier = EarlierExecutions()
         self._opened = False
         self._undos = Branch()
-        self._doubtful = Branch()
-        self._farewell: Undo[Any] | None = None
+        self._unknown = Branch()
+        self._rollback_call: Undo[Any] | None = None
         self._parked: list[asyncio.Task[Any]] = []
         self._interruption: Failure | None = None
         self._body: asyncio.Task[Any] | None = None
@@ -141,11 +142,11 @@ class Saga:
         if compensation is not None:
             branch.append(compensation)
         opening = not self.log.steps
-        entry = self._journal.begin(operation.name, Kind.FORWARD, name)
-        forward = self._policies.forward if within is None else self._policies.forward.throughout(within)
-        policy = forward if attempt_timeout is None else forward.within(attempt_timeout)
+        entry = self._journal.begin(operation.name, CallKind.STEP, name)
+        forward = self._policies.forward if within is None else self._policies.forward.retried_for(within)
+        policy = forward if attempt_timeout is None else forward.with_attempt_timeout(attempt_timeout)
         if opening:  # whether there is a saga at all must be in the history before anybody can run ahead of that
-            policy = policy.over_the_queue()
+            policy = policy.recorded_first()
         ended = await self._answer(entry, operation, request, policy, _bounded(self._policies.finish, within))
         self._opened = self._opened or (opening and isinstance(ended, Done))
         if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE:
@@ -153,7 +154,7 @@ class Saga:
         if compensation is not None and isinstance(ended, Refused) and not self._earlier.may_be_ahead:
             branch.remove(compensation)
         if compensation is not None and isinstance(ended, Unknown):
-            self._doubtful.append(compensation)
+            self._unknown.append(compensation)
         return self._settled(entry, ended)
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -165,7 +166,7 @@ class Saga:
         branches = [Branch() for _ in calls]
         _BRANCH.get().append(branches)
         group = self._group(branches, calls)
-        return await (outlive(group) if self._phase is _Phase.COMMITTED else group)
+        return await (run_to_completion(group) if self._phase is _Phase.COMMITTED else group)
 
     async def pivot(
         self,
@@ -183,10 +184,12 @@ class Saga:
         self._phase = _Phase.COMMITTED
         self._stop_timer()
         ahead = self._earlier.may_be_ahead
-        entry = self._journal.begin(operation.name, Kind.FORWARD, name)
-        policy = _bounded(self._policies.finish, within).over_the_queue()
+        entry = self._journal.begin(operation.name, CallKind.PIVOT, name)
+        policy = _bounded(self._policies.finish, within).recorded_first()
         may_refuse = _proves_that_it_was_not_done if ahead else _is_an_answer
-        ended = await outlive(self._calls.until_done(entry, operation, request, policy, may_refuse=may_refuse))
+        ended = await run_to_completion(
+            self._calls.until_done(entry, operation, request, policy, may_refuse=may_refuse)
+        )
         assert ended is not None  # noqa: S101 — the desk skips no pivot
         if isinstance(ended, Refused):
             self._earlier.was_not_decided()
@@ -194,7 +197,9 @@ class Saga:
             self._start_timer()  # a workflow that catches the refusal still has its deadline
         return self._settled(entry, ended)
 
-    async def revoke(self, operation: Operation[Request, Any], request: Request, *, committed: str) -> bool:
+    async def try_cancel_decision(
+        self, operation: Operation[Request, Any], request: Request, *, committed: str
+    ) -> bool:
         """Take over from an execution that was cut off nobody knows where: revoke its decision, if it can be.
 
         Asked, as the pivot is, until the answer is known. True: revoked, and the saga is to be rolled back. False: it
@@ -202,15 +207,15 @@ class Saga:
         """
         self._phase = _Phase.COMMITTED
         self._stop_timer()
-        entry = self._journal.begin(operation.name, Kind.FORWARD)
-        policy = self._policies.finish.over_the_queue()
-        ended = await outlive(
+        entry = self._journal.begin(operation.name, CallKind.PIVOT)
+        policy = self._policies.finish.recorded_first()
+        ended = await run_to_completion(
             self._calls.until_done(entry, operation, request, policy, may_refuse=lambda code: code == committed)
         )
         if isinstance(ended, Refused):
             self._journal.settle(entry, Status.REFUSED, ended.attempts, ended.code)
             self._interruption = None  # a cancel that came before the answer came after the pivot
-            self._doubtful.clear()  # and what this execution got no answer to was done before it
+            self._unknown.clear()  # and what this execution got no answer to was done before it
             return False
         assert ended is not None  # noqa: S101 — the desk skips no decision
         self._settled(entry, ended)
@@ -230,21 +235,21 @@ class Saga:
         `within` bounds a round of it.
         """
         self._require(_Phase.COMMITTED)
-        entry = self._journal.begin(operation.name, Kind.FINISH, name)
+        entry = self._journal.begin(operation.name, CallKind.FINISH, name)
         policy = _bounded(self._policies.finish, within)
-        ended = await outlive(self._calls.until_done(entry, operation, request, policy))
+        ended = await run_to_completion(self._calls.until_done(entry, operation, request, policy))
         return ended.reply if isinstance(ended, Done) else None
 
     async def best_effort(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
         """A few attempts at something that does not change how the saga ends. `None` if it did not get through."""
-        entry = self._journal.begin(operation.name, Kind.FINISH)
-        ended = await outlive(attempt(operation, request, self._policies.best_effort))
+        entry = self._journal.begin(operation.name, CallKind.BEST_EFFORT)
+        ended = await run_to_completion(attempt(operation, request, self._policies.best_effort))
         try:
             return self._settled(entry, ended)
         except StepFailed:
             return None  # the journal has its status and code
 
-    def assume(
+    def register_undo(
         self,
         undo: Operation[Request, Any],
         request: Request,
@@ -262,7 +267,7 @@ class Saga:
         answers that it was undone, the run was reset, or `resume` says so. Then a rollback undoes every step of it.
         Where it has a pivot, each step before that is repeated until it is done or refused, whatever the deadline or a
         cancel asks for: an unknown outcome does not tell whether the earlier execution has passed the pivot, and a
-        refusal does. A workflow with an operation to ask (`revoke`) leaves the pivot out, and asks that first.
+        refusal does. A workflow that can ask whether it was passed (`try_cancel_decision`) leaves the pivot out.
         """
         self._earlier.foresee(body)
 
@@ -272,7 +277,7 @@ class Saga:
 
     def on_rollback(self, operation: Operation[Request, Any], request: Request) -> None:
         """Should the saga be rolled back, make this `best_effort` call at the end of it: to tell someone, say."""
-        self._farewell = Undo(operation, request, self._policies.best_effort)
+        self._rollback_call = Undo(operation, request, self._policies.best_effort)
 
     def cancel(self, reason: str) -> None:
         """Ask for a rollback. No more than a confirmation while it is under way; `CancelRefused` from the pivot on.
@@ -317,14 +322,14 @@ class Saga:
             if error is None:
                 self._phase = _Phase.COMMITTED  # without a pivot, this is where it can no longer be cancelled
                 # A workflow may have caught a step's failure and gone another way: what is in doubt is undone.
-                await outlive(self._unwind_to_the_end(self._doubtful))
+                await run_to_completion(self._unwind_to_the_end(self._unknown))
                 self._journal.end(State.CONFIRMED)
             elif isinstance(error, asyncio.CancelledError):  # Temporal would end the workflow, and nothing be undone
                 raise RuntimeError("cancelled, but nobody has asked the saga to stop") from error
             return  # a bug, or an eviction: not for the saga to handle
         self._phase = _Phase.UNWINDING
         self._journal.move(State.COMPENSATING, failure)
-        await outlive(self._roll_back())
+        await run_to_completion(self._roll_back())
         self._journal.end(State.ROLLED_BACK)
         raise ApplicationError(failure.message, self.log, type=failure.code, non_retryable=True) from error
 
@@ -359,9 +364,9 @@ class Saga:
         if self._may_be_decided and (ended is None or isinstance(ended, Unknown)):
             may_refuse = _proves_that_it_was_not_done
             call = self._calls.until_done(
-                entry, operation, request, round_of_it.over_the_queue(), may_refuse=may_refuse
+                entry, operation, request, round_of_it.recorded_first(), may_refuse=may_refuse
             )
-            ended = await outlive(call)
+            ended = await run_to_completion(call)
             assert ended is not None  # noqa: S101 — the desk skips no step that may decide
         assert ended is not None  # noqa: S101 — one of the two has asked
         if isinstance(ended, Refused) and _proves_that_it_was_not_done(ended.code):
@@ -402,7 +407,7 @@ class Saga:
         try:
             return await asyncio.gather(*tasks)
         except (Exception, asyncio.CancelledError):
-            await outlive(self._end_of(tasks))
+            await run_to_completion(self._end_of(tasks))
             bug = next(filter(None, map(_bug_in, tasks)), None)
             if bug is not None:
                 raise bug  # noqa: B904 — the failure beside it is not its cause
@@ -422,20 +427,20 @@ class Saga:
         """Undo what another execution may have done beyond this one: an earlier one of the saga, or, where calls are
         made before the history has them, one by a worker that is thought dead. That one cannot have begun before the
         opening step is in the history; what is there under the saga's id then may be another's."""
-        is_colocated = self._policies.forward.here is not None
+        is_colocated = self._policies.forward.local is not None
         if not self._earlier.may_be_ahead and not (is_colocated and self._opened):
             return
         for undo, call in self._earlier.unseen():
             self._undos.append(self._compensation(undo, call.request, call.within, call.name))
-        farewell = self._earlier.plan.farewell
-        if self._farewell is None and farewell is not None:
-            self.on_rollback(farewell.operation, farewell.request)
+        rollback_call = self._earlier.plan.rollback_call
+        if self._rollback_call is None and rollback_call is not None:
+            self.on_rollback(rollback_call.operation, rollback_call.request)
 
     async def _roll_back(self) -> None:
         self._assume_unseen()
         await self._unwind_to_the_end(self._undos)
-        if self._farewell is not None:
-            await self.best_effort(self._farewell.operation, self._farewell.request)
+        if self._rollback_call is not None:
+            await self.best_effort(self._rollback_call.operation, self._rollback_call.request)
 
     async def _unwind_to_the_end(self, branch: Branch) -> None:
         await self._unwind(branch)
@@ -451,7 +456,7 @@ class Saga:
 
     async def _undo(self, undo: Undo[Any]) -> None:
         """Return when the undo is done, or parked and going on by itself."""
-        entry = self._journal.begin(undo.operation.name, Kind.UNDO, undo.name)
+        entry = self._journal.begin(undo.operation.name, CallKind.UNDO, undo.name)
         task = asyncio.create_task(self._calls.until_done(entry, undo.operation, undo.request, undo.policy))
         self._parked.append(task)
         await until(lambda: entry.status is not Status.RUNNING or task.done())
@@ -500,7 +505,7 @@ class Saga:
             self._timer = None
 
 
-async def outlive(work: Coroutine[Any, Any, T]) -> T:
+async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
     """Wait for `work` to end, whatever is asked of the waiter meanwhile. It fails only if `work` itself does."""
     task = asyncio.create_task(work)
     while not task.done():
@@ -519,7 +524,7 @@ def _proves_that_it_was_not_done(code: str) -> bool:
 
 
 def _bounded(policy: Policy, timeout: timedelta | None) -> Policy:
-    return policy if timeout is None else policy.all_within(timeout)
+    return policy if timeout is None else policy.bounded_by(timeout)
 
 
 def _bug_in(task: asyncio.Task[Any]) -> BaseException | None:

@@ -9,20 +9,11 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from saga.journal import CallKind
 from saga.operation import Operation
-
-
-class Verb(StrEnum):
-    """How a stage fails; the kernel has a method of the same name for each."""
-
-    STEP = "step"
-    PIVOT = "pivot"
-    FINISH = "finish"
-    BEST_EFFORT = "best_effort"
 
 
 @dataclass(frozen=True)
@@ -38,22 +29,22 @@ class PlannedCall:
 class Stage:
     """Calls that run side by side. Two stages of one `name` make the same calls."""
 
-    verb: Verb
+    kind: CallKind
     calls: tuple[PlannedCall, ...]
 
     @cached_property
     def name(self) -> str:
-        return " ".join([self.verb, *(call.operation.name for call in self.calls)])
+        return " ".join([self.kind, *(call.operation.name for call in self.calls)])
 
 
 @dataclass
 class Plan:
-    """The stages of one transaction, in order. `farewell` is made at the end of a rollback from `farewell_from` on."""
+    """The stages of one transaction, in order. `rollback_call` ends a rollback from stage `rollback_call_from` on."""
 
     stages: list[Stage] = field(default_factory=list)
-    farewell: PlannedCall | None = None
-    farewell_from: int = 0
-    _group: list[tuple[Verb, PlannedCall]] | None = None
+    rollback_call: PlannedCall | None = None
+    rollback_call_from: int = 0
+    _group: list[tuple[CallKind, PlannedCall]] | None = None
 
     @property
     def undos(self) -> list[tuple[Operation[Any, Any], Any]]:
@@ -82,18 +73,18 @@ class Plan:
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(Verb.STEP, PlannedCall(operation, request, undo, within, name))
+        self._note(CallKind.STEP, PlannedCall(operation, request, undo, within, name))
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> Any:
         if self._group is not None:
             raise RuntimeError("a group within a group cannot be planned")
-        noted: list[tuple[Verb, PlannedCall]] = []
+        noted: list[tuple[CallKind, PlannedCall]] = []
         self._group = noted
         for call in calls:
             await call
         self._group = None
-        [verb] = {verb for verb, _ in noted}
-        self.stages.append(Stage(verb, tuple(call for _, call in noted)))
+        [kind] = {kind for kind, _ in noted}
+        self.stages.append(Stage(kind, tuple(call for _, call in noted)))
 
     async def pivot(
         self,
@@ -103,7 +94,7 @@ class Plan:
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(Verb.PIVOT, PlannedCall(operation, request, None, within, name))
+        self._note(CallKind.PIVOT, PlannedCall(operation, request, None, within, name))
 
     async def finish(
         self,
@@ -113,16 +104,16 @@ class Plan:
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(Verb.FINISH, PlannedCall(operation, request, None, within, name))
+        self._note(CallKind.FINISH, PlannedCall(operation, request, None, within, name))
 
     async def best_effort(self, operation: Operation[Any, Any], request: Any) -> Any:
-        self._note(Verb.BEST_EFFORT, PlannedCall(operation, request))
+        self._note(CallKind.BEST_EFFORT, PlannedCall(operation, request))
 
     def on_rollback(self, operation: Operation[Any, Any], request: Any) -> None:
-        self.farewell, self.farewell_from = PlannedCall(operation, request), len(self.stages)
+        self.rollback_call, self.rollback_call_from = PlannedCall(operation, request), len(self.stages)
 
-    def _note(self, verb: Verb, call: PlannedCall) -> None:
+    def _note(self, kind: CallKind, call: PlannedCall) -> None:
         if self._group is None:
-            self.stages.append(Stage(verb, (call,)))
+            self.stages.append(Stage(kind, (call,)))
         else:
-            self._group.append((verb, call))
+            self._group.append((kind, call))

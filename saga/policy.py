@@ -22,35 +22,35 @@ class Policy:
     """Longer than a lost connection takes to be replaced, shorter than a person notices."""
     longest_pause: timedelta = timedelta(seconds=2)
     """Doubling stops here: longer would eat the caller's deadline, shorter would hammer a sick service."""
-    here: timedelta | None = None
+    local: timedelta | None = None
     """Colocated: before all that, one attempt of this long by the very worker that runs the workflow, without a task
     queue between. What it does not answer is asked over the queue as ever. Every worker of the workflow must know the
     operation by name, be it only to fail at it."""
-    near: timedelta | None = None
+    eager: timedelta | None = None
     """The same for a call that the history must know of: over the workflow's own queue, where the server hands it back
     to the worker that schedules it, with no poll between ("eager activity")."""
 
-    def over_the_queue(self) -> Policy:
+    def recorded_first(self) -> Policy:
         """The same policy for a call that must not be made before the history says so."""
-        return replace(self, here=None, near=self.here)
+        return replace(self, local=None, eager=self.local)
 
-    def within(self, attempt_timeout: timedelta) -> Policy:
+    def with_attempt_timeout(self, attempt_timeout: timedelta) -> Policy:
         """The same policy for a step with a timeout of its own; the total grows so that every attempt still fits."""
         pauses = self.longest_pause * (self.attempts - 1)
         return replace(self, attempt_timeout=attempt_timeout, total=attempt_timeout * self.attempts + pauses)
 
-    def all_within(self, timeout: timedelta) -> Policy:
+    def bounded_by(self, timeout: timedelta) -> Policy:
         """The same policy for a round that is over after `timeout`: its retries and the wait for a worker included."""
-        return replace(self, attempt_timeout=timeout, total=timeout, here=None, near=None)
+        return replace(self, attempt_timeout=timeout, total=timeout, local=None, eager=None)
 
-    def throughout(self, timeout: timedelta) -> Policy:
+    def retried_for(self, timeout: timedelta) -> Policy:
         """The same policy for a call that is tried again until `timeout`: as many attempts as their pauses allow."""
         attempts, pause, begins = 1, self.first_pause, self.first_pause
         while pause and begins < timeout:
             attempts += 1
             pause = min(pause * 2, self.longest_pause)
             begins += pause
-        return replace(self.all_within(timeout), attempts=attempts)
+        return replace(self.bounded_by(timeout), attempts=attempts)
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -80,7 +80,7 @@ class Rounds:
         return min(pause, self.longest_pause)
 
 
-_HERE = timedelta(seconds=2)
+_LOCAL = timedelta(seconds=2)
 """A hundred times a healthy call. The workflow's task stays open meanwhile, and needs no heartbeat before eight."""
 
 
@@ -89,7 +89,7 @@ class Policies:
     """The policies of one saga. `forward` gives up, `undo` and `finish` park and go on, `best_effort` may fail."""
 
     forward: Policy = Policy(attempt_timeout=timedelta(seconds=5), attempts=4, total=timedelta(seconds=25))
-    """Four attempts outlive a restarting worker; 4 x 5 s and the pauses are 21.4 s, well inside a 60 s deadline."""
+    """Four attempts outlast a restarting worker; 4 x 5 s and the pauses are 21.4 s, well inside a 60 s deadline."""
     undo: Policy = Policy(attempt_timeout=timedelta(seconds=10), attempts=5, total=timedelta(seconds=30))
     """Nobody waits for an undo, so an attempt may take longer; 30 s and it is parked, where people can see it."""
     finish: Policy = Policy(attempt_timeout=timedelta(seconds=10), attempts=5, total=timedelta(seconds=30))
@@ -108,8 +108,8 @@ class Policies:
         that goes on. Never with the first step, a pivot or an undo, then: they go over a queue. And once the first
         step is known to be done, a rollback must undo the steps too that the history has not seen begin.
         """
-        forward, finish = replace(self.forward, here=_HERE), replace(self.finish, here=_HERE)
-        return replace(self, forward=forward, finish=finish, best_effort=replace(self.best_effort, here=_HERE))
+        forward, finish = replace(self.forward, local=_LOCAL), replace(self.finish, local=_LOCAL)
+        return replace(self, forward=forward, finish=finish, best_effort=replace(self.best_effort, local=_LOCAL))
 
 
 POLICIES = Policies()

@@ -89,7 +89,7 @@ def _plan(mode: NotificationMode) -> Any:
 
 def _planned(mode: NotificationMode) -> set[Operation[Any, Any]]:
     plan = _plan(mode)
-    calls = [*(call for stage in plan.stages for call in stage.calls), plan.farewell]
+    calls = [*(call for stage in plan.stages for call in stage.calls), plan.rollback_call]
     return {call.operation for call in calls} | {call.undo for call in calls if call.undo is not None}
 
 

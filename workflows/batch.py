@@ -24,26 +24,26 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from contracts.batch import BatchOutcome, InvalidBatch, SameWay, parse
+from contracts.batch import BatchOutcome, InvalidBatch, OutcomeGroup, parse
 from contracts.errors import Code
 from contracts.order import Order, OrderOptions, RollbackCause
-from saga import POLICIES, Failure, Kind, Plan, Policy, State, TransactionLog, Verb
+from saga import POLICIES, CallKind, Failure, Plan, Policy, State, TransactionLog
 from saga.earlier import RerunDetector
 from saga.journal import count_states
 from saga.outcome import CANCELLED, STEP_UNDONE
-from workflows.carried import Carried, same_ways
-from workflows.handover import hand_over
-from workflows.order import Requests, plan_of_many
-from workflows.together import together
+from workflows.batch_call import call_many
+from workflows.batch_member import BatchMember, grouped
+from workflows.detach import detach
+from workflows.order import Requests, batch_plan
 
 _ATTEMPT_TIMEOUT = timedelta(seconds=10)
 """A list of five hundred takes a tenth of a second; its attempt may also wait for as many lists before it."""
-_FORWARD = POLICIES.forward.within(_ATTEMPT_TIMEOUT)
-_POLICIES: dict[Verb, Policy] = {
-    Verb.STEP: _FORWARD,
-    Verb.PIVOT: POLICIES.finish,
-    Verb.FINISH: POLICIES.finish,
-    Verb.BEST_EFFORT: POLICIES.best_effort.within(_ATTEMPT_TIMEOUT),
+_FORWARD = POLICIES.forward.with_attempt_timeout(_ATTEMPT_TIMEOUT)
+_POLICIES: dict[CallKind, Policy] = {
+    CallKind.STEP: _FORWARD,
+    CallKind.PIVOT: POLICIES.finish,
+    CallKind.FINISH: POLICIES.finish,
+    CallKind.BEST_EFFORT: POLICIES.best_effort.with_attempt_timeout(_ATTEMPT_TIMEOUT),
 }
 
 
@@ -60,16 +60,16 @@ class BatchWorkflow:
         self._id = workflow.info().workflow_id
         self._begun = workflow.now()
         self._plans: dict[bool, Plan] = {}
-        self._orders = {each.order_id: self._carried(each) for each in orders}
+        self._orders = {each.order_id: self._member(each) for each in orders}
         self._leaving: list[asyncio.Task[None]] = []
         self._rerun = RerunDetector()
 
-    def _carried(self, placed: Order) -> Carried:
+    def _member(self, placed: Order) -> BatchMember:
         requests = Requests.of(placed, self._id)
         kind = requests.must_notify
         if kind not in self._plans:
-            self._plans[kind] = plan_of_many(must_notify=kind)
-        return Carried(placed, requests, self._plans[kind])
+            self._plans[kind] = batch_plan(must_notify=kind)
+        return BatchMember(placed, requests, self._plans[kind])
 
     @workflow.run
     async def run(self, document: RawValue) -> BatchOutcome:
@@ -93,56 +93,57 @@ class BatchWorkflow:
 
     # --- forward ------------------------------------------------------------------------------------------------------
 
-    async def _forward(self, orders: list[Carried], at: int) -> None:
+    async def _forward(self, orders: list[BatchMember], at: int) -> None:
         """Bring `orders` from place `at` of their plans to their end. Where the plans part, so do the orders."""
         while orders:
-            ways: dict[str | None, list[Carried]] = {}
+            groups: dict[str | None, list[BatchMember]] = {}
             for each in orders:
-                ways.setdefault(each.stage_name(at), []).append(each)
-            for each in ways.pop(None, []):
+                groups.setdefault(each.stage_name(at), []).append(each)
+            for each in groups.pop(None, []):
                 each.state = State.CONFIRMED
-            if len(ways) > 1:
-                await asyncio.gather(*(self._forward(way, at) for way in ways.values()))
+            if len(groups) > 1:
+                await asyncio.gather(*(self._forward(group, at) for group in groups.values()))
                 return
-            orders = await self._stage(next(iter(ways.values())), at) if ways else []
+            orders = await self._stage(next(iter(groups.values())), at) if groups else []
             at += 1
 
-    async def _stage(self, orders: list[Carried], at: int) -> list[Carried]:
+    async def _stage(self, orders: list[BatchMember], at: int) -> list[BatchMember]:
         """Make the calls of one stage side by side; those that go on."""
         stage = orders[0].plan.stages[at]
-        if stage.verb in (Verb.STEP, Verb.PIVOT):
+        if stage.kind in (CallKind.STEP, CallKind.PIVOT):
             orders = self._without_interrupted(orders, at)
         if not orders:
             return []
         for each in orders:
-            each.decided = each.decided or stage.verb is Verb.PIVOT
-        kind = Kind.FORWARD if stage.verb in (Verb.STEP, Verb.PIVOT) else Kind.FINISH
+            each.decided = each.decided or stage.kind is CallKind.PIVOT
         failures = await asyncio.gather(
             *(
-                together(
+                call_many(
                     call.operation,
-                    kind,
+                    stage.kind,
                     [(each, each.request(each.plan.stages[at].calls[place])) for each in orders],
-                    _POLICIES[stage.verb],
+                    _POLICIES[stage.kind],
                 )
                 for place, call in enumerate(stage.calls)
             )
         )
-        if stage.verb is Verb.BEST_EFFORT or not any(failures):
+        if stage.kind is CallKind.BEST_EFFORT or not any(failures):
             return orders
         return self._sorted_out(orders, at, failures)
 
-    def _sorted_out(self, orders: list[Carried], at: int, failures: list[dict[Carried, Failure]]) -> list[Carried]:
+    def _sorted_out(
+        self, orders: list[BatchMember], at: int, failures: list[dict[BatchMember, Failure]]
+    ) -> list[BatchMember]:
         """Those that go on. The others leave: back together, or each to a workflow of its own."""
-        verb, elapsed = orders[0].plan.stages[at].verb, self._elapsed
-        going, again, further = list[Carried](), list[Carried](), list[Carried]()
-        back, all_of_it = list[Carried](), list[Carried]()
+        kind, elapsed = orders[0].plan.stages[at].kind, self._elapsed
+        going, again, further = list[BatchMember](), list[BatchMember](), list[BatchMember]()
+        back, all_of_it = list[BatchMember](), list[BatchMember]()
         for each in orders:
             heard = [failure[each] for failure in failures if each in failure]
             refusal = next((failure for failure in heard if each.was_refused(failure.step)), None)
             if not heard:
                 going.append(each)
-            elif verb is Verb.FINISH or (verb is Verb.PIVOT and refusal is None):
+            elif kind is CallKind.FINISH or (kind is CallKind.PIVOT and refusal is None):
                 further.append(each)
             elif each.interrupted(elapsed) or refusal:
                 each.decided = False
@@ -152,11 +153,11 @@ class BatchWorkflow:
                 again.append(each)
         self._leave(self._roll_back(back, at))
         self._hand_back(all_of_it)
-        self._leave(hand_over(again, self._going_on))
-        self._leave(hand_over(further, lambda _: OrderOptions(carrier=self._id, prepared=True)))
+        self._leave(detach(again, self._going_on))
+        self._leave(detach(further, lambda _: OrderOptions(coordinator=self._id, prepared=True)))
         return going
 
-    def _without_interrupted(self, orders: list[Carried], at: int) -> list[Carried]:
+    def _without_interrupted(self, orders: list[BatchMember], at: int) -> list[BatchMember]:
         elapsed = self._elapsed
         back = [each for each in orders if each.interrupted(elapsed)]
         for each in back:
@@ -173,7 +174,7 @@ class BatchWorkflow:
 
     # --- back ---------------------------------------------------------------------------------------------------------
 
-    async def _roll_back(self, orders: list[Carried], at: int) -> None:
+    async def _roll_back(self, orders: list[BatchMember], at: int) -> None:
         """Undo together what `orders` may have done up to place `at` of their plans, and tell their customers."""
         for each in orders:
             each.state = State.COMPENSATING
@@ -182,50 +183,50 @@ class BatchWorkflow:
         for each in orders:
             each.state = State.ROLLED_BACK
         letters = [
-            (each, each.request(farewell))
+            (each, each.request(rollback_call))
             for each in orders
-            if (farewell := each.plan.farewell) is not None and each.plan.farewell_from <= at
+            if (rollback_call := each.plan.rollback_call) is not None and each.plan.rollback_call_from <= at
         ]
         if letters:
-            farewell = letters[0][0].plan.farewell
-            assert farewell is not None  # noqa: S101 — said above
-            await together(farewell.operation, Kind.FINISH, letters, _POLICIES[Verb.BEST_EFFORT])
+            rollback_call = letters[0][0].plan.rollback_call
+            assert rollback_call is not None  # noqa: S101 — said above
+            await call_many(rollback_call.operation, CallKind.BEST_EFFORT, letters, _POLICIES[CallKind.BEST_EFFORT])
 
-    async def _undo_stage(self, orders: list[Carried], at: int) -> list[Carried]:
+    async def _undo_stage(self, orders: list[BatchMember], at: int) -> list[BatchMember]:
         """Those that are undone as far as this stage; the others are handed over."""
         calls = []
         for place, call in enumerate(orders[0].plan.stages[at].calls if orders else ()):
             its_own = ((each, each.plan.stages[at].calls[place]) for each in orders if each.to_undo(call))
             asked = [(each, each.request(own)) for each, own in its_own]
             if asked and call.undo is not None:
-                calls.append(together(call.undo, Kind.UNDO, asked, POLICIES.undo))
+                calls.append(call_many(call.undo, CallKind.UNDO, asked, POLICIES.undo))
         stuck = {each for failed in await asyncio.gather(*calls) for each in failed}
-        self._leave(hand_over([each for each in orders if each in stuck], self._rolling_back))
+        self._leave(detach([each for each in orders if each in stuck], self._rolling_back))
         return [each for each in orders if each not in stuck]
 
-    def _hand_back(self, orders: list[Carried]) -> None:
+    def _hand_back(self, orders: list[BatchMember]) -> None:
         """Have each rolled back by a workflow of its own, that undoes the whole of it."""
         for each in orders:
             each.state = State.COMPENSATING
-        self._leave(hand_over(orders, self._rolling_back))
+        self._leave(detach(orders, self._rolling_back))
 
     def _was_ahead(self, refusal: Failure | None, at: int) -> bool:
         """Whether an earlier run of this batch, or a sweep, may have done more of an order than this one has. One whose
-        creation is refused is another carrier's."""
+        creation is refused is another coordinator's."""
         if refusal is not None and (refusal.code == STEP_UNDONE or at == 0):
             return refusal.code == STEP_UNDONE
         return self._rerun.detected
 
-    def _going_on(self, _: Carried) -> OrderOptions:
+    def _going_on(self, _: BatchMember) -> OrderOptions:
         """A batch that was reset may have confirmed the order before: its own workflow asks for that first."""
         if self._rerun.detected:
-            return OrderOptions(carrier=self._id, recovering=True)
-        return OrderOptions(carrier=self._id, placed_at=self._begun)
+            return OrderOptions(coordinator=self._id, recovering=True)
+        return OrderOptions(coordinator=self._id, placed_at=self._begun)
 
-    def _rolling_back(self, each: Carried) -> OrderOptions:
+    def _rolling_back(self, each: BatchMember) -> OrderOptions:
         assert each.failure is not None  # noqa: S101 — it is being rolled back
         why = RollbackCause(code=each.failure.code, message=each.failure.message, step=each.failure.step)
-        return OrderOptions(carrier=self._id, cause=why)
+        return OrderOptions(coordinator=self._id, cause=why)
 
     def _leave(self, work: Coroutine[Any, Any, None]) -> None:
         """Beside those that go on: nobody waits for who leaves, but the batch."""
@@ -242,10 +243,10 @@ class BatchWorkflow:
     def outcome(self) -> BatchOutcome:
         """All orders as they stand now."""
         invalid = [
-            SameWay(state=State.ROLLED_BACK, code=Code.INVALID_ORDER, order_ids=(order_id,), messages=(problem,))
+            OutcomeGroup(state=State.ROLLED_BACK, code=Code.INVALID_ORDER, order_ids=(order_id,), messages=(problem,))
             for order_id, problem in self._problems.items()
         ]
-        return BatchOutcome(ways=(*same_ways(self._orders.values()), *invalid))
+        return BatchOutcome(groups=(*grouped(self._orders.values()), *invalid))
 
     @workflow.update
     def cancel_order(self, order_id: str, reason: str) -> None:
@@ -259,11 +260,11 @@ class BatchWorkflow:
         if each.decided:
             message = "the pivot has been reached: the order can only go forward"
             raise ApplicationError(message, type=Code.CANCEL_REFUSED, non_retryable=True)
-        if each.handed_over:
+        if each.detached:
             message = "the order has a workflow of its own by now: ask again"
             raise ApplicationError(message, type=Code.CANCEL_REFUSED, non_retryable=True)
 
-    def _known(self, order_id: str) -> Carried:
+    def _known(self, order_id: str) -> BatchMember:
         try:
             return self._orders[order_id]
         except KeyError:

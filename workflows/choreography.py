@@ -42,7 +42,7 @@ from contracts.choreography import (
 from contracts.errors import Code
 from contracts.message import same
 from contracts.order import Order, RollbackCause
-from saga import POLICIES, CancelRefused, Desk, Failure, Kind, Operation, State, Status, TransactionLog
+from saga import POLICIES, CallKind, CancelRefused, Desk, Failure, Operation, State, Status, TransactionLog
 from saga.calls import PersistentCalls, attempt
 from saga.journal import Entry, Journal
 from saga.outcome import Done, Refused, Unknown
@@ -64,7 +64,7 @@ class Participant:
         self._service = service
         self._order = placed
         self._part = part_of(service, placed)
-        requests = Requests.of(placed, carrier=participant_id(placed.order_id, "order"))
+        requests = Requests.of(placed, coordinator=participant_id(placed.order_id, "order"))
         self._requests = {type(request): request for request in vars(requests).values()}
         self._journal = Journal(placed.transaction_id)
         self._calls = PersistentCalls(self._journal, self.desk, POLICIES.rounds)
@@ -118,7 +118,7 @@ class Participant:
     # --- what it does -------------------------------------------------------------------------------------------------
 
     async def play(self) -> None:
-        """Raises `ApplicationError`, and tells nobody, where the order is another carrier's."""
+        """Raises `ApplicationError`, and tells nobody, where the order is another coordinator's."""
         part, clocks = self._part, [asyncio.create_task(self._watch())]
         if part.decides:
             clocks.append(asyncio.create_task(self._let_the_deadline_pass()))
@@ -140,7 +140,7 @@ class Participant:
     async def _step(self, forward: Reaction) -> None:
         """Given up when the order is cancelled meanwhile: its undo is safe at any time."""
         operation = _called(forward)
-        entry = self._journal.begin(operation.name, Kind.FORWARD)
+        entry = self._journal.begin(operation.name, CallKind.STEP)
         call = asyncio.create_task(attempt(operation, self._request(operation), POLICIES.forward))
         await until(lambda: call.done() or self._is_due(self._part.undo))
         if not call.done():
@@ -163,8 +163,8 @@ class Participant:
             self._say(forward.or_says, forward, cause=cause)
 
     def _is_anothers(self) -> bool:
-        """Whether the order is another carrier's, or has another content: then the order service refuses ours, and yet
-        it was not cancelled. What is done for that one is not ours to undo."""
+        """Whether the order on record has another coordinator or another content: the order service has then refused
+        this one although nothing was cancelled. What is done for the order on record is not undone here."""
         known = (Code.STEP_UNDONE, Code.CANCEL_REFUSED)
         return self._part.decides and self._refused is not None and self._refused.code not in known
 
@@ -181,7 +181,7 @@ class Participant:
         finish, self._finishing = self._part.finish, True
         skipped = False
         if finish.does is not None:
-            kind = Kind.FORWARD if self._part.decides else Kind.FINISH
+            kind = CallKind.PIVOT if self._part.decides else CallKind.FINISH
             ended = await self._call(finish, kind, may_refuse=lambda _: self._part.decides)
             if isinstance(ended, Refused) and finish.or_says is not None:
                 self._finishing = False
@@ -201,7 +201,7 @@ class Participant:
         failure = Failure(cause.code, cause.message, cause.step)
         if not self._part.decides:
             self._journal.move(State.COMPENSATING, failure)
-        kind = Kind.FORWARD if self._part.decides else Kind.UNDO  # a decision is not to be skipped at the desk
+        kind = CallKind.PIVOT if self._part.decides else CallKind.UNDO
         final = (Code.CANCEL_REFUSED, Code.IDEMPOTENCY_CONFLICT) if self._part.decides else ()
         ended = await self._call(undo, kind, may_refuse=lambda code: code in final)
         if isinstance(ended, Refused) and self._part.decides:
@@ -220,14 +220,14 @@ class Participant:
         await asyncio.gather(*self._publishing)
         self._journal.end(end, with_skips=any(self._heard[fact].skipped for fact in last.until))
 
-    async def _call(self, reaction: Reaction, kind: Kind, may_refuse: Callable[[str], bool]) -> Any:
+    async def _call(self, reaction: Reaction, kind: CallKind, may_refuse: Callable[[str], bool]) -> Any:
         operation = _called(reaction)
         request, entry = self._request(operation), self._journal.begin(operation.name, kind)
         ended: Done[Any] | Refused | Unknown | None
         if reaction.best_effort:
             ended = await attempt(operation, request, POLICIES.best_effort)
         else:
-            policy = POLICIES.undo if kind is Kind.UNDO else POLICIES.finish
+            policy = POLICIES.undo if kind is CallKind.UNDO else POLICIES.finish
             ended = await self._calls.until_done(entry, operation, request, policy, may_refuse=may_refuse)
         self._settle(entry, ended)
         return ended
@@ -270,7 +270,7 @@ class Participant:
 
     async def _publish(self, event: Event, to: tuple[str, ...]) -> None:
         operation = PUBLISHING[event.fact]
-        entry = self._journal.begin(operation.name, Kind.FINISH)
+        entry = self._journal.begin(operation.name, CallKind.FINISH)
         request = Publish(transaction_id=event.transaction_id, event=event, to=to)
         self._take_over(await self._calls.until_done(entry, operation, request, POLICIES.finish))
 

@@ -30,7 +30,7 @@ from contracts.lane import (
     LaneView,
     await_close,
 )
-from saga import outlive
+from saga import run_to_completion
 from saga.waiting import until
 from workflows.transaction import TransactionWorkflow
 
@@ -56,7 +56,7 @@ class LaneWorkflow:
     async def run(self, _state: LaneState) -> None:
         """Until nobody comes. Temporal's own cancellation is not taken: the line would be lost, and the next lane would
         run beside the holder."""
-        await outlive(self._serve())
+        await run_to_completion(self._serve())
 
     async def _serve(self) -> None:
         if self._holder is not None:  # it was begun by the run before this one, which is no longer its parent

@@ -40,75 +40,77 @@ _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed
 class Requests:
     """What the services are asked for this order: the same request goes to an operation and to its undo."""
 
-    creation: CreateOrder
-    charge: AuthorizePayment
-    goods: ReserveStock
-    parcel: ScheduleShipment
-    letter: NotifyCustomer
-    confirmation: ConfirmOrder
+    create: CreateOrder
+    payment: AuthorizePayment
+    stock: ReserveStock
+    shipment: ScheduleShipment
+    notification: NotifyCustomer
+    confirm: ConfirmOrder
     must_notify: bool
 
     @classmethod
-    def of(cls, placed: Order, carrier: str | None = None) -> Requests:
+    def of(cls, placed: Order, coordinator: str | None = None) -> Requests:
         tx, order_id = placed.transaction_id, placed.order_id
         total, currency = placed.total_minor, placed.currency
         lines = tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in placed.lines)
         return cls(
-            creation=CreateOrder(transaction_id=tx, order=placed, carrier=carrier),
-            charge=AuthorizePayment(
+            create=CreateOrder(transaction_id=tx, order=placed, coordinator=coordinator),
+            payment=AuthorizePayment(
                 transaction_id=tx,
                 order_id=order_id,
                 customer_id=placed.customer_id,
                 amount_minor=total,
                 currency=currency,
             ),
-            goods=ReserveStock(transaction_id=tx, order_id=order_id, lines=lines),
-            parcel=ScheduleShipment(transaction_id=tx, order_id=order_id, ship_to=placed.ship_to),
-            letter=NotifyCustomer(
+            stock=ReserveStock(transaction_id=tx, order_id=order_id, lines=lines),
+            shipment=ScheduleShipment(transaction_id=tx, order_id=order_id, ship_to=placed.ship_to),
+            notification=NotifyCustomer(
                 transaction_id=tx, order_id=order_id, contact=placed.contact, total_minor=total, currency=currency
             ),
-            confirmation=ConfirmOrder(transaction_id=tx, order_id=order_id),
+            confirm=ConfirmOrder(transaction_id=tx, order_id=order_id),
             must_notify=placed.notification is NotificationMode.REQUIRED,
         )
 
 
-async def prepare(saga: Saga | Plan, ask: Requests) -> None:
+async def prepare(saga: Saga | Plan, requests: Requests) -> None:
     """All that can still be undone."""
-    await saga.step(order.create, ask.creation, undo=order.cancel)
-    saga.on_rollback(notification.send_cancellation, ask.letter)  # an order that was never taken has nobody to tell
+    await saga.step(order.create, requests.create, undo=order.cancel)
+    saga.on_rollback(
+        notification.send_cancellation, requests.notification
+    )  # an order that was never taken has nobody to tell
     await saga.parallel(
-        saga.step(payment.authorize, ask.charge, undo=payment.cancel),
-        saga.step(inventory.reserve, ask.goods, undo=inventory.release),
+        saga.step(payment.authorize, requests.payment, undo=payment.cancel),
+        saga.step(inventory.reserve, requests.stock, undo=inventory.release),
     )
-    await saga.step(shipping.schedule, ask.parcel, undo=shipping.cancel)
-    if ask.must_notify:
-        await saga.step(notification.send_confirmation, ask.letter, undo=notification.send_cancellation)
+    await saga.step(shipping.schedule, requests.shipment, undo=shipping.cancel)
+    if requests.must_notify:
+        await saga.step(notification.send_confirmation, requests.notification, undo=notification.send_cancellation)
 
 
-async def decide(saga: Saga | Plan, ask: Requests) -> None:
-    await saga.pivot(order.confirm, ask.confirmation)
+async def decide(saga: Saga | Plan, requests: Requests) -> None:
+    await saga.pivot(order.confirm, requests.confirm)
 
 
-async def commit(saga: Saga | Plan, ask: Requests) -> None:
+async def commit(saga: Saga | Plan, requests: Requests) -> None:
     """All that a confirmed order has been promised."""
     await saga.parallel(
-        saga.finish(payment.capture, ask.charge),
-        saga.finish(inventory.commit, ask.goods),
-        saga.finish(shipping.dispatch, ask.parcel),
+        saga.finish(payment.capture, requests.payment),
+        saga.finish(inventory.commit, requests.stock),
+        saga.finish(shipping.dispatch, requests.shipment),
     )
-    if not ask.must_notify:
-        await saga.best_effort(notification.send_confirmation, ask.letter)
+    if not requests.must_notify:
+        await saga.best_effort(notification.send_confirmation, requests.notification)
 
 
-def planned(ask: Requests) -> Plan:
+def planned(requests: Requests) -> Plan:
     """The three above as data, for the lane that carries many orders together."""
     plan = Plan()
     for phase in (prepare, decide, commit):
-        plan.follow(phase(plan, ask))
+        plan.follow(phase(plan, requests))
     return plan
 
 
-def plan_of_many(*, must_notify: bool) -> Plan:
+def batch_plan(*, must_notify: bool) -> Plan:
     """`planned` once for all orders of a kind in one batch: in place of a request each call has its name among
     `Requests`.
 
@@ -125,10 +127,10 @@ class OrderWorkflow(SagaWorkflow):
     @workflow.init
     def __init__(self, document: Any = None, options: Any = None) -> None:
         self._order, self._options = _valid(document, options)
-        self._ask = Requests.of(self._order, self._options.carrier)
+        self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
         self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies)
-        self._saga.foresee(lambda plan: prepare(plan, self._ask))
+        self._saga.foresee(lambda plan: prepare(plan, self._requests))
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
@@ -141,13 +143,13 @@ class OrderWorkflow(SagaWorkflow):
                 await self._take_over(saga)
             else:
                 await self._until_decided(saga)
-            await commit(saga, self._ask)
+            await commit(saga, self._requests)
         return saga.log
 
     async def _until_decided(self, saga: Saga) -> None:
         try:
-            await (self._assume_prepared(saga) if self._options.prepared else prepare(saga, self._ask))
-            await decide(saga, self._ask)
+            await (self._assume_prepared(saga) if self._options.prepared else prepare(saga, self._requests))
+            await decide(saga, self._requests)
         except (StepFailed, asyncio.CancelledError):
             if not saga.is_rerun or self._is_anothers(saga) or await self._revoked(saga):
                 raise
@@ -164,7 +166,7 @@ class OrderWorkflow(SagaWorkflow):
         Cancelling the order tells which: it is refused for a confirmed one, and once it is done no late attempt at a
         confirmation gets through.
         """
-        return await saga.revoke(order.cancel, self._ask.creation, committed=Code.CANCEL_REFUSED)
+        return await saga.try_cancel_decision(order.cancel, self._requests.create, committed=Code.CANCEL_REFUSED)
 
     async def _take_over(self, saga: Saga) -> None:
         """Return if the order was confirmed by whoever had it before; else roll back what that may have done."""
@@ -176,11 +178,11 @@ class OrderWorkflow(SagaWorkflow):
 
     async def _assume_prepared(self, saga: Saga, but: Operation[Any, Any] | None = None) -> None:
         """Should the order be rolled back, undo all that `prepare` does, `but` for what is undone already."""
-        plan = planned(self._ask)
-        saga.on_rollback(notification.send_cancellation, self._ask.letter)
+        plan = planned(self._requests)
+        saga.on_rollback(notification.send_cancellation, self._requests.notification)
         for undo, request in plan.undos:
             if undo is not but:
-                saga.assume(undo, request)
+                saga.register_undo(undo, request)
 
     @property
     def _deadline(self) -> timedelta | None:

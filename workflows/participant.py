@@ -23,7 +23,7 @@ from workflows.order import check_order_of
 class ParticipantWorkflow(SagaWorkflow):
     """Completes when its service's part is at an end, whichever end: closed in any other way, it is started again.
 
-    Fails with what the order service said where the order is another's, by content or by carrier.
+    Fails with what the order service said where the order is another's, by content or by coordinator.
     """
 
     @workflow.init

@@ -24,20 +24,20 @@ class Step:
 
 
 def steps(placed: Order) -> list[Step]:
-    ask = Requests.of(placed)
+    requests = Requests.of(placed)
     return [
-        Step(order.create, ask.creation, undo=order.cancel),
-        Step(payment.authorize, ask.charge, undo=payment.cancel),
-        Step(inventory.reserve, ask.goods, undo=inventory.release),
-        Step(shipping.schedule, ask.parcel, undo=shipping.cancel),
-        Step(order.confirm, ask.confirmation),
-        Step(payment.capture, ask.charge),
-        Step(inventory.commit, ask.goods),
-        Step(shipping.dispatch, ask.parcel),
-        Step(notification.send_confirmation, ask.letter),
+        Step(order.create, requests.create, undo=order.cancel),
+        Step(payment.authorize, requests.payment, undo=payment.cancel),
+        Step(inventory.reserve, requests.stock, undo=inventory.release),
+        Step(shipping.schedule, requests.shipment, undo=shipping.cancel),
+        Step(order.confirm, requests.confirm),
+        Step(payment.capture, requests.payment),
+        Step(inventory.commit, requests.stock),
+        Step(shipping.dispatch, requests.shipment),
+        Step(notification.send_confirmation, requests.notification),
     ]
 
 
 def farewell(placed: Order) -> Step:
     """What a customer hears at the end of a rollback: a call as any other, so it is in everybody's bill."""
-    return Step(notification.send_cancellation, Requests.of(placed).letter)
+    return Step(notification.send_cancellation, Requests.of(placed).notification)

@@ -13,8 +13,8 @@ from typing import Any
 
 from contracts import inventory
 from contracts.inventory import SetStock
-from runtime.ask import ask
 from runtime.connection import connect
+from runtime.execute import execute
 from runtime.seed import seed as fill_the_shelves
 from runtime.settings import Settings
 from tests.end_to_end.fleet import Fleet
@@ -82,8 +82,8 @@ class Play:
         await self.fleet.start_workers()
         self._start_s = time.monotonic() - began
         client = await connect(Settings(), address=f"127.0.0.1:{self.fleet.system.port}")
-        await fill_the_shelves(partial(ask, client))
-        await ask(client, inventory.set_stock, SetStock(transaction_id="rare", sku=RARE_SKU, on_hand=RARE_UNITS))
+        await fill_the_shelves(partial(execute, client))
+        await execute(client, inventory.set_stock, SetStock(transaction_id="rare", sku=RARE_SKU, on_hand=RARE_UNITS))
         self._goods, self._accounts = await self._counted()
 
     async def weather_the_storm(self, count: int) -> None:

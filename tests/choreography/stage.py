@@ -177,7 +177,7 @@ class Stage:
     async def _status(self, order: Order, service: str) -> WorkflowExecutionStatus | None:
         return await handles.status_of(self.client, participant_id(order.order_id, service))
 
-    async def ask(self, operation: Operation[Any, Any], request: Any) -> Any:
+    async def execute(self, operation: Operation[Any, Any], request: Any) -> Any:
         definition = SERVICES[operation.service]
         [handler] = [handler for handler in definition.handlers if handler.operation is operation]
         [answer] = await Service(definition, self.databases[operation.service]).perform(handler, [request])
@@ -192,9 +192,9 @@ class Stage:
             found = await invariants.stock(db["inventory"]) + await invariants.money(db["payment"])
             for service, connection in db.items():
                 found += await invariants.single_effect(connection, service)
-            orders, carriers = await crossing.read_orders(db["order"])
+            orders, coordinators = await crossing.read_orders(db["order"])
             states = {name: await crossing.read_states(db[name], name) for name in ("payment", "inventory", "shipping")}
-            return found + list(crossing.violations(crossing.Traces(orders, carriers, states), set()))
+            return found + list(crossing.violations(crossing.Traces(orders, coordinators, states), set()))
 
 
 def _url(folder: Path, service: str) -> str:
@@ -212,6 +212,8 @@ async def stage(client: Client, folder: Path) -> AsyncIterator[Stage]:
             await migrate(databases[name], name)
             await stack.enter_async_context(service_worker(client, Service(definition, databases[name]), [broker]))
         made = Stage(client, broker, folder, databases)
-        await made.ask(inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=1000))
-        await made.ask(payment.set_account, SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**6))
+        await made.execute(inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=1000))
+        await made.execute(
+            payment.set_account, SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**6)
+        )
         yield made

@@ -335,7 +335,7 @@ async def test_a_skip_at_one_participant_is_said_in_the_end_of_the_order(
     logs, _ = await asyncio.gather(on_stage.play([order], lambda: in_order), skip())
     assert [log.state for log in logs] == [state]
     on_stage.broker.broken.clear()
-    await on_stage.ask(operation, Requests.of(order).charge)  # by hand, as it was said
+    await on_stage.execute(operation, Requests.of(order).payment)  # by hand, as it was said
     assert await on_stage.violations() == []
 
 

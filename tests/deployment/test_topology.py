@@ -21,8 +21,8 @@ from contracts.errors import Code
 from contracts.inventory import SetStock
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.payment import SetAccount
-from runtime.ask import ask
 from runtime.connection import connect
+from runtime.execute import execute
 from runtime.settings import Settings
 
 from . import compose
@@ -81,9 +81,11 @@ def _answers(url: str) -> bool:
 
 
 async def _orders_end_as_they_should(client: Client) -> None:
-    await ask(client, inventory.set_stock, SetStock(transaction_id="seed-1", sku="BOOK-1", on_hand=10))
-    await ask(client, payment.set_account, SetAccount(transaction_id="seed-2", customer_id="rich", balance_minor=9000))
-    await ask(client, payment.set_account, SetAccount(transaction_id="seed-3", customer_id="poor", balance_minor=1))
+    await execute(client, inventory.set_stock, SetStock(transaction_id="seed-1", sku="BOOK-1", on_hand=10))
+    await execute(
+        client, payment.set_account, SetAccount(transaction_id="seed-2", customer_id="rich", balance_minor=9000)
+    )
+    await execute(client, payment.set_account, SetAccount(transaction_id="seed-3", customer_id="poor", balance_minor=1))
     ends = await asyncio.gather(
         _place(client, "o-confirmed", "rich", quantity=2),
         _place(client, "o-too-many", "rich", quantity=11, unit_price_minor=1),

@@ -26,7 +26,7 @@ class Steps:
     @classmethod
     def read(cls, confirmed: dict[str, Any], rolled_back: dict[str, Any]) -> Steps:
         """From the outcome of an order with `REQUIRED`, and of one with `BOUNCES`."""
-        *prepared, pivot = _steps(confirmed, "forward")
+        prepared, [pivot] = _steps(confirmed, "step"), _steps(confirmed, "pivot")
         undos = _steps(rolled_back, "undo")
         assert {"payment.cancel", "inventory.release", "shipping.cancel", "order.cancel"} <= set(undos)
         return cls(prepared, [pivot, *_steps(confirmed, "finish")], undos)

@@ -20,9 +20,9 @@ from typing import Any, Self
 from temporalio.client import Client
 
 from recovery.schedule import SCHEDULE_ID
-from runtime.ask import ask
 from runtime.connection import connect
 from runtime.embedded import embedded_server
+from runtime.execute import execute
 from runtime.seed import seed
 from runtime.settings import Settings
 
@@ -150,7 +150,7 @@ class Fleet:
         return await Client.connect(f"127.0.0.1:{self.system.port}")
 
     async def fill_the_shelves(self) -> None:
-        await seed(partial(ask, await connect(Settings(), address=f"127.0.0.1:{self.system.port}")))
+        await seed(partial(execute, await connect(Settings(), address=f"127.0.0.1:{self.system.port}")))
 
     async def pause_the_sweep(self) -> None:
         """Whoever sweeps by hand must not be forestalled by the schedule."""

@@ -22,9 +22,9 @@ from lanes import batches
 from lanes.batches import Batch, Handle
 from lanes.coalesce import Coalescer
 from lanes.outcome import outcome_of
-from runtime.ask import ask
 from runtime.commandline import CommandFailed
 from runtime.connection import connect
+from runtime.execute import execute
 from runtime.settings import Settings
 from saga import State
 
@@ -39,15 +39,15 @@ Make = Callable[..., dict[str, Any]]
 _PATIENCE_S = 60
 FAULTS = """
 fault = [
-  {transaction = "order/*-reserve", operation = "inventory.reserve.many", kind = "error_after"},
-  {transaction = "order/*-confirm", operation = "order.confirm.many", kind = "error_after"},
-  {transaction = "order/*-capture", operation = "payment.capture.many", kind = "error_before"},
-  {transaction = "order/*-stick", operation = "payment.cancel.many", kind = "error_before"},
+  {transaction = "order/*-reserve", operation = "inventory.reserve.batch", kind = "error_after"},
+  {transaction = "order/*-confirm", operation = "order.confirm.batch", kind = "error_after"},
+  {transaction = "order/*-capture", operation = "payment.capture.batch", kind = "error_before"},
+  {transaction = "order/*-stick", operation = "payment.cancel.batch", kind = "error_before"},
   {transaction = "order/*-down", operation = "inventory.reserve", kind = "error_before"},
   {transaction = "order/*-lost", operation = "*", kind = "error_after", attempts = 1},
   {transaction = "order/*-late", operation = "payment.authorize", kind = "delay", seconds = 2},
-  {transaction = "order/*-slow", operation = "shipping.schedule.many", kind = "hang", attempts = 3},
-  {transaction = "order/*-stuck", operation = "order.confirm.many", kind = "hang", attempts = 3},
+  {transaction = "order/*-slow", operation = "shipping.schedule.batch", kind = "hang", attempts = 3},
+  {transaction = "order/*-stuck", operation = "order.confirm.batch", kind = "hang", attempts = 3},
 ]
 """
 """A hanging attempt is given up after ten seconds: three of them leave half a minute for what a test does meanwhile."""
@@ -69,9 +69,9 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 async def _open_the_shop(system: System) -> None:
     client = await _client(system)
-    await ask(client, inventory.set_stock, SetStock(transaction_id="rare", sku="RARE-1", on_hand=0))
+    await execute(client, inventory.set_stock, SetStock(transaction_id="rare", sku="RARE-1", on_hand=0))
     poor = SetAccount(transaction_id="poor", customer_id="c-poor", currency="EUR", balance_minor=1)
-    await ask(client, payment.set_account, poor)
+    await execute(client, payment.set_account, poor)
 
 
 def _bulk(system: System, orders: list[dict[str, Any]], *options: str) -> dict[str, dict[str, Any]]:
@@ -306,7 +306,7 @@ async def test_a_hundred_callers_share_batches_and_each_has_its_own_outcome(lane
     assert logs[100] == logs[0]
     assert alone.state is State.CONFIRMED
     known = await carried.on_record(client, [each.order_id for each in orders])
-    sizes = Counter(each.carrier for each in known.values())
+    sizes = Counter(each.coordinator for each in known.values())
     assert sorted(sizes.values()) == [25, 25, 25, 25]
 
 

@@ -41,8 +41,9 @@ def test_a_choreographed_order_is_confirmed_and_seen_as_one(system: System, orde
     placed = order()
     first = system.place(placed, "--choreographed")
     assert (first.code, first.document["state"]) == (0, "CONFIRMED"), first
-    forward = {"order.create", "payment.authorize", "inventory.reserve", "shipping.schedule", "order.confirm"}
-    assert _calls(first.document, "forward") - {"notification.send_confirmation"} == forward
+    forward = {"order.create", "payment.authorize", "inventory.reserve", "shipping.schedule"}
+    assert _calls(first.document, "step") - {"notification.send_confirmation"} == forward
+    assert _calls(first.document, "pivot") == {"order.confirm"}
     assert {"payment.capture", "inventory.commit", "shipping.dispatch"} <= _calls(first.document, "finish")
     assert {entry["service"] for entry in first.document["steps"]} == set(PARTICIPANTS)
 

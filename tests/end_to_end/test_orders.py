@@ -68,7 +68,7 @@ def test_an_order_that_cannot_be_is_rolled_back_and_says_which_step_and_why(
     error = answer.document["error"]
     assert (error["code"], error["step"]) == (code, step)
     undone = {entry["step"] for entry in answer.document["steps"] if entry["kind"] == "undo"}
-    calls = [entry for entry in answer.document["steps"] if entry["kind"] == "forward" and entry["status"] != "REFUSED"]
+    calls = [entry for entry in answer.document["steps"] if entry["kind"] == "step" and entry["status"] != "REFUSED"]
     assert {UNDO_OF[entry["step"]] for entry in calls} <= undone
 
 

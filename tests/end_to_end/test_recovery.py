@@ -22,7 +22,7 @@ from contracts.message import ListOpen
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.payment import AuthorizePayment
 from runtime import connection
-from runtime.ask import AskFailed, ask
+from runtime.execute import OperationFailed, execute
 from runtime.settings import Settings
 
 from ..eventually import eventually_async
@@ -140,7 +140,7 @@ async def _run_in_parts(client: Client, lines: tuple[StockLine, ...]) -> tuple[W
         id=f"transaction/{transaction}",
         task_queue=WORKFLOWS_QUEUE,
     )
-    while part not in (await ask(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids:
+    while part not in (await execute(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids:
         await asyncio.sleep(0.1)
     return handle, part
 
@@ -159,8 +159,8 @@ async def test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over(syst
         charge = AuthorizePayment(
             transaction_id=transaction, order_id=transaction, customer_id="c-1", amount_minor=700, currency="EUR"
         )
-        await ask(client, inventory.reserve, goods)
-        await ask(client, payment.authorize, charge)
+        await execute(client, inventory.reserve, goods)
+        await execute(client, payment.authorize, charge)
     living = order("slow")
     system.place(living, "--no-wait")
     await _until_it_runs(client, living, "shipping.schedule")
@@ -171,15 +171,15 @@ async def test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over(syst
     _let_leases_pass(system, "payment", "payments", lost, owner)
 
     assert system.run("sweep", "--json").document["leases_ended"] == 2
-    held = {r.transaction_id for r in (await ask(client, inventory.list_expired, ListOpen())).requests}
+    held = {r.transaction_id for r in (await execute(client, inventory.list_expired, ListOpen())).requests}
     assert lost not in held
     assert {goods_of_a_part, kept} <= held
     async with Worker(client, task_queue="nobody", activities=[_say_no]):
         with pytest.raises(WorkflowFailureError):
             await parts.result()
-    assert young in (await ask(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids
-    assert young in (await ask(client, payment.list_open, ListOpen(limit=10_000))).transaction_ids
+    assert young in (await execute(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids
+    assert young in (await execute(client, payment.list_open, ListOpen(limit=10_000))).transaction_ids
     assert system.place(living).document["state"] == "CONFIRMED"  # its own holds were not touched
-    with pytest.raises(AskFailed, match="was undone"):  # nor can a late attempt take them again
-        await ask(client, inventory.reserve, ReserveStock(transaction_id=lost, order_id=lost, lines=lines))
+    with pytest.raises(OperationFailed, match="was undone"):  # nor can a late attempt take them again
+        await execute(client, inventory.reserve, ReserveStock(transaction_id=lost, order_id=lost, lines=lines))
     assert system.run("audit").code == 0

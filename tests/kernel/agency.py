@@ -21,7 +21,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
-from saga import TakeoverInterceptor, TransactionLog
+from saga import FailoverInterceptor, TransactionLog
 
 from .plan import siblings_of
 from .workflows import Trip, TripWorkflow
@@ -74,7 +74,7 @@ class Agency:
             activities=self.world.activities() if activities else [],
             max_cached_workflows=self.max_cached_workflows,
             workflow_runner=UnsandboxedWorkflowRunner(),
-            interceptors=[TakeoverInterceptor()],
+            interceptors=[FailoverInterceptor()],
         )
         if workflows:
             worker._set_default_workflow_logic_flag(SINGLE_BATCH, enabled=self.single_batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saga import Entry, Kind, State, Status
+from saga import CallKind, Entry, State, Status
 
 from .agency import Agency, End
 from .plan import COURTESY, FAREWELL, PROMISED, UNDOS, Stage, never_called_after, unwinding_from
@@ -27,7 +27,7 @@ def rolled_back(agency: Agency, end: End, code: str, stages: list[Stage], *, ste
     assert world.of(Effect.HELD) == {FAREWELL.name}, "nothing is held, and the traveller is told"
     assert in_order(world.undone, stages), f"{world.undone} instead of {stages}"
     assert world.calls.count(FAREWELL.name) == 1
-    undos = [entry for entry in end.log.steps if entry.kind is Kind.UNDO]
+    undos = [entry for entry in end.log.steps if entry.kind is CallKind.UNDO]
     assert {entry.step for entry in undos} == set(world.undone) <= {undo.name for undo in UNDOS}
     assert {entry.status for entry in undos} <= {Status.DONE}
     nothing_is_open(end)

@@ -87,7 +87,7 @@ async def test_a_call_that_is_cancelled_here_is_not_made_again_over_the_queue(
 ) -> None:
     """The server that skips time has no news for a workflow task that is kept open."""
     closed_agency.server = await real_server(embedded)
-    step, patient = STEPS[-1].name, replace(HERE, forward=replace(HERE.forward, here=timedelta(minutes=1)))
+    step, patient = STEPS[-1].name, replace(HERE, forward=replace(HERE.forward, local=timedelta(minutes=1)))
     gate = closed_agency.world.gate(step)
     async with closed_agency.worker():
         handle = await closed_agency.start(task=timedelta(seconds=1), policies=patient)
@@ -114,7 +114,7 @@ async def test_the_deadline_holds_between_two_calls_of_one_workflow_task(closed_
 
 
 def _hasty(policy: Policy) -> Policy:
-    return replace(policy, here=timedelta(milliseconds=150))
+    return replace(policy, local=timedelta(milliseconds=150))
 
 
 async def _scheduled(handle: Handle) -> list[str]:

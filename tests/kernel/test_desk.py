@@ -13,8 +13,8 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from saga import (
     DESK_REFUSED,
+    CallKind,
     DeskRecord,
-    Kind,
     Parked,
     Policies,
     Policy,
@@ -107,13 +107,13 @@ async def record(handle: Handle, step: str) -> DeskRecord:
     return found
 
 
-async def decide(handle: Handle, verb: str, *arguments: Any) -> None:
-    await handle.execute_update(f"desk_{verb}", args=arguments)
+async def decide(handle: Handle, kind: str, *arguments: Any) -> None:
+    await handle.execute_update(f"desk_{kind}", args=arguments)
 
 
-async def refused(handle: Handle, verb: str, *arguments: Any) -> str:
+async def refused(handle: Handle, kind: str, *arguments: Any) -> str:
     with pytest.raises(WorkflowUpdateFailedError) as no:
-        await decide(handle, verb, *arguments)
+        await decide(handle, kind, *arguments)
     assert getattr(no.value.cause, "type", None) == DESK_REFUSED
     return str(no.value.cause)
 
@@ -235,7 +235,7 @@ async def test_a_skipped_finish_is_said_in_the_end_and_in_the_search_attribute(a
     await decide(handle, "skip", FINISH, BY_ANN)
     end = await agency.end(handle)
     assert (end.code, end.log.state) == (None, State.CONFIRMED_WITH_SKIPS)
-    assert expect.entry_of(end, FINISH).kind is Kind.FINISH
+    assert expect.entry_of(end, FINISH).kind is CallKind.FINISH
     assert await published(handle) == (State.CONFIRMED_WITH_SKIPS, None, None)
     assert FINISH not in agency.world.of(Effect.HELD)
 

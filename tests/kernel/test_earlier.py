@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 
-from saga import POLICIES, Kind, Policies, State, Status
+from saga import POLICIES, CallKind, Policies, State, Status
 from saga.outcome import IDEMPOTENCY_CONFLICT, SERVICE_UNAVAILABLE, STEP_UNDONE
 
 from . import expect
@@ -38,7 +38,7 @@ async def test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone(age
     gate.open.set()
     end = await agency.end(handle)
     assert (end.code, end.log.state) == (STEP_UNDONE, State.ROLLED_BACK)
-    assert {entry.step for entry in end.log.steps if entry.kind is Kind.UNDO} == {undo.name for undo in UNDOS}
+    assert {entry.step for entry in end.log.steps if entry.kind is CallKind.UNDO} == {undo.name for undo in UNDOS}
     assert agency.world.of(Effect.HELD) == {FAREWELL.name}, "nothing is held, and the traveller is told"
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from saga import SEARCH_ATTRIBUTES, Kind, Policies, Policy, State, Status
+from saga import SEARCH_ATTRIBUTES, CallKind, Policies, Policy, State, Status
 from saga.journal import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE
 from saga.outcome import SERVICE_UNAVAILABLE, STEP_TIMEOUT
 
@@ -100,7 +100,7 @@ async def test_a_farewell_that_fails_does_not_change_a_rollback(agency: Agency, 
     assert (end.code, end.log.state) == (SOLD_OUT, State.ROLLED_BACK)
     assert agency.world.of(Effect.HELD) == set()
     assert end.log.steps[-1].step == FAREWELL.name
-    assert all(entry.status is Status.DONE for entry in end.log.steps if entry.kind is Kind.UNDO)
+    assert all(entry.status is Status.DONE for entry in end.log.steps if entry.kind is CallKind.UNDO)
 
 
 async def published(handle: Handle) -> tuple[str | None, str | None, str | None]:

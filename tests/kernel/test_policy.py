@@ -21,19 +21,19 @@ def test_all_attempts_and_pauses_fit_into_the_total(policy: Policy) -> None:
 
 
 def test_a_timeout_of_its_own_stretches_the_total_of_a_step() -> None:
-    own = POLICIES.forward.within(30 * S)
+    own = POLICIES.forward.with_attempt_timeout(30 * S)
     assert own.attempt_timeout == 30 * S
     assert own.attempts == POLICIES.forward.attempts
     assert own.attempt_timeout * own.attempts + pauses(own) <= own.total
 
 
 def test_a_shorter_timeout_of_its_own_shrinks_the_total_of_a_step() -> None:
-    assert POLICIES.forward.within(S / 2).total < POLICIES.forward.total
+    assert POLICIES.forward.with_attempt_timeout(S / 2).total < POLICIES.forward.total
 
 
 @pytest.mark.parametrize("timeout", [S / 10, S / 5, S, 5 * S, 30 * S, 3600 * S])
 def test_a_call_that_is_tried_throughout_its_timeout_has_as_many_attempts_as_begin_in_time(timeout: timedelta) -> None:
-    policy = POLICIES.forward.throughout(timeout)
+    policy = POLICIES.forward.retried_for(timeout)
     assert policy.attempt_timeout == policy.total == timeout
     assert pauses(policy) < timeout <= pauses(replace(policy, attempts=policy.attempts + 1))
 

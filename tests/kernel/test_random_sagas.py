@@ -14,7 +14,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from saga import Kind, Policies, Policy, Rounds, State, Status
+from saga import CallKind, Policies, Policy, Rounds, State, Status
 from saga.kernel import DEADLINE_EXCEEDED
 from saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
 
@@ -151,7 +151,7 @@ def _expect_all_done(story: Story, world: World) -> None:
 def _expect_all_undone(story: Story, world: World, end: End) -> None:
     assert world.of(Effect.HELD) == set()
     assert not {finish(name).name for name in story.tree.finishes} & set(world.calls)
-    undos = {entry.step: entry for entry in end.log.steps if entry.kind is Kind.UNDO}
+    undos = {entry.step: entry for entry in end.log.steps if entry.kind is CallKind.UNDO}
     assert {entry.status for entry in undos.values()} <= {Status.DONE}
     assert sorted(undos) == sorted(world.undone), "each undo in the log took effect, and once"
     refused = {entry.step for entry in end.log.steps if entry.status is Status.REFUSED}

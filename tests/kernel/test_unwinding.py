@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from saga import Kind, Policies, Policy, State, Status
+from saga import CallKind, Policies, Policy, State, Status
 from saga.outcome import SERVICE_UNAVAILABLE
 
 from . import expect
@@ -30,7 +30,7 @@ async def test_an_undo_that_fails_for_hours_is_parked_and_keeps_no_other_waiting
     assert log.state is State.PARKED
     assert log.error is not None
     assert log.error.code == SOLD_OUT
-    undos = {entry.step: entry for entry in log.steps if entry.kind is Kind.UNDO}
+    undos = {entry.step: entry for entry in log.steps if entry.kind is CallKind.UNDO}
     assert {name for name, entry in undos.items() if entry.status is Status.DONE} == set(names_of_undos()) - {undo}
     assert (undos[undo].status, undos[undo].error_code) == (Status.PARKED, SERVICE_UNAVAILABLE)
     assert undos[undo].attempts == agency.world.calls.count(undo) > 20

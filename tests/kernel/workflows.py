@@ -190,7 +190,7 @@ class TakeoverWorkflow(_Traveller):
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
         async with self._saga as saga:
-            if await saga.revoke(served_here(PIVOT), self._booking, committed=SOLD_OUT):
+            if await saga.try_cancel_decision(served_here(PIVOT), self._booking, committed=SOLD_OUT):
                 raise ApplicationError("it was not confirmed", type=SECOND_THOUGHTS)
             await self._finish(FINISHES[0])
         return saga.log

@@ -166,7 +166,7 @@ _STARTS = (
             Edit(
                 "worker.py",
                 "from runtime.seed import seed\n",
-                "from runtime.ask import ask\nfrom runtime.seed import seed\n",
+                "from runtime.execute import ask\nfrom runtime.seed import seed\n",
             ),
         ),
         (f"{_START}::test_a_system_starts_with_goods_and_customers_though_every_attempt_is_to_fail",),

@@ -45,7 +45,7 @@ _UNDONE = (
     ),
     Mutation(
         "a colocated saga does not undo the steps that its history has not seen begin",
-        (Edit(_KERNEL, "is_colocated = self._policies.forward.here is not None", "is_colocated = False"),),
+        (Edit(_KERNEL, "is_colocated = self._policies.forward.local is not None", "is_colocated = False"),),
         (
             f"{_TEST}::"
             "test_a_colocated_saga_undoes_what_a_worker_that_is_thought_dead_did_beyond_its_history[policies0-left0]",
@@ -88,7 +88,7 @@ _DECISION = (
     ),
     Mutation(
         "what got no answer is undone although the order turns out to be confirmed",
-        (Edit(_KERNEL, "            self._doubtful.clear()", "            pass"),),
+        (Edit(_KERNEL, "            self._unknown.clear()", "            pass"),),
         (f"{_RERUNS}::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",),
     ),
     Mutation(
@@ -117,7 +117,7 @@ _TIME = (
     ),
     Mutation(
         "a step with a timeout of its own gives up after four attempts",
-        (Edit(_KERNEL, "self._policies.forward.throughout(within)", "self._policies.forward.all_within(within)"),),
+        (Edit(_KERNEL, "self._policies.forward.retried_for(within)", "self._policies.forward.bounded_by(within)"),),
         ("tests/transactions/test_steps.py::test_a_step_is_tried_again_until_its_timeout_is_over",),
     ),
     Mutation(

@@ -46,12 +46,12 @@ _FORWARD = (
     ),
     Mutation(
         "a group is unwound while a call of it is still under way",
-        (Edit(_KERNEL, "            await outlive(self._end_of(tasks))\n", ""),),
+        (Edit(_KERNEL, "            await run_to_completion(self._end_of(tasks))\n", ""),),
         (f"{_TESTS}/test_parallel.py::test_a_call_that_settles_in_time_is_known_and_undone[flight.hold-hotel.hold]",),
     ),
     Mutation(
         "a step in doubt that the workflow has replaced by another is left standing",
-        (Edit(_KERNEL, "                await outlive(self._unwind_to_the_end(self._doubtful))\n", ""),),
+        (Edit(_KERNEL, "                await run_to_completion(self._unwind_to_the_end(self._unknown))\n", ""),),
         (f"{_TESTS}/test_body.py::test_a_step_of_unknown_outcome_that_was_replaced_is_undone_before_the_confirmation",),
     ),
 )
@@ -106,9 +106,9 @@ _PIVOT = (
             Edit(
                 _KERNEL,
                 "        policy = _bounded(self._policies.finish, within)\n"
-                "        ended = await outlive(self._calls.until_done(entry, operation, request, policy))\n",
+                "        ended = await run_to_completion(self._calls.until_done(entry, operation, request, policy))\n",
                 "        policy = _bounded(self._policies.finish, within)\n"
-                "        ended = await outlive(attempt(operation, request, policy))\n",
+                "        ended = await run_to_completion(attempt(operation, request, policy))\n",
             ),
         ),
         (f"{_TESTS}/test_forward.py::test_what_is_promised_is_parked_for_a_day_and_then_done[hotel.pay]",),
@@ -177,7 +177,7 @@ _COLOCATED = (
     ),
     Mutation(
         "whoever takes a colocated saga over makes its local calls again",
-        (Edit("saga/takeover.py", "        if self.taken_over:\n", "        if False:\n"),),
+        (Edit("saga/failover.py", "        if self.after_failover:\n", "        if False:\n"),),
         (f"{_TESTS}/test_colocated.py::test_a_worker_that_takes_a_saga_over_asks_over_the_queue_alone",),
     ),
 )

@@ -114,8 +114,8 @@ _PROCESS = (
         (
             Edit(
                 _ORDER,
-                "saga.step(inventory.reserve, ask.goods, undo=inventory.release)",
-                "saga.step(inventory.reserve, ask.goods)",
+                "saga.step(inventory.reserve, requests.stock, undo=inventory.release)",
+                "saga.step(inventory.reserve, requests.stock)",
             ),
         ),
         (f"{_WHOLE}/test_orders.py::test_an_order_that_cannot_be_is_rolled_back_and_says_which_step_and_why",),

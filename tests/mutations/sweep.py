@@ -35,7 +35,7 @@ _COORDINATORS = (
     ),
     Mutation(
         "the sweep overrules an operator's skip: a terminated batch coordinates also what it has handed over",
-        (Edit(_ORDERS, "if own is not None or carrier is None:", "if carrier is None:"),),
+        (Edit(_ORDERS, "if own is not None or coordinator is None:", "if coordinator is None:"),),
         (
             f"{_TESTS}/test_orders.py::"
             "test_what_an_operator_has_skipped_stays_skipped_when_the_batch_is_terminated_afterwards",
@@ -96,8 +96,8 @@ _COORDINATORS = (
         (
             Edit(
                 "workflows/batch.py",
-                "OrderOptions(carrier=self._id, placed_at=self._begun)",
-                "OrderOptions(carrier=self._id)",
+                "OrderOptions(coordinator=self._id, placed_at=self._begun)",
+                "OrderOptions(coordinator=self._id)",
             ),
         ),
         (f"{_TESTS}/test_orders.py::test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed",),

@@ -31,8 +31,8 @@ from contracts.payment import AuthorizePayment, SetAccount
 from contracts.recovery import SweepOrders, Swept
 from recovery.sweep import Recovery
 from runtime import connection, embedded
-from runtime.ask import ask
 from runtime.embedded import embedded_server, free_port
+from runtime.execute import execute
 from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.settings import Settings
 from worker import serving
@@ -185,7 +185,9 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
             client = await connection.connect(settings, address=server.address)
             made = Rig(client, server.address, folder, settings)
             async with serving(client, settings, interceptors=[FaultInterceptor(made.faults), made.afterwards]):
-                await ask(client, inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=10_000))
+                await execute(
+                    client, inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=10_000)
+                )
                 account = SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**8)
-                await ask(client, payment.set_account, account)
+                await execute(client, payment.set_account, account)
                 yield made

@@ -16,7 +16,7 @@ from contracts import inventory, order, payment, shipping
 from contracts.choreography import participant_id
 from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
 from recovery.runs import started_with
-from runtime.ask import ask
+from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from saga import Operation, Skip, State
 from workflows.order import OrderWorkflow, Requests
@@ -31,8 +31,8 @@ async def _in_a_batch(system: Rig, placed: Order) -> str:
     batch = f"batch/{name('b')}"
     await system.waits("BatchWorkflow", batch, [placed.model_dump(mode="json")])
     asked = Requests.of(placed, batch)
-    await ask(system.client, order.create, asked.creation)
-    await ask(system.client, payment.authorize, asked.charge)
+    await execute(system.client, order.create, asked.create)
+    await execute(system.client, payment.authorize, asked.payment)
     return batch
 
 
@@ -82,15 +82,18 @@ async def test_what_an_operator_has_skipped_stays_skipped_when_the_batch_is_term
     batch = await _in_a_batch(system, placed)
     system.faults.append(Fault(operation="payment.cancel", transaction=placed.transaction_id, kind=FaultKind.REFUSE))
     cause = RollbackCause(code="OUT_OF_STOCK", message="sold out", step="inventory.reserve")
-    handed_over = await system.start(
-        "OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"), OrderOptions(carrier=batch, cause=cause)
+    detached = await system.start(
+        "OrderWorkflow",
+        placed.transaction_id,
+        placed.model_dump(mode="json"),
+        OrderOptions(coordinator=batch, cause=cause),
     )
-    await system.until(handed_over, lambda log: log["state"] == "PARKED")
-    await handed_over.execute_update(
+    await system.until(detached, lambda log: log["state"] == "PARKED")
+    await detached.execute_update(
         OrderWorkflow.desk_skip, args=["payment.cancel", Skip(actor="ann", reason="paid back by hand")]
     )
     with pytest.raises(WorkflowFailureError):
-        await handed_over.result()
+        await detached.result()
     # A second placing comes to nothing, and says nothing about the order that is on record.
     again = await system.start("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))
     with pytest.raises(WorkflowFailureError):
@@ -159,7 +162,7 @@ async def test_a_lost_order_is_found_behind_a_refused_one_of_another_content(sys
 async def test_orders_are_found_beyond_the_first_page_of_a_service(system: Rig) -> None:
     placed = [an_order() for _ in range(5)]
     for each in placed:  # no workflow of theirs is known: they are in the records alone
-        await ask(system.client, order.create, CreateOrder(transaction_id=each.transaction_id, order=each))
+        await execute(system.client, order.create, CreateOrder(transaction_id=each.transaction_id, order=each))
     swept = await system.sweep(page=2)
     assert {each.order_id for each in placed} <= set(swept.orders)
     assert {system.state("order", each.transaction_id) for each in placed} == {"CANCELLED"}
@@ -168,12 +171,12 @@ async def test_orders_are_found_beyond_the_first_page_of_a_service(system: Rig) 
 async def test_an_order_that_ends_while_the_sweep_looks_is_not_begun_again(system: Rig) -> None:
     placed = an_order()
     asked = Requests.of(placed, f"batch/{name('forgotten')}")
-    await ask(system.client, order.create, asked.creation)
-    await ask(system.client, payment.authorize, asked.charge)
+    await execute(system.client, order.create, asked.create)
+    await execute(system.client, payment.authorize, asked.payment)
 
     async def end() -> None:
-        await ask(system.client, order.cancel, asked.creation)
-        await ask(system.client, payment.cancel, asked.charge)
+        await execute(system.client, order.cancel, asked.create)
+        await execute(system.client, payment.cancel, asked.payment)
 
     system.afterwards.after["order.read_orders"] = end  # every service has been asked by then
     assert placed.order_id not in (await system.sweep()).orders
@@ -193,7 +196,7 @@ async def test_an_order_that_was_placed_before_has_only_the_rest_of_its_deadline
 
 async def test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed(system: Rig) -> None:
     placed = an_order()
-    unknown = Fault(operation="inventory.reserve.many", transaction=placed.transaction_id, kind=FaultKind.ERROR_BEFORE)
+    unknown = Fault(operation="inventory.reserve.batch", transaction=placed.transaction_id, kind=FaultKind.ERROR_BEFORE)
     system.faults.append(unknown)
     batch = await system.start("BatchWorkflow", f"batch/{name('b')}", [placed.model_dump(mode="json")])
     await batch.result()
@@ -212,17 +215,17 @@ async def test_the_orders_of_a_terminated_batch_get_their_ends_though_nothing_is
     await system.waits("BatchWorkflow", batch, [each.model_dump(mode="json") for each in (finished, unbegun)])
     asked = Requests.of(finished, batch)
     calls: tuple[tuple[Operation[Any, Any], Any], ...] = (
-        (order.create, asked.creation),
-        (payment.authorize, asked.charge),
-        (inventory.reserve, asked.goods),
-        (shipping.schedule, asked.parcel),
-        (order.confirm, asked.confirmation),
-        (payment.capture, asked.charge),
-        (inventory.commit, asked.goods),
-        (shipping.dispatch, asked.parcel),
+        (order.create, asked.create),
+        (payment.authorize, asked.payment),
+        (inventory.reserve, asked.stock),
+        (shipping.schedule, asked.shipment),
+        (order.confirm, asked.confirm),
+        (payment.capture, asked.payment),
+        (inventory.commit, asked.stock),
+        (shipping.dispatch, asked.shipment),
     )
     for operation, request in calls:
-        await ask(system.client, operation, request)
+        await execute(system.client, operation, request)
     await system.terminate(batch)
 
     assert {finished.order_id, unbegun.order_id} <= set((await system.sweep()).orders)

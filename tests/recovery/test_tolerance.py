@@ -14,7 +14,7 @@ from cli.placing import Way
 from contracts import inventory, payment
 from contracts.recovery import Swept
 from runtime import connection
-from runtime.ask import ask
+from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from runtime.settings import Settings
 from saga import State
@@ -109,8 +109,8 @@ async def test_leases_end_beyond_the_first_page_and_beside_one_that_cannot_be_re
     lost = [name("lost") for _ in range(5)]
     sick, stuck = name("sick"), name("stuck")
     for transaction in (*lost, sick, stuck):
-        await ask(system.client, inventory.reserve, goods_of(transaction))
-        await ask(system.client, payment.authorize, charge_of(transaction))
+        await execute(system.client, inventory.reserve, goods_of(transaction))
+        await execute(system.client, payment.authorize, charge_of(transaction))
     system.let_leases_pass(*lost, sick, stuck)
     system.rows("inventory", "UPDATE reservations SET quantity = 20000 WHERE transaction_id = ?", sick)
     system.rows("payment", "UPDATE payments SET currency = 'XXX' WHERE transaction_id = ?", sick)
@@ -146,7 +146,10 @@ async def test_bulk_places_the_others_beside_an_order_that_was_placed_under_anot
     await system.waits("OrderWorkflow", sealed.transaction_id, document, client=client)
     ways = _place_all(system.client, [sealed, other], 2, Way.own_workflow(colocated=False))
     ends = {
-        order_id: log for placed in [each async for each in ways] for way in placed.ways for order_id, log in way.logs()
+        order_id: log
+        for placed in [each async for each in ways]
+        for way in placed.groups
+        for order_id, log in way.logs()
     }
     assert ends[other.order_id].state is State.CONFIRMED
     error = ends[sealed.order_id].error

@@ -13,7 +13,7 @@ from contracts import inventory
 from contracts.lane import lane_id
 from contracts.transaction import Transaction
 from runtime import connection
-from runtime.ask import ask
+from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from runtime.settings import Settings
 
@@ -79,7 +79,7 @@ async def test_what_a_transaction_holds_that_cannot_be_read_is_not_given_back(sy
     await system.never_runs("TransactionWorkflow", sealed.workflow_id, _document(sealed), client=client)
     await system.never_runs("TransactionWorkflow", other.workflow_id, {"no": "transaction"})
     for asked in (sealed, other):
-        await ask(system.client, inventory.reserve, goods_of(asked.transaction_id))
+        await execute(system.client, inventory.reserve, goods_of(asked.transaction_id))
         system.let_leases_pass(asked.transaction_id)
     swept = await system.sweep()
     codes = {failure.id: failure.code for failure in swept.failures}
@@ -92,7 +92,7 @@ async def test_what_a_workflow_of_ones_own_holds_is_not_given_back_while_tempora
     """It may have decided; only its owner knows how to resume it."""
     transaction_id = name("own")
     await system.never_runs("SomebodysWorkflow", transaction_id)
-    await ask(system.client, inventory.reserve, goods_of(transaction_id))
+    await execute(system.client, inventory.reserve, goods_of(transaction_id))
     system.let_leases_pass(transaction_id)
     await system.sweep()
     assert system.state("inventory", transaction_id) == "HELD"

@@ -22,7 +22,7 @@ _LINE = {"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1299}
 _NO_SKU: dict[str, Any] = {"lines": [_LINE | {"sku": "NONE-1"}]}
 _REQUIRED: dict[str, Any] = {"notification": "required"}
 _BOUNCES: dict[str, Any] = {"contact": {"email": "ada@nowhere.invalid", "phone": "+442071234567"}}
-_HANDED_OVER = (State.RUNNING, None)
+_DETACHED = (State.RUNNING, None)
 
 End = tuple[State, Code | None]
 
@@ -50,7 +50,7 @@ class BatchScene:
     def fault(self) -> Fault:
         """It strikes the lists that the order `poison` is in."""
         poison = transaction_id(self.order_id("poison"))
-        return Fault(operation=f"{self.broken}.many", transaction=poison, kind=FaultKind.ERROR_AFTER)
+        return Fault(operation=f"{self.broken}.batch", transaction=poison, kind=FaultKind.ERROR_AFTER)
 
 
 BATCH_SCENES = (
@@ -74,13 +74,13 @@ BATCH_SCENES = (
     BatchScene(
         "batch-unknown-step",
         {"poison": {}, "good": {}},
-        dict.fromkeys(("poison", "good"), _HANDED_OVER),
+        dict.fromkeys(("poison", "good"), _DETACHED),
         "inventory.reserve",
     ),
     BatchScene(
         "batch-unknown-pivot",
         {"poison": {}, "good": {}},
-        dict.fromkeys(("poison", "good"), _HANDED_OVER),
+        dict.fromkeys(("poison", "good"), _DETACHED),
         "order.confirm",
     ),
     BatchScene(

@@ -15,7 +15,7 @@ from contracts import recovery
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE, transaction_id
 from contracts.recovery import SweepOrders
-from runtime.ask import ask
+from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from saga import Fix, Skip, State, Status, TransactionLog
 from workflows.order import OrderWorkflow
@@ -48,7 +48,7 @@ class Stage:
     async def swept(self) -> None:
         await self.handle.terminate("a slip of the hand")
         self.repair()
-        await ask(self.client, recovery.sweep, SweepOrders())
+        await execute(self.client, recovery.sweep, SweepOrders())
 
 
 async def _nothing(_: Stage) -> None:

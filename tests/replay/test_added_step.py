@@ -16,17 +16,17 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Worker
 
 from cli import choreographed, documents, placing
+from contracts.batch_operation import BatchReply, batched
 from contracts.catalogue import OPERATIONS
 from contracts.choreography import CHOREOGRAPHY, PARTICIPANTS, Fact, Part, participant_id
-from contracts.many import Answers, many
 from contracts.message import Reply
 from contracts.order import Order
 from contracts.shipping import ScheduleShipment
 from lanes import batches
 from lanes.batches import Batch
 from runtime import connection
-from runtime.ask import ask
 from runtime.embedded import embedded_server, free_port
+from runtime.execute import execute
 from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.seed import seed
 from runtime.settings import Settings
@@ -48,10 +48,10 @@ Prepare = Callable[[Any, Any], Awaitable[None]]
 
 
 def _insured(before: Prepare) -> Prepare:
-    async def prepare(saga: Saga | Plan, ask: order.Requests) -> None:
-        await before(saga, ask)
+    async def prepare(saga: Saga | Plan, requests: order.Requests) -> None:
+        await before(saga, requests)
         if workflow.patched("insurance"):
-            await saga.step(INSURE, ask.parcel, undo=UNINSURE)
+            await saga.step(INSURE, requests.shipment, undo=UNINSURE)
 
     return prepare
 
@@ -111,7 +111,7 @@ async def test_orders_of_every_kind_get_through_the_change(
     async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as server:
         client = await connection.connect(settings, address=server.address)
         async with serving(client, settings, interceptors=[FaultInterceptor(slow)]):
-            await seed(partial(ask, client))
+            await seed(partial(execute, client))
             old = await _placed(client, "old")
             await asyncio.sleep(_SLOW_S / 2)  # into the step, but not beyond it
         add_the_step()
@@ -167,12 +167,12 @@ def _insurance(client: Client, insured: set[str]) -> Worker:
         insured.add(request.transaction_id)
         return Reply(attempt=activity.info().attempt)
 
-    async def insure_many(asked: dict[str, Any]) -> Answers:
+    async def insure_many(asked: dict[str, Any]) -> BatchReply:
         insured.update(request["transaction_id"] for request in asked["requests"])
-        return Answers(count=len(asked["requests"]))
+        return BatchReply(count=len(asked["requests"]))
 
     served: list[Callable[..., Any]] = [
         activity.defn(name=INSURE.name)(insure),
-        activity.defn(name=many(INSURE).name)(insure_many),
+        activity.defn(name=batched(INSURE).name)(insure_many),
     ]
     return Worker(client, task_queue=INSURE.queue, activities=served)

@@ -9,8 +9,8 @@ from contracts import inventory, payment
 from contracts.inventory import SetStock
 from contracts.payment import SetAccount
 from runtime import connection
-from runtime.ask import ask
 from runtime.embedded import embedded_server, free_port
+from runtime.execute import execute
 from runtime.faults import FaultInterceptor
 from runtime.settings import Settings
 from worker import serving
@@ -29,7 +29,7 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
             client = await connection.connect(settings, address=server.address)
             made = Place(client)
             async with serving(client, settings, interceptors=[FaultInterceptor(made.faults)]):
-                await ask(client, inventory.set_stock, SetStock(transaction_id="stock", sku=SKU, on_hand=1000))
+                await execute(client, inventory.set_stock, SetStock(transaction_id="stock", sku=SKU, on_hand=1000))
                 money = SetAccount(transaction_id="money", customer_id=CUSTOMER, balance_minor=10**6)
-                await ask(client, payment.set_account, money)
+                await execute(client, payment.set_account, money)
                 yield made

@@ -19,7 +19,7 @@ from cli.documents import document
 from contracts import inventory, order, payment, shipping
 from contracts.message import ListOpen
 from contracts.order import WORKFLOWS_QUEUE
-from runtime.ask import ask
+from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from saga import Parked, TransactionLog
 
@@ -121,12 +121,12 @@ class Place:
         before = transaction_id[:-1] + chr(ord(transaction_id[-1]) - 1)  # the page begins just before it
         found = set()
         for operation in _HOLDS:
-            page = await ask(self.client, operation, ListOpen(after=before))
+            page = await execute(self.client, operation, ListOpen(after=before))
             found |= {operation.service} if transaction_id in page.transaction_ids else set()
         return found
 
     async def balance(self) -> tuple[int, int]:
         """What the customer has, and what of it is held."""
-        accounts = (await ask(self.client, payment.list_accounts, payment.ListAccounts())).accounts
+        accounts = (await execute(self.client, payment.list_accounts, payment.ListAccounts())).accounts
         [account] = [each for each in accounts if each.customer_id == CUSTOMER]
         return account.balance_minor, account.held_minor

@@ -95,22 +95,22 @@ async def test_a_batch_hands_over_what_another_execution_unwinds(place: Place, a
     placed = an_order(ship_to=NOWHERE)
     tx = f"order/{placed['order_id']}"
     place.refuse("payment.cancel", tx)
-    place.refuse("payment.cancel.many", tx)
+    place.refuse("payment.cancel.batch", tx)
     batch = await place.start("BatchWorkflow", f"batch/{uuid4()}", [placed])
     await batch.result()
-    handed_over = place.client.get_workflow_handle(tx)
-    await place.until_parked(handed_over, "payment.cancel")
-    await handed_over.terminate("a slip of the hand")
+    detached = place.client.get_workflow_handle(tx)
+    await place.until_parked(detached, "payment.cancel")
+    await detached.terminate("a slip of the hand")
 
     if again is by_reset:
         batch = await place.reset(batch)
     else:
         batch = await place.start("BatchWorkflow", batch.id, [placed])
     outcome = await batch.result()
-    assert [way["state"] for way in outcome["ways"]] == [State.COMPENSATING], "handed over, not at its end"
-    await place.until_parked(handed_over, "payment.cancel")
+    assert [way["state"] for way in outcome["groups"]] == [State.COMPENSATING], "handed over, not at its end"
+    await place.until_parked(detached, "payment.cancel")
     place.repair()
-    assert (await place.end(handed_over)).state is State.ROLLED_BACK
+    assert (await place.end(detached)).state is State.ROLLED_BACK
     assert await place.held(tx) == set()
 
 

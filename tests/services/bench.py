@@ -52,7 +52,7 @@ class Bench:
     async def deliver_all(self, operation: Operations, requests: Sequence[Request]) -> list[Reply | Refusal]:
         return await self.service.perform(handler_of(operation), requests)
 
-    async def ask(self, operation: Operations, question: Message) -> Reply:
+    async def execute(self, operation: Operations, question: Message) -> Reply:
         [query] = [each for each in self.definition.queries if each.operation is operation]
         reply: Reply = await self.database.transaction(lambda tx: query.read(tx, question))
         return reply

@@ -133,7 +133,7 @@ async def test_counting_after_sales_keeps_the_books_right(shop: Bench) -> None:
 async def test_one_sku_that_cannot_be_right_is_listed_as_it_is_among_the_others(shop: Bench) -> None:
     spoil = text("UPDATE stock SET sku = 'not a sku', on_hand = -5, reserved = -7 WHERE sku = 'pear'")
     await shop.database.transaction(lambda tx: tx.execute(spoil))
-    levels = await shop.ask(inventory.list_stock, inventory.ListStock())
+    levels = await shop.execute(inventory.list_stock, inventory.ListStock())
     as_read = StockLevels.model_validate_json(levels.model_dump_json())
     assert [(level.sku, level.on_hand, level.reserved) for level in as_read.levels] == [
         ("apple", 10, 0),
@@ -143,6 +143,6 @@ async def test_one_sku_that_cannot_be_right_is_listed_as_it_is_among_the_others(
 
 async def test_the_list_of_stock_is_what_the_table_says(shop: Bench) -> None:
     await shop.accept(Call(inventory.reserve, reservation(TX, apple=4)))
-    levels = await shop.ask(inventory.list_stock, inventory.ListStock())
+    levels = await shop.execute(inventory.list_stock, inventory.ListStock())
     assert isinstance(levels, StockLevels)
     assert [(level.sku, level.on_hand, level.reserved) for level in levels.levels] == [("apple", 10, 4), ("pear", 5, 0)]

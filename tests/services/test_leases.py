@@ -41,11 +41,11 @@ async def test_what_is_listed_as_expired_is_the_request_that_made_it(
     await bench.database.transaction(
         lambda tx: tx.execute(text(f"UPDATE {table} SET lease_until = '2001-01-01 00:00:00'"))  # noqa: S608 — a name of ours
     )
-    expired = await bench.ask(list_expired, ListOpen())
+    expired = await bench.execute(list_expired, ListOpen())
     assert isinstance(expired, payment.ExpiredPayments | inventory.ExpiredReservations)
     assert list(expired.requests) == made
     for request in expired.requests:
         await bench.accept(Call(undo, request))
     assert await bench.effects(requests[0].transaction_id) == [sample.operation.name, undo.name]
-    assert (await bench.ask(list_expired, ListOpen())).model_dump()["requests"] == ()
+    assert (await bench.execute(list_expired, ListOpen())).model_dump()["requests"] == ()
     await assert_invariants(bench)

@@ -142,7 +142,7 @@ async def test_one_account_that_cannot_be_right_is_listed_as_it_is_among_the_oth
         bank, "UPDATE accounts SET balance_minor = -5000, held_minor = -10000, currency = '?' WHERE customer_id = 'ada'"
     )
     await _spoil(bank, "UPDATE accounts SET customer_id = 'not an id' WHERE customer_id = 'zoe'")
-    accounts = await bank.ask(payment.list_accounts, payment.ListAccounts())
+    accounts = await bank.execute(payment.list_accounts, payment.ListAccounts())
     as_read = Accounts.model_validate_json(accounts.model_dump_json())
     assert [(each.customer_id, each.currency, each.balance_minor, each.held_minor) for each in as_read.accounts] == [
         ("ada", "?", -5_000, -10_000),
@@ -162,13 +162,13 @@ async def test_the_audit_names_the_one_account_that_cannot_be_right(bank: Bench)
 async def test_one_payment_that_cannot_be_right_is_listed_as_open_among_the_others(bank: Bench) -> None:
     await bank.accept(*(Call(payment.authorize, charge(1, f"order/{n}")) for n in range(2)))
     await _spoil(bank, "UPDATE payments SET transaction_id = 'not an id' WHERE transaction_id = 'order/1'")
-    found = await bank.ask(payment.list_open, ListOpen())
+    found = await bank.execute(payment.list_open, ListOpen())
     assert OpenTransactions.model_validate_json(found.model_dump_json()).transaction_ids == ("not an id", "order/0")
 
 
 async def test_the_list_of_accounts_is_what_the_table_says(bank: Bench) -> None:
     await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.set_account, purse(7, "zoe")))
-    accounts = await bank.ask(payment.list_accounts, payment.ListAccounts())
+    accounts = await bank.execute(payment.list_accounts, payment.ListAccounts())
     assert isinstance(accounts, Accounts)
     assert [(each.customer_id, each.balance_minor, each.held_minor) for each in accounts.accounts] == [
         ("ada", 10_000, 1_999),

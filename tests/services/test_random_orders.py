@@ -227,12 +227,12 @@ async def _live(
 
 async def _traces(benches: dict[str, Bench]) -> Traces:
     async with reading(benches["order"].url) as connection:
-        orders, carriers = await crossing.read_orders(connection)
+        orders, coordinators = await crossing.read_orders(connection)
     states = {}
     for service in set(SERVICES_WITH_TRACES) - {"order"}:
         async with reading(benches[service].url) as connection:
             states[service] = await crossing.read_states(connection, service)
-    return Traces(orders, carriers, states)
+    return Traces(orders, coordinators, states)
 
 
 async def _audit(benches: dict[str, Bench]) -> None:

@@ -48,7 +48,7 @@ async def _reserve(bench: Bench, number: int) -> object:
 
 
 async def test_a_service_goes_on_over_new_connections_after_one_attempt(bench: Bench, proxy: Proxy) -> None:
-    await asyncio.gather(*(bench.ask(inventory.list_stock, ListStock()) for _ in range(5)))  # some are idle
+    await asyncio.gather(*(bench.execute(inventory.list_stock, ListStock()) for _ in range(5)))  # some are idle
     assert proxy.swallow() >= 2
     began = time.monotonic()
     lost = await asyncio.gather(*(_reserve(bench, number) for number in range(50)), return_exceptions=True)
@@ -62,7 +62,7 @@ async def test_a_service_goes_on_over_new_connections_after_one_attempt(bench: B
 
 
 async def test_dispose_ends_although_every_connection_is_silent(bench: Bench, proxy: Proxy) -> None:
-    await asyncio.gather(*(bench.ask(inventory.list_stock, ListStock()) for _ in range(5)))
+    await asyncio.gather(*(bench.execute(inventory.list_stock, ListStock()) for _ in range(5)))
     proxy.swallow()
     attempts = [asyncio.create_task(_reserve(bench, number)) for number in range(5)]
     await asyncio.sleep(0.2)

@@ -17,7 +17,7 @@ from contracts.order import OrderState, RecordSkips, SkippedStep
 from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
 from recovery.skips import Skip
-from workflows.order import plan_of_many
+from workflows.order import batch_plan
 
 from .conftest import OpenBench
 
@@ -115,7 +115,7 @@ def test_a_skip_explains_one_part_of_a_transaction_and_not_its_other_parts() -> 
 
 
 def test_the_audit_knows_what_every_undo_and_finish_would_have_done() -> None:
-    plan = plan_of_many(must_notify=False)
+    plan = batch_plan(must_notify=False)
     finishes = {call.operation.name for stage in plan.stages[-2:] for call in stage.calls}
     undos = {operation.name for operation in OPERATIONS.values() if operation.undoes is not None}
     with_traces = {name for name in finishes | undos if name.partition(".")[0] in crossing.SERVICES_WITH_TRACES}
@@ -126,10 +126,10 @@ async def test_the_first_record_of_a_skip_is_kept(open_bench: OpenBench) -> None
     bench = await open_bench("order")
     first = SkippedStep(step="payment.cancel", actor="ann", reason="paid back", at=AT)
     other = first.model_copy(update={"step": "inventory.release"})
-    await bench.ask(order.record_skips, RecordSkips(transaction_id="order/o-1", skips=(first,)))
+    await bench.execute(order.record_skips, RecordSkips(transaction_id="order/o-1", skips=(first,)))
     again = (first.model_copy(update={"reason": "changed"}), other)
-    await bench.ask(order.record_skips, RecordSkips(transaction_id="order/o-1", skips=again))
-    await bench.ask(order.record_skips, RecordSkips(transaction_id="order/o-2", skips=(first,)))
+    await bench.execute(order.record_skips, RecordSkips(transaction_id="order/o-1", skips=again))
+    await bench.execute(order.record_skips, RecordSkips(transaction_id="order/o-2", skips=(first,)))
     rows = await bench.database.transaction(lambda tx: [tuple(row) for row in tx.execute(SKIPS.select())])
     assert sorted(rows) == [
         ("order/o-1", "inventory.release", "ann", "paid back", AT),

@@ -133,7 +133,7 @@ async def test_a_list_of_requests_may_have_fields_that_its_service_does_not_know
     bench = Bench("inventory", await sqlite.migrated("inventory"))
     await bench.accept(Call(inventory.set_stock, shelf("apple", 9)))
     asked = {"requests": [document(reservation(f"order/{n}", apple=1)) | {"gift": True} for n in range(3)], "urgent": 1}
-    name = "inventory.reserve.many"
+    name = "inventory.reserve.batch"
     many = next(each for each in bench.service.activities() if each.__temporal_activity_definition.name == name)  # type: ignore[attr-defined]
     answers = await _do(many, RawValue(Payload(data=json.dumps(asked).encode())))
     assert (answers.count, answers.refused) == (3, ())

@@ -19,7 +19,7 @@ from temporalio.worker import Worker
 from activities.database import migrate
 from contracts import payment
 from contracts.errors import Code
-from saga import Fix, Kind, Parked, State, Status
+from saga import CallKind, Fix, Parked, State, Status
 from tests.services.bench import Bench, Call, assert_money_adds_up
 from tests.services.requests import purse
 
@@ -65,7 +65,7 @@ async def test_a_capture_that_differs_from_its_authorization_rolls_the_transacti
     assert log.state is State.ROLLED_BACK
     assert log.error is not None
     assert (log.error.code, log.error.step) == (Code.IDEMPOTENCY_CONFLICT, "payment.capture")
-    assert [entry.step for entry in log.steps if entry.kind is Kind.UNDO] == ["payment.cancel"]
+    assert [entry.step for entry in log.steps if entry.kind is CallKind.UNDO] == ["payment.cancel"]
     assert await _accounts(payments) == {"rich": (10_000, 0), "poor": (5_000, 0)}
 
 

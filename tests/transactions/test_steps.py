@@ -9,7 +9,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.order import WORKFLOWS_QUEUE
-from saga import Fix, Kind, Parked, Skip, State, Status
+from saga import CallKind, Fix, Parked, Skip, State, Status
 
 from .bank import BROKE, Transfer, fail, hang
 from .branch import Branch, step, transfer
@@ -37,7 +37,7 @@ async def test_a_refused_step_rolls_back_those_before_it_in_reverse_and_is_named
     assert log.state is State.ROLLED_BACK
     assert log.error is not None
     assert (log.error.code, log.error.message) == (BROKE, "step more: not enough money")
-    assert [e.step for e in log.steps if e.kind is Kind.UNDO] == ["bank.take_back", "bank.put_back"]
+    assert [e.step for e in log.steps if e.kind is CallKind.UNDO] == ["bank.take_back", "bank.put_back"]
     assert branch.bank.balances == {"ann": 1000, "bob": 1000, "carl": 1000}
 
 
@@ -46,7 +46,7 @@ async def test_a_rollback_that_succeeds_on_its_fiftieth_attempt_ends_rolled_back
     log = await branch.run(transfer(steps=BROKEN))
     assert log.state is State.ROLLED_BACK
     assert branch.bank.calls["bank.put_back"] == 50
-    [undo] = [e for e in log.steps if e.kind is Kind.UNDO]
+    [undo] = [e for e in log.steps if e.kind is CallKind.UNDO]
     assert undo.status is Status.DONE
     assert branch.bank.balances == {"ann": 1000, "carl": 1000}
 
@@ -61,7 +61,7 @@ async def test_a_step_over_its_timeout_is_rolled_back_and_not_tried_again(branch
     assert branch.bank.calls["bank.deposit"] == 1
     late = next(e for e in log.steps if e.step == "bank.deposit")
     assert (late.status, late.attempts) == (Status.UNKNOWN, 1)
-    assert [e.step for e in log.steps if e.kind is Kind.UNDO] == ["bank.take_back", "bank.put_back"]
+    assert [e.step for e in log.steps if e.kind is CallKind.UNDO] == ["bank.take_back", "bank.put_back"]
     assert branch.bank.balances == {"ann": 1000, "bob": 1000}
 
 
@@ -78,7 +78,7 @@ async def test_a_rollback_over_its_timeout_counts_as_failed_and_is_tried_again(b
     branch.bank.trouble["bank.put_back"].extend([hang, hang])
     log = await branch.run(transfer(steps=[each | SHORT for each in BROKEN]))
     assert log.state is State.ROLLED_BACK
-    [undo] = [e for e in log.steps if e.kind is Kind.UNDO]
+    [undo] = [e for e in log.steps if e.kind is CallKind.UNDO]
     assert undo.ended_at is not None
     assert undo.ended_at - undo.started_at < timedelta(minutes=2), "its own 2 s, and two pauses"
     assert branch.bank.calls["bank.put_back"] == 3
@@ -91,7 +91,7 @@ async def test_a_step_without_a_rollback_decides_and_those_after_it_are_repeated
     log = await branch.run(transfer(steps=[*transfer()["steps"], *final]))
     assert log.state is State.CONFIRMED
     assert branch.bank.calls["bank.print_receipt"] == 14
-    assert [e.kind for e in log.steps[-2:]] == [Kind.FORWARD, Kind.FINISH]
+    assert [e.kind for e in log.steps[-2:]] == [CallKind.PIVOT, CallKind.FINISH]
 
 
 async def test_two_parked_rollbacks_of_one_operation_have_tickets_of_their_own(

@@ -25,7 +25,7 @@ _RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_att
 """Six seconds of trouble are outlasted, and a service where a fifth of all attempts fails nearly always answers."""
 
 
-class AskFailed(Exception):
+class OperationFailed(Exception):
     """The service said no (`code` is its code), or did not answer (UNREACHABLE)."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -34,14 +34,14 @@ class AskFailed(Exception):
         self.message = message
 
 
-async def ask(
+async def execute(
     client: Client,
     operation: Operation[Request, Reply],
     request: Request,
     *,
     attempt_timeout: timedelta = _ATTEMPT_TIMEOUT,
 ) -> Reply:
-    """Have the service behind `operation` perform it, and return its reply. Raises `AskFailed`."""
+    """Have the service behind `operation` perform it, and return its reply. Raises `OperationFailed`."""
     try:
         reply: Reply = await client.execute_activity(
             operation.name,
@@ -57,10 +57,10 @@ async def ask(
     except ActivityFailureError as error:
         cause = error.cause
         if isinstance(cause, ApplicationError):
-            raise AskFailed(cause.type or Code.SERVICE_UNAVAILABLE, cause.message) from error
+            raise OperationFailed(cause.type or Code.SERVICE_UNAVAILABLE, cause.message) from error
         message = f"no worker of the {operation.service} service answered within {_TOTAL.total_seconds():g} s"
-        raise AskFailed(Code.UNREACHABLE, f"{message}; start one with `python worker.py`") from error
+        raise OperationFailed(Code.UNREACHABLE, f"{message}; start one with `python worker.py`") from error
     except ValidationError as error:
         message = f"{operation.name} has answered in a form that this build does not know: {first_problem(error)}"
-        raise AskFailed(Code.UNREADABLE_REPLY, message) from None
+        raise OperationFailed(Code.UNREADABLE_REPLY, message) from None
     return reply

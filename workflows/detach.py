@@ -11,24 +11,24 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from contracts.order import WORKFLOWS_QUEUE, OrderOptions
 from saga import POLICIES
-from workflows.carried import Carried
+from workflows.batch_member import BatchMember
 from workflows.order import OrderWorkflow
 
 _AT_ONCE = 50
 """Workflows started at a time: five hundred at once would crowd out the orders under way."""
 
 
-async def hand_over(orders: Sequence[Carried], options: Callable[[Carried], OrderOptions]) -> None:
+async def detach(orders: Sequence[BatchMember], options: Callable[[BatchMember], OrderOptions]) -> None:
     """Return when each has a workflow of its own, which outlives the batch."""
     for each in orders:
-        each.handed_over = True
-        fields = {"transaction_id": each.order.transaction_id, "service": "saga", "status": "HANDED_OVER"}
+        each.detached = True
+        fields = {"transaction_id": each.order.transaction_id, "service": "saga", "status": "DETACHED"}
         workflow.logger.warning("saga", extra=fields)
     for start in range(0, len(orders), _AT_ONCE):
         await asyncio.gather(*(_start(each, options(each)) for each in orders[start : start + _AT_ONCE]))
 
 
-async def _start(each: Carried, options: OrderOptions) -> None:
+async def _start(each: BatchMember, options: OrderOptions) -> None:
     """Until it is started. Who has the id now (a second placing, a sweep) may know nothing of what the batch has done,
     and comes to its end: then it is our turn. Twice is harmless."""
     rounds = 0

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from contracts.batch import SameWay
+from contracts.batch import OutcomeGroup
 from contracts.errors import Code
 from contracts.order import Order
-from saga import Entry, Failure, Kind, Plan, PlannedCall, State, Status, TransactionLog
+from saga import CallKind, Entry, Failure, Plan, PlannedCall, State, Status, TransactionLog
 from workflows.order import Requests
 
 _NOT_UNDONE = (None, Status.REFUSED)
@@ -18,7 +18,7 @@ _NOT_UNDONE = (None, Status.REFUSED)
 
 
 @dataclass(eq=False)
-class Carried:
+class BatchMember:
     """`log` shares its entries with the orders that were in the same call and heard the same."""
 
     order: Order
@@ -32,8 +32,8 @@ class Carried:
     """Why it is to be rolled back at its next step."""
     decided: bool = False
     """Its confirmation has been asked for: from here on only forward, unless it is refused."""
-    handed_over: bool = False
-    log: dict[tuple[str, Kind], Entry] = field(default_factory=dict)
+    detached: bool = False
+    log: dict[tuple[str, CallKind], Entry] = field(default_factory=dict)
 
     def stage_name(self, at: int) -> str | None:
         """What is to be done at place `at` of its plan; `None` past the end."""
@@ -42,16 +42,16 @@ class Carried:
     def request(self, call: PlannedCall) -> Any:
         return getattr(self.requests, call.request)
 
-    def status(self, call: PlannedCall, kind: Kind) -> Status | None:
+    def status(self, call: PlannedCall, kind: CallKind) -> Status | None:
         entry = self.log.get((call.operation.name, kind))
         return entry.status if entry else None
 
     def to_undo(self, call: PlannedCall) -> bool:
-        return call.undo is not None and self.status(call, Kind.FORWARD) not in _NOT_UNDONE
+        return call.undo is not None and self.status(call, CallKind.STEP) not in _NOT_UNDONE
 
     def was_refused(self, step: str | None) -> bool:
-        entry = self.log.get((step or "", Kind.FORWARD))
-        return entry is not None and entry.status is Status.REFUSED
+        entries = (self.log.get((step or "", kind)) for kind in (CallKind.STEP, CallKind.PIVOT))
+        return any(entry is not None and entry.status is Status.REFUSED for entry in entries)
 
     def interrupted(self, elapsed: timedelta) -> bool:
         """Whether it is to leave: somebody has asked for it, or its deadline is over."""
@@ -66,18 +66,18 @@ class Carried:
         return TransactionLog(self.order.transaction_id, self.state, self.failure, steps)
 
 
-def same_ways(orders: Iterable[Carried]) -> Sequence[SameWay]:
+def grouped(orders: Iterable[BatchMember]) -> Sequence[OutcomeGroup]:
     """The orders grouped by the way they went."""
-    ways: dict[object, list[Carried]] = {}
+    groups: dict[object, list[BatchMember]] = {}
     for each in orders:
         why = each.failure and (each.failure.code, each.failure.step)
-        ways.setdefault((each.state, why, tuple(map(id, each.log.values()))), []).append(each)
-    return [_same_way(group) for group in ways.values()]
+        groups.setdefault((each.state, why, tuple(map(id, each.log.values()))), []).append(each)
+    return [_group_of(group) for group in groups.values()]
 
 
-def _same_way(group: Sequence[Carried]) -> SameWay:
+def _group_of(group: Sequence[BatchMember]) -> OutcomeGroup:
     first = group[0]
-    return SameWay(
+    return OutcomeGroup(
         state=first.state,
         code=first.failure.code if first.failure else None,
         step=first.failure.step if first.failure else None,

@@ -10,4 +10,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("orders", sa.Column("carrier", sa.Text(), nullable=True))
+    op.add_column("orders", sa.Column("coordinator", sa.Text(), nullable=True))

@@ -26,7 +26,7 @@ _BEFORE_THE_FIRST_TASK = 3
 """Events of a history that nothing has happened to: started, task scheduled, task started."""
 
 
-class TakeoverInterceptor(Interceptor):
+class FailoverInterceptor(Interceptor):
     """For every worker of sagas with `Policies.colocated`.
 
     A call that kills its process is in no history. Whoever takes its saga over would make it again, as a first attempt,
@@ -49,15 +49,15 @@ class _Inbound(WorkflowInboundInterceptor):
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 — the SDK's name
         begun_here = workflow.info().get_current_history_length() <= _BEFORE_THE_FIRST_TASK
-        self._outbound.taken_over = workflow.unsafe.is_replaying() or not begun_here
+        self._outbound.after_failover = workflow.unsafe.is_replaying() or not begun_here
         return await super().execute_workflow(input)
 
 
 class _Outbound(WorkflowOutboundInterceptor):
-    taken_over = True
+    after_failover = True
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002 — the SDK's name
-        if self.taken_over:
+        if self.after_failover:
             input = replace(input, headers={**input.headers, _TAKEN_OVER: Payload()})  # noqa: A001
         return super().start_local_activity(input)
 

@@ -8,43 +8,45 @@ from typing import Any
 
 from temporalio import workflow
 
-from contracts.many import Answers, Many, many
-from saga import Entry, Failure, Kind, Operation, Policy, Status
+from contracts.batch_operation import BatchReply, BatchRequest, batched
+from saga import CallKind, Entry, Failure, Operation, Policy, Status
 from saga.calls import attempt
 from saga.outcome import UNREADABLE_REPLY, Done, Refused, Unknown
-from workflows.carried import Carried
+from workflows.batch_member import BatchMember
 
 
-async def together(
-    operation: Operation[Any, Any], kind: Kind, asked: Sequence[tuple[Carried, Any]], policy: Policy
-) -> dict[Carried, Failure]:
+async def call_many(
+    operation: Operation[Any, Any], kind: CallKind, asked: Sequence[tuple[BatchMember, Any]], policy: Policy
+) -> dict[BatchMember, Failure]:
     """Ask for all of `asked` at once; what went wrong, for those for whom something did. The logs have it too.
 
     A list that gets no answer, or is refused as a whole, says nothing about any single order: all are *unknown*.
     """
     entry = Entry(operation.name, operation.service, kind, Status.RUNNING, 0, workflow.now())
     key = operation.name, kind
-    for carried, _ in asked:
-        carried.log[key] = entry
+    for member, _ in asked:
+        member.log[key] = entry
     _log_line(entry, len(asked), refused=0)
-    requests = Many[Any].model_construct(requests=tuple(request for _, request in asked))  # each has been checked
-    ended = _about_all(await attempt(many(operation), requests, policy), len(asked))
+    requests = BatchRequest[Any].model_construct(
+        requests=tuple(request for _, request in asked)
+    )  # each has been checked
+    ended = _about_all(await attempt(batched(operation), requests, policy), len(asked))
     entry.attempts, entry.ended_at = ended.attempts, workflow.now()
     if not isinstance(ended, Done):
         entry.status, entry.error_code = Status.UNKNOWN, ended.code
         _log_line(entry, len(asked), refused=0)
-        return {carried: Failure(ended.code, ended.message, entry.step) for carried, _ in asked}
+        return {member: Failure(ended.code, ended.message, entry.step) for member, _ in asked}
     entry.status = Status.DONE
     failed = {asked[no.index][0]: Failure(no.code, no.message, entry.step) for no in ended.reply.refused}
     refused: dict[str, Entry] = {}
-    for carried, failure in failed.items():
+    for member, failure in failed.items():
         told = replace(entry, status=Status.REFUSED, error_code=failure.code)
-        carried.log[key] = refused.setdefault(failure.code, told)
+        member.log[key] = refused.setdefault(failure.code, told)
     _log_line(entry, len(asked), refused=len(failed))
     return failed
 
 
-def _about_all(ended: Done[Answers] | Refused | Unknown, count: int) -> Done[Answers] | Refused | Unknown:
+def _about_all(ended: Done[BatchReply] | Refused | Unknown, count: int) -> Done[BatchReply] | Refused | Unknown:
     """An answer that is about other requests than ours says nothing about any of them."""
     if isinstance(ended, Done) and (ended.reply.count != count or any(no.index >= count for no in ended.reply.refused)):
         return Unknown(UNREADABLE_REPLY, f"{ended.reply.count} answers to {count} requests", ended.attempts)
