@@ -15,10 +15,11 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `outcome` | the three ways a call can end: done, refused, unknown |
 | `journal` | the transaction log, and what is published from it |
 | `calls` | one call: an activity with its retries, or rounds until it is done |
-| `takeover` | what a worker may not do for a saga that another one began |
+| `failover` | what a worker may not do for a saga that another worker began |
+| `interruption` | what stops a saga before its pivot |
 | `earlier` | what another execution of the same saga may have done |
 | `reply` | a service's reply, read by the workflow |
-| `waiting` | waiting for a condition, whatever is asked of the workflow meanwhile |
+| `waiting` | waits that Temporal's cancellation of the workflow does not end |
 | `desk` | what is parked, and what an operator decides about it |
 | `kernel` | the saga: steps, undo stack, pivot, unwinding |
 | `plan` | what a saga would do, as data |
@@ -30,20 +31,25 @@ It imports the standard library and temporalio, so that it can be lifted into an
 
 from saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from saga.failover import FailoverInterceptor
+from saga.interruption import DEADLINE_EXCEEDED, deadline_exceeded
 from saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
-from saga.kernel import CancelRefused, Saga, StepFailed, run_to_completion
+from saga.kernel import CancelRefused, Saga, StepFailed
 from saga.operation import Operation
 from saga.plan import Plan, PlannedCall, Stage
 from saga.policy import POLICIES, Policies, Policy, Rounds
 from saga.transaction import Step, run_in_order
-from saga.workflow import DESK_REFUSED, SagaWorkflow
+from saga.waiting import run_to_completion
+from saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow
 
 __all__ = [
+    "CANCEL_REFUSED",
+    "DEADLINE_EXCEEDED",
     "DESK_REFUSED",
     "POLICIES",
     "SEARCH_ATTRIBUTES",
     "CallKind",
     "CancelRefused",
+    "CancellableSagaWorkflow",
     "Decided",
     "Desk",
     "DeskRecord",
@@ -70,6 +76,7 @@ __all__ = [
     "Step",
     "StepFailed",
     "TransactionLog",
+    "deadline_exceeded",
     "run_in_order",
     "run_to_completion",
 ]

@@ -16,15 +16,13 @@ from saga import outcome
 from saga.desk import Decision, Desk, Fix, Parked, Skip, transaction_of
 from saga.journal import Entry, Failure, Journal, Skipped, Status
 from saga.operation import Operation, Reply, Request
-from saga.outcome import Done, Refused, Unknown
+from saga.outcome import Done, Outcome, Refused, Unknown
 from saga.policy import Policy, Rounds
 from saga.reply import read
 from saga.waiting import until
 
 
-async def attempt(
-    operation: Operation[Request, Reply], request: Request, policy: Policy
-) -> Done[Reply] | Refused | Unknown:
+async def attempt(operation: Operation[Request, Reply], request: Request, policy: Policy) -> Outcome[Reply]:
     """One call with its retries, and what became of it."""
     if policy.local is not None:
         first = await _local(operation, request, policy.local)
@@ -43,7 +41,7 @@ async def attempt(
 
 async def _over_the_queue(
     operation: Operation[Request, Reply], request: Request, policy: Policy, task_queue: str
-) -> Done[Reply] | Refused | Unknown:
+) -> Outcome[Reply]:
     try:
         raw = await workflow.execute_activity(
             operation.name,
@@ -60,9 +58,7 @@ async def _over_the_queue(
     return read(operation, raw)
 
 
-async def _local(
-    operation: Operation[Request, Reply], request: Request, at_most: timedelta
-) -> Done[Reply] | Refused | Unknown:
+async def _local(operation: Operation[Request, Reply], request: Request, at_most: timedelta) -> Outcome[Reply]:
     """A local activity. After a crash it runs again, as its result is in no history yet: safe behind a fence only."""
     try:
         raw = await workflow.execute_local_activity(

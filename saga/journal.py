@@ -14,6 +14,8 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
+from saga.outcome import Done, Outcome, Refused
+
 SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
 """Written when the state first leaves RUNNING; a workflow without it is RUNNING."""
 SAGA_ERROR_CODE = SearchAttributeKey.for_keyword("SagaErrorCode")
@@ -152,7 +154,7 @@ def count_states(state: State, error_code: str | None, sagas: int = 1) -> None:
 
 @dataclass
 class Journal:
-    """Keeps the log. `move` and `settle` are the only ways to change it, and both publish."""
+    """Keeps the log. Only `settle` and `move` change an entry or the state, and both publish what they change."""
 
     transaction_id: str
     error: Failure | None = None
@@ -179,6 +181,15 @@ class Journal:
         self._entries.append(entry)
         self._log_line(entry)
         return entry
+
+    def record(self, entry: Entry, ended: Outcome[Any]) -> Failure | None:
+        """Write the outcome of a call into its entry. Return why it failed, or `None` if it was done."""
+        if isinstance(ended, Done):
+            self.settle(entry, Status.DONE, ended.attempts)
+            return None
+        status = Status.REFUSED if isinstance(ended, Refused) else Status.UNKNOWN
+        self.settle(entry, status, ended.attempts, ended.code)
+        return Failure(ended.code, ended.message, entry.step)
 
     def settle(self, entry: Entry, status: Status, attempts: int, error_code: str | None = None) -> None:
         """`attempts` more were made and the entry is now in `status`. PARKED leaves it open."""

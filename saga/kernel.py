@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, auto
 from types import TracebackType
@@ -32,16 +31,14 @@ from saga import outcome
 from saga.calls import PersistentCalls, attempt
 from saga.desk import Desk
 from saga.earlier import Body, EarlierExecutions
+from saga.interruption import deadline_exceeded
 from saga.journal import CallKind, Entry, Failure, Journal, State, Status, TransactionLog
 from saga.operation import Operation, Reply, Request
-from saga.outcome import Done, Refused, Unknown
+from saga.outcome import Done, Outcome, Refused, Unknown
 from saga.policy import POLICIES, Policies, Policy
-from saga.waiting import until
+from saga.waiting import run_to_completion, until
 
 T = TypeVar("T")
-
-DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
-"""The deadline passed before the pivot."""
 
 
 class StepFailed(Exception):
@@ -353,9 +350,9 @@ class Saga:
 
     async def _answer(
         self, entry: Entry, operation: Operation[Request, Reply], request: Request, policy: Policy, round_of_it: Policy
-    ) -> Done[Reply] | Refused | Unknown:
+    ) -> Outcome[Reply]:
         """The outcome of a step. It is not left unknown where an earlier execution may have passed the pivot."""
-        ended: Done[Reply] | Refused | Unknown | None = None
+        ended: Outcome[Reply] | None = None
         if not self._may_be_decided:
             try:
                 ended = await attempt(operation, request, policy)
@@ -389,14 +386,15 @@ class Saga:
         self._earlier.knows(undo.name, name)
         return Undo(undo, request, _bounded(self._policies.undo, within), name)
 
-    def _settled(self, entry: Entry, ended: Done[Reply] | Refused | Unknown) -> Reply:
+    def _settled(self, entry: Entry, ended: Outcome[Reply]) -> Reply:
+        """The reply of a call that was done. Raises `StepFailed` for any other."""
+        if not isinstance(ended, Done) and ended.code == outcome.CANCELLED and self._interruption is not None:
+            ended = replace(ended, code=self._interruption.code, message=self._interruption.message)
+        failure = self._journal.record(entry, ended)
         if isinstance(ended, Done):
-            self._journal.settle(entry, Status.DONE, ended.attempts)
             return ended.reply
-        status = Status.REFUSED if isinstance(ended, Refused) else Status.UNKNOWN
-        cause = self._interruption if ended.code == outcome.CANCELLED and self._interruption else ended
-        self._journal.settle(entry, status, ended.attempts, cause.code)
-        raise StepFailed(Failure(cause.code, cause.message, entry.step))
+        assert failure is not None  # noqa: S101 — what is not done has failed
+        raise StepFailed(failure)
 
     async def _group(self, branches: list[Branch], calls: tuple[Coroutine[Any, Any, Any], ...]) -> list[Any]:
         async def in_branch(branch: Branch, call: Coroutine[Any, Any, T]) -> T:
@@ -492,7 +490,7 @@ class Saga:
     @property
     def _late(self) -> Failure:
         assert self._deadline is not None  # noqa: S101 — there is one to miss
-        return Failure(DEADLINE_EXCEEDED, f"not confirmed within {self._deadline.total_seconds():g} s")
+        return deadline_exceeded(self._deadline.total_seconds())
 
     def _start_timer(self) -> None:
         if self._due is not None:
@@ -503,15 +501,6 @@ class Saga:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for `work` to end, whatever is asked of the waiter meanwhile. It fails only if `work` itself does."""
-    task = asyncio.create_task(work)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await workflow.wait([task])
-    return task.result()
 
 
 def _is_an_answer(_: str) -> bool:

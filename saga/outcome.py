@@ -8,7 +8,7 @@ failed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as TimedOut
@@ -53,6 +53,9 @@ class Unknown:
     code: str
     message: str
     attempts: int
+
+
+Outcome: TypeAlias = Done[Reply] | Refused | Unknown
 
 
 def classify(error: FailureError, attempts: int) -> Refused | Unknown:

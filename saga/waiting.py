@@ -1,12 +1,15 @@
-"""Waiting for a condition in a task of its own, whatever is asked of the workflow meanwhile."""
+"""Waits that Temporal's cancellation of the workflow does not end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from temporalio import workflow
+
+T = TypeVar("T")
 
 
 async def until(holds: Callable[[], bool], at_most: timedelta | None = None) -> bool:
@@ -25,3 +28,19 @@ async def until(holds: Callable[[], bool], at_most: timedelta | None = None) -> 
             raise
         return holds()
     return True
+
+
+async def run_to_completion(work: Coroutine[Any, Any, T], on_cancel: Callable[[str], None] | None = None) -> T:
+    """Wait for `work` to end, also when the waiting task is cancelled. Raises only what `work` raises.
+
+    `on_cancel` gets the reason each time Temporal cancels the workflow before `work` has ended.
+    """
+    task = asyncio.create_task(work)
+    while not task.done():
+        try:
+            await workflow.wait([task])
+        except asyncio.CancelledError:
+            reason = workflow.cancellation_reason()
+            if on_cancel is not None and reason is not None and not task.done():
+                on_cancel(reason or "the workflow was cancelled")
+    return task.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from temporalio import workflow
@@ -9,10 +10,12 @@ from temporalio.exceptions import ApplicationError
 
 from saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import TransactionLog
-from saga.kernel import Saga
+from saga.kernel import CancelRefused
 
 DESK_REFUSED = "DESK_REFUSED"
 """The operator's decision cannot be taken; the message says why."""
+CANCEL_REFUSED = "CANCEL_REFUSED"
+"""The saga can only go forward; the message says why."""
 
 
 class Observed(Protocol):
@@ -25,37 +28,44 @@ class Observed(Protocol):
     def log(self) -> TransactionLog: ...
 
 
-class SagaWorkflow:
-    """Base of a workflow that runs one saga, kept in `_saga`; one that only plays a part in a saga shows that instead.
+class Cancellable(Observed, Protocol):
+    """A saga that can be rolled back from outside until its pivot. Both methods raise `CancelRefused` after it."""
+
+    def cancel(self, reason: str) -> None: ...
+
+    def check_cancellable(self) -> None: ...
+
+
+class SagaWorkflow(ABC):
+    """Base of a workflow that runs one saga, or one participant's part in it.
 
     Temporal takes an update once for each update id, so a decision sent again with the same id is taken once.
     """
 
-    _saga: Saga
-
     @property
-    def _shown(self) -> Observed:
-        return self._saga
+    @abstractmethod
+    def observed(self) -> Observed:
+        """The saga, or the part in one, that the queries show and the updates act on."""
 
     @workflow.query
     def transaction_log(self) -> TransactionLog:
         """Every step so far: what was called, when, how often, and what became of it."""
-        return self._shown.log
+        return self.observed.log
 
     @workflow.query
     def parked(self) -> list[Parked]:
         """The calls that do not get through, those that are being tried again now among them."""
-        return self._shown.desk.parked
+        return self.observed.desk.parked
 
     @workflow.query
     def desk_record(self, step: str) -> DeskRecord | None:
         """What is known about one call of the desk: both requests and every decision; also when it is settled."""
-        return self._shown.desk.record(step)
+        return self.observed.desk.record(step)
 
     @workflow.update
     def desk_retry(self, step: str) -> None:
         """Try the parked `step` again now."""
-        self._shown.desk.decide(step, Retry())
+        self.observed.desk.decide(step, Retry())
 
     @desk_retry.validator
     def _retry_is_possible(self, step: str) -> None:
@@ -64,7 +74,7 @@ class SagaWorkflow:
     @workflow.update
     def desk_skip(self, step: str, decision: Skip) -> None:
         """Leave the parked `step` undone; it stays in the log for ever who decided so, and why."""
-        self._shown.desk.decide(step, decision)
+        self.observed.desk.decide(step, decision)
 
     @desk_skip.validator
     def _skip_is_possible(self, step: str, decision: Skip) -> None:
@@ -73,7 +83,7 @@ class SagaWorkflow:
     @workflow.update
     def desk_fix(self, step: str, decision: Fix) -> None:
         """Try the parked `step` again now, with another request."""
-        self._shown.desk.decide(step, decision)
+        self.observed.desk.decide(step, decision)
 
     @desk_fix.validator
     def _fix_is_possible(self, step: str, decision: Fix) -> None:
@@ -81,11 +91,32 @@ class SagaWorkflow:
 
     def _check(self, step: str, decision: Decision) -> None:
         try:
-            self._shown.desk.check(step, decision)
+            self.observed.desk.check(step, decision)
             if isinstance(decision, Fix):
                 self._check_request(decision.request)
         except DeskRefused as refused:
             raise ApplicationError(str(refused), type=DESK_REFUSED, non_retryable=True) from refused
 
-    def _check_request(self, request: dict[str, Any]) -> None:
+    def _check_request(self, request: dict[str, Any]) -> None:  # noqa: B027 — most workflows accept what has the right form
         """Raise `DeskRefused` for a new request that the business knows to be wrong. Its form is checked before."""
+
+
+class CancellableSagaWorkflow(SagaWorkflow):
+    """Base of a workflow whose saga a client may cancel before the pivot."""
+
+    @property
+    @abstractmethod
+    def observed(self) -> Cancellable:
+        """The saga, or the part in one, that the queries show and the updates act on."""
+
+    @workflow.update
+    def cancel_order(self, reason: str) -> None:
+        """Roll the saga back. Refused with `CANCEL_REFUSED` once its pivot has been called."""
+        self.observed.cancel(reason)
+
+    @cancel_order.validator
+    def _cancel_is_possible(self, reason: str) -> None:  # noqa: ARG002 — a validator takes what its update takes
+        try:
+            self.observed.check_cancellable()
+        except CancelRefused as refused:
+            raise ApplicationError(str(refused), type=CANCEL_REFUSED, non_retryable=True) from refused

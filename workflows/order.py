@@ -7,9 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
-from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 from contracts import inventory, notification, order, payment, shipping
 from contracts.errors import Code
@@ -17,21 +15,20 @@ from contracts.inventory import ReserveStock, StockLine
 from contracts.notification import NotifyCustomer
 from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, OrderOptions, RollbackCause
 from contracts.payment import AuthorizePayment
-from contracts.problems import first_problem
 from contracts.shipping import ScheduleShipment
 from saga import (
     POLICIES,
-    CancelRefused,
+    CancellableSagaWorkflow,
     DeskRefused,
     Failure,
     Operation,
     Plan,
     Saga,
-    SagaWorkflow,
     Status,
     StepFailed,
     TransactionLog,
 )
+from workflows.inputs import check_workflow_id, parse_input
 
 _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
 
@@ -121,16 +118,22 @@ def batch_plan(*, must_notify: bool) -> Plan:
 
 
 @workflow.defn
-class OrderWorkflow(SagaWorkflow):
+class OrderWorkflow(CancellableSagaWorkflow):
     """Ends CONFIRMED, or fails with an `ApplicationError` whose type is the code and whose detail is the log."""
 
     @workflow.init
     def __init__(self, document: Any = None, options: Any = None) -> None:
-        self._order, self._options = _valid(document, options)
+        self._order = parse_input(Order, document, Code.INVALID_ORDER)
+        self._options = parse_input(OrderOptions, options or {}, Code.INVALID_ORDER)
+        check_workflow_id(self._order.transaction_id, Code.INVALID_ORDER, "one order, one workflow")
         self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
         self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies)
         self._saga.foresee(lambda plan: prepare(plan, self._requests))
+
+    @property
+    def observed(self) -> Saga:
+        return self._saga
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
@@ -196,18 +199,6 @@ class OrderWorkflow(SagaWorkflow):
     def _takes_over(self) -> bool:
         return self._options.recovering or self._options.cause is not None
 
-    @workflow.update
-    def cancel_order(self, reason: str) -> None:
-        """Roll the order back; refused with CANCEL_REFUSED once its confirmation has been asked for."""
-        self._saga.cancel(reason)
-
-    @cancel_order.validator
-    def _cancel_is_possible(self, reason: str) -> None:
-        try:
-            self._saga.check_cancellable()
-        except CancelRefused as refused:
-            raise ApplicationError(str(refused), type=Code.CANCEL_REFUSED, non_retryable=True) from refused
-
     def _check_request(self, request: dict[str, Any]) -> None:
         check_order_of(request, self._order)
 
@@ -218,14 +209,3 @@ def check_order_of(request: dict[str, Any], placed: Order) -> None:
     named = about["order"]["order_id"] if "order" in about else about["order_id"]
     if named != placed.order_id:
         raise DeskRefused(f"the request must be one of order {placed.order_id}, not of {named}")
-
-
-def _valid(document: Any, options: Any) -> tuple[Order, OrderOptions]:
-    try:
-        placed, how = Order.model_validate(document), OrderOptions.model_validate(options or {})
-    except ValidationError as error:  # not the cause: it would write the customer's data into the history
-        raise ApplicationError(first_problem(error), type=Code.INVALID_ORDER, non_retryable=True) from None
-    if workflow.info().workflow_id != placed.transaction_id:
-        message = f"workflow id must be {placed.transaction_id}: one order, one workflow"
-        raise ApplicationError(message, type=Code.INVALID_ORDER, non_retryable=True)
-    return placed, how

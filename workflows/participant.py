@@ -32,7 +32,7 @@ class ParticipantWorkflow(SagaWorkflow):
         self._participant = Participant(service, self._order)
 
     @property
-    def _shown(self) -> Participant:
+    def observed(self) -> Participant:
         return self._participant
 
     @workflow.run

@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from pydantic import ValidationError
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 from contracts.errors import Code
-from contracts.problems import first_problem
 from contracts.transaction import Transaction
 from saga import Saga, SagaWorkflow, Step, TransactionLog, run_in_order
+from workflows.inputs import check_workflow_id, parse_input
 
 
 @workflow.defn
@@ -21,8 +19,13 @@ class TransactionWorkflow(SagaWorkflow):
 
     @workflow.init
     def __init__(self, document: Any = None, resumed: bool = False) -> None:  # noqa: FBT001, FBT002 — as `run`
-        self._transaction = _valid(document)
+        self._transaction = parse_input(Transaction, document, Code.INVALID_TRANSACTION)
+        check_workflow_id(self._transaction.workflow_id, Code.INVALID_TRANSACTION, "one transaction, one workflow")
         self._saga = Saga(self._transaction.transaction_id)
+
+    @property
+    def observed(self) -> Saga:
+        return self._saga
 
     @workflow.run
     async def run(self, document: Any = None, resumed: bool = False) -> TransactionLog:  # noqa: FBT001, FBT002 — JSON
@@ -46,14 +49,3 @@ def _steps(transaction: Transaction) -> list[Step]:
         )
         for step in transaction.steps
     ]
-
-
-def _valid(document: Any) -> Transaction:
-    try:
-        transaction = Transaction.model_validate(document)
-    except ValidationError as error:  # not the cause: it would write the input into the history
-        raise ApplicationError(first_problem(error), type=Code.INVALID_TRANSACTION, non_retryable=True) from None
-    if workflow.info().workflow_id != transaction.workflow_id:
-        message = f"workflow id must be {transaction.workflow_id}: one transaction, one workflow"
-        raise ApplicationError(message, type=Code.INVALID_TRANSACTION, non_retryable=True)
-    return transaction

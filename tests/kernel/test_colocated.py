@@ -9,7 +9,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from saga import POLICIES, Policies, Policy, State, Status
-from saga.kernel import DEADLINE_EXCEEDED
+from saga.interruption import DEADLINE_EXCEEDED
 from saga.outcome import CANCELLED
 
 from . import expect

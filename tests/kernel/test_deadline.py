@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from saga import Policies, Policy, State, Status
-from saga.kernel import DEADLINE_EXCEEDED
+from saga.interruption import DEADLINE_EXCEEDED
 
 from . import expect
 from .agency import Agency, both_orders

@@ -51,6 +51,10 @@ class ShortTripWorkflow(SagaWorkflow):
     def __init__(self, trip: Trip) -> None:
         self._saga = Saga(trip.transaction_id, policies=trip.policies)
 
+    @property
+    def observed(self) -> Saga:
+        return self._saga
+
     @workflow.run
     async def run(self, trip: Trip) -> TransactionLog:
         booking, undo = Booking(trip.transaction_id), STEPS[0].undo

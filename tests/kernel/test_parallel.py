@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from saga import Policies, State, Status
-from saga.kernel import DEADLINE_EXCEEDED
+from saga.interruption import DEADLINE_EXCEEDED
 from saga.outcome import CANCELLED
 
 from . import expect

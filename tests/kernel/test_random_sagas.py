@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from saga import CallKind, Policies, Policy, Rounds, State, Status
-from saga.kernel import DEADLINE_EXCEEDED
+from saga.interruption import DEADLINE_EXCEEDED
 from saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
 
 from .agency import Agency, End, Handle, real_server

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from saga import State
-from saga.kernel import DEADLINE_EXCEEDED
+from saga.interruption import DEADLINE_EXCEEDED
 from saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
 
 from . import expect

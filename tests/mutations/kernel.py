@@ -134,7 +134,13 @@ _UNWINDING = (
     ),
     Mutation(
         "`except Exception` where the unwinding is waited for: a second cancellation ends the workflow in its midst",
-        (Edit(_KERNEL, "with suppress(asyncio.CancelledError):", "with suppress(Exception):"),),
+        (
+            Edit(
+                "saga/waiting.py",
+                "        except asyncio.CancelledError:\n            reason",
+                "        except Exception:\n            reason",
+            ),
+        ),
         (
             f"{_TESTS}/test_cancel.py::test_a_cancel_does_not_disturb_the_unwinding[car.release-by_temporal-in phases]",
             f"{_TESTS}/test_cancel.py::test_a_native_cancel_from_the_pivot_on_is_survived[trip.confirm-in phases]",

@@ -22,6 +22,10 @@ class TransferWorkflow(SagaWorkflow):
     def __init__(self, out: Transfer, into: Transfer) -> None:  # noqa: ARG002 — as `run`
         self._saga = Saga(out.transaction_id)
 
+    @property
+    def observed(self) -> Saga:
+        return self._saga
+
     @workflow.run
     async def run(self, out: Transfer, into: Transfer) -> list[int]:
         five = timedelta(seconds=5)
