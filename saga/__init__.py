@@ -31,12 +31,12 @@ It imports the standard library and temporalio, so that it can be lifted into an
 
 from saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from saga.failover import FailoverInterceptor
-from saga.interruption import DEADLINE_EXCEEDED, deadline_exceeded
 from saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
-from saga.kernel import CancelRefused, Saga, StepFailed
+from saga.kernel import Saga
 from saga.operation import Operation
 from saga.plan import Plan, PlannedCall, Stage
 from saga.policy import POLICIES, Policies, Policy, Rounds
+from saga.progress import DEADLINE_EXCEEDED, CancelRefused, StepFailed, deadline_exceeded
 from saga.transaction import Step, run_in_order
 from saga.waiting import run_to_completion
 from saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow

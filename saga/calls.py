@@ -19,7 +19,7 @@ from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Outcome, Refused, Unknown
 from saga.policy import Policy, Rounds
 from saga.reply import read
-from saga.waiting import until
+from saga.waiting import run_to_completion, until
 
 
 async def attempt(operation: Operation[Request, Reply], request: Request, policy: Policy) -> Outcome[Reply]:
@@ -124,6 +124,21 @@ class PersistentCalls:
                 entry.note = f"request replaced by {decision.actor}"
                 request = decision.request
             self.desk.begin_round(entry.step, request)
+
+    async def until_answered(
+        self,
+        entry: Entry,
+        operation: Operation[Request, Reply],
+        request: Request,
+        policy: Policy,
+        may_refuse: Callable[[str], bool],
+    ) -> Done[Reply] | Refused:
+        """As `until_done`, for a call that may decide the saga: the history has it before it is made, a cancel of the
+        waiting task does not end it, and no operator can skip it."""
+        call = self.until_done(entry, operation, request, policy.recorded_first(), may_refuse=may_refuse)
+        ended = await run_to_completion(call)
+        assert ended is not None  # noqa: S101 — the desk skips no such call
+        return ended
 
     async def _decision(self, step: str, pause: timedelta) -> Decision | None:
         """What an operator decides about a parked call, or has decided while it was tried; `None` after `pause`."""

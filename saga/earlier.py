@@ -47,18 +47,29 @@ class RerunDetector:
 class EarlierExecutions:
     """What this execution knows of the others, and what it must assume of them."""
 
-    def __init__(self) -> None:
-        self._bodies: list[Body] = []
+    def __init__(self, body: Body | None = None) -> None:
+        self._whole_body = body
+        self._parts: list[Body] = []
         self._rerun = RerunDetector()
         self._told = False
         self._undecided = False
         self._known: Counter[tuple[str, str | None]] = Counter()
 
-    def foresee(self, body: Body) -> None:
-        self._bodies.append(body)
+    def foresee(self, part: Body) -> None:
+        """Add to what this execution is going to do. A body that was given as a whole has it already."""
+        self._parts.append(part)
 
     def tell(self) -> None:
-        """There was one, and it may have done any part of the saga."""
+        """Note that there was one, which may have done any part of the saga."""
+        self._told = True
+
+    def was_rolled_back(self, step: str) -> None:
+        """Note that `step` was undone before: another execution is rolled back, so this one must be, too."""
+        if not self._bodies:
+            raise RuntimeError(
+                f"{step} was undone by another execution of this saga, which may have done more: "
+                "say with Saga.foresee what is to be undone"
+            )
         self._told = True
 
     def was_not_decided(self) -> None:
@@ -68,10 +79,6 @@ class EarlierExecutions:
     def knows(self, undo: str, name: str | None) -> None:
         """This execution sees to this undo itself, if it is needed."""
         self._known[undo, name] += 1
-
-    @property
-    def are_foreseen(self) -> bool:
-        return bool(self._bodies)
 
     @property
     def is_rerun(self) -> bool:
@@ -87,6 +94,10 @@ class EarlierExecutions:
         if self._undecided or not self.may_be_ahead:
             return False
         return any(stage.kind is CallKind.PIVOT for stage in self.plan.stages)
+
+    @property
+    def _bodies(self) -> list[Body]:
+        return self._parts if self._whole_body is None else [self._whole_body]
 
     @property
     def plan(self) -> Plan:

@@ -173,6 +173,10 @@ class Journal:
     def log(self) -> TransactionLog:
         return TransactionLog(self.transaction_id, self.state, self.error, tuple(replace(e) for e in self._entries))
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._entries
+
     def begin(self, operation: str, kind: CallKind, name: str | None = None) -> Entry:
         service = operation.partition(".")[0]
         before = sum(e.step.partition("#")[0] == operation and e.kind is kind for e in self._entries)

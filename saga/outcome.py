@@ -58,6 +58,14 @@ class Unknown:
 Outcome: TypeAlias = Done[Reply] | Refused | Unknown
 
 
+def proves_not_done(code: str) -> bool:
+    """Whether a refusal with `code` says that the call was never done.
+
+    A conflict does not: the call came before with another request, and that one may have been done.
+    """
+    return code != IDEMPOTENCY_CONFLICT
+
+
 def classify(error: FailureError, attempts: int) -> Refused | Unknown:
     """Name the outcome of a failed call that was allowed `attempts` attempts.
 

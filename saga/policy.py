@@ -39,8 +39,10 @@ class Policy:
         pauses = self.longest_pause * (self.attempts - 1)
         return replace(self, attempt_timeout=attempt_timeout, total=attempt_timeout * self.attempts + pauses)
 
-    def bounded_by(self, timeout: timedelta) -> Policy:
+    def bounded_by(self, timeout: timedelta | None) -> Policy:
         """The same policy for a round that is over after `timeout`: its retries and the wait for a worker included."""
+        if timeout is None:
+            return self
         return replace(self, attempt_timeout=timeout, total=timeout, local=None, eager=None)
 
     def retried_for(self, timeout: timedelta) -> Policy:
@@ -100,6 +102,16 @@ class Policies:
     settle: timedelta = timedelta(seconds=2)
     """How long the rest of a parallel group may take to end after one of it failed. Ten times a healthy call, so that
     the outcome is nearly always known, and short enough that a hanging sibling does not hold up the unwinding."""
+
+    def of_step(self, attempt_timeout: timedelta | None, within: timedelta | None) -> Policy:
+        """The policy of a forward step that may have timeouts of its own."""
+        policy = self.forward if within is None else self.forward.retried_for(within)
+        return policy if attempt_timeout is None else policy.with_attempt_timeout(attempt_timeout)
+
+    @property
+    def are_colocated(self) -> bool:
+        """Whether steps may be made before the history has them."""
+        return self.forward.local is not None
 
     def colocated(self) -> Policies:
         """The same, for a saga whose workflow and services are likely to be in one process.

@@ -18,9 +18,10 @@ from typing import Any, TypeAlias
 
 from temporalio import activity, workflow
 
-from saga.kernel import Saga, StepFailed
+from saga.kernel import Saga
 from saga.operation import Operation
 from saga.plan import Plan
+from saga.progress import StepFailed
 
 Call: TypeAlias = Operation[Any, Any] | Callable[..., Any]
 """A declared operation, or a function or method with `@activity.defn` that takes one argument."""
@@ -41,7 +42,7 @@ class Step:
     queue: str | None = None
 
 
-async def run_in_order(saga: Saga, steps: Sequence[Step], *, resumed: bool = False) -> list[Any]:
+async def run_in_order(saga: Saga | Plan, steps: Sequence[Step], *, resumed: bool = False) -> list[Any]:
     """Run `steps` one after the other and return their replies; a failing one rolls `saga` back.
 
     A step without a rollback cannot be taken back, so it decides: it is asked until its answer is known (`Saga.pivot`),
@@ -51,13 +52,8 @@ async def run_in_order(saga: Saga, steps: Sequence[Step], *, resumed: bool = Fal
     and all of them are undone if one is refused. With a step that decides, each step before it is repeated until it is
     done or refused: an unknown outcome does not tell whether the earlier execution has decided (`Saga.foresee`).
     """
-    saga.foresee(lambda plan: _in_order(plan, steps))
-    if resumed:
-        saga.resume()
-    return await _in_order(saga, steps)
-
-
-async def _in_order(saga: Saga | Plan, steps: Sequence[Step]) -> list[Any]:
+    if isinstance(saga, Saga):
+        saga.foresee(lambda plan: run_in_order(plan, steps), resumed=resumed)
     replies = []
     decided = False
     for step in steps:

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import TransactionLog
-from saga.kernel import CancelRefused
+from saga.progress import CancelRefused
 
 DESK_REFUSED = "DESK_REFUSED"
 """The operator's decision cannot be taken; the message says why."""

@@ -21,7 +21,6 @@ from saga import (
     CancellableSagaWorkflow,
     DeskRefused,
     Failure,
-    Operation,
     Plan,
     Saga,
     Status,
@@ -128,8 +127,7 @@ class OrderWorkflow(CancellableSagaWorkflow):
         check_workflow_id(self._order.transaction_id, Code.INVALID_ORDER, "one order, one workflow")
         self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
-        self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies)
-        self._saga.foresee(lambda plan: prepare(plan, self._requests))
+        self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies, body=self._foreseen)
 
     @property
     def observed(self) -> Saga:
@@ -151,7 +149,10 @@ class OrderWorkflow(CancellableSagaWorkflow):
 
     async def _until_decided(self, saga: Saga) -> None:
         try:
-            await (self._assume_prepared(saga) if self._options.prepared else prepare(saga, self._requests))
+            if self._options.prepared:
+                saga.assume_prepared()
+            else:
+                await prepare(saga, self._requests)
             await decide(saga, self._requests)
         except (StepFailed, asyncio.CancelledError):
             if not saga.is_rerun or self._is_anothers(saga) or await self._revoked(saga):
@@ -175,17 +176,13 @@ class OrderWorkflow(CancellableSagaWorkflow):
         """Return if the order was confirmed by whoever had it before; else roll back what that may have done."""
         if not await self._revoked(saga):
             return
-        await self._assume_prepared(saga, but=order.cancel)
+        saga.assume_prepared(but=order.cancel)
         cause = self._options.cause or _ABANDONED
         raise StepFailed(Failure(cause.code, cause.message, cause.step))
 
-    async def _assume_prepared(self, saga: Saga, but: Operation[Any, Any] | None = None) -> None:
-        """Should the order be rolled back, undo all that `prepare` does, `but` for what is undone already."""
-        plan = planned(self._requests)
-        saga.on_rollback(notification.send_cancellation, self._requests.notification)
-        for undo, request in plan.undos:
-            if undo is not but:
-                saga.register_undo(undo, request)
+    async def _foreseen(self, plan: Plan) -> None:
+        """What this saga is going to do. The pivot is left out: cancelling the order tells whether it was reached."""
+        await prepare(plan, self._requests)
 
     @property
     def _deadline(self) -> timedelta | None:

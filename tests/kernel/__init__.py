@@ -5,6 +5,6 @@
 | `plan` | the trip's operations and its steps, as data: what the workflow runs and what the cases are made from |
 | `tree` | a saga of any shape as data, for the random ones |
 | `workflows` | the workflows under test, the one over the plan first |
-| `world` | the services, with real state, and what a test makes of their behaviour |
-| `agency` | starts trips, stops them at a step, reads how they ended |
+| `services` | the services, with real state, and what a test makes of their behaviour |
+| `harness` | starts trips, stops them at a step, reads how they ended |
 """

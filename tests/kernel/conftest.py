@@ -16,7 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 from runtime.embedded import embedded_server, free_port
 from saga import SEARCH_ATTRIBUTES
 
-from .agency import Agency
+from .harness import Harness
 from .workflows import TripWorkflow
 
 _TYPES = {
@@ -65,17 +65,17 @@ def single_batch() -> bool:
 
 
 @pytest.fixture
-def closed_agency(
+def idle_harness(
     server: WorkflowEnvironment,
     max_cached_workflows: int,
     workflows: tuple[type, ...],
     single_batch: bool,  # noqa: FBT001 — a fixture
-) -> Agency:
-    """An agency without a worker: the test starts and stops them."""
-    return Agency(server, max_cached_workflows=max_cached_workflows, workflows=workflows, single_batch=single_batch)
+) -> Harness:
+    """An harness without a worker: the test starts and stops them."""
+    return Harness(server, max_cached_workflows=max_cached_workflows, workflows=workflows, single_batch=single_batch)
 
 
 @pytest.fixture
-async def agency(closed_agency: Agency) -> AsyncIterator[Agency]:
-    async with closed_agency.worker():
-        yield closed_agency
+async def harness(idle_harness: Harness) -> AsyncIterator[Harness]:
+    async with idle_harness.worker():
+        yield idle_harness

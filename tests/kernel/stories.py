@@ -8,9 +8,9 @@ from enum import Enum
 
 from hypothesis import strategies as st
 
-from .test_cancel import by_business, by_temporal
+from .cancels import by_business, by_temporal
+from .services import Behaviour, fail, lose_reply, refuse, work
 from .tree import PIVOT, Node, Tree, finish
-from .world import Behaviour, fail, lose_reply, refuse, work
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from saga import Policies, State
 from saga.outcome import CANCELLED
 
 from . import expect
-from .agency import Agency, Handle, both_orders, real_server
-from .plan import FINISHES, PIVOT, PLAN, STEPS, branches
-from .test_cancel import REASON, Cancel, by_temporal
-from .test_parallel import PAIRS, PATIENT
-from .world import Effect, hang, refuse
+from .cancels import REASON, Cancel, by_temporal
+from .harness import Handle, Harness, both_orders, real_server
+from .plan import FINISHES, PAIRS, PIVOT, PLAN, STEPS, branches
+from .policies import LONG_SETTLE
+from .services import Effect, hang, refuse
 
 FIRST = STEPS[0].name
 _NAME = "cancel"
@@ -45,69 +45,69 @@ def dropped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_worker_that_goes_down_drops_its_sagas_in_silence(
-    closed_agency: Agency, dropped: list[str], place: str
+    idle_harness: Harness, dropped: list[str], place: str
 ) -> None:
     """Their coroutines are closed when Python likes, perhaps inside another workflow: they must touch nothing then."""
-    async with closed_agency.worker():
-        await closed_agency.stop_at(place)
+    async with idle_harness.worker():
+        await idle_harness.stop_at(place)
     gc.collect()
     assert dropped == []
 
 
 async def test_a_worker_that_goes_down_while_a_group_settles_drops_it_in_silence(
-    closed_agency: Agency, dropped: list[str]
+    idle_harness: Harness, dropped: list[str]
 ) -> None:
     failing, hanging = PAIRS[0]
-    closed_agency.world.script(failing, then=refuse)
-    closed_agency.world.script(hanging, then=hang)
-    async with closed_agency.worker():
-        handle = await closed_agency.start(policies=PATIENT)
-        await closed_agency.until_known(handle, [failing])
+    idle_harness.services.script(failing, then=refuse)
+    idle_harness.services.script(hanging, then=hang)
+    async with idle_harness.worker():
+        handle = await idle_harness.start(policies=LONG_SETTLE)
+        await idle_harness.until_known(handle, [failing])
     gc.collect()
     assert dropped == []
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_another_worker_takes_a_saga_over(closed_agency: Agency, place: str) -> None:
-    closed_agency.max_cached_workflows = 0
-    async with closed_agency.worker(workflows=False):
-        async with closed_agency.worker(activities=False):
-            handle, gate = await closed_agency.stop_at(place)
+async def test_another_worker_takes_a_saga_over(idle_harness: Harness, place: str) -> None:
+    idle_harness.max_cached_workflows = 0
+    async with idle_harness.worker(workflows=False):
+        async with idle_harness.worker(activities=False):
+            handle, gate = await idle_harness.stop_at(place)
         gate.open.set()
-        async with closed_agency.worker(activities=False):
-            expect.confirmed(closed_agency, await closed_agency.end(handle))
+        async with idle_harness.worker(activities=False):
+            expect.confirmed(idle_harness, await idle_harness.end(handle))
 
 
 async def by_a_named_update(handle: Handle) -> None:
-    await handle.execute_update("cancel", REASON, id=_NAME)
+    await handle.execute_update("cancel_order", REASON, id=_NAME)
 
 
 @both_orders
 @pytest.mark.parametrize("cancel", [by_temporal, by_a_named_update])
-async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(closed_agency: Agency, cancel: Cancel) -> None:
-    closed_agency.max_cached_workflows = 0
-    async with closed_agency.worker(workflows=False):
-        async with closed_agency.worker(activities=False):
-            handle, gate = await closed_agency.stop_at(FIRST)
+async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(idle_harness: Harness, cancel: Cancel) -> None:
+    idle_harness.max_cached_workflows = 0
+    async with idle_harness.worker(workflows=False):
+        async with idle_harness.worker(activities=False):
+            handle, gate = await idle_harness.stop_at(FIRST)
         gate.open.set()
         await recorded(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
         request = asyncio.create_task(_as_coroutine(cancel, handle))  # an update is answered once a worker is back
-        await (request if cancel is by_temporal else _admitted(closed_agency.server.client, handle))
-        async with closed_agency.worker(activities=False):
+        await (request if cancel is by_temporal else _admitted(idle_harness.server.client, handle))
+        async with idle_harness.worker(activities=False):
             async with asyncio.timeout(20):
                 await request
-            end = await closed_agency.end(handle)
-    expect.rolled_back_from(closed_agency, end, FIRST, CANCELLED, undone_too=True, blamed=False)
+            end = await idle_harness.end(handle)
+    expect.rolled_back_from(idle_harness, end, FIRST, CANCELLED, undone_too=True, blamed=False)
 
 
-async def test_a_cancel_that_comes_before_a_worker_is_there_leaves_nothing(closed_agency: Agency) -> None:
-    handle = await closed_agency.start(policies=Policies())
+async def test_a_cancel_that_comes_before_a_worker_is_there_leaves_nothing(idle_harness: Harness) -> None:
+    handle = await idle_harness.start(policies=Policies())
     await by_temporal(handle)
-    async with closed_agency.worker():
-        end = await closed_agency.end(handle)
+    async with idle_harness.worker():
+        end = await idle_harness.end(handle)
     assert (end.code, end.log.state) == (CANCELLED, State.ROLLED_BACK)
     expect.nothing_is_open(end)
-    assert not closed_agency.world.of(Effect.HELD) - {"mail.regrets"}
+    assert not idle_harness.services.of(Effect.HELD) - {"mail.regrets"}
 
 
 async def _as_coroutine(cancel: Cancel, handle: Handle) -> None:

@@ -32,18 +32,6 @@ async def hang() -> None:
     await asyncio.Event().wait()  # until the worker cancels it
 
 
-class Gate:
-    """Trouble that lasts until the test ends it. A hanging activity would keep the server from skipping time."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-
-    async def __call__(self) -> None:
-        self.reached.set()
-        await self.open.wait()
-
-
 class Bank:
     """Everybody begins with 1000. `calls` counts every attempt, `trouble` comes before the next attempts act."""
 

@@ -18,10 +18,11 @@ from contracts.lane import MAX_REMEMBERED, MAX_WAITING_BYTES, Holder, LaneEntry,
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction
 from runtime.commandline import CommandFailed
 from saga import Parked, Skip, State
+from tests.gate import Gate
 from worker import workflow_worker
 from workflows.lane import LaneWorkflow
 
-from .bank import Gate, fail
+from .bank import fail
 from .branch import Branch, Document, Handle, step, transfer
 from .line import begun, runs_of
 

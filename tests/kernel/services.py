@@ -12,6 +12,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from saga.outcome import IDEMPOTENCY_CONFLICT, STEP_UNDONE
+from tests.gate import Gate
 
 from .plan import OPERATIONS, STEPS, Act, Booking, Receipt
 
@@ -46,7 +47,7 @@ async def fail(do: Work) -> Receipt:
 
 
 async def hang(do: Work) -> Receipt:
-    await asyncio.Event().wait()  # until the worker cancels it: see World.close
+    await asyncio.Event().wait()  # until the worker cancels it: see FakeServices.close
     return do()
 
 
@@ -55,30 +56,25 @@ async def lose_reply(do: Work) -> Receipt:
     raise ConnectionError("done, but the line went dead")
 
 
-async def nap(do: Work) -> Receipt:
+async def slow(do: Work) -> Receipt:
     await asyncio.sleep(0.2)
     return do()
 
 
-class Gate:
-    """A behaviour that stops in front of the work, or of `then`, until the test lets it pass."""
+def behind(gate: Gate, then: Behaviour = work) -> Behaviour:
+    """Wait at `gate`, then behave like `then`."""
 
-    def __init__(self, then: Behaviour = work) -> None:
-        self._then = then
-        self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-        self.left = asyncio.Event()
-
-    async def __call__(self, do: Work) -> Receipt:
-        self.reached.set()
+    async def behaviour(do: Work) -> Receipt:
         try:
-            await self.open.wait()
-            return await self._then(do)
+            await gate()
+            return await then(do)
         finally:
-            self.left.set()
+            gate.left.set()
+
+    return behaviour
 
 
-class World:
+class FakeServices:
     """`effects` is the fence, by transaction and step; `undone` the order in which undos took effect.
 
     `calls` has every attempt. The steps in `reads` change nothing.
@@ -99,8 +95,8 @@ class World:
         self._habits[operation] = then
 
     def gate(self, operation: str, then: Behaviour = work) -> Gate:
-        gate = Gate(then)
-        self.script(operation, gate)
+        gate = Gate()
+        self.script(operation, behind(gate, then))
         return gate
 
     def of(self, effect: Effect) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,11 +22,13 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
-from saga import FailoverInterceptor, TransactionLog
+from saga import SEARCH_ATTRIBUTES, FailoverInterceptor, TransactionLog
+from saga.journal import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE
+from tests.gate import Gate
 
 from .plan import siblings_of
+from .services import FakeServices
 from .workflows import Trip, TripWorkflow
-from .world import Gate, World
 
 Handle = WorkflowHandle[Any, TransactionLog]
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
@@ -34,7 +37,7 @@ SINGLE_BATCH = _WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BAT
 both_orders = pytest.mark.parametrize("single_batch", [False, True], ids=["in phases", "in one batch"])
 """Of the jobs of a workflow task: temporalio 1.36.0 has turned the second on for new workflows, 1.36.1 off again, and
 what 1.36.0 has begun stays with it in every version."""
-_PATIENCE_S = 20
+_TIMEOUT_S = 20
 """Of real time, for one trip: a hundred times what it takes."""
 
 
@@ -56,9 +59,9 @@ class End:
 
 
 @dataclass
-class Agency:
+class Harness:
     server: WorkflowEnvironment
-    world: World = field(default_factory=World)
+    services: FakeServices = field(default_factory=FakeServices)
     queue: str = field(default_factory=lambda: f"kernel-{uuid4()}")
     max_cached_workflows: int = 100
     workflows: tuple[type, ...] = (TripWorkflow,)
@@ -71,7 +74,7 @@ class Agency:
             self.server.client,
             task_queue=self.queue,
             workflows=self.workflows if workflows else [],
-            activities=self.world.activities() if activities else [],
+            activities=self.services.activities() if activities else [],
             max_cached_workflows=self.max_cached_workflows,
             workflow_runner=UnsandboxedWorkflowRunner(),
             interceptors=[FailoverInterceptor()],
@@ -98,9 +101,9 @@ class Agency:
 
     async def stop_at(self, step: str, workflow: type = TripWorkflow, **trip: Any) -> tuple[Handle, Gate]:
         """A trip that waits in `step`, everything before it and beside it done."""
-        gate = self.world.gate(step)
+        gate = self.services.gate(step)
         handle = await self.start(workflow, **trip)
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             await gate.reached.wait()
         await self.until_known(handle, siblings_of(step))
         return handle, gate
@@ -108,7 +111,7 @@ class Agency:
     async def end(self, handle: Handle) -> End:
         """How it ended, for the caller and for the query, which is answered from a replay of the history."""
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 log = await handle.result()
             end = End(None, "", log)
         except WorkflowFailureError as failed:
@@ -140,7 +143,7 @@ class Agency:
 
         Seen in the history: a query could push a worker without a cache off a workflow task, which is then lost.
         """
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             while not _all_known((await handle.fetch_history()).events, set(steps)):
                 await asyncio.sleep(0.01)
 
@@ -167,3 +170,22 @@ def without_times(log: TransactionLog) -> TransactionLog:
     """A replay joins workflow tasks that decided nothing, and so may read the clock some milliseconds later."""
     steps = [replace(e, started_at=_NEVER, ended_at=e.ended_at and _NEVER, parked_since=None) for e in log.steps]
     return replace(log, steps=tuple(steps))
+
+
+async def failed_task(handle: Handle) -> str:
+    """Wait for a workflow task to fail, and say why."""
+    async with asyncio.timeout(20):
+        while True:
+            async for event in handle.fetch_history_events():
+                if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                    return event.workflow_task_failed_event_attributes.failure.message
+            await asyncio.sleep(0.02)
+
+
+async def published(handle: Handle) -> tuple[str | None, str | None, str | None]:
+    """The search attributes as last written. Read in the history: the test server shows an unset one as a null."""
+    written: dict[str, str | None] = {key.name: None for key in SEARCH_ATTRIBUTES}
+    async for event in handle.fetch_history_events():
+        fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+        written |= {name: json.loads(payload.data or b"null") for name, payload in fields.items()}
+    return written[SAGA_STATE.name], written[SAGA_ERROR_CODE.name], written[SAGA_PARKED_SINCE.name]
