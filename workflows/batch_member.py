@@ -40,7 +40,7 @@ class BatchMember:
         return self.plan.stages[at].name if at < len(self.plan.stages) else None
 
     def request(self, call: PlannedCall) -> Any:
-        return getattr(self.requests, call.request)
+        return self.requests.to(call.operation)
 
     def status(self, call: PlannedCall, kind: CallKind) -> Status | None:
         entry = self.log.get((call.operation.name, kind))

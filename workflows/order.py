@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from temporalio import workflow
@@ -21,12 +22,14 @@ from saga import (
     CancellableSagaWorkflow,
     DeskRefused,
     Failure,
+    Operation,
     Plan,
     Saga,
     Status,
     StepFailed,
     TransactionLog,
 )
+from saga.operation import Request
 from workflows.inputs import check_workflow_id, parse_input
 
 _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
@@ -67,6 +70,15 @@ class Requests:
             must_notify=placed.notification is NotificationMode.REQUIRED,
         )
 
+    def to(self, operation: Operation[Request, Any]) -> Request:
+        """The request that `operation` takes for this order, found by its type: no two requests have the same."""
+        request: Request = self._by_type[operation.request]
+        return request
+
+    @cached_property
+    def _by_type(self) -> dict[type, Any]:
+        return {type(request): request for request in vars(self).values()}
+
 
 async def prepare(saga: Saga | Plan, requests: Requests) -> None:
     """All that can still be undone."""
@@ -99,21 +111,15 @@ async def commit(saga: Saga | Plan, requests: Requests) -> None:
 
 
 def planned(requests: Requests) -> Plan:
-    """The three above as data, for the lane that carries many orders together."""
+    """The three above as data. Orders of one kind have the same calls: `Requests.to` finds the request of each order.
+
+    A workflow never keeps the plan of another: a process that has changed asks `workflow.patched`, and each workflow
+    must ask itself.
+    """
     plan = Plan()
     for phase in (prepare, decide, commit):
         plan.follow(phase(plan, requests))
     return plan
-
-
-def batch_plan(*, must_notify: bool) -> Plan:
-    """`planned` once for all orders of a kind in one batch: in place of a request each call has its name among
-    `Requests`.
-
-    Never kept for another batch: a process that has changed asks `workflow.patched`, and each workflow must ask itself.
-    """
-    names: dict[str, Any] = {each.name: each.name for each in fields(Requests)}
-    return planned(Requests(**names | {"must_notify": must_notify}))
 
 
 @workflow.defn
