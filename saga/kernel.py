@@ -81,7 +81,7 @@ class Saga:
         """Whether this run repeats an earlier one of the same workflow: it was reset, or the server began it again."""
         return self._earlier.is_rerun
 
-    # --- what a workflow writes ---------------------------------------------------------------------------------------
+    # --- the calls of a workflow --------------------------------------------------------------------------------------
 
     async def step(
         self,
@@ -133,10 +133,7 @@ class Saga:
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Reply:
-        """The step that decides. It is repeated until the answer is known; a refusal rolls the saga back.
-
-        `within` bounds a round of it.
-        """
+        """Make the call that decides, in rounds bounded by `within` until it is answered. A refusal rolls back."""
         self._progress.require(Phase.PREPARING)
         may_refuse = outcome.proves_not_done if self._earlier.may_be_ahead else lambda _: True
         entry, ended = await self._decide(operation, request, may_refuse, within, name)
@@ -170,10 +167,7 @@ class Saga:
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Reply | None:
-        """Work that the pivot has promised: repeated until it is done. `None` if an operator skipped it.
-
-        `within` bounds a round of it.
-        """
+        """Do what the pivot has promised, in rounds bounded by `within` until it is done. `None` if it was skipped."""
         self._progress.require(Phase.COMMITTED)
         entry = self._journal.begin(operation.name, CallKind.FINISH, name)
         policy = self._policies.finish.bounded_by(within)
@@ -191,36 +185,28 @@ class Saga:
         """Make this `best_effort` call at the end of a rollback: to tell the customer, for example."""
         self._rollback.last_call = PlannedCall(operation, request)
 
-    # --- other executions of the same saga ----------------------------------------------------------------------------
+    # --- other executions, and cancels --------------------------------------------------------------------------------
 
     def foresee(self, body: Body, *, resumed: bool = False) -> None:
         """Say what this saga is going to do: `body` makes the same calls, up to the pivot at least. A saga that was
         made with a body knows it already.
 
-        A `Plan` follows it where another execution of the same saga may have been further than this one: a step
-        answers that it was undone, the run was reset, or it is `resumed`. Then a rollback undoes every step of it.
-        Where it has a pivot, each step before that is repeated until it is done or refused, whatever the deadline or a
-        cancel asks for: an unknown outcome does not tell whether the earlier execution has passed the pivot, and a
-        refusal does. A workflow that can find that out (`try_cancel_decision`) leaves the pivot out.
+        A `Plan` follows the body where another execution of the same saga may have got further than this one: a step
+        answers that it was undone, the run was reset, or it is `resumed`. Then a rollback undoes every step of the
+        body. If the body has a pivot, each step before it is repeated until it is done or refused, and a deadline or a
+        cancel has no effect: an unknown outcome does not tell whether the earlier execution has passed the pivot, a
+        refusal does. A workflow that can find that out (`try_cancel_decision`) leaves the pivot out of its body.
         """
         self._earlier.foresee(body)
         if resumed:
             self._earlier.tell()
 
     def assume_prepared(self, *, but: Operation[Any, Any] | None = None) -> None:
-        """Register the undo of every foreseen step that this execution has not begun, as if it had.
-
-        `but` is an undo that has been done already.
-        """
+        """Register the undos of all foreseen steps that this execution has not begun, except `but`, which is done."""
         self._rollback.assume_prepared(but)
 
-    # --- cancelling ---------------------------------------------------------------------------------------------------
-
     def cancel(self, reason: str) -> None:
-        """Roll the saga back; without effect while that is under way. Raises `CancelRefused` from the pivot on.
-
-        It may come before the saga is entered: Temporal runs an update that arrives with the start first.
-        """
+        """Roll the saga back, or raise `CancelRefused`. May come before the saga is entered: updates can run first."""
         self._progress.cancel(reason)
 
     def check_cancellable(self) -> None:

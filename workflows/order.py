@@ -37,7 +37,7 @@ _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed
 
 @dataclass(frozen=True)
 class Requests:
-    """What the services are asked for this order: the same request goes to an operation and to its undo."""
+    """The requests of one order. An operation and its undo take the same request."""
 
     create: CreateOrder
     payment: AuthorizePayment
@@ -81,11 +81,10 @@ class Requests:
 
 
 async def prepare(saga: Saga | Plan, requests: Requests) -> None:
-    """All that can still be undone."""
+    """Make the steps that can still be undone."""
     await saga.step(order.create, requests.create, undo=order.cancel)
-    saga.on_rollback(
-        notification.send_cancellation, requests.notification
-    )  # an order that was never taken has nobody to tell
+    # Only from here on: the customer of an order that was never created is not told of its rollback.
+    saga.on_rollback(notification.send_cancellation, requests.notification)
     await saga.parallel(
         saga.step(payment.authorize, requests.payment, undo=payment.cancel),
         saga.step(inventory.reserve, requests.stock, undo=inventory.release),
@@ -100,7 +99,7 @@ async def decide(saga: Saga | Plan, requests: Requests) -> None:
 
 
 async def commit(saga: Saga | Plan, requests: Requests) -> None:
-    """All that a confirmed order has been promised."""
+    """Do what the customer of a confirmed order was promised."""
     await saga.parallel(
         saga.finish(payment.capture, requests.payment),
         saga.finish(inventory.commit, requests.stock),
@@ -111,10 +110,10 @@ async def commit(saga: Saga | Plan, requests: Requests) -> None:
 
 
 def planned(requests: Requests) -> Plan:
-    """The three above as data. Orders of one kind have the same calls: `Requests.to` finds the request of each order.
+    """Return `prepare`, `decide` and `commit` as data.
 
-    A workflow never keeps the plan of another: a process that has changed asks `workflow.patched`, and each workflow
-    must ask itself.
+    Orders of one kind have the same calls, and may share a plan in one workflow: `Requests.to` finds the request of
+    each order. Two workflows must not share one: where the process has changed, each must ask `workflow.patched`.
     """
     plan = Plan()
     for phase in (prepare, decide, commit):
@@ -141,13 +140,10 @@ class OrderWorkflow(CancellableSagaWorkflow):
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
-        """`document` is an `Order` as JSON, checked here too: any client can start a workflow.
-
-        `options`, if there are any, are `OrderOptions`.
-        """
+        """Place the order. `document` is an `Order` as JSON, and `options` are `OrderOptions` or `None`."""
         async with self._saga as saga:
-            if self._takes_over:
-                await self._take_over(saga)
+            if self._recovers:
+                await self._recover(saga)
             else:
                 await self._until_decided(saga)
             await commit(saga, self._requests)
@@ -161,45 +157,44 @@ class OrderWorkflow(CancellableSagaWorkflow):
                 await prepare(saga, self._requests)
             await decide(saga, self._requests)
         except (StepFailed, asyncio.CancelledError):
-            if not saga.is_rerun or self._is_anothers(saga) or await self._revoked(saga):
+            if not saga.is_rerun or self._was_not_created(saga) or await self._try_cancel_decision(saga):
                 raise
 
     @staticmethod
-    def _is_anothers(saga: Saga) -> bool:
-        """Whether the order service has refused to create the order: what it has under this id is not this saga's."""
+    def _was_not_created(saga: Saga) -> bool:
+        """Whether the order service has refused to create the order: the order that it has belongs to another saga."""
         first = saga.log.steps[0] if saga.log.steps else None
         return first is not None and first.status is Status.REFUSED and first.error_code != Code.STEP_UNDONE
 
-    async def _revoked(self, saga: Saga) -> bool:
-        """Whether the order can be rolled back: an earlier execution may have confirmed it, where this one failed.
+    async def _try_cancel_decision(self, saga: Saga) -> bool:
+        """Whether the order can be rolled back. An earlier execution may have confirmed it, although this one failed.
 
-        Cancelling the order tells which: it is refused for a confirmed one, and once it is done no late attempt at a
-        confirmation gets through.
+        The order service refuses to cancel a confirmed order. Once it has cancelled one, it refuses to confirm it.
         """
         return await saga.try_cancel_decision(order.cancel, self._requests.create, committed=Code.CANCEL_REFUSED)
 
-    async def _take_over(self, saga: Saga) -> None:
-        """Return if the order was confirmed by whoever had it before; else roll back what that may have done."""
-        if not await self._revoked(saga):
+    async def _recover(self, saga: Saga) -> None:
+        """Return if an earlier execution has confirmed the order. Otherwise roll back what that may have done."""
+        if not await self._try_cancel_decision(saga):
             return
         saga.assume_prepared(but=order.cancel)
         cause = self._options.cause or _ABANDONED
         raise StepFailed(Failure(cause.code, cause.message, cause.step))
 
     async def _foreseen(self, plan: Plan) -> None:
-        """What this saga is going to do. The pivot is left out: cancelling the order tells whether it was reached."""
+        """The body of the saga, without the pivot: `_try_cancel_decision` finds out whether that was reached."""
         await prepare(plan, self._requests)
 
     @property
     def _deadline(self) -> timedelta | None:
-        """Of the phase before the pivot, where that is this workflow's to run."""
-        if self._takes_over or self._options.prepared:
+        """The deadline of the phase before the pivot, if this workflow runs it."""
+        if self._recovers or self._options.prepared:
             return None
         whole, since = timedelta(seconds=self._order.deadline_s), self._options.placed_at
         return whole if since is None else max(whole - (workflow.now() - since), timedelta(milliseconds=1))
 
     @property
-    def _takes_over(self) -> bool:
+    def _recovers(self) -> bool:
         return self._options.recovering or self._options.cause is not None
 
     def _check_request(self, request: dict[str, Any]) -> None:

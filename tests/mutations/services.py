@@ -122,7 +122,7 @@ _PROCESS = (
     ),
     Mutation(
         "the sweep rolls back an order that was confirmed before its workflow was closed",
-        (Edit(_ORDER, "        if not await self._revoked(saga):", "        if await self._revoked(saga):"),),
+        (Edit(_ORDER, "        if not await self._try_cancel", "        if await self._try_cancel"),),
         (f"{_WHOLE}/test_recovery.py::test_an_order_terminated_past_the_pivot_is_finished_by_the_sweep",),
     ),
     Mutation(
