@@ -96,7 +96,7 @@ _COORDINATORS = (
         (
             Edit(
                 "workflows/batch.py",
-                "OrderOptions(coordinator=self._id, placed_at=self._begun)",
+                "OrderOptions(coordinator=self._id, placed_at=self._started)",
                 "OrderOptions(coordinator=self._id)",
             ),
         ),
