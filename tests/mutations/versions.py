@@ -92,7 +92,7 @@ VERSIONS = (
     Mutation(
         "the plan of a batch is kept for the next one: only the first records the guard of a changed process",
         (Edit("workflows/order.py", "def batch_plan(", '@__import__("functools").cache\ndef batch_plan('),),
-        (f"{_ADDED_STEP}::test_orders_of_every_kind_get_through_the_change",),
+        (f"{_ADDED_STEP}::test_orders_of_every_mode_get_through_the_change",),
     ),
     Mutation(
         "under the order of jobs of temporalio 1.36.0 a cancelled workflow stops its unwinding",
