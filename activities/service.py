@@ -30,6 +30,7 @@ from activities.fence import Decision, Passage, Refusal, UnreadableAnswer, admit
 from activities.group_commit import GroupCommit
 from activities.records import Record, Ref, Rows, Stale
 from contracts.batch_operation import SUFFIX, BatchReply, BatchRequest, RefusedRequest, batched
+from contracts.documents import parse_each
 from contracts.errors import Code
 from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request, Unreadable
 from contracts.problems import first_problem
@@ -282,23 +283,19 @@ def _valid(operation: Operation[Any, Any], document: Any) -> Any:
 def _valid_many(
     operation: Operation[Any, Any], asked: TypeAdapter[BatchRequest[Any]], document: bytes
 ) -> tuple[dict[int, Any], dict[int, Refusal]]:
-    """The valid requests of a list and the refusals of the others, by their place in it. One look if all are valid."""
+    """The valid requests of a batch and the refusals of the others, by their place in it."""
     try:
-        return dict(enumerate(asked.validate_json(document).requests)), {}
-    except ValidationError as error:
-        try:
-            one_by_one = _ANY_BATCH.validate_json(document).requests
-        except ValidationError:  # not a list, or not of a length that is served
-            message = f"{operation.name}{SUFFIX}: {first_problem(error)}"
-            raise _refused(Refusal(Code.INVALID_REQUEST, message)) from None
-    valid: dict[int, Any] = {}
-    refused: dict[int, Refusal] = {}
-    for at, one in enumerate(one_by_one):
-        try:
-            valid[at] = operation.request.model_validate(one)
-        except ValidationError as error:
-            refused[at] = Refusal(Code.INVALID_REQUEST, f"{operation.name}: {first_problem(error)}")
-    return valid, refused
+        valid, invalid = parse_each(
+            operation.request,
+            document,
+            lambda text: asked.validate_json(text).requests,
+            lambda text: _ANY_BATCH.validate_json(text).requests,
+        )
+    except ValidationError as error:  # not a batch, or too long a one
+        message = f"{operation.name}{SUFFIX}: {first_problem(error)}"
+        raise _refused(Refusal(Code.INVALID_REQUEST, message)) from None
+    code, name = Code.INVALID_REQUEST, operation.name
+    return valid, {place: Refusal(code, f"{name}: {one.problem}") for place, one in invalid.items()}
 
 
 def _refused(refusal: Refusal) -> ApplicationError:

@@ -42,6 +42,7 @@ CODE = {
     "choreographed": [
         "contracts/choreography.py",
         "workflows/choreography.py",
+        "workflows/event_log.py",
         "workflows/participant.py",
         "runtime/events.py",
     ],

@@ -1,4 +1,4 @@
-"""What a batch of orders takes and gives: the input and the outcome of `BatchWorkflow`."""
+"""The input and the outcome of `BatchWorkflow`: a batch of orders, and how each of them ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from contracts.batch_operation import MAX_REQUESTS
-from contracts.documents import require_each_key_once
+from contracts.documents import parse_each, require_each_key_once
 from contracts.message import Message
 from contracts.order import Order, transaction_id
 from contracts.problems import first_problem
@@ -17,21 +17,21 @@ from saga import Entry, Failure, State, TransactionLog
 BATCH_WORKFLOW = "BatchWorkflow"
 MAX_ORDERS = MAX_REQUESTS
 MAX_BYTES = 1_000_000
-"""Of a batch as JSON. Its largest list, the creation, has a tenth more: half of Temporal's payload limit."""
+"""Limit on a batch's JSON. Its largest request, the creation of all orders, is a tenth larger: half of Temporal's limit
+for a payload."""
 
 _ORDERS = TypeAdapter(list[Order])
 _ANY = TypeAdapter(list[Any])
 
 
 class InvalidBatch(ValueError):
-    """It is no list of orders, or too long a one. No order of it is begun."""
+    """The document is not a list of orders, or it is too long. No order of it is started."""
 
 
 class OutcomeGroup(Message):
-    """Orders of a batch that went the same way: the same steps, together, to the same end.
+    """Orders of a batch with the same outcome: the same steps, in the same calls, and the same end.
 
-    `messages` are those of the error, in the order of `order_ids`. A state that is no end says that the order was
-    handed to a workflow of its own, which brings it there.
+    A state that is not an end says that the order was detached: a workflow of its own brings it to its end.
     """
 
     state: State
@@ -40,69 +40,60 @@ class OutcomeGroup(Message):
     steps: tuple[Entry, ...] = ()
     order_ids: tuple[str, ...]
     messages: tuple[str, ...] = ()
+    """The messages of the error, in the order of `order_ids`; empty without an error."""
 
     @classmethod
     def of(cls, log: TransactionLog) -> Self:
-        """The way of a single order."""
+        """The group of a single order."""
         error, order_id = log.error, log.transaction_id.rpartition("/")[2]
         if error is None:
             return cls(state=log.state, steps=log.steps, order_ids=(order_id,))
-        code, step, said = error.code, error.step, (error.message,)
-        return cls(state=log.state, code=code, step=step, steps=log.steps, order_ids=(order_id,), messages=said)
+        code, step, messages = error.code, error.step, (error.message,)
+        return cls(state=log.state, code=code, step=step, steps=log.steps, order_ids=(order_id,), messages=messages)
 
     def logs(self) -> Iterator[tuple[str, TransactionLog]]:
-        for at, order_id in enumerate(self.order_ids):
-            error = Failure(self.code, self.messages[at], self.step) if self.code is not None else None
+        for place, order_id in enumerate(self.order_ids):
+            error = Failure(self.code, self.messages[place], self.step) if self.code is not None else None
             yield order_id, TransactionLog(transaction_id(order_id), self.state, error, self.steps)
 
 
 class BatchOutcome(Message):
-    """How each order of a batch ended, in bytes that hardly grow with the length of their logs."""
+    """The outcome of each order of a batch. Orders of one group share their steps, which keeps it small."""
 
     groups: tuple[OutcomeGroup, ...]
 
     def logs(self) -> dict[str, TransactionLog]:
-        """By order id."""
-        return {order_id: log for way in self.groups for order_id, log in way.logs()}
+        """The log of each order, by order id."""
+        return {order_id: log for group in self.groups for order_id, log in group.logs()}
 
 
 def parse(document: bytes) -> tuple[list[Order], dict[str, str]]:
-    """The valid orders of a batch, and what is wrong with the others, by order id or place. Raises `InvalidBatch`."""
+    """The valid orders of a batch, and the problems of the others by order id or place. Raises `InvalidBatch`."""
     if len(document) > MAX_BYTES:
         raise InvalidBatch(f"a batch has at most {MAX_BYTES} bytes")
     try:
-        orders, problems = _ORDERS.validate_json(document), dict[str, str]()
-    except ValidationError:
-        orders, problems = _one_by_one(document)
+        orders, invalid = parse_each(Order, document, _ORDERS.validate_json, _ANY.validate_json)
+    except ValidationError as error:
+        raise InvalidBatch(f"a batch is a list of orders: {first_problem(error)}") from None
     try:
         require_each_key_once(document)
     except ValueError as error:
         raise InvalidBatch(str(error)) from None
-    if not 1 <= len(orders) + len(problems) <= MAX_ORDERS:
+    if not 1 <= len(orders) + len(invalid) <= MAX_ORDERS:
         raise InvalidBatch(f"a batch has 1 to {MAX_ORDERS} orders")
-    return _each_once(orders, problems), problems
+    problems = {_name_of(one.document, place): one.problem for place, one in invalid.items()}
+    return _without_duplicates(orders, problems), problems
 
 
-def _one_by_one(document: bytes) -> tuple[list[Order], dict[str, str]]:
-    try:
-        ones = _ANY.validate_json(document)
-    except ValidationError as error:
-        raise InvalidBatch(f"a batch is a list of orders: {first_problem(error)}") from None
-    orders: list[Order] = []
-    problems: dict[str, str] = {}
-    for at, one in enumerate(ones):
-        try:
-            orders.append(Order.model_validate(one))
-        except ValidationError as error:
-            order_id = one.get("order_id") if isinstance(one, dict) else None
-            problems[order_id[:64] if isinstance(order_id, str) else f"#{at}"] = first_problem(error)
-    return orders, problems
+def _name_of(document: Any, place: int) -> str:
+    order_id = document.get("order_id") if isinstance(document, dict) else None
+    return order_id[:64] if isinstance(order_id, str) else f"#{place}"
 
 
-def _each_once(orders: list[Order], problems: dict[str, str]) -> list[Order]:
-    """Without those that come twice; another order under an id of this batch is a problem."""
+def _without_duplicates(orders: dict[int, Order], problems: dict[str, str]) -> list[Order]:
+    """Each order once; another order under an id of this batch becomes one of the `problems`."""
     by_id: dict[str, Order] = {}
-    for at, order in enumerate(orders):
+    for place, order in orders.items():
         if by_id.setdefault(order.order_id, order) != order:
-            problems[f"#{at}"] = f"order {order.order_id} is twice in this batch, with different contents"
+            problems[f"#{place}"] = f"order {order.order_id} is twice in this batch, with different contents"
     return list(by_id.values())

@@ -1,7 +1,7 @@
-"""An operation for a list of requests: declared once for all operations, so that no list can differ from its single.
+"""An operation for many requests at once, declared once for all operations.
 
-`payment.authorize.batch` takes what `payment.authorize` takes, some hundreds of times, in one local transaction; the
-fence sees the same requests under the same keys. A request that is refused leaves the others alone.
+`payment.authorize.batch` takes hundreds of the requests that `payment.authorize` takes, and performs them in one local
+transaction. The fence sees the same requests under the same keys. A refused request does not affect the others.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from saga import Operation
 
 SUFFIX = ".batch"
 MAX_REQUESTS = 500
-"""Of one list. Half a thousand orders share the cost of an activity until it is small against their own rows, and hold
-a database's write lock for less than a tenth of an attempt's timeout."""
+"""Limit on one batch. With 500 requests the cost of the activity is small against the cost of the rows, and the
+transaction holds a database's write lock for less than a tenth of an attempt's timeout."""
 
-Asked = TypeVar("Asked", bound=Message)
+RequestT = TypeVar("RequestT", bound=Message)
 
 
-class BatchRequest(Message, Generic[Asked]):
-    requests: Annotated[tuple[Asked, ...], Field(min_length=1, max_length=MAX_REQUESTS)]
+class BatchRequest(Message, Generic[RequestT]):
+    requests: Annotated[tuple[RequestT, ...], Field(min_length=1, max_length=MAX_REQUESTS)]
 
 
 class RefusedRequest(Message):
@@ -35,8 +35,10 @@ class RefusedRequest(Message):
 
 
 class BatchReply(Reply):
-    """How each request ended: those that are not named are done. Whole replies would be most of a history's bytes, and
-    no process over many orders reads one."""
+    """The refused requests of a batch; all others of its `count` requests are done.
+
+    Whole replies are left out: they would be most of a history's bytes, and no workflow reads them.
+    """
 
     count: StrictInt
     refused: tuple[RefusedRequest, ...] = ()
@@ -44,5 +46,5 @@ class BatchReply(Reply):
 
 @cache
 def batched(operation: Operation[Any, Any]) -> Operation[BatchRequest[Any], BatchReply]:
-    """`operation` for a list of its requests, on the same queue."""
+    """`operation` for a batch of its requests, on the same queue."""
     return Operation(operation.name + SUFFIX, BatchRequest[operation.request], BatchReply, queue=operation.queue)  # type: ignore[name-defined]  # a type made from data

@@ -1,16 +1,54 @@
-"""The JSON of a document from outside: strict where Python's and pydantic's readers let pass what nobody can mean."""
+"""The JSON of documents from outside: strict where Python's and pydantic's readers accept what no client can mean."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import pydantic_core
+from pydantic import BaseModel, ValidationError
+
+from contracts.problems import first_problem
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Invalid(NamedTuple):
+    document: Any
+    problem: str
+
+
+def parse_each(
+    model: type[Model],
+    document: bytes,
+    all_valid: Callable[[bytes], Sequence[Model]],
+    any_valid: Callable[[bytes], Sequence[Any]],
+) -> tuple[dict[int, Model], dict[int, Invalid]]:
+    """The valid ones and the invalid ones of a list of documents, by place in the list.
+
+    `all_valid` reads the list at once, which is several times faster. Only if one of them is invalid, `any_valid` reads
+    the list as values, which become a `model` one by one. Raises `ValidationError` if `document` is not a list.
+    """
+    try:
+        return dict(enumerate(all_valid(document))), {}
+    except ValidationError:
+        pass
+    valid, invalid = dict[int, Model](), dict[int, Invalid]()
+    for place, one in enumerate(any_valid(document)):
+        try:
+            valid[place] = model.model_validate(one)
+        except ValidationError as error:
+            invalid[place] = Invalid(one, first_problem(error))
+    return valid, invalid
 
 
 def json_of(text: str) -> Any:
-    """The value of a JSON text. Raises `ValueError` also for what nobody can send on (NaN, half a surrogate pair), for
-    what Python's own reader falls over (ten thousand brackets, or digits), and for a key that an object has twice."""
+    """The value of a JSON text.
+
+    Raises `ValueError` also for a value that cannot be sent on (NaN, half a surrogate pair), for one that crashes
+    Python's own reader (ten thousand brackets or digits), and for a key that an object has twice.
+    """
     try:
         value = pydantic_core.from_json(text, allow_inf_nan=False)  # before Python's: it bounds depth and digits
     except ValueError as error:
@@ -20,8 +58,10 @@ def json_of(text: str) -> Any:
 
 
 def require_each_key_once(text: str | bytes) -> None:
-    """Raise `ValueError` if an object within the valid JSON `text` has a key twice: only one of its values would be
-    read, and the writer may have meant the other."""
+    """Raise `ValueError` if an object within the valid JSON `text` has a key twice.
+
+    Only one of its values would be read, and the writer may have meant the other.
+    """
     json.loads(text, object_pairs_hook=_require_each_once)
 
 

@@ -1,4 +1,4 @@
-"""What enters a serial lane, what it carries from run to run, and what it shows."""
+"""The messages of a serial lane: its entries, its state from run to run, and its view."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from contracts.transaction import workflow_id
 from saga import Operation
 
 GLOBAL = "global"
-"""The lane of whoever names none."""
+"""The lane of a transaction for which the client names none."""
 MAX_WAITING_BYTES = 1_500_000
-"""Of waiting entries as JSON. A run hands them all to the next one in one payload, which ends at 2 MiB."""
+"""Limit on the JSON of all waiting entries. A run passes them to the next run in one payload, at most 2 MiB."""
 MAX_REMEMBERED = 200
-"""Refused entries that the lane still tells of: those of the clients that are asking right now."""
+"""Refused entries that the lane still shows, for the clients that wait for an answer."""
 MAX_LISTED = 100
-"""Waiting transactions that are shown by name; how many there are is told in any case."""
+"""Waiting transactions that the lane shows by name; it always shows how many there are."""
 EVENTS_A_RUN = 4_000
-"""History events after which a run continues as new: where the server suggests it, and a thirteenth of its limit."""
+"""History events after which a run continues as new: the number at which the server suggests it, a thirteenth of its
+limit."""
 
 
 class LaneEntry(Message):
-    """`size` is the length of the document in JSON. `resumed`: its workflow was closed without an end."""
-
     transaction_id: Id
     document: dict[str, Any]
     size: Annotated[int, Field(strict=True, ge=2)]
+    """The length of the document as JSON."""
     resumed: StrictBool = False
+    """Whether its workflow was closed before the transaction had ended."""
 
     @property
     def workflow_id(self) -> str:
@@ -38,19 +39,19 @@ class LaneEntry(Message):
 
     @property
     def carried_bytes(self) -> int:
-        """At most what it adds to the payload that a run hands to the next: of a small document, mostly the rest."""
+        """An upper bound on its share of the payload between two runs, with the names and brackets around it."""
         return self.size + 2 * len(self.transaction_id) + 64
 
 
 class Holder(Message):
-    """The transaction that runs now, and since when."""
+    """The transaction that runs, and since when."""
 
     transaction_id: Id
     since: datetime
 
 
 class LaneState(Message):
-    """What a run begins with: nothing, or what the run before it handed over."""
+    """The input of a run: empty for the first one, later the state of the run before."""
 
     waiting: tuple[LaneEntry, ...] = ()
     holder: Holder | None = None
@@ -59,12 +60,13 @@ class LaneState(Message):
 
 
 class LaneView(Message):
-    """`waiting` are the first in line, `count` is how many there are, `refused` who found the lane full."""
-
     holder: Holder | None
     waiting: tuple[str, ...]
+    """The next transactions, at most `MAX_LISTED`."""
     count: StrictInt
+    """How many transactions wait."""
     refused: tuple[str, ...]
+    """The last transactions for which the lane was full."""
 
 
 class AwaitClose(Message):
@@ -76,7 +78,7 @@ class Closed(Reply):
 
 
 await_close = Operation("lane.await_close", AwaitClose, Closed, queue=WORKFLOWS_QUEUE)
-"""Returns when the workflow is closed, in whatever way: for one that the lane is not, or no longer, the parent of."""
+"""Returns when the workflow is closed, in any way. The lane needs it for a workflow that is not its run's child."""
 
 
 def lane_id(key: str) -> str:

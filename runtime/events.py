@@ -1,9 +1,9 @@
-"""How events travel: as signals to the participants that hear them, at least once each.
+"""The delivery of events: each is a signal to every participant that subscribes to it, sent at least once.
 
-A signal starts its participant where there is none, and starts it again where it was closed from outside: the event
-carries the order, and the fence knows what was done. So it does where it failed, as it does for an order of another
-content under the same id. A participant that has completed has done its part for good; it is not started again, and
-what it said is handed to whoever had something to say to it.
+The signal starts the participant if it does not run, also after it was terminated or has failed: the event contains
+the order, and the fence knows which calls were made. (A participant fails for an order of another content under the
+same id.) A completed participant has no call left to make. It is not started again; the publisher gets the events that
+it had published instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from contracts.choreography import (
+    EVENT_SIGNAL,
     PARTICIPANT_WORKFLOW,
     PUBLISHING,
     Event,
@@ -36,7 +37,7 @@ class EventBus:
         self._client = client
 
     async def tell(self, event: Event, service: str) -> tuple[Event, ...]:
-        """Signal one subscriber; the answer is what it has said, if it has ended."""
+        """Signal the participant of `service`. Return the events that it had published, if it has completed."""
         order = event.order
         workflow_id = participant_id(order.order_id, service)
         try:
@@ -45,7 +46,7 @@ class EventBus:
                 order.model_dump(mode="json"),
                 id=workflow_id,
                 task_queue=service,
-                start_signal="hear",
+                start_signal=EVENT_SIGNAL,
                 start_signal_args=[event.model_dump(mode="json")],
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,  # which includes terminated
                 search_attributes=TypedSearchAttributes([SearchAttributePair(SAGA_ORDER, order.order_id)]),
@@ -54,11 +55,11 @@ class EventBus:
             participation: Participation = await self._client.get_workflow_handle(
                 workflow_id, result_type=Participation
             ).result()
-            return participation.said
+            return participation.published
         return ()
 
     def activities(self, service: str) -> list[Callable[..., Any]]:
-        """What the worker of `service` needs to publish what it says."""
+        """The activities that publish the events of `service`, for its worker."""
         return [self._activity(operation.name) for operation in PUBLISHING.values() if operation.queue == service]
 
     def _activity(self, name: str) -> Callable[..., Any]:
@@ -69,9 +70,9 @@ class EventBus:
             except ValidationError as error:
                 message = f"{name}: {first_problem(error)}"
                 raise ApplicationError(message, type=Code.INVALID_REQUEST, non_retryable=True) from None
-            last_words: list[Event] = []
+            final_events: list[Event] = []
             for service in request.to:
-                last_words += await self.tell(request.event, service)
-            return Published(last_words=tuple(last_words), attempt=activity.info().attempt)
+                final_events += await self.tell(request.event, service)
+            return Published(final_events=tuple(final_events), attempt=activity.info().attempt)
 
         return publish

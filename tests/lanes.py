@@ -28,7 +28,7 @@ from cli.transaction import enter
 from contracts.lane import LaneEntry, lane_id
 from contracts.transaction import Transaction
 from tests.end_to_end.system import System
-from tests.transactions.line import begun
+from tests.transactions.lane_history import started
 
 _PATIENCE_S = 6 * 3600
 """For a whole run: ten thousand at one a second, twice."""
@@ -114,7 +114,7 @@ async def prove(system: System, lanes: Sequence[str], transactions: int) -> Proo
     for lane in lanes:
         histories = [run async for run in _runs(client, lane)]
         runs += len(histories)
-        order = begun(histories)
+        order = started(histories)
         overtaken += [
             name for name, came in zip(order, await _arrivals(client, histories), strict=True) if name != came
         ]

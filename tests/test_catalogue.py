@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 
 from activities.catalogue import SERVICES
 from audit import crossing
-from cli.documents import document
 from contracts import catalogue
-from contracts.choreography import CHOREOGRAPHY, PARTICIPANTS, Part
+from contracts.choreography import EVENTS, PARTICIPANTS, PUBLISHER, Fact
 from contracts.message import ListOpen
-from contracts.order import NotificationMode, Order
-from saga import Operation
-from workflows.order import Requests, planned
+from contracts.order import NotificationMode
+from saga import CallKind, Operation, PlannedCall
+from workflows.choreography import Reaction
+
+from .roles import plan_in, roles_in
 
 _HOLDS_NOTHING = {"notification"}
 """Services with nothing to give back. Any other says with `list_open` which transactions it holds something for."""
@@ -65,37 +67,57 @@ def test_the_audit_knows_what_every_service_that_holds_something_has_of_an_order
     assert crossing.WHOLE.keys() == crossing.NOTHING.keys() == catalogue.HOLDING.keys() - {"order"}
 
 
-@every_mode
-def test_the_choreography_makes_the_calls_of_the_order_process_and_no_others(mode: NotificationMode) -> None:
-    assert _choreographed(mode) == _planned(mode)
-    assert set(PARTICIPANTS) == {operation.service for operation in _planned(mode)}
+def test_every_service_of_the_order_process_has_events_of_its_own() -> None:
+    services = {call.operation.service for mode in NotificationMode for _, call in _calls(mode)}
+    assert set(PARTICIPANTS) == services
+    assert len(PUBLISHER) == sum(len({*vars(events).values()} - {None}) for events in EVENTS.values())
 
 
 @every_mode
-def test_a_step_is_undone_by_the_same_call_with_and_without_an_orchestrator(mode: NotificationMode) -> None:
-    pairs = {
-        (call.operation, call.undo) for stage in _plan(mode).stages for call in stage.calls if call.undo is not None
-    }
-    assert {
-        (part.forward.does, part.undo.does) for part in CHOREOGRAPHY[mode].values() if part.forward is not None
-    } == pairs
+def test_the_choreography_makes_the_steps_and_the_finishes_of_the_plan_and_no_others(mode: NotificationMode) -> None:
+    made = [reaction for role in roles_in(mode).values() for reaction in (role.forward, role.finish)]
+    assert Counter(_made(made)) == Counter((kind, call.operation, call.request) for kind, call in _calls(mode))
 
 
-def _plan(mode: NotificationMode) -> Any:
-    line = {"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1}
-    placed = Order.model_validate(document("o-1", "c-1", [line]) | {"notification": mode})
-    return planned(Requests.of(placed))
+@every_mode
+def test_the_choreography_makes_the_undos_of_the_plan_and_no_others(mode: NotificationMode) -> None:
+    plan, roles = plan_in(mode), roles_in(mode)
+    rollback_call = [(plan.rollback_call.operation, plan.rollback_call.request)] if plan.rollback_call else []
+    made = [(operation, request) for _, operation, request in _made(role.undo for role in roles.values())]
+    assert Counter(made) == Counter([*plan.undos, *(call for call in rollback_call if call not in plan.undos)])
+    for _, call in _calls(mode):
+        undo = roles[call.operation.service].undo
+        assert call.undo in (None, undo.call and undo.call.operation)
 
 
-def _planned(mode: NotificationMode) -> set[Operation[Any, Any]]:
-    plan = _plan(mode)
-    calls = [*(call for stage in plan.stages for call in stage.calls), plan.rollback_call]
-    return {call.operation for call in calls} | {call.undo for call in calls if call.undo is not None}
+@every_mode
+def test_the_choreography_keeps_the_order_of_the_plan(mode: NotificationMode) -> None:
+    """A step and the pivot follow all stages before. After the decision no participant waits for another."""
+    roles, earlier = roles_in(mode), set[Operation[Any, Any]]()
+    [decider] = (role for role in roles.values() if role.is_decider)
+    emitting = {role.forward.emits: role.forward for role in roles.values() if role.forward}
+    emitting[decider.finish.emits] = decider.finish
+    for stage in plan_in(mode).stages:
+        for call in stage.calls:
+            role = roles[call.operation.service]
+            reaction = role.forward if stage.kind is CallKind.STEP else role.finish
+            assert reaction is not None
+            assert _before(reaction, emitting) == earlier, call.operation.name
+        if stage.kind in (CallKind.STEP, CallKind.PIVOT):
+            earlier |= {call.operation for call in stage.calls}
+    assert {role.undo.on for role in roles.values() if role is not decider} == {frozenset({decider.undo.emits})}
 
 
-def _choreographed(mode: NotificationMode) -> set[Operation[Any, Any]]:
-    return {operation for part in CHOREOGRAPHY[mode].values() for operation in _calls_of(part)}
+def _calls(mode: NotificationMode) -> list[tuple[CallKind, PlannedCall]]:
+    return [(stage.kind, call) for stage in plan_in(mode).stages for call in stage.calls]
 
 
-def _calls_of(part: Part) -> Iterator[Operation[Any, Any]]:
-    return (reaction.does for reaction in part.reactions if reaction.does is not None)
+def _made(reactions: Iterable[Reaction | None]) -> list[tuple[CallKind, Operation[Any, Any], Any]]:
+    return [(each.kind, each.call.operation, each.call.request) for each in reactions if each and each.call]
+
+
+def _before(reaction: Reaction, emitting: dict[Fact, Reaction]) -> set[Operation[Any, Any]]:
+    """All operations that must be done before `reaction` is due."""
+    causes = [emitting[fact] for fact in reaction.after if fact in emitting]
+    found = {cause.call.operation for cause in causes if cause.call}
+    return found.union(*(_before(cause, emitting) for cause in causes))

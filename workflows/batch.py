@@ -1,22 +1,23 @@
-"""Some hundreds of orders carried through the process of `workflows/order.py` together, one set-based call a step.
+"""Hundreds of orders through the process of `workflows/order.py`, with one set-based call for each step.
 
-Each order keeps its own saga's guarantees; what needs patience is handed to a workflow of its own. At each stage:
+Each order has the guarantees of a saga of its own. An order that has to wait is detached: a workflow of its own takes
+it over. At each stage:
 
-| an order | then |
+| the order's call is | then the order |
 |---|---|
-| done | goes on with the others |
-| refused, late, cancelled | leaves: undone with those that leave beside it, in reverse |
-| unknown before the pivot | is handed over to go on from its beginning: what is done answers from the fence |
-| unknown at the pivot, not done after it | is handed over to go on from its pivot |
-| an undo does not get through | is handed over to be rolled back |
-| undone before, or fails in a batch that was reset | is handed over to be rolled back: all of it, through the fence |
+| done | continues with the others |
+| refused, or the order is late or cancelled | is rolled back, together with the others that fail at this stage |
+| unknown before the pivot | is detached and starts from its beginning: the fence answers what is done already |
+| unknown at the pivot, or not done after it | is detached and continues from its pivot |
+| an undo that is not done | is detached and rolled back there |
+| refused because it was undone before, or fails in a batch that was reset | is detached and its whole plan undone |
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +28,7 @@ from temporalio.exceptions import ApplicationError
 from contracts.batch import BatchOutcome, InvalidBatch, OutcomeGroup, parse
 from contracts.errors import Code
 from contracts.order import Order, OrderOptions, RollbackCause
-from saga import POLICIES, CallKind, Failure, Plan, Policy, State, TransactionLog
+from saga import POLICIES, CallKind, Failure, Plan, Policy, Stage, State, TransactionLog, run_to_completion
 from saga.earlier import RerunDetector
 from saga.journal import count_states
 from saga.outcome import CANCELLED, STEP_UNDONE
@@ -37,10 +38,9 @@ from workflows.detach import detach
 from workflows.order import Requests, planned
 
 _ATTEMPT_TIMEOUT = timedelta(seconds=10)
-"""A list of five hundred takes a tenth of a second; its attempt may also wait for as many lists before it."""
-_FORWARD = POLICIES.forward.with_attempt_timeout(_ATTEMPT_TIMEOUT)
+"""A batch of five hundred requests takes a tenth of a second, and its attempt may wait for other batches."""
 _POLICIES: dict[CallKind, Policy] = {
-    CallKind.STEP: _FORWARD,
+    CallKind.STEP: POLICIES.forward.with_attempt_timeout(_ATTEMPT_TIMEOUT),
     CallKind.PIVOT: POLICIES.finish,
     CallKind.FINISH: POLICIES.finish,
     CallKind.BEST_EFFORT: POLICIES.best_effort.with_attempt_timeout(_ATTEMPT_TIMEOUT),
@@ -49,7 +49,7 @@ _POLICIES: dict[CallKind, Policy] = {
 
 @workflow.defn
 class BatchWorkflow:
-    """Ends when each order has ended or has a workflow of its own. It fails only if its input is no batch."""
+    """Ends when each order has ended or has a workflow of its own. Fails only if its input is not a batch."""
 
     @workflow.init
     def __init__(self, document: RawValue) -> None:
@@ -58,10 +58,10 @@ class BatchWorkflow:
         except InvalidBatch as error:
             raise ApplicationError(str(error), type=Code.INVALID_ORDER, non_retryable=True) from None
         self._id = workflow.info().workflow_id
-        self._begun = workflow.now()
+        self._started = workflow.now()
         self._plans: dict[bool, Plan] = {}
-        self._orders = {each.order_id: self._member(each) for each in orders}
-        self._leaving: list[asyncio.Task[None]] = []
+        self._members = {placed.order_id: self._member(placed) for placed in orders}
+        self._background: list[asyncio.Task[None]] = []
         self._rerun = RerunDetector()
 
     def _member(self, placed: Order) -> BatchMember:
@@ -73,205 +73,206 @@ class BatchWorkflow:
 
     @workflow.run
     async def run(self, document: RawValue) -> BatchOutcome:
-        """`document` is a list of `Order`s as JSON, within the bounds of `contracts/batch.py`."""
-        carrying = asyncio.create_task(self._carry_all())
-        while not carrying.done():
-            try:
-                await workflow.wait([carrying])
-            except asyncio.CancelledError:  # Temporal's own: for every order that can still be cancelled
-                reason = workflow.cancellation_reason() or "the batch was cancelled"
-                for each in self._orders.values():
-                    each.interruption = each.interruption or Failure(CANCELLED, reason)
-        carrying.result()
+        """`document` is a list of `Order`s as JSON, within the limits of `contracts/batch.py`.
+
+        Temporal's own cancellation cancels every order that can still be cancelled.
+        """
+        await run_to_completion(self._process(), on_cancel=self._interrupt_all)
         return self.outcome()
 
-    async def _carry_all(self) -> None:
-        await self._forward(list(self._orders.values()), 0)
-        while not all(task.done() for task in self._leaving):  # who leaves may leave others behind
-            await asyncio.gather(*self._leaving)
+    async def _process(self) -> None:
+        await self._forward(list(self._members.values()), 0)
+        while not all(task.done() for task in self._background):  # a rollback may detach orders, in a new task
+            await asyncio.gather(*self._background)
         self._count_ends()
+
+    def _interrupt_all(self, reason: str) -> None:
+        for member in self._members.values():
+            member.interrupt(Failure(CANCELLED, reason))
 
     # --- forward ------------------------------------------------------------------------------------------------------
 
-    async def _forward(self, orders: list[BatchMember], at: int) -> None:
-        """Bring `orders` from place `at` of their plans to their end. Where the plans part, so do the orders."""
-        while orders:
+    async def _forward(self, members: list[BatchMember], index: int) -> None:
+        """Bring the orders from stage `index` of their plans to their end. Orders with different plans are separated at
+        the first stage that differs."""
+        while members:
             groups: dict[str | None, list[BatchMember]] = {}
-            for each in orders:
-                groups.setdefault(each.stage_name(at), []).append(each)
-            for each in groups.pop(None, []):
-                each.state = State.CONFIRMED
+            for member in members:
+                groups.setdefault(member.stage_name(index), []).append(member)
+            for member in groups.pop(None, []):
+                member.state = State.CONFIRMED
             if len(groups) > 1:
-                await asyncio.gather(*(self._forward(group, at) for group in groups.values()))
+                await asyncio.gather(*(self._forward(group, index) for group in groups.values()))
                 return
-            orders = await self._stage(next(iter(groups.values())), at) if groups else []
-            at += 1
+            members = await self._stage(next(iter(groups.values())), index) if groups else []
+            index += 1
 
-    async def _stage(self, orders: list[BatchMember], at: int) -> list[BatchMember]:
-        """Make the calls of one stage side by side; those that go on."""
-        stage = orders[0].plan.stages[at]
+    async def _stage(self, members: list[BatchMember], index: int) -> list[BatchMember]:
+        """Make the calls of one stage, side by side. Return the orders that continue."""
+        stage = members[0].plan.stages[index]
         if stage.kind in (CallKind.STEP, CallKind.PIVOT):
-            orders = self._without_interrupted(orders, at)
-        if not orders:
+            members = self._without_interrupted(members, index)
+        if not members:
             return []
-        for each in orders:
-            each.decided = each.decided or stage.kind is CallKind.PIVOT
-        failures = await asyncio.gather(
-            *(
-                call_many(
-                    call.operation,
-                    stage.kind,
-                    [(each, each.request(each.plan.stages[at].calls[place])) for each in orders],
-                    _POLICIES[stage.kind],
-                )
-                for place, call in enumerate(stage.calls)
-            )
-        )
+        for member in members:
+            member.decided = member.decided or stage.kind is CallKind.PIVOT
+        calls = (self._call(stage, place, index, members) for place in range(len(stage.calls)))
+        failures = await asyncio.gather(*calls)
         if stage.kind is CallKind.BEST_EFFORT or not any(failures):
-            return orders
-        return self._sorted_out(orders, at, failures)
+            return members
+        return self._without_failed(members, index, failures)
 
-    def _sorted_out(
-        self, orders: list[BatchMember], at: int, failures: list[dict[BatchMember, Failure]]
+    async def _call(
+        self, stage: Stage, place: int, index: int, members: list[BatchMember]
+    ) -> dict[BatchMember, Failure]:
+        own = [(member, member.request(member.plan.stages[index].calls[place])) for member in members]
+        return await call_many(stage.calls[place].operation, stage.kind, own, _POLICIES[stage.kind])
+
+    def _without_failed(
+        self, members: list[BatchMember], index: int, failures: list[dict[BatchMember, Failure]]
     ) -> list[BatchMember]:
-        """Those that go on. The others leave: back together, or each to a workflow of its own."""
-        kind, elapsed = orders[0].plan.stages[at].kind, self._elapsed
-        going, again, further = list[BatchMember](), list[BatchMember](), list[BatchMember]()
-        back, all_of_it = list[BatchMember](), list[BatchMember]()
-        for each in orders:
-            heard = [failure[each] for failure in failures if each in failure]
-            refusal = next((failure for failure in heard if each.was_refused(failure.step)), None)
-            if not heard:
-                going.append(each)
+        """Return the orders that continue. Roll the others back together, or detach them."""
+        kind, elapsed = members[0].plan.stages[index].kind, self._elapsed
+        done, restart, beyond_pivot = list[BatchMember](), list[BatchMember](), list[BatchMember]()
+        back, detached_back = list[BatchMember](), list[BatchMember]()
+        for member in members:
+            own = [failed[member] for failed in failures if member in failed]
+            refusal = next((failure for failure in own if member.was_refused(failure.step)), None)
+            if not own:
+                done.append(member)
             elif kind is CallKind.FINISH or (kind is CallKind.PIVOT and refusal is None):
-                further.append(each)
-            elif each.interrupted(elapsed) or refusal:
-                each.decided = False
-                each.failure = each.interruption or refusal
-                (all_of_it if self._was_ahead(refusal, at) else back).append(each)
+                beyond_pivot.append(member)
+            elif member.is_interrupted(elapsed) or refusal:
+                member.decided = False
+                member.failure = member.interruption or refusal
+                (detached_back if self._may_be_ahead(refusal, index) else back).append(member)
             else:
-                again.append(each)
-        self._leave(self._roll_back(back, at))
-        self._hand_back(all_of_it)
-        self._leave(detach(again, self._going_on))
-        self._leave(detach(further, lambda _: OrderOptions(coordinator=self._id, prepared=True)))
-        return going
+                restart.append(member)
+        self._in_background(self._roll_back(back, index))
+        self._detach_to_roll_back(detached_back)
+        self._in_background(detach(restart, self._restart_options))
+        self._in_background(detach(beyond_pivot, lambda _: OrderOptions(coordinator=self._id, prepared=True)))
+        return done
 
-    def _without_interrupted(self, orders: list[BatchMember], at: int) -> list[BatchMember]:
+    def _without_interrupted(self, members: list[BatchMember], index: int) -> list[BatchMember]:
         elapsed = self._elapsed
-        back = [each for each in orders if each.interrupted(elapsed)]
-        for each in back:
-            each.failure = each.interruption
+        back = [member for member in members if member.is_interrupted(elapsed)]
+        for member in back:
+            member.failure = member.interruption
         if self._rerun.detected:
-            self._hand_back(back)
+            self._detach_to_roll_back(back)
         else:
-            self._leave(self._roll_back(back, at))
-        return [each for each in orders if each.interruption is None]
+            self._in_background(self._roll_back(back, index))
+        return [member for member in members if member.interruption is None]
 
     @property
     def _elapsed(self) -> timedelta:
-        return workflow.now() - self._begun
+        return workflow.now() - self._started
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the orders that continue; only the end of the batch waits for it."""
+        self._background.append(asyncio.create_task(work))
 
     # --- back ---------------------------------------------------------------------------------------------------------
 
-    async def _roll_back(self, orders: list[BatchMember], at: int) -> None:
-        """Undo together what `orders` may have done up to place `at` of their plans, and tell their customers."""
-        for each in orders:
-            each.state = State.COMPENSATING
-        for stage in reversed(range(at + 1)):
-            orders = await self._undo_stage(orders, stage)
-        for each in orders:
-            each.state = State.ROLLED_BACK
-        letters = [
-            (each, each.request(rollback_call))
-            for each in orders
-            if (rollback_call := each.plan.rollback_call) is not None and each.plan.rollback_call_from <= at
+    async def _roll_back(self, members: list[BatchMember], index: int) -> None:
+        """Undo together what the orders may have done up to stage `index`, and notify their customers."""
+        for member in members:
+            member.state = State.COMPENSATING
+        for stage in reversed(range(index + 1)):
+            members = await self._undo_stage(members, stage)
+        for member in members:
+            member.state = State.ROLLED_BACK
+        calls = [
+            (member, member.plan.rollback_call)
+            for member in members
+            if member.plan.rollback_call is not None and member.plan.rollback_call_from <= index
         ]
-        if letters:
-            rollback_call = letters[0][0].plan.rollback_call
-            assert rollback_call is not None  # noqa: S101 — said above
-            await call_many(rollback_call.operation, CallKind.BEST_EFFORT, letters, _POLICIES[CallKind.BEST_EFFORT])
+        if calls:
+            operation, policy = calls[0][1].operation, _POLICIES[CallKind.BEST_EFFORT]
+            own = [(member, member.request(call)) for member, call in calls]
+            await call_many(operation, CallKind.BEST_EFFORT, own, policy)
 
-    async def _undo_stage(self, orders: list[BatchMember], at: int) -> list[BatchMember]:
-        """Those that are undone as far as this stage; the others are handed over."""
-        calls = []
-        for place, call in enumerate(orders[0].plan.stages[at].calls if orders else ()):
-            its_own = ((each, each.plan.stages[at].calls[place]) for each in orders if each.to_undo(call))
-            asked = [(each, each.request(own)) for each, own in its_own]
-            if asked and call.undo is not None:
-                calls.append(call_many(call.undo, CallKind.UNDO, asked, POLICIES.undo))
-        stuck = {each for failed in await asyncio.gather(*calls) for each in failed}
-        self._leave(detach([each for each in orders if each in stuck], self._rolling_back))
-        return [each for each in orders if each not in stuck]
+    async def _undo_stage(self, members: list[BatchMember], index: int) -> list[BatchMember]:
+        """Return the orders whose stage is undone; the others are detached."""
+        undos = []
+        for place, call in enumerate(members[0].plan.stages[index].calls if members else ()):
+            own_calls = ((member, member.plan.stages[index].calls[place]) for member in members)
+            own = [(member, member.request(own_call)) for member, own_call in own_calls if member.must_undo(own_call)]
+            if own and call.undo is not None:
+                undos.append(call_many(call.undo, CallKind.UNDO, own, POLICIES.undo))
+        failed = {member for failures in await asyncio.gather(*undos) for member in failures}
+        self._in_background(detach([member for member in members if member in failed], self._rollback_options))
+        return [member for member in members if member not in failed]
 
-    def _hand_back(self, orders: list[BatchMember]) -> None:
-        """Have each rolled back by a workflow of its own, that undoes the whole of it."""
-        for each in orders:
-            each.state = State.COMPENSATING
-        self._leave(detach(orders, self._rolling_back))
+    def _detach_to_roll_back(self, members: Sequence[BatchMember]) -> None:
+        """Have each order rolled back by a workflow of its own, which undoes its whole plan."""
+        for member in members:
+            member.state = State.COMPENSATING
+        self._in_background(detach(members, self._rollback_options))
 
-    def _was_ahead(self, refusal: Failure | None, at: int) -> bool:
-        """Whether an earlier run of this batch, or a sweep, may have done more of an order than this one has. One whose
-        creation is refused is another coordinator's."""
-        if refusal is not None and (refusal.code == STEP_UNDONE or at == 0):
+    def _may_be_ahead(self, refusal: Failure | None, index: int) -> bool:
+        """Whether an earlier run of this batch, or a sweep, may have done more of an order than this run.
+
+        Not if the creation of the order was refused: it belongs to another coordinator.
+        """
+        if refusal is not None and (refusal.code == STEP_UNDONE or index == 0):
             return refusal.code == STEP_UNDONE
         return self._rerun.detected
 
-    def _going_on(self, _: BatchMember) -> OrderOptions:
-        """A batch that was reset may have confirmed the order before: its own workflow asks for that first."""
+    def _restart_options(self, _: BatchMember) -> OrderOptions:
+        """An earlier run of a batch that was reset may have confirmed the order: its workflow finds that out first."""
         if self._rerun.detected:
             return OrderOptions(coordinator=self._id, recovering=True)
-        return OrderOptions(coordinator=self._id, placed_at=self._begun)
+        return OrderOptions(coordinator=self._id, placed_at=self._started)
 
-    def _rolling_back(self, each: BatchMember) -> OrderOptions:
-        assert each.failure is not None  # noqa: S101 — it is being rolled back
-        why = RollbackCause(code=each.failure.code, message=each.failure.message, step=each.failure.step)
-        return OrderOptions(coordinator=self._id, cause=why)
+    def _rollback_options(self, member: BatchMember) -> OrderOptions:
+        assert member.failure is not None  # noqa: S101 — it is being rolled back
+        failure = member.failure
+        cause = RollbackCause(code=failure.code, message=failure.message, step=failure.step)
+        return OrderOptions(coordinator=self._id, cause=cause)
 
-    def _leave(self, work: Coroutine[Any, Any, None]) -> None:
-        """Beside those that go on: nobody waits for who leaves, but the batch."""
-        self._leaving.append(asyncio.create_task(work))
-
-    # --- what people ask of it ----------------------------------------------------------------------------------------
+    # --- queries and updates ------------------------------------------------------------------------------------------
 
     @workflow.query
     def transaction_log(self, order_id: str) -> TransactionLog:
-        """Every step of one order so far, as `OrderWorkflow` tells it."""
+        """Return the log of one order, in the form of `OrderWorkflow.transaction_log`."""
         return self._known(order_id).transaction_log
 
     @workflow.query
     def outcome(self) -> BatchOutcome:
-        """All orders as they stand now."""
+        """Return the present state of all orders."""
         invalid = [
             OutcomeGroup(state=State.ROLLED_BACK, code=Code.INVALID_ORDER, order_ids=(order_id,), messages=(problem,))
             for order_id, problem in self._problems.items()
         ]
-        return BatchOutcome(groups=(*grouped(self._orders.values()), *invalid))
+        return BatchOutcome(groups=(*grouped(self._members.values()), *invalid))
 
     @workflow.update
     def cancel_order(self, order_id: str, reason: str) -> None:
-        """Roll one order back at its next step; refused with CANCEL_REFUSED once its confirmation was asked for."""
-        each = self._known(order_id)
-        each.interruption = each.interruption or Failure(CANCELLED, reason)
+        """Roll one order back at its next step. Refused with CANCEL_REFUSED once its pivot has been called."""
+        self._known(order_id).interrupt(Failure(CANCELLED, reason))
 
     @cancel_order.validator
     def _cancel_is_possible(self, order_id: str, reason: str) -> None:
-        each = self._known(order_id)
-        if each.decided:
+        member = self._known(order_id)
+        if member.decided:
             message = "the pivot has been reached: the order can only go forward"
             raise ApplicationError(message, type=Code.CANCEL_REFUSED, non_retryable=True)
-        if each.detached:
+        if member.detached:
             message = "the order has a workflow of its own by now: ask again"
             raise ApplicationError(message, type=Code.CANCEL_REFUSED, non_retryable=True)
 
     def _known(self, order_id: str) -> BatchMember:
         try:
-            return self._orders[order_id]
+            return self._members[order_id]
         except KeyError:
-            message = f"this batch carries no order {order_id[:80]}"
+            message = f"this batch has no order {order_id[:80]}"
             raise ApplicationError(message, type=Code.UNKNOWN_ORDER, non_retryable=True) from None
 
     def _count_ends(self) -> None:
-        ends = Counter((each.state, each.failure.code if each.failure else None) for each in self._orders.values())
+        ends = Counter(
+            (member.state, member.failure.code if member.failure else None) for member in self._members.values()
+        )
         for (state, code), orders in ends.items():
             count_states(state, code, orders)

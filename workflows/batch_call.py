@@ -1,4 +1,4 @@
-"""One operation for many orders: a set-based call, and what each of them hears."""
+"""One call of one operation for many orders, and its outcome for each of them."""
 
 from __future__ import annotations
 
@@ -11,50 +11,48 @@ from temporalio import workflow
 from contracts.batch_operation import BatchReply, BatchRequest, batched
 from saga import CallKind, Entry, Failure, Operation, Policy, Status
 from saga.calls import attempt
-from saga.outcome import UNREADABLE_REPLY, Done, Refused, Unknown
+from saga.outcome import UNREADABLE_REPLY, Done, Outcome, Unknown
 from workflows.batch_member import BatchMember
 
 
 async def call_many(
-    operation: Operation[Any, Any], kind: CallKind, asked: Sequence[tuple[BatchMember, Any]], policy: Policy
+    operation: Operation[Any, Any], kind: CallKind, calls: Sequence[tuple[BatchMember, Any]], policy: Policy
 ) -> dict[BatchMember, Failure]:
-    """Ask for all of `asked` at once; what went wrong, for those for whom something did. The logs have it too.
+    """Make one call with the requests of all orders in `calls`. Return the failures; the members' logs have all.
 
-    A list that gets no answer, or is refused as a whole, says nothing about any single order: all are *unknown*.
+    If the call as a whole has no answer, or is refused, the outcome is *unknown* for every order.
     """
     entry = Entry(operation.name, operation.service, kind, Status.RUNNING, 0, workflow.now())
     key = operation.name, kind
-    for member, _ in asked:
+    for member, _ in calls:
         member.log[key] = entry
-    _log_line(entry, len(asked), refused=0)
-    requests = BatchRequest[Any].model_construct(
-        requests=tuple(request for _, request in asked)
-    )  # each has been checked
-    ended = _about_all(await attempt(batched(operation), requests, policy), len(asked))
+    _log_line(entry, len(calls), refused=0)
+    requests = BatchRequest[Any].model_construct(requests=tuple(request for _, request in calls))  # all are validated
+    ended = _matching(await attempt(batched(operation), requests, policy), len(calls))
     entry.attempts, entry.ended_at = ended.attempts, workflow.now()
     if not isinstance(ended, Done):
         entry.status, entry.error_code = Status.UNKNOWN, ended.code
-        _log_line(entry, len(asked), refused=0)
-        return {member: Failure(ended.code, ended.message, entry.step) for member, _ in asked}
+        _log_line(entry, len(calls), refused=0)
+        return {member: Failure(ended.code, ended.message, entry.step) for member, _ in calls}
     entry.status = Status.DONE
-    failed = {asked[no.index][0]: Failure(no.code, no.message, entry.step) for no in ended.reply.refused}
+    failed = {calls[no.index][0]: Failure(no.code, no.message, entry.step) for no in ended.reply.refused}
     refused: dict[str, Entry] = {}
     for member, failure in failed.items():
-        told = replace(entry, status=Status.REFUSED, error_code=failure.code)
-        member.log[key] = refused.setdefault(failure.code, told)
-    _log_line(entry, len(asked), refused=len(failed))
+        own = replace(entry, status=Status.REFUSED, error_code=failure.code)
+        member.log[key] = refused.setdefault(failure.code, own)
+    _log_line(entry, len(calls), refused=len(failed))
     return failed
 
 
-def _about_all(ended: Done[BatchReply] | Refused | Unknown, count: int) -> Done[BatchReply] | Refused | Unknown:
-    """An answer that is about other requests than ours says nothing about any of them."""
+def _matching(ended: Outcome[BatchReply], count: int) -> Outcome[BatchReply]:
+    """The outcome, if it is about `count` requests; an answer about any other number proves nothing about an order."""
     if isinstance(ended, Done) and (ended.reply.count != count or any(no.index >= count for no in ended.reply.refused)):
         return Unknown(UNREADABLE_REPLY, f"{ended.reply.count} answers to {count} requests", ended.attempts)
     return ended
 
 
 def _log_line(entry: Entry, orders: int, refused: int) -> None:
-    """A line for each call, not for each order in it: that would cost more than the call."""
+    """Log one line for the call, not one for each order in it: these would cost more than the call."""
     log = workflow.logger.warning if entry.status is Status.UNKNOWN else workflow.logger.info
     fields: dict[str, object] = {
         "transaction_id": workflow.info().workflow_id,

@@ -1,4 +1,4 @@
-"""Handing an order of a batch to a workflow of its own, under the order's own transaction: the fence knows the rest."""
+"""Detaching an order from its batch: a workflow of its own continues the order's transaction through the fence."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from saga import POLICIES
 from workflows.batch_member import BatchMember
 from workflows.order import OrderWorkflow
 
-_AT_ONCE = 50
-"""Workflows started at a time: five hundred at once would crowd out the orders under way."""
+_CONCURRENT_STARTS = 50
+"""Five hundred workflows started at once would delay the other orders of the worker."""
 
 
-async def detach(orders: Sequence[BatchMember], options: Callable[[BatchMember], OrderOptions]) -> None:
-    """Return when each has a workflow of its own, which outlives the batch."""
-    for each in orders:
-        each.detached = True
-        fields = {"transaction_id": each.order.transaction_id, "service": "saga", "status": "DETACHED"}
+async def detach(members: Sequence[BatchMember], options: Callable[[BatchMember], OrderOptions]) -> None:
+    """Return when each order has a workflow of its own, which continues after the end of the batch."""
+    for member in members:
+        member.detached = True
+        fields = {"transaction_id": member.order.transaction_id, "service": "saga", "status": "DETACHED"}
         workflow.logger.warning("saga", extra=fields)
-    for start in range(0, len(orders), _AT_ONCE):
-        await asyncio.gather(*(_start(each, options(each)) for each in orders[start : start + _AT_ONCE]))
+    for start in range(0, len(members), _CONCURRENT_STARTS):
+        chunk = members[start : start + _CONCURRENT_STARTS]
+        await asyncio.gather(*(_start_own_workflow(member, options(member)) for member in chunk))
 
 
-async def _start(each: BatchMember, options: OrderOptions) -> None:
-    """Until it is started. Who has the id now (a second placing, a sweep) may know nothing of what the batch has done,
-    and comes to its end: then it is our turn. Twice is harmless."""
+async def _start_own_workflow(member: BatchMember, options: OrderOptions) -> None:
+    """Retry until the child workflow starts. Another workflow may hold its id (a second placing, a sweep); it may know
+    nothing of what the batch has done, so wait for it to close. Starting twice is safe: operations are idempotent."""
     rounds = 0
     while True:
         try:
             await workflow.start_child_workflow(
                 OrderWorkflow.__name__,
-                args=[each.order, options],
-                id=each.order.transaction_id,
-                result_type=RawValue,  # of any build; nobody here waits for it
+                args=[member.order, options],
+                id=member.order.transaction_id,
+                result_type=RawValue,  # it may be of any build; the batch does not read it
                 task_queue=WORKFLOWS_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,

@@ -1,35 +1,238 @@
-"""The workflow of one participant: what it may be asked from outside, around the part that it plays."""
+"""A participant: one service's role in the choreography of one order. `Participant.run` performs the role.
+
+Every participant ends, and all end in the same way:
+
+- *One decision.* Only the order's participant calls `order.confirm` or `order.cancel`. The order service accepts one of
+  the two, in one local transaction, and gives the same answers for ever; so OrderConfirmed and OrderCancelled are never
+  both published, even if a participant is terminated and starts again. The other participants finish or undo when one
+  of the two events arrives, and at no other time.
+- *No deadlock.* Before the decision the order's participant waits for the others, but not beyond its deadline. After
+  the decision the others wait for no event: each calls its service, publishes the result and completes. Only the
+  order's participant waits for them.
+- *No livelock.* A participant makes its step, then its finish or its undo, then completes: three calls at most, and
+  none is ever taken back. The events that it knows only grow, and they are finite.
+- *Nothing is lost for good.* `workflows/event_log.py` says how lost events and closed participants are replaced.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from contracts.choreography import PARTICIPANTS, Event, Participation, participant_id
+from contracts.choreography import PARTICIPANTS, Event, Fact, Participation, participant_id
 from contracts.errors import Code
-from contracts.order import Order
+from contracts.order import Order, RollbackCause
 from contracts.problems import first_problem
-from saga import CancelRefused, SagaWorkflow
-from workflows.choreography import Participant
-from workflows.order import check_order_of
+from saga import (
+    POLICIES,
+    CallKind,
+    CancellableSagaWorkflow,
+    CancelRefused,
+    Desk,
+    Failure,
+    State,
+    TransactionLog,
+    deadline_exceeded,
+    run_to_completion,
+)
+from saga.calls import PersistentCalls, attempt
+from saga.journal import Journal
+from saga.outcome import Done, Outcome, Refused, Unknown
+from saga.waiting import until
+from workflows.choreography import Reaction, roles_of
+from workflows.event_log import EventLog
+from workflows.inputs import parse_input
+from workflows.order import Requests, check_order_of, planned
+
+
+class Participant:
+    """The execution of one service's role for one order."""
+
+    def __init__(self, service: str, placed: Order) -> None:
+        roles = roles_of(planned(Requests.of(placed, coordinator=participant_id(placed.order_id, "order"))))
+        self.desk = Desk()
+        self._service = service
+        self._order = placed
+        self._role = roles[service]
+        self._journal = Journal(placed.transaction_id)
+        self._calls = PersistentCalls(self._journal, self.desk, POLICIES.rounds)
+        self.events = EventLog(service, placed, roles, self._calls)
+        self._rejection: Failure | None = None
+        """Why the order service refuses this order: the order on record has another coordinator or another content."""
+        self._confirming = False
+
+    @property
+    def log(self) -> TransactionLog:
+        return self._journal.log
+
+    def cancel(self, reason: str) -> None:
+        self.check_cancellable()
+        cause = RollbackCause(code=Code.CANCELLED, message=reason)
+        self.events.on_event(self.events.event(Fact.CANCELLATION_REQUESTED, cause))
+
+    def check_cancellable(self) -> None:
+        if not self._role.is_decider:
+            raise CancelRefused(f"{self._service} does not decide about the order: ask its participant `order`")
+        if self._confirming:
+            raise CancelRefused("the confirmation has been requested: the order can only go forward")
+
+    async def run(self) -> None:
+        """Perform the role. Raises `ApplicationError`, and publishes nothing, if the order service refuses the order.
+
+        A participant that failed so is not completed: participants of the order on record may start it again.
+        """
+        role, events = self._role, self.events
+        timers = [asyncio.create_task(events.republish())]
+        if role.is_decider:
+            timers.append(asyncio.create_task(self._deadline_timer()))
+        await events.until(lambda: self._is_decided or events.is_due(role.forward))
+        if role.forward is not None and not self._is_decided:
+            await self._step(role.forward)
+        if self._rejection is None:
+            await events.until(lambda: self._is_decided)
+            await self._finish_or_undo()
+        if self._rejection is not None:
+            self._journal.move(State.ROLLED_BACK, self._rejection)
+        await events.delivered()
+        for timer in timers:
+            timer.cancel()
+        if self._rejection is not None:
+            raise ApplicationError(self._rejection.message, type=self._rejection.code, non_retryable=True)
+
+    @property
+    def _is_decided(self) -> bool:
+        return self.events.is_due(self._role.finish) or self.events.is_due(self._role.undo)
+
+    async def _deadline_timer(self) -> None:
+        await workflow.sleep(timedelta(seconds=self._order.deadline_s))
+        cause = _cause_of(deadline_exceeded(self._order.deadline_s))
+        self.events.on_event(self.events.event(Fact.DEADLINE_PASSED, cause))
+
+    async def _step(self, forward: Reaction) -> None:
+        """Make the step. It is abandoned if the order is cancelled meanwhile: its undo is safe at any time."""
+        assert forward.call is not None  # noqa: S101 — a step is a call
+        operation = forward.call.operation
+        entry = self._journal.begin(operation.name, forward.kind)
+        call = asyncio.create_task(attempt(operation, forward.call.request, POLICIES.forward))
+        await until(lambda: call.done() or self.events.is_due(self._role.undo))
+        if not call.done():
+            call.cancel()
+        ended: Outcome[Any]
+        try:
+            ended = await call
+        except asyncio.CancelledError:  # before the call was sent
+            ended = Unknown(Code.CANCELLED, "the call was cancelled before it was made", 0)
+        failure = self._journal.record(entry, ended)
+        if failure is None:
+            self.events.publish(forward.emits, forward)
+            return
+        self._note_rejection(ended, failure)
+        if forward.emits_on_failure is not None and not self.events.is_due(self._role.undo):
+            self.events.publish(forward.emits_on_failure, forward, cause=_cause_of(failure))
+
+    def _note_rejection(self, ended: Outcome[Any], failure: Failure) -> None:
+        """Note it if the order service has refused the order itself, and not because of an earlier decision about it.
+
+        What the other services have done belongs to the order on record then, and is not undone here.
+        """
+        because_of_a_decision = (Code.STEP_UNDONE, Code.CANCEL_REFUSED)
+        if self._role.is_decider and isinstance(ended, Refused) and failure.code not in because_of_a_decision:
+            self._rejection = failure
+
+    async def _finish_or_undo(self) -> None:
+        if not self.events.is_due(self._role.undo) and await self._finish():
+            return
+        if await self._undo() or self._rejection is not None:
+            return
+        self._confirming = True  # an earlier run of this participant, closed since, has confirmed the order
+        await self._conclude(self._role.finish, State.CONFIRMED)
+
+    async def _finish(self) -> bool:
+        """Make the finish; for the order's participant, confirm the order. False if the order service refuses that."""
+        finish, self._confirming = self._role.finish, True
+        ended = await self._call(finish, may_refuse=lambda _: self._role.is_decider)
+        if isinstance(ended, Refused) and finish.emits_on_failure is not None:
+            self._confirming = False
+            self.events.publish(finish.emits_on_failure, finish, cause=_cause_of(_failure_of(finish, ended)))
+            return False
+        await self._conclude(finish, State.CONFIRMED, skipped=ended is None)
+        return True
+
+    async def _undo(self) -> bool:
+        """Make the undo; for the order's participant, cancel the order. False if the order service refuses that.
+
+        A refused step is undone too. The refusal may have been of another build's request, and a customer who could not
+        be notified of the confirmation is notified of the cancellation.
+        """
+        undo, is_decider = self._role.undo, self._role.is_decider
+        reason = next(event for fact, event in self.events.happened.items() if fact in undo.on)
+        cause = reason.cause or RollbackCause(code=Code.ABANDONED, message=reason.fact)
+        failure = Failure(cause.code, cause.message, cause.step)
+        if not is_decider:
+            self._journal.move(State.COMPENSATING, failure)
+        final = (Code.CANCEL_REFUSED, Code.IDEMPOTENCY_CONFLICT) if is_decider else ()
+        ended = await self._call(undo, may_refuse=lambda code: code in final)
+        if is_decider and isinstance(ended, Refused):
+            self._note_rejection(ended, _failure_of(undo, ended))
+            return False
+        self._journal.move(State.COMPENSATING, failure)
+        await self._conclude(undo, State.ROLLED_BACK, cause=cause, skipped=ended is None)
+        return True
+
+    async def _conclude(
+        self, last: Reaction, end: State, *, cause: RollbackCause | None = None, skipped: bool = False
+    ) -> None:
+        """Publish the result of the role, and return when all that must follow has happened and is delivered."""
+        self.events.publish(last.emits, last, cause=cause, skipped=skipped)
+        await self.events.until(lambda: last.until <= self.events.happened.keys())
+        await self.events.delivered()
+        self._journal.end(end, with_skips=any(self.events.happened[fact].skipped for fact in last.until))
+
+    async def _call(self, reaction: Reaction, may_refuse: Callable[[str], bool]) -> Outcome[Any] | None:
+        """The outcome of a reaction's call; `None` if an operator skipped it. Without a call, it is done."""
+        if reaction.call is None:
+            return Done(None)
+        operation, request = reaction.call.operation, reaction.call.request
+        entry = self._journal.begin(operation.name, reaction.kind)
+        ended: Outcome[Any] | None
+        if reaction.kind is CallKind.BEST_EFFORT:
+            ended = await attempt(operation, request, POLICIES.best_effort)
+        else:
+            policy = POLICIES.undo if reaction.kind is CallKind.UNDO else POLICIES.finish
+            ended = await self._calls.until_done(entry, operation, request, policy, may_refuse=may_refuse)
+        if ended is not None and entry.ended_at is None:  # a decision and a best effort are recorded by their caller
+            self._journal.record(entry, ended)
+        return ended
+
+
+def _failure_of(reaction: Reaction, refused: Refused) -> Failure:
+    step = reaction.call.operation.name if reaction.call is not None else None
+    return Failure(refused.code, refused.message, step)
+
+
+def _cause_of(failure: Failure) -> RollbackCause:
+    return RollbackCause(code=failure.code, message=failure.message, step=failure.step)
 
 
 @workflow.defn
-class ParticipantWorkflow(SagaWorkflow):
-    """Completes when its service's part is at an end, whichever end: closed in any other way, it is started again.
+class ParticipantWorkflow(CancellableSagaWorkflow):
+    """Completes when its service's role is complete, whether the order was confirmed or rolled back. If it is closed in
+    any other way, the next event starts it again.
 
-    Fails with what the order service said where the order is another's, by content or by coordinator.
+    Fails with the order service's refusal if the order on record has another content or another coordinator.
     """
 
     @workflow.init
     def __init__(self, document: Any = None) -> None:
-        service, self._order = _valid(document)
-        self._participant = Participant(service, self._order)
+        self._order = parse_input(Order, document, Code.INVALID_ORDER)
+        self._participant = Participant(_service_of(self._order), self._order)
 
     @property
     def observed(self) -> Participant:
@@ -37,50 +240,33 @@ class ParticipantWorkflow(SagaWorkflow):
 
     @workflow.run
     async def run(self, document: Any = None) -> Participation:
-        """`document` is an `Order` as JSON, as in every event about it."""
-        played = asyncio.create_task(self._participant.play())
-        while not played.done():
-            with suppress(asyncio.CancelledError):  # Temporal's own cancellation: only the order can be cancelled
-                await workflow.wait([played])
-            if not played.done() and workflow.cancellation_reason() is not None:
-                with suppress(CancelRefused):
-                    self._participant.cancel(workflow.cancellation_reason() or "the workflow was cancelled")
-        played.result()
-        return Participation(log=self._participant.log, said=tuple(self._participant.said))
+        """`document` is an `Order` as JSON, as in every event about it.
+
+        Temporal's own cancellation of the order's participant cancels the order, if that is still possible.
+        """
+        await run_to_completion(self._participant.run(), on_cancel=self._cancel_if_possible)
+        return Participation(log=self._participant.log, published=tuple(self._participant.events.published))
+
+    def _cancel_if_possible(self, reason: str) -> None:
+        with suppress(CancelRefused):
+            self._participant.cancel(reason)
 
     def _check_request(self, request: dict[str, Any]) -> None:
         check_order_of(request, self._order)
 
     @workflow.signal
-    def hear(self, document: Any) -> None:
+    def on_event(self, document: Any) -> None:
+        """Take an `Event` as JSON. Any client can send a signal, so one that is no event must not end the workflow."""
         try:
-            self._participant.hear(Event.model_validate(document))
-        except (
-            ValidationError
-        ) as error:  # anybody can send a signal; one that says nothing must not end the participant
+            self._participant.events.on_event(Event.model_validate(document))
+        except ValidationError as error:
             workflow.logger.warning("not an event: %s", first_problem(error))
 
-    @workflow.update
-    def cancel_order(self, reason: str) -> None:
-        """As of an order with a workflow of its own; only the order's participant takes it."""
-        self._participant.cancel(reason)
 
-    @cancel_order.validator
-    def _cancel_is_possible(self, reason: str) -> None:
-        try:
-            self._participant.check_cancellable()
-        except CancelRefused as refused:
-            raise ApplicationError(str(refused), type=Code.CANCEL_REFUSED, non_retryable=True) from refused
-
-
-def _valid(document: Any) -> tuple[str, Order]:
-    """The service is in the workflow's id: one order, one participant for each service."""
-    try:
-        placed = Order.model_validate(document)
-    except ValidationError as error:  # not the cause: it would write the customer's data into the history
-        raise ApplicationError(first_problem(error), type=Code.INVALID_ORDER, non_retryable=True) from None
+def _service_of(placed: Order) -> str:
+    """The service that the workflow's id names: an order has one participant for each service."""
     for service in PARTICIPANTS:
         if workflow.info().workflow_id == participant_id(placed.order_id, service):
-            return service, placed
+            return service
     message = f"workflow id must be {participant_id(placed.order_id, 'SERVICE')}, of {', '.join(PARTICIPANTS)}"
     raise ApplicationError(message, type=Code.INVALID_ORDER, non_retryable=True)

@@ -1,4 +1,4 @@
-"""The sweep on a schedule, so that no order waits for somebody to think of it."""
+"""The sweep as a workflow, which a schedule starts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from contracts import recovery
 from contracts.recovery import SweepOrders
 
 _TIMEOUT = timedelta(minutes=10)
-"""A sweep over thousands of orders after an outage; the next one takes what is left."""
+"""Enough for thousands of orders after an outage; the next sweep takes the rest."""
 
 
 @workflow.defn
 class SweepWorkflow:
     @workflow.run
     async def run(self) -> Any:
-        """The sweep's answer, handed on unread: a `Swept`, perhaps of another build."""
+        """Return the sweep's result as it is: a `Swept`, perhaps of another build."""
         return await workflow.execute_activity(
             recovery.sweep.name,
             SweepOrders(),

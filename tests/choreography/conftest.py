@@ -13,22 +13,22 @@ from runtime.embedded import embedded_server, free_port
 from runtime.settings import Settings
 from saga import POLICIES, Rounds
 from worker import workflow_runner
-from workflows import choreography
+from workflows import participant
 
-from .stage import Stage, stage
+from .harness import Harness, serving_participants
 
-IMPATIENT = Rounds(first_pause=timedelta(seconds=0.5), longest_pause=timedelta(seconds=4))
-"""A twentieth of what the product waits for, and still longer than a delivery takes."""
+_SHORT_ROUNDS = Rounds(first_pause=timedelta(seconds=0.5), longest_pause=timedelta(seconds=4))
+"""A twentieth of the product's pauses, and still longer than a delivery takes."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def on_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    """One stage for all tests of a module, with impatient participants."""
+async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Harness]:
+    """One harness for all tests of a module; its participants publish events again after short pauses."""
     assert isinstance(workflow_runner(), UnsandboxedWorkflowRunner), "a sandbox would not see the policies changed"
-    folder = tmp_path_factory.mktemp("stage")
+    folder = tmp_path_factory.mktemp("choreography")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choreography, "POLICIES", replace(POLICIES, rounds=IMPATIENT))
+        patch.setattr(participant, "POLICIES", replace(POLICIES, rounds=_SHORT_ROUNDS))
         async with embedded_server(port=free_port(), ui_port=free_port(), data=folder) as server:
             client = await connection.connect(Settings(), address=server.address)
-            async with stage(client, folder) as made:
+            async with serving_participants(client, folder) as made:
                 yield made

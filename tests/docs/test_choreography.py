@@ -8,22 +8,24 @@ from pathlib import Path
 import pytest
 
 from bench.compare import CODE, lines_of
-from contracts.choreography import CHOREOGRAPHY, Reaction
 from contracts.order import NotificationMode
+from workflows.choreography import Reaction
+
+from ..roles import roles_in
 
 DOCUMENT = Path(__file__).parents[2] / "docs/choreography.md"
 
 
 def _row(service: str, reaction: Reaction) -> str:
     heard = " or ".join(filter(None, [" + ".join(sorted(reaction.after)), *sorted(reaction.on)]))
-    called = f"`{reaction.does.name}`" if reaction.does is not None else "nothing"
-    said = f"{reaction.says}, or {reaction.or_says}" if reaction.or_says is not None else reaction.says
+    called = f"`{reaction.call.operation.name}`" if reaction.call is not None else "nothing"
+    said = f"{reaction.emits}, or {reaction.emits_on_failure}" if reaction.emits_on_failure else reaction.emits
     return f"| {service} | {heard} | {called} | {said} |"
 
 
 def test_the_table_in_the_document_is_the_one_that_is_played() -> None:
-    parts = CHOREOGRAPHY[NotificationMode.BEST_EFFORT]
-    rows = [_row(service, reaction) for service, part in parts.items() for reaction in part.reactions]
+    roles = roles_in(NotificationMode.BEST_EFFORT)
+    rows = [_row(service, reaction) for service, role in roles.items() for reaction in role.reactions]
     header = "| service | when it has heard | it calls | and says |\n|---|---|---|---|\n"
     assert header + "\n".join(rows) + "\n" in DOCUMENT.read_text()
 

@@ -16,13 +16,15 @@ from temporalio.client import Client
 
 from cli import choreographed
 from contracts.catalogue import OPERATIONS
-from contracts.choreography import CHOREOGRAPHY, PUBLISHING, Fact, Reaction
+from contracts.choreography import PUBLISHING, Fact
 from contracts.order import NotificationMode, Order
 from runtime import connection
 from runtime.settings import Settings
 from saga import TransactionLog
 from worker import QUEUES
+from workflows.choreography import Reaction
 
+from ..roles import roles_in
 from .cases import BOUNCES, REQUIRED
 from .fleet import Fleet
 from .system import System
@@ -63,24 +65,24 @@ class Case:
 def _cases() -> list[Case]:
     """Every operation of the choreography with a required notification, which has no step that may fail unnoticed."""
     found: dict[str, Case] = {}
-    for service, part in CHOREOGRAPHY[NotificationMode.REQUIRED].items():
+    for service, role in roles_in(NotificationMode.REQUIRED).items():
         late_failure = _FAILS["notification" if service == "shipping" else "shipping"]
-        for reaction in part.reactions:
-            undo = reaction is part.undo
+        for reaction in role.reactions:
+            undo = reaction is role.undo
             changes = late_failure if undo else REQUIRED
-            for name in _called(reaction, reaction.says):
-                gives_up = reaction is part.forward and name in OPERATIONS
+            for name in _called(reaction, reaction.emits):
+                gives_up = reaction is role.forward and name in OPERATIONS
                 found.setdefault(name, Case(name, changes, gives_up=gives_up, may_confirm=not undo))
-            if reaction.or_says is not None and service in _FAILS:
-                name = PUBLISHING[reaction.or_says].name
+            if reaction.emits_on_failure is not None and service in _FAILS:
+                name = PUBLISHING[reaction.emits_on_failure].name
                 found.setdefault(name, Case(name, _FAILS[service]))
     return list(found.values())
 
 
-def _called(reaction: Reaction, says: Fact) -> Iterator[str]:
-    if reaction.does is not None:
-        yield reaction.does.name
-    yield PUBLISHING[says].name
+def _called(reaction: Reaction, emits: Fact) -> Iterator[str]:
+    if reaction.call is not None:
+        yield reaction.call.operation.name
+    yield PUBLISHING[emits].name
 
 
 async def _placed(client: Client, documents: Sequence[dict[str, Any]]) -> dict[str, TransactionLog]:

@@ -122,12 +122,12 @@ _REQUESTS = (
     Mutation(
         "a decision that is sent again while no worker runs is another decision",
         (Edit("cli/placing.py", 'return f"{found.run_id}-', 'return f"{time.monotonic()}-'),),
-        (f"{_TESTS}::test_a_decision_that_is_sent_twice_without_a_worker_is_asked_for_and_taken_once",),
+        (f"{_TESTS}::test_a_decision_that_is_sent_twice_without_a_worker_is_taken_once",),
     ),
     Mutation(
         "the same decision is taken only once in the life of a workflow",
         (Edit("cli/placing.py", "-{found.history_length}-", "-"),),
-        (f"{_TESTS}::test_a_question_that_is_repeated_later_is_asked_anew",),
+        (f"{_TESTS}::test_a_decision_that_is_sent_again_later_is_another_one",),
     ),
 )
 
@@ -146,24 +146,24 @@ _SKIPS = (
         ),
     ),
     Mutation(
-        "a skip elsewhere is not told to the participants",
-        (Edit("workflows/choreography.py", '_copy(update={"skipped": skipped})', '_copy(update={"skipped": False})'),),
+        "a skip is not published to the other participants",
+        (Edit("workflows/event_log.py", '"skipped": skipped})', '"skipped": False})'),),
         (
-            "tests/choreography/test_delivery.py::test_a_skip_at_one_participant_is_said_in_the_end_of_the_order"
+            "tests/choreography/test_delivery.py::test_a_skip_at_one_participant_shows_in_the_end_of_the_order"
             "[confirmed]",
         ),
     ),
     Mutation(
-        "a skip that a participant has heard of is not said in the end of the order",
+        "a skip at another participant does not show in the end of the order",
         (
             Edit(
-                "workflows/choreography.py",
-                "with_skips=any(self._heard[fact].skipped for fact in last.until)",
+                "workflows/participant.py",
+                "with_skips=any(self.events.happened[fact].skipped for fact in last.until)",
                 "with_skips=False",
             ),
         ),
         (
-            "tests/choreography/test_delivery.py::test_a_skip_at_one_participant_is_said_in_the_end_of_the_order"
+            "tests/choreography/test_delivery.py::test_a_skip_at_one_participant_shows_in_the_end_of_the_order"
             "[rolled back]",
         ),
     ),

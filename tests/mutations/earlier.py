@@ -31,7 +31,7 @@ _UNDONE = (
     Mutation(
         "a batch takes an order that was undone before for refused",
         (Edit(_BATCH, "            return refusal.code == STEP_UNDONE\n", "            return False\n"),),
-        (f"{_RERUNS}::test_a_batch_hands_over_what_another_execution_unwinds[by_reset]",),
+        (f"{_RERUNS}::test_a_batch_detaches_an_order_that_another_execution_unwinds[by_reset]",),
     ),
     Mutation(
         "the fence says that a step was undone to a request that is another one",
@@ -74,7 +74,7 @@ _DECISION = (
         (Edit(_EARLIER, "self._from_the_start = was_reset or", "self._from_the_start = False and"),),
         (
             f"{_DECIDED}[reset]",
-            f"{_RERUNS}::test_an_order_that_is_reset_undoes_what_its_first_run_did_beyond_it",
+            f"{_RERUNS}::test_an_order_that_is_reset_undoes_what_its_first_run_did_later",
         ),
     ),
     Mutation(
@@ -135,7 +135,7 @@ _TIME = (
     Mutation(
         "the transaction that holds a lane enters a second time",
         (Edit(_LANE, "        if holding or entry.transaction_id", "        if entry.transaction_id"),),
-        ("tests/transactions/test_lanes.py::test_a_transaction_that_holds_the_lane_takes_no_second_place_in_the_line",),
+        ("tests/transactions/test_lanes.py::test_a_transaction_that_holds_the_lane_is_not_entered_again",),
     ),
 )
 

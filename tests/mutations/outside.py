@@ -72,16 +72,16 @@ OUTSIDE = (
         ),
     ),
     Mutation(
-        "events of another order are heard by a participant",
+        "a participant reacts to events of another order",
         (
             Edit(
-                "workflows/choreography.py",
+                "workflows/event_log.py",
                 '            workflow.logger.warning("event of another order under this id", extra=fields)\n'
                 "            return\n",
                 '            workflow.logger.warning("event of another order under this id", extra=fields)\n',
             ),
         ),
-        ("tests/choreography/test_delivery.py::test_events_of_another_order_under_the_same_id_are_not_heard",),
+        ("tests/choreography/test_delivery.py::test_events_of_another_order_under_the_same_id_are_ignored",),
     ),
     Mutation(
         "a test that waits gives up in silence",

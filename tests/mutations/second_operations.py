@@ -21,7 +21,7 @@ _ACTS_ON = (
             f"{_ANY_FIELD}[sqlite-shipping.dispatch]",
             f"{_SECOND}::test_nothing_acts_on_what_was_undone[sqlite-payment.capture]",
             f"{_TRANSACTIONS}::test_a_capture_that_differs_from_its_authorization_rolls_the_transaction_back[slip0]",
-            f"{_TRANSACTIONS}::test_a_slip_at_the_desk_is_refused_and_the_right_input_is_still_accepted",
+            f"{_TRANSACTIONS}::test_a_mistake_at_the_desk_is_refused_and_the_right_input_is_still_accepted",
         ),
     ),
     Mutation(
@@ -59,7 +59,7 @@ _ACTS_ON = (
         (Edit("contracts/transaction.py", "if getattr(asked, name) != getattr(before, name):", "if False:"),),
         (
             "tests/transactions/test_documents.py::"
-            "test_a_step_that_asks_for_something_else_than_the_one_it_acts_on_is_said_before_anything_starts"
+            "test_a_step_that_differs_from_the_one_it_acts_on_is_refused_before_anything_starts"
             "[the capture of another customer's money]",
         ),
     ),

@@ -96,7 +96,7 @@ _COORDINATORS = (
         (
             Edit(
                 "workflows/batch.py",
-                "OrderOptions(coordinator=self._id, placed_at=self._begun)",
+                "OrderOptions(coordinator=self._id, placed_at=self._started)",
                 "OrderOptions(coordinator=self._id)",
             ),
         ),
@@ -200,15 +200,34 @@ _EVERY_SERVICE = (
         (f"{_CATALOGUE}::test_the_sweep_asks_every_service_that_holds_something",),
     ),
     Mutation(
-        "the choreography leaves out a step of the order process",
+        "the choreography leaves out a step of a parallel stage",
+        (Edit("workflows/choreography.py", "for call in stage.calls:\n", "for call in stage.calls[:1]:\n"),),
+        (
+            f"{_CATALOGUE}::test_the_choreography_makes_the_steps_and_the_finishes_of_the_plan_and_no_others"
+            "[best_effort]",
+        ),
+    ),
+    Mutation(
+        "the choreography leaves out an undo of the process",
         (
             Edit(
-                "contracts/choreography.py",
-                "Reaction(shipping.dispatch, f.SHIPMENT_DISPATCHED",
-                "Reaction(None, f.SHIPMENT_DISPATCHED",
+                "workflows/choreography.py",
+                "if call.undo is not None:",
+                'if call.undo is not None and service != "shipping":',
             ),
         ),
-        (f"{_CATALOGUE}::test_the_choreography_makes_the_calls_of_the_order_process_and_no_others[best_effort]",),
+        (f"{_CATALOGUE}::test_the_choreography_makes_the_undos_of_the_plan_and_no_others[required]",),
+    ),
+    Mutation(
+        "in the choreography a step does not wait for the stage before it",
+        (
+            Edit(
+                "workflows/choreography.py",
+                "events.failed, after=before)",
+                "events.failed, after=frozenset({Fact.ORDER_PLACED}))",
+            ),
+        ),
+        (f"{_CATALOGUE}::test_the_choreography_keeps_the_order_of_the_plan[required]",),
     ),
     Mutation(
         "a service is not held to see none of its siblings",

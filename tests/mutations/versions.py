@@ -98,7 +98,7 @@ VERSIONS = (
                 'self._plans: dict[bool, Plan] = Plan.__annotations__.setdefault("kept", {})',
             ),
         ),
-        (f"{_ADDED_STEP}::test_orders_of_every_kind_get_through_the_change",),
+        (f"{_ADDED_STEP}::test_orders_of_every_mode_get_through_the_change",),
     ),
     Mutation(
         "under the order of jobs of temporalio 1.36.0 a cancelled workflow stops its unwinding",

@@ -1,4 +1,4 @@
-"""The batches whose histories are recorded: what is in each, what fails, and how its orders must end."""
+"""The batches whose histories are recorded: the orders of each, what fails, and how the orders must end."""
 
 from __future__ import annotations
 
@@ -29,15 +29,13 @@ End = tuple[State, Code | None]
 
 @dataclass(frozen=True)
 class BatchScene:
-    """`ends` are those within the batch; a state that is none says that the order was handed to a workflow of its
-    own."""
-
     name: str
     orders: Mapping[str, dict[str, Any]]
-    """What is special about each, by the end of its id."""
+    """What is special about each order, by the end of its id."""
     ends: Mapping[str, End]
+    """The states of the orders at the end of the batch; that of a detached order is not an end."""
     broken: str = ""
-    """The list that gets no answer in this scene, if any."""
+    """The operation that gets no answer in this scene, if any."""
 
     @property
     def batch_id(self) -> str:
@@ -48,7 +46,7 @@ class BatchScene:
 
     @property
     def fault(self) -> Fault:
-        """It strikes the lists that the order `poison` is in."""
+        """A fault of the batched operation, if the order `poison` is in the batch."""
         poison = transaction_id(self.order_id("poison"))
         return Fault(operation=f"{self.broken}.batch", transaction=poison, kind=FaultKind.ERROR_AFTER)
 
@@ -58,14 +56,14 @@ BATCH_SCENES = (
         "batch-refusals",
         {
             "good": {},
-            "told": _REQUIRED,
+            "notified": _REQUIRED,
             "stranger": {"customer_id": "nobody"},
             "no-sku": _NO_SKU,
             "bounces": _BOUNCES | _REQUIRED,
         },
         {
             "good": (State.CONFIRMED, None),
-            "told": (State.CONFIRMED, None),
+            "notified": (State.CONFIRMED, None),
             "stranger": (State.ROLLED_BACK, Code.PAYMENT_DECLINED),
             "no-sku": (State.ROLLED_BACK, Code.UNKNOWN_SKU),
             "bounces": (State.ROLLED_BACK, Code.NOTIFICATION_FAILED),

@@ -1,24 +1,43 @@
-"""The recorded histories: where they are, and what each must show."""
+"""The recorded histories: where they are, what each must show, and what replays them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer, WorkflowRunner
 
 from contracts.order import transaction_id
+from runtime import connection
+from runtime.settings import Settings
 from saga import TransactionLog
+from worker import WORKFLOWS, workflow_runner
+from workflows.participant import ParticipantWorkflow
 
-from .batch_scenes import BatchScene
-from .other_scenes import file_of
-from .scenes import Scene
+from .batch_scenes import BATCH_SCENES, BatchScene
+from .other_scenes import OTHER_SCENES, file_of
+from .scenes import SCENES, Scene
 
 HISTORIES = Path(__file__).parents[1] / "histories"
+ALL_WORKFLOWS = [*WORKFLOWS, ParticipantWorkflow]
+OTHERS = {workflow: state for scene in OTHER_SCENES for workflow, state in scene.ends.items()}
 _LOG = TypeAdapter(TransactionLog)
+
+
+def replayer(workflows: Sequence[type], runner: WorkflowRunner | None = None) -> Replayer:
+    converter = connection.data_converter(Settings())
+    return Replayer(workflows=workflows, workflow_runner=runner or workflow_runner(), data_converter=converter)
+
+
+def recorded() -> list[WorkflowHistory]:
+    """Read every history."""
+    single = [read(scene.order_id) for scene in SCENES]
+    return [*single, *map(read_batch, BATCH_SCENES), *map(read_other, OTHERS)]
 
 
 def read(order_id: str) -> WorkflowHistory:
@@ -34,7 +53,7 @@ def read_other(workflow: str) -> WorkflowHistory:
 
 
 def check(history: WorkflowHistory, scene: Scene) -> None:
-    """Fail if `history` is not one of `scene`: its end, its steps, what was parked, and the updates that were taken."""
+    """Fail unless `history` has the end, the steps, the parked calls and the accepted updates of `scene`."""
     log = _log_of(history.events[-1])
     assert (log.state, log.error and log.error.code) == (scene.state, scene.code), scene.order_id
     statuses = {entry.step: entry.status for entry in log.steps}
@@ -44,7 +63,7 @@ def check(history: WorkflowHistory, scene: Scene) -> None:
 
 
 def _log_of(last: HistoryEvent) -> TransactionLog:
-    """The transaction log that the workflow ended with: its result, or the detail of its failure."""
+    """The transaction log in the workflow's result, or in the detail of its failure."""
     if last.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
         [result] = last.workflow_execution_completed_event_attributes.result.payloads
         return _LOG.validate_python(json.loads(result.data))

@@ -1,4 +1,4 @@
-"""The order workflow after changes that its running executions would not survive."""
+"""The order workflow after changes with which its running executions do not replay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workflows.order import OrderWorkflow
 
 @workflow.defn(name="OrderWorkflow")
 class SleepsFirst(OrderWorkflow):
-    """An incompatible change: another first step."""
+    """An incompatible change: another first command."""
 
     @workflow.init
     def __init__(self, document: Any = None, options: Any = None) -> None:
@@ -27,7 +27,7 @@ class SleepsFirst(OrderWorkflow):
 
 @workflow.defn(name="OrderWorkflow")
 class AsksTheClock(OrderWorkflow):
-    """Another time at each replay. It decides nothing by it yet, so a replay alone sees nothing."""
+    """It reads the clock, and so another time at each replay. Nothing depends on it, so only the sandbox sees it."""
 
     @workflow.init
     def __init__(self, document: Any = None, options: Any = None) -> None:
@@ -35,5 +35,5 @@ class AsksTheClock(OrderWorkflow):
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
-        self._begun = datetime.now()  # noqa: DTZ005 — what is wrong about it
+        self._started = datetime.now()  # noqa: DTZ005 — the defect
         return await super().run(document, options)

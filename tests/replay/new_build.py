@@ -1,4 +1,4 @@
-"""`worker.py` after an incompatible change to its workflows: the new build that runs beside an old one."""
+"""`worker.py` with an incompatible change to its workflows: a new build that runs beside an old one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workflows besides an order's own and its batch's whose histories are recorded, and how they must end."""
+"""The recorded workflows that are neither an order's own nor a batch, and how they must end."""
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ _NO_SKU = "NONE-1"
 
 @dataclass(frozen=True)
 class OtherScene:
-    """`ends` are the workflows that are recorded, by id, each with the state that its log ends in; `None` for a
-    workflow that has no log."""
-
     name: str
     play: Callable[[Client], Awaitable[Any]]
     ends: Mapping[str, State | None]
+    """The state in which the log of each workflow ends, by workflow id; `None` for a workflow without a log."""
 
 
 def file_of(workflow: str) -> str:
-    """The name under which a workflow's history is kept, without its ending."""
+    """The name of the file of a workflow's history, without its extension."""
     return workflow.replace("/", "-")
 
 
@@ -63,23 +61,23 @@ def _choreographed(order_id: str, sku: str = "BOOK-1") -> Callable[[Client], Awa
 
 
 def _in_a_lane(name: str, sku: str) -> Callable[[Client], Awaitable[Any]]:
-    """Hold the payment, then the goods: a transaction as data."""
+    """A transaction as data: it holds the payment, then the stock."""
 
     def step(operation: str, undo: str, **more: Any) -> dict[str, Any]:
-        ask = {"transaction_id": name, "order_id": name} | more
+        request = {"transaction_id": name, "order_id": name} | more
         queue = operation.partition(".")[0]
-        return {"name": queue, "commit": operation, "rollback": undo, "queue": queue, "input": ask, "timeout_s": 5}
+        return {"name": queue, "commit": operation, "rollback": undo, "queue": queue, "input": request, "timeout_s": 5}
 
     money = {"customer_id": _CUSTOMER, "amount_minor": 100, "currency": "EUR"}
     steps = [
         step("payment.authorize", "payment.cancel", **money),
         step("inventory.reserve", "inventory.release", lines=[{"sku": sku, "quantity": 1}]),
     ]
-    asked = Transaction.model_validate({"transaction_id": name, "steps": steps})
+    transaction = Transaction.model_validate({"transaction_id": name, "steps": steps})
 
     async def play(client: Client) -> None:
-        await transactions.enter(client, asked, name)
-        await client.get_workflow_handle(lane_id(name)).result()  # it sees the transaction out, and waits for more
+        await transactions.enter(client, transaction, name)
+        await client.get_workflow_handle(lane_id(name)).result()  # it waits for the transaction, then for more entries
 
     return play
 

@@ -1,10 +1,10 @@
-"""The orders whose histories are recorded: how each is brought about, how it ends, and what its history must show."""
+"""The orders whose histories are recorded: what happens to each, its end, and what its history must show."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
@@ -20,111 +20,116 @@ from runtime.faults import Fault, FaultKind
 from saga import Fix, Skip, State, Status, TransactionLog
 from workflows.order import OrderWorkflow
 
-_LOOK_EVERY_S = 0.1
-_PATIENCE_S = 120
-"""For one scene: three times what the slowest takes, a step that hangs until its 25 s are over."""
+from ..eventually import eventually_async
+
+_TIMEOUT_S = 120
+"""Limit for one scene: three times what the slowest takes, a step that hangs until its 25 s are over."""
 
 Handle = WorkflowHandle[Any, Any]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What a scene is played on: the workflow of its order, and the service that does not work until it is repaired."""
+class Running:
+    """A scene that runs: its order's workflow, and the operation that fails until it is repaired."""
 
     client: Client
     handle: Handle
     repair: Callable[[], None]
     broken: str
 
-    async def until(self, true: Callable[[TransactionLog], bool]) -> TransactionLog:
-        async with asyncio.timeout(_PATIENCE_S):
-            while not true(log := await look(self.client, self.handle.id)):
-                await asyncio.sleep(_LOOK_EVERY_S)
-        return log
+    async def until(self, holds: Callable[[TransactionLog], bool], what: str) -> None:
+        await eventually_async(partial(look, self.client, self.handle.id), what, until=holds, timeout_s=_TIMEOUT_S)
 
-    async def parked(self) -> None:
-        await self.until(lambda log: log.state is State.PARKED)
+    async def until_called(self) -> None:
+        await self.until(lambda log: any(entry.step == self.broken for entry in log.steps), f"{self.broken} is called")
 
-    async def swept(self) -> None:
-        await self.handle.terminate("a slip of the hand")
+    async def until_parked(self) -> None:
+        await self.until(lambda log: log.state is State.PARKED, f"{self.broken} is parked")
+
+    async def terminate_and_sweep(self) -> None:
+        await self.handle.terminate("terminated by a test")
         self.repair()
         await execute(self.client, recovery.sweep, SweepOrders())
 
 
-async def _nothing(_: Stage) -> None:
-    """It ends by itself."""
+async def _nothing(_: Running) -> None:
+    """The order ends by itself."""
 
 
-async def _recover(stage: Stage) -> None:
-    await stage.parked()
-    stage.repair()  # and the next round, ten seconds later, gets through
+async def _recover(running: Running) -> None:
+    await running.until_parked()
+    running.repair()  # the next round, ten seconds later, succeeds
 
 
-async def _retry(stage: Stage) -> None:
-    await stage.parked()
-    stage.repair()
-    await stage.handle.execute_update(OrderWorkflow.desk_retry, stage.broken)
+async def _retry(running: Running) -> None:
+    await running.until_parked()
+    running.repair()
+    await running.handle.execute_update(OrderWorkflow.desk_retry, running.broken)
 
 
-async def _skip(stage: Stage) -> None:
-    await stage.parked()
-    await stage.handle.execute_update(OrderWorkflow.desk_skip, args=[stage.broken, Skip("ann", "paid back by hand")])
+async def _skip(running: Running) -> None:
+    await running.until_parked()
+    await running.handle.execute_update(
+        OrderWorkflow.desk_skip, args=[running.broken, Skip("ann", "paid back by hand")]
+    )
 
 
-async def _fix(stage: Stage) -> None:
-    await stage.parked()
-    stage.repair()
-    tx = stage.handle.id
-    whose = {"transaction_id": tx, "order_id": tx.removeprefix("order/"), "customer_id": _CUSTOMER}
-    request = {**whose, "amount_minor": 1299, "currency": "EUR"}
-    await stage.handle.execute_update(OrderWorkflow.desk_fix, args=[stage.broken, Fix("ann", request)])
+async def _fix(running: Running) -> None:
+    await running.until_parked()
+    running.repair()
+    tx = running.handle.id
+    order = {"transaction_id": tx, "order_id": tx.removeprefix("order/"), "customer_id": _CUSTOMER}
+    request = order | {"amount_minor": 1299, "currency": "EUR"}
+    await running.handle.execute_update(OrderWorkflow.desk_fix, args=[running.broken, Fix("ann", request)])
 
 
-async def _terminate_under_way(stage: Stage) -> None:
-    await stage.until(lambda log: any(entry.step == stage.broken for entry in log.steps))
-    await stage.swept()
+async def _terminate_running(running: Running) -> None:
+    await running.until_called()
+    await running.terminate_and_sweep()
 
 
-async def _terminate_parked(stage: Stage) -> None:
-    await stage.parked()
-    await stage.swept()
+async def _terminate_parked(running: Running) -> None:
+    await running.until_parked()
+    await running.terminate_and_sweep()
 
 
-async def _cancel(stage: Stage) -> None:
-    await stage.until(lambda log: any(entry.step == stage.broken for entry in log.steps))
-    await stage.handle.cancel()
+async def _cancel(running: Running) -> None:
+    await running.until_called()
+    await running.handle.cancel()
 
 
 @dataclass(frozen=True)
 class Scene:
-    """`steps`, `parked` and `updates` are what the history must show: the last status of these steps, every step that
-    was parked on the way, and every update that was taken."""
-
     order_id: str
     state: State
     code: Code | None = None
     broken: str = ""
-    """The operation that does not work in this scene, if any."""
+    """The operation that fails in this scene, if any."""
     kind: FaultKind = FaultKind.REFUSE
     changes: dict[str, Any] = field(default_factory=dict)
-    act: Callable[[Stage], Awaitable[None]] = _nothing
+    act: Callable[[Running], Awaitable[None]] = _nothing
     steps: Mapping[str, Status] = field(default_factory=dict)
+    """The last status of some steps, as the history must show it."""
     parked: tuple[str, ...] = ()
+    """Every step that was parked, as the history must show it."""
     updates: tuple[str, ...] = ()
+    """Every update that was accepted, as the history must show it."""
 
     @property
     def fault(self) -> Fault:
-        """As a fault file would name it; without a broken operation it strikes none."""
+        """The fault as a fault file names it; without a broken operation it matches no call."""
         return Fault(operation=self.broken, transaction=transaction_id(self.order_id), kind=self.kind)
 
 
-_CUSTOMER = "c-demo"  # the demo opens their account, and sets the stock of both skus
+_CUSTOMER = "c-demo"  # the demo sets this account, and the stock of both skus
 _LINES = [{"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1299}]
 _SOLD_OUT: dict[str, Any] = {"lines": [{"sku": "RARE-1", "quantity": 1, "unit_price_minor": 1299}]}
 
 
-def _stuck(order_id: str, act: Callable[[Stage], Awaitable[None]], update: str, status: Status = Status.DONE) -> Scene:
-    """An order that is sold out, while the payment service does not take its hold back."""
+def _undo_parked(
+    order_id: str, act: Callable[[Running], Awaitable[None]], update: str, status: Status = Status.DONE
+) -> Scene:
+    """An order that is sold out, while the payment service refuses to give the hold back."""
     state = State.ROLLED_BACK_WITH_SKIPS if status is Status.SKIPPED else State.ROLLED_BACK
     return Scene(
         order_id,
@@ -140,10 +145,10 @@ def _stuck(order_id: str, act: Callable[[Stage], Awaitable[None]], update: str, 
 
 
 TROUBLES = (
-    _stuck("parked-undo-recovered", _recover, ""),
-    _stuck("parked-undo-retried", _retry, "desk_retry"),
-    _stuck("parked-undo-fixed", _fix, "desk_fix"),
-    _stuck("parked-undo-skipped", _skip, "desk_skip", Status.SKIPPED),
+    _undo_parked("parked-undo-recovered", _recover, ""),
+    _undo_parked("parked-undo-retried", _retry, "desk_retry"),
+    _undo_parked("parked-undo-fixed", _fix, "desk_fix"),
+    _undo_parked("parked-undo-skipped", _skip, "desk_skip", Status.SKIPPED),
     Scene(
         "parked-finish-recovered",
         State.CONFIRMED,
@@ -167,7 +172,7 @@ TROUBLES = (
         Code.ABANDONED,
         "shipping.schedule",
         FaultKind.HANG,
-        act=_terminate_under_way,
+        act=_terminate_running,
         steps=dict.fromkeys(("order.cancel", "payment.cancel", "inventory.release", "shipping.cancel"), Status.DONE),
     ),
     Scene(
@@ -187,7 +192,7 @@ TROUBLES = (
         steps={"shipping.schedule": Status.UNKNOWN, "shipping.cancel": Status.DONE},
     ),
 )
-"""In trouble for longer than a demo lasts."""
+"""Scenes that take longer than a demo."""
 _DEMO = tuple(
     Scene(
         played.order_id, played.state, played.code, updates=("cancel_order",) if played.code is Code.CANCELLED else ()
@@ -198,7 +203,7 @@ SCENES = (*_DEMO, *TROUBLES)
 
 
 async def play(client: Client, scene: Scene, faults: list[Fault]) -> None:
-    """Place the order of `scene` and see it to its end; `faults` are those at work, and lose its own at a repair."""
+    """Place the order of `scene` and wait for its end. A repair removes its fault from `faults`."""
     document = documents.document(scene.order_id, _CUSTOMER, _LINES) | scene.changes
     handle = await client.start_workflow(
         OrderWorkflow.run, document, id=transaction_id(scene.order_id), task_queue=WORKFLOWS_QUEUE
@@ -207,8 +212,10 @@ async def play(client: Client, scene: Scene, faults: list[Fault]) -> None:
     def repair() -> None:
         faults[:] = [fault for fault in faults if fault != scene.fault]
 
-    await scene.act(Stage(client, handle, repair, scene.broken))
-    ended = client.get_workflow_handle(handle.id)  # of whatever run is the last
-    async with asyncio.timeout(_PATIENCE_S):
-        while (await ended.describe()).close_time is None:
-            await asyncio.sleep(_LOOK_EVERY_S)
+    await scene.act(Running(client, handle, repair, scene.broken))
+    last_run = client.get_workflow_handle(handle.id)
+
+    async def is_closed() -> bool:
+        return (await last_run.describe()).close_time is not None
+
+    await eventually_async(is_closed, f"{handle.id} is closed", timeout_s=_TIMEOUT_S)

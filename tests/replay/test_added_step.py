@@ -1,27 +1,24 @@
-"""A step is added to a running system by the recipe of docs/architecture.md, with orders of every kind under way."""
+"""A step is added to a running system by the recipe of docs/architecture.md, with orders of every mode under way.
+
+The step is the shipping: the process of before is the real one without the calls of the shipping service.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio import activity, workflow
+from temporalio import workflow
 from temporalio.client import Client, WorkflowHistory
-from temporalio.worker import Worker
 
 from cli import choreographed, documents, placing
-from contracts.batch_operation import BatchReply, batched
-from contracts.catalogue import OPERATIONS
-from contracts.choreography import CHOREOGRAPHY, PARTICIPANTS, Fact, Part, participant_id
-from contracts.message import Reply
+from contracts import notification
+from contracts.choreography import PARTICIPANTS, participant_id
 from contracts.order import Order
-from contracts.shipping import ScheduleShipment
 from lanes import batches
 from lanes.batches import Batch
 from runtime import connection
@@ -30,149 +27,151 @@ from runtime.execute import execute
 from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.seed import seed
 from runtime.settings import Settings
-from saga import Operation, Plan, Saga, State
+from saga import Operation, Plan, Saga, State, TransactionLog
 from worker import serving
-from workflows import choreography, order
+from workflows import order
 
 from . import histories
-from .batch_scenes import BATCH_SCENES
-from .scenes import SCENES
-from .test_replay import ALL_WORKFLOWS, OTHERS, _replayer
+from .histories import ALL_WORKFLOWS, replayer
 
-INSURE = Operation("insurance.insure", ScheduleShipment, Reply, queue="insurance")
-UNINSURE = Operation("insurance.uninsure", ScheduleShipment, Reply, queue="insurance", undoes=INSURE)
+_ADDED = "shipping"
 _SLOW_S = 2.0
-"""How long a step of the orders takes that are under way when the process changes."""
+"""How long a step takes of the orders that are under way when the process changes."""
 
-Prepare = Callable[[Any, Any], Awaitable[None]]
+_ALONE, _IN_A_BATCH, _CHOREOGRAPHED = ("alone", "colocated"), ("batch-0", "batch-1"), "choreographed"
+
+Phase = Callable[[Any, Any], Awaitable[None]]
+Change = Callable[[Callable[[], bool]], None]
 
 
-def _insured(before: Prepare) -> Prepare:
-    async def prepare(saga: Saga | Plan, requests: order.Requests) -> None:
-        await before(saga, requests)
-        if workflow.patched("insurance"):
-            await saga.step(INSURE, requests.shipment, undo=UNINSURE)
+class _Filtered:
+    """A saga, or its plan, without the calls of the added service unless `is_added()`, which is asked at each call."""
 
-    return prepare
+    def __init__(self, saga: Saga | Plan, is_added: Callable[[], bool]) -> None:
+        self._saga = saga
+        self._is_added = is_added
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._saga, name)
+
+    def step(self, operation: Operation[Any, Any], request: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        return self._saga.step(operation, request, **options) if self._has(operation) else _no_call()
+
+    def finish(self, operation: Operation[Any, Any], request: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        return self._saga.finish(operation, request, **options) if self._has(operation) else _no_call()
+
+    def _has(self, operation: Operation[Any, Any]) -> bool:
+        return operation.service != _ADDED or self._is_added()
+
+
+async def _no_call() -> None:
+    pass
+
+
+_PROCESS: dict[str, Phase] = {"prepare": order.prepare, "commit": order.commit}
 
 
 @pytest.fixture
-def add_the_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    def add() -> None:
-        monkeypatch.setattr(order, "prepare", _insured(order.prepare))
-        for operation in (INSURE, UNINSURE):
-            monkeypatch.setitem(OPERATIONS, operation.name, operation)
+def change(monkeypatch: pytest.MonkeyPatch) -> Change:
+    """Give the process the shipping only where the condition holds."""
 
-    return add
+    def filtered(body: Phase, is_added: Callable[[], bool]) -> Phase:
+        return lambda saga, requests: body(_Filtered(saga, is_added), requests)
 
+    def set_process(is_added: Callable[[], bool]) -> None:
+        for name, body in _PROCESS.items():
+            monkeypatch.setattr(order, name, filtered(body, is_added))
 
-def _recorded() -> list[WorkflowHistory]:
-    read = [histories.read(scene.order_id) for scene in SCENES] + [histories.read_batch(each) for each in BATCH_SCENES]
-    return read + [histories.read_other(each) for each in OTHERS]
+    return set_process
 
 
 async def _replay(found: list[WorkflowHistory]) -> None:
-    """In one process, one after the other: none may learn from another what it has done itself."""
-    replayer = _replayer(ALL_WORKFLOWS)
-    for each in found:
-        await replayer.replay_workflow(each)
+    """Replay one after the other in one process: no workflow may learn from another what it has done itself."""
+    for history in found:
+        await replayer(ALL_WORKFLOWS).replay_workflow(history)
 
 
-async def test_what_the_process_before_has_begun_replays_under_the_new_one(add_the_step: Callable[[], None]) -> None:
-    add_the_step()
-    await _replay(_recorded())
+async def test_workflows_under_way_replay_when_the_process_changes_behind_a_guard(change: Change) -> None:
+    change(lambda: not workflow.patched("no shipping"))
+    await _replay(histories.recorded())
 
 
-@pytest.mark.parametrize("guarded", [True, False])
-async def test_a_participant_replays_under_a_new_table_if_that_is_chosen_by_the_same_guard(
+async def test_a_participant_under_way_does_not_replay_when_a_step_is_added_without_a_guard(
     monkeypatch: pytest.MonkeyPatch,
-    guarded: bool,  # noqa: FBT001 — a case
 ) -> None:
-    def part(service: str, placed: Order) -> Part:
-        before = CHOREOGRAPHY[placed.notification][service]
-        if service != "order" or (guarded and not workflow.patched("insurance")):
-            return before
-        return replace(before, finish=replace(before.finish, after=before.finish.after | {Fact.CUSTOMER_NOTIFIED}))
+    async def prepare(saga: Saga | Plan, requests: order.Requests) -> None:
+        await _PROCESS["prepare"](saga, requests)
+        await saga.step(notification.send_confirmation, requests.notification)
 
-    monkeypatch.setattr(choreography, "part_of", part)
-    with nullcontext() if guarded else pytest.raises(workflow.NondeterminismError):
-        await _replay([histories.read_other(each) for each in OTHERS if each.startswith("choreography/")])
+    monkeypatch.setattr(order, "prepare", prepare)
+    with pytest.raises(workflow.NondeterminismError):
+        await _replay([histories.read_other(participant_id("choreographed-confirmed", "order"))])
 
 
-async def test_orders_of_every_kind_get_through_the_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, add_the_step: Callable[[], None]
+async def test_orders_of_every_mode_get_through_the_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Change
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/{{service}}.db")
-    settings, insured = Settings.read(), set[str]()
+    settings = Settings.read()
     slow = [
         Fault(operation="inventory.reserve", transaction="order/old-*", kind=FaultKind.DELAY, seconds=_SLOW_S),
         Fault(operation="order.create", transaction="order/old-colocated", kind=FaultKind.DELAY, seconds=_SLOW_S),
     ]
     async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as server:
         client = await connection.connect(settings, address=server.address)
+        change(lambda: False)
         async with serving(client, settings, interceptors=[FaultInterceptor(slow)]):
             await seed(partial(execute, client))
             old = await _placed(client, "old")
             await asyncio.sleep(_SLOW_S / 2)  # into the step, but not beyond it
-        add_the_step()
-        async with serving(client, settings), _insurance(client, insured):
-            assert await old() == {State.CONFIRMED}
-            for again in ("new", "newer"):
-                assert await (await _placed(client, again))() == {State.CONFIRMED}
+        change(lambda: workflow.patched("shipping"))
+        async with serving(client, settings):
+            logs = await old()
+            for age in ("new", "newer"):
+                logs += await (await _placed(client, age))()
         found = [await client.get_workflow_handle(each).fetch_history() for each in _workflows()]
-    batched = {f"order/{age}-batch-{number}" for age in ("new", "newer") for number in range(2)}
-    singly = {f"order/{age}-{kind}" for age in ("old", "new", "newer") for kind in ("alone", "colocated")}
-    assert insured == batched | singly, "an order of the old batch goes the way that the batch has begun"
+    assert {log.state for log in logs} == {State.CONFIRMED}
+    new = {f"order/{age}-{kind}" for age in ("new", "newer") for kind in (*_ALONE, *_IN_A_BATCH, _CHOREOGRAPHED)}
+    before = {f"order/old-{kind}" for kind in _ALONE}
+    for step in ("shipping.schedule", "shipping.dispatch"):
+        having = {log.transaction_id for log in logs if any(entry.step == step for entry in log.steps)}
+        assert having == new | before, "a batch, or a participant, follows the process that it has started with"
     await _replay(found)
     await _replay(found[::-1])
 
 
-async def _placed(client: Client, age: str) -> Callable[[], Awaitable[set[State]]]:
-    """One of each kind under way; the states they end in."""
+async def _placed(client: Client, age: str) -> Callable[[], Awaitable[list[TransactionLog]]]:
+    """Start an order in each mode. What is returned waits for the ends."""
     batch = Batch(f"batch/{age}")
-    for number in range(2):
-        placed = _order(f"{age}-batch-{number}")
+    for kind in _IN_A_BATCH:
+        placed = _order(f"{age}-{kind}")
         batch.add(placed.order_id, placed.model_dump_json().encode())
-    carried = await batches.start(client, batch)
-    alone, together, told = (_order(f"{age}-{kind}") for kind in ("alone", "colocated", "told"))
+    started = await batches.start(client, batch)
+    alone, colocated, by_events = (_order(f"{age}-{kind}") for kind in (*_ALONE, _CHOREOGRAPHED))
     await placing.start(client, alone)
-    await placing.start(client, together, colocated=True)
-    await choreographed.start(client, told)
+    await placing.start(client, colocated, colocated=True)
+    await choreographed.start(client, by_events)
 
-    async def ends() -> set[State]:
-        single = [await placing.wait(client, each) for each in (alone, together)]
-        single.append(await choreographed.wait(client, told))
-        for service in PARTICIPANTS:
-            await choreographed.handle_of(client, told.order_id, service).result()
-        return {log.state for log in (*single, *(await carried.result()).logs().values())}
+    async def ends() -> list[TransactionLog]:
+        logs = [await placing.wait(client, each) for each in (alone, colocated)]
+        logs.append(await choreographed.wait(client, by_events))
+        for service in _participants(age):
+            await choreographed.handle_of(client, by_events.order_id, service).result()
+        return [*logs, *(await started.result()).logs().values()]
 
     return ends
 
 
+def _participants(age: str) -> list[str]:
+    return [service for service in PARTICIPANTS if age != "old" or service != _ADDED]
+
+
 def _workflows() -> Iterator[str]:
     for age in ("old", "new", "newer"):
-        yield from (f"batch/{age}", f"order/{age}-alone", f"order/{age}-colocated")
-        yield from (participant_id(f"{age}-told", service) for service in PARTICIPANTS)
+        yield from (f"batch/{age}", *(f"order/{age}-{kind}" for kind in _ALONE))
+        yield from (participant_id(f"{age}-{_CHOREOGRAPHED}", service) for service in _participants(age))
 
 
 def _order(order_id: str) -> Order:
     line = {"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1299}
     return Order.model_validate(documents.document(order_id, "c-1", [line]))
-
-
-def _insurance(client: Client, insured: set[str]) -> Worker:
-    """The new service, as far as the process sees it."""
-
-    async def insure(request: ScheduleShipment) -> Reply:
-        insured.add(request.transaction_id)
-        return Reply(attempt=activity.info().attempt)
-
-    async def insure_many(asked: dict[str, Any]) -> BatchReply:
-        insured.update(request["transaction_id"] for request in asked["requests"])
-        return BatchReply(count=len(asked["requests"]))
-
-    served: list[Callable[..., Any]] = [
-        activity.defn(name=INSURE.name)(insure),
-        activity.defn(name=batched(INSURE).name)(insure_many),
-    ]
-    return Worker(client, task_queue=INSURE.queue, activities=served)

@@ -1,14 +1,13 @@
-"""Histories that production code wrote still replay: a running saga survives the next deployment."""
+"""Histories that the product has written replay: a running saga survives the next deployment."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, WorkflowRunner
 from temporalio.worker._workflow_instance import _WorkflowInstanceImpl, _WorkflowLogicFlag
 from temporalio.worker.workflow_sandbox import (
     SandboxedWorkflowRunner,
@@ -16,33 +15,28 @@ from temporalio.worker.workflow_sandbox import (
 )
 
 from contracts.errors import Code
-from runtime import connection
-from runtime.settings import Settings
 from saga import State
-from worker import WORKFLOWS, workflow_runner
-from workflows.participant import ParticipantWorkflow
+from worker import WORKFLOWS
 from workflows.sweep import SweepWorkflow
 
 from . import histories
 from .batch_scenes import BATCH_SCENES, BatchScene, check_batch
+from .histories import ALL_WORKFLOWS, OTHERS, replayer
 from .incompatible import AsksTheClock, SleepsFirst
-from .other_scenes import OTHER_SCENES, check_other, file_of
+from .other_scenes import check_other, file_of
 from .scenes import SCENES, Scene
-
-ALL_WORKFLOWS = [*WORKFLOWS, ParticipantWorkflow]
 
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=[scene.order_id for scene in SCENES])
 every_batch = pytest.mark.parametrize("scene", BATCH_SCENES, ids=[scene.name for scene in BATCH_SCENES])
-OTHERS = {workflow: state for scene in OTHER_SCENES for workflow, state in scene.ends.items()}
 every_other = pytest.mark.parametrize("workflow_id", OTHERS)
 ENDS_NO_ORDER = {
     Code.UNREADABLE_REPLY,  # of another build: tests/kernel/test_unreadable.py replays it
-    # a parked call's, which stays until it is done, skipped or fixed
+    # codes of a parked call, which stays parked until it is done, skipped or fixed
     Code.IDEMPOTENCY_CONFLICT,
     Code.STEP_UNDONE,
     Code.NOTHING_TO_ACT_ON,
     Code.INVALID_REQUEST,
-    # an answer to a caller; the order goes on, or was never begun
+    # answers to a client; the order continues, or was never started
     Code.INVALID_ORDER,
     Code.DUPLICATE_ORDER,
     Code.UNKNOWN_ORDER,
@@ -55,7 +49,7 @@ ENDS_NO_ORDER = {
     Code.CLOSED_FROM_OUTSIDE,
     Code.USAGE,
     Code.UNREACHABLE,
-    # a generic transaction's
+    # codes of a generic transaction
     Code.INVALID_TRANSACTION,
     Code.DUPLICATE_TRANSACTION,
     Code.LANE_FULL,
@@ -68,12 +62,7 @@ IN_THE_SANDBOX = SandboxedWorkflowRunner(
         "pydantic", "pydantic_core", "annotated_types", "typing_extensions"
     )
 )
-"""Everything of ours is inside, the kernel too: it fails where code asks for the time, for chance, or for a file."""
-
-
-def _replayer(workflows: Sequence[type], runner: WorkflowRunner = workflow_runner()) -> Replayer:  # noqa: B008 — it holds nothing
-    converter = connection.data_converter(Settings())
-    return Replayer(workflows=workflows, workflow_runner=runner, data_converter=converter)
+"""All modules of this project are inside, the kernel too: code that reads the clock, chance or a file fails there."""
 
 
 def test_every_end_and_every_code_has_a_recorded_history() -> None:
@@ -90,44 +79,40 @@ def test_a_recorded_history_shows_what_its_scene_says(scene: Scene) -> None:
 
 @every_scene
 async def test_a_recorded_history_replays(scene: Scene) -> None:
-    await _replayer(WORKFLOWS).replay_workflow(histories.read(scene.order_id))
+    await replayer(WORKFLOWS).replay_workflow(histories.read(scene.order_id))
 
 
 @every_batch
 async def test_a_recorded_batch_shows_what_its_scene_says_and_replays(scene: BatchScene) -> None:
     check_batch(histories.read_batch(scene), scene)
-    await _replayer(WORKFLOWS).replay_workflow(histories.read_batch(scene))
+    await replayer(WORKFLOWS).replay_workflow(histories.read_batch(scene))
 
 
 @every_other
 async def test_every_other_recorded_workflow_shows_its_end_and_replays(workflow_id: str) -> None:
     check_other(histories.read_other(workflow_id), OTHERS[workflow_id])
-    await _replayer(ALL_WORKFLOWS).replay_workflow(histories.read_other(workflow_id))
+    await replayer(ALL_WORKFLOWS).replay_workflow(histories.read_other(workflow_id))
 
 
 def test_every_workflow_has_a_recorded_history() -> None:
-    read = [*map(histories.read_other, OTHERS), *(histories.read(scene.order_id) for scene in SCENES)]
-    read += map(histories.read_batch, BATCH_SCENES)
-    recorded = {h.events[0].workflow_execution_started_event_attributes.workflow_type.name for h in read}
-    assert recorded == {workflow.__name__ for workflow in ALL_WORKFLOWS} - {SweepWorkflow.__name__}
+    started = [history.events[0].workflow_execution_started_event_attributes for history in histories.recorded()]
+    assert {each.workflow_type.name for each in started} == {workflow.__name__ for workflow in ALL_WORKFLOWS} - {
+        SweepWorkflow.__name__
+    }
 
 
 async def test_every_recorded_history_replays_in_the_sandbox_too() -> None:
     async def recorded() -> AsyncIterator[WorkflowHistory]:
-        for scene in SCENES:
-            yield histories.read(scene.order_id)
-        for batch in BATCH_SCENES:
-            yield histories.read_batch(batch)
-        for other in OTHERS:
-            yield histories.read_other(other)
+        for history in histories.recorded():
+            yield history
 
-    await _replayer(ALL_WORKFLOWS, IN_THE_SANDBOX).replay_workflows(recorded())
+    await replayer(ALL_WORKFLOWS, IN_THE_SANDBOX).replay_workflows(recorded())
 
 
 async def test_every_recorded_history_replays_under_the_other_order_of_jobs_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As if temporalio 1.36.0 had begun it, which has put flag 2 into its histories: no decision of ours depends on
+    """temporalio 1.36.0 writes flag 2 into the histories that it starts. No decision of ours depends on it, that is, on
     whether the jobs of a workflow task are applied in phases or all before the workflow's code runs."""
     answers = defaultdict[_WorkflowInstanceImpl, list[bool]](list)
     look = _WorkflowInstanceImpl._workflow_logic_flag_enabled
@@ -137,22 +122,21 @@ async def test_every_recorded_history_replays_under_the_other_order_of_jobs_too(
         return answers[instance][-1]
 
     monkeypatch.setattr(_WorkflowInstanceImpl, "_workflow_logic_flag_enabled", noted)
-    read = [*(histories.read(scene.order_id) for scene in SCENES), *map(histories.read_batch, BATCH_SCENES)]
-    for history in (*read, *map(histories.read_other, OTHERS)):
+    for history in histories.recorded():
         first = next(e for e in history.events if e.HasField("workflow_task_completed_event_attributes"))
         metadata = first.workflow_task_completed_event_attributes.sdk_metadata
         metadata.lang_used_flags.append(_WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BATCH)
-        await _replayer(ALL_WORKFLOWS).replay_workflow(history)
+        await replayer(ALL_WORKFLOWS).replay_workflow(history)
     asked = [flag for each in answers.values() for flag in each[:-1]]  # the last is about its eviction
     assert set(asked) == {True}, "the other order was not tried"
 
 
 async def test_what_only_the_sandbox_sees_is_caught_there() -> None:
-    await _replayer([AsksTheClock]).replay_workflow(histories.read("demo-confirmed"))
+    await replayer([AsksTheClock]).replay_workflow(histories.read("demo-confirmed"))
     with pytest.raises(RuntimeError, match=r"Cannot access datetime\.datetime\.now"):
-        await _replayer([AsksTheClock], IN_THE_SANDBOX).replay_workflow(histories.read("demo-confirmed"))
+        await replayer([AsksTheClock], IN_THE_SANDBOX).replay_workflow(histories.read("demo-confirmed"))
 
 
 async def test_an_incompatible_change_is_caught() -> None:
     with pytest.raises(workflow.NondeterminismError):
-        await _replayer([SleepsFirst]).replay_workflow(histories.read("demo-confirmed"))
+        await replayer([SleepsFirst]).replay_workflow(histories.read("demo-confirmed"))

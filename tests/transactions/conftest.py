@@ -11,24 +11,24 @@ from temporalio.testing import WorkflowEnvironment
 from runtime.embedded import embedded_server, free_port
 from tests.kernel.conftest import server
 
-from .branch import Branch
+from .harness import Harness
 
 __all__ = ["server"]
 
 
 @pytest.fixture
-async def branch(server: WorkflowEnvironment) -> AsyncIterator[Branch]:
-    """A bank behind workers of its own, on a server that skips time."""
-    of_its_own = Branch(server.client)
-    async with of_its_own.open():
-        yield of_its_own
+async def harness(server: WorkflowEnvironment) -> AsyncIterator[Harness]:
+    """The bank and its own workers, on a server that skips time."""
+    made = Harness(server.client)
+    async with made.serving():
+        yield made
 
 
 @pytest.fixture
-async def teller(tmp_path: Path) -> AsyncIterator[Branch]:
-    """The same on the real server: the one that skips time tells no parent that its child was terminated."""
+async def realtime(tmp_path: Path) -> AsyncIterator[Harness]:
+    """The same on a real server: the one that skips time reports no terminated child to its parent."""
     async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as running:
         client = await Client.connect(running.address, data_converter=pydantic_data_converter)
-        of_its_own = Branch(client)
-        async with of_its_own.open():
-            yield of_its_own
+        made = Harness(client)
+        async with made.serving():
+            yield made

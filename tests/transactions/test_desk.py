@@ -1,10 +1,11 @@
-"""What an operator may send to the desk, and what becomes of it while no worker runs."""
+"""What an operator may send to the desk, and what happens to it while no worker runs."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from runtime.commandline import CommandFailed, Exit
 from runtime.embedded import embedded_server, free_port
 from saga import DESK_REFUSED, DeskRecord, Fix, Parked, State
 
+from ..eventually import eventually_async
 from .bank import Transfer, fail
-from .branch import Branch, Handle, step, transfer
+from .harness import Handle, Harness, step, transfer
 from .transfer import TransferWorkflow
 
 PARKED = "bank.put_back"
@@ -37,12 +39,12 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
-async def parked(branch: Branch, server: WorkflowEnvironment) -> Handle:
+async def parked(harness: Harness, server: WorkflowEnvironment) -> Handle:
     """A transfer whose first half cannot be put back: its second half was refused."""
-    branch.bank.balances["bob"] = 1000
-    branch.bank.trouble[PARKED].extend([fail] * 5)
-    branch.bank.trouble["bank.deposit"].append(_refuse)
-    handle = await branch.client.start_workflow(
+    harness.bank.balances["bob"] = 1000
+    harness.bank.injected[PARKED].extend([fail] * 5)
+    harness.bank.injected["bank.deposit"].append(_refuse)
+    handle = await harness.client.start_workflow(
         TransferWorkflow.run,
         args=[Transfer(TX, "ann", 10), Transfer(TX, "bob", 10)],
         id=TX,
@@ -64,70 +66,73 @@ async def record(handle: Handle) -> DeskRecord:
 
 @pytest.mark.parametrize(("request_", "why"), WRONG.values(), ids=WRONG.keys())
 async def test_a_request_that_the_operation_cannot_take_is_refused_and_the_first_one_kept(
-    branch: Branch, server: WorkflowEnvironment, request_: Any, why: str
+    harness: Harness, server: WorkflowEnvironment, request_: Any, why: str
 ) -> None:
-    handle = await parked(branch, server)
+    handle = await parked(harness, server)
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await handle.execute_update("desk_fix", args=[PARKED, Fix(actor="ann", request=request_)])
     assert getattr(refused.value.cause, "type", None) == DESK_REFUSED
     assert why in str(refused.value.cause)
     assert "\n" not in str(refused.value.cause)
     assert (await record(handle)).decisions == ()
-    log = await branch.end(handle)
+    log = await harness.end(handle)
     assert log.state is State.ROLLED_BACK
-    assert branch.bank.balances == {"ann": 1000, "bob": 1000}
+    assert harness.bank.balances == {"ann": 1000, "bob": 1000}
 
 
 async def test_a_fix_sends_the_new_request_and_the_desk_keeps_the_first_one_and_the_decisions(
-    branch: Branch, server: WorkflowEnvironment
+    harness: Harness, server: WorkflowEnvironment
 ) -> None:
-    handle = await parked(branch, server)
+    handle = await parked(harness, server)
     fixed = PUT_BACK | {"account": "carl"}
     await handle.execute_update("desk_fix", args=[PARKED, Fix(actor="ann", request=fixed)])
-    await branch.end(handle)
-    assert branch.bank.balances == {"ann": 990, "bob": 1000, "carl": 1000}, "carl was asked about, who holds nothing"
+    await harness.end(handle)
+    assert harness.bank.balances == {"ann": 990, "bob": 1000, "carl": 1000}, "the undo for carl took nothing back"
     kept = await record(handle)
     assert (kept.original, kept.request, kept.parked) == (PUT_BACK, fixed, None)
     assert [(each.decision, each.actor, each.request) for each in kept.decisions] == [("fix", "ann", fixed)]
 
 
 @pytest.fixture
-async def closed_branch(tmp_path: Path) -> AsyncIterator[Branch]:
-    """A bank on the real server, where the test opens and closes the workers."""
+async def harness_without_workers(tmp_path: Path) -> AsyncIterator[Harness]:
+    """A bank on a real server; the test starts and stops the workers."""
     async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as running:
-        yield Branch(await Client.connect(running.address, data_converter=pydantic_data_converter))
+        yield Harness(await Client.connect(running.address, data_converter=pydantic_data_converter))
 
 
-async def test_a_decision_that_is_sent_twice_without_a_worker_is_asked_for_and_taken_once(
-    closed_branch: Branch, monkeypatch: pytest.MonkeyPatch
+async def test_a_decision_that_is_sent_twice_without_a_worker_is_taken_once(
+    harness_without_workers: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    branch, document = closed_branch, transfer(transaction_id=TX)
+    harness, document = harness_without_workers, transfer(transaction_id=TX)
     document["steps"].append(step("more", "withdraw", "put_back", "carl", input={"amount_minor": TOO_MUCH}))
-    branch.bank.trouble[PARKED].extend([fail] * 5)
-    async with branch.open():
-        handle = await branch.start(document)
-        while await handle.query("parked", result_type=list[Parked]) == []:
-            await asyncio.sleep(0.1)
+    harness.bank.injected[PARKED].extend([fail] * 5)
+    async with harness.serving():
+        handle = await harness.start(document)
+        await eventually_async(lambda: handle.query("parked", result_type=list[Parked]), "the undo is parked")
     with monkeypatch.context() as hasty:
         hasty.setattr(placing, "_UPDATE_TIMEOUT_S", 1)
         with pytest.raises(CommandFailed, match=r"asked; .* it is decided when one runs") as failed:
-            await placing.update(branch.client, handle, "desk_retry", [PARKED])
+            await placing.update(harness.client, handle, "desk_retry", [PARKED])
     assert (failed.value.code, failed.value.exit_code) == ("ASKED", Exit.NOT_ENDED)
-    again = asyncio.create_task(placing.update(branch.client, handle, "desk_retry", [PARKED]))
-    await asyncio.sleep(0.5)  # until it waits too
-    async with branch.open():
-        await again  # the answer to the first
-        assert (await branch.end(handle)).state is State.ROLLED_BACK
+    again = asyncio.create_task(placing.update(harness.client, handle, "desk_retry", [PARKED]))
+    await asyncio.sleep(0.5)  # so that it waits too
+    async with harness.serving():
+        await again  # it gets the answer to the first
+        assert (await harness.end(handle)).state is State.ROLLED_BACK
         assert [each.decision for each in (await record(handle)).decisions] == ["retry"]
 
 
-async def test_a_question_that_is_repeated_later_is_asked_anew(branch: Branch, server: WorkflowEnvironment) -> None:
-    handle = await parked(branch, server)
-    branch.bank.trouble[PARKED].extend([fail] * 5)
+async def _tried(harness: Harness, handle: Handle, times: int) -> bool:
+    return harness.bank.calls[PARKED] >= times or (await record(handle)).parked is None
+
+
+async def test_a_decision_that_is_sent_again_later_is_another_one(
+    harness: Harness, server: WorkflowEnvironment
+) -> None:
+    handle = await parked(harness, server)
+    harness.bank.injected[PARKED].extend([fail] * 5)
     for tried in (6, 11):
-        await placing.update(branch.client, handle, "desk_retry", [PARKED])
+        await placing.update(harness.client, handle, "desk_retry", [PARKED])
         await server.sleep(timedelta(seconds=1))
-        async with asyncio.timeout(20):
-            while branch.bank.calls[PARKED] < tried and (await record(handle)).parked is not None:
-                await asyncio.sleep(0.05)
+        await eventually_async(partial(_tried, harness, handle, tried), "the undo is tried again")
     assert len((await record(handle)).decisions) == 2

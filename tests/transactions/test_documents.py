@@ -130,7 +130,7 @@ def test_the_input_gets_the_transaction_id_of_the_document_unless_it_names_a_par
     assert part.steps[1].request("t-1")["transaction_id"] == "t-1/more"
 
 
-def test_a_worker_hands_on_what_only_a_later_service_knows() -> None:
+def test_a_worker_passes_on_a_field_that_only_a_later_service_knows() -> None:
     """The document was checked by a client of that later build, for which an unknown field is a typo."""
     document = _reserve(input=RESERVE["input"] | {"gift": True}, retries=3)  # type: ignore[operator]
     assert Transaction.model_validate(document).steps[0].request("t-1")["gift"] is True
@@ -163,7 +163,7 @@ DISAGREEING = {
 
 
 @pytest.mark.parametrize(("document", "field", "why"), DISAGREEING.values(), ids=DISAGREEING.keys())
-def test_a_step_that_asks_for_something_else_than_the_one_it_acts_on_is_said_before_anything_starts(
+def test_a_step_that_differs_from_the_one_it_acts_on_is_refused_before_anything_starts(
     document: dict[str, Any], field: str, why: str
 ) -> None:
     line = Transaction.model_validate(document).disagreement()
@@ -173,7 +173,7 @@ def test_a_step_that_asks_for_something_else_than_the_one_it_acts_on_is_said_bef
 
 
 def test_a_step_acts_on_an_earlier_one_of_its_own_part_of_the_transaction() -> None:
-    """The same goods are the same request, in whatever order; another part may ask for something else."""
+    """The same goods in another order are the same request; another part of the transaction may differ."""
     both = [*LINES, {"sku": "A-1", "quantity": 1}]
     reserve = RESERVE | {"input": {"order_id": "t-1", "lines": both}}
     more = RESERVE | {"name": "more", "input": {"transaction_id": "t-1/more", "order_id": "t-1", "lines": LINES}}
@@ -183,7 +183,7 @@ def test_a_step_acts_on_an_earlier_one_of_its_own_part_of_the_transaction() -> N
 
 @pytest.mark.parametrize("name", [name for name, declared in OPERATIONS.items() if declared.undoes is None])
 def test_every_operation_of_the_catalogue_can_be_a_step(name: str) -> None:
-    """Nothing but its input is asked for: a step that is otherwise empty is refused for that alone, or not at all."""
+    """A step needs nothing but its input: one without it is refused for that alone, or not at all."""
     undo = next((other.name for other in OPERATIONS.values() if other.undoes is OPERATIONS[name]), None)
     step = {"name": "only", "commit": name, "rollback": undo}
     try:

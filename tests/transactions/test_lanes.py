@@ -1,9 +1,9 @@
-"""A serial lane: one at a time, in the order of arrival, whatever happens to the one that holds it."""
+"""A serial lane runs one transaction at a time, in the order of their entries, whatever happens to its holder."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -22,30 +22,33 @@ from tests.gate import Gate
 from worker import workflow_worker
 from workflows.lane import LaneWorkflow
 
+from ..eventually import eventually_async
 from .bank import fail
-from .branch import Branch, Document, Handle, step, transfer
-from .line import begun, runs_of
+from .harness import Document, Handle, Harness, step, transfer
+from .lane_history import runs_of, started
 
 SHORT_RUNS = LaneState(events_a_run=60)
-"""A lane continues as new after some four transactions."""
+"""A lane that continues as new after about four transactions."""
 BROKEN = [step("out", "withdraw", "put_back"), step("more", "withdraw", "put_back", "c", input={"amount_minor": 5000})]
-_PATIENCE_S = 200
+_TIMEOUT_S = 200
 pytestmark = [
     pytest.mark.timeout(300),  # five hundred workflows one after the other are a minute on a busy machine
-    pytest.mark.xdist_group("lanes of tellers"),  # they mostly wait: begun early, beside what computes
+    pytest.mark.xdist_group("lanes of tellers"),  # they mostly wait: started early, beside tests that compute
 ]
 
 
-async def _idle(teller: Branch, lane: Handle) -> list[WorkflowHistory]:
+async def _idle(realtime: Harness, lane: Handle) -> list[WorkflowHistory]:
     """Wait until the lane has nothing to do, and return the histories of its runs, in order."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while (view := await _view(lane)).holder is not None or view.count:
-            await asyncio.sleep(0.2)
-    return await runs_of(teller.client, lane.id)
+
+    def idle(view: LaneView) -> bool:
+        return view.holder is None and not view.count
+
+    await eventually_async(partial(_view, lane), "the lane is idle", until=idle, timeout_s=_TIMEOUT_S)
+    return await runs_of(realtime.client, lane.id)
 
 
 async def _view(lane: Handle) -> LaneView:
-    """Of the lane's latest run."""
+    """The view of the lane's latest run."""
     view: LaneView = await lane.query("waiting", result_type=LaneView)
     return view
 
@@ -56,131 +59,130 @@ def _small(number: int, **more: object) -> Document:
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.chaos)])
-async def test_transactions_pass_one_at_a_time_in_order_through_many_runs(teller: Branch, count: int) -> None:
+async def test_transactions_pass_one_at_a_time_in_order_through_many_runs(realtime: Harness, count: int) -> None:
     documents = [_small(number) for number in range(count)]
-    lanes = [await teller.enter(document, "long", LaneState(events_a_run=count)) for document in documents]
-    runs = await _idle(teller, lanes[0])
+    lanes = [await realtime.enter(document, "long", LaneState(events_a_run=count)) for document in documents]
+    runs = await _idle(realtime, lanes[0])
     assert len(runs) > 3
     names = [document["transaction_id"] for document in documents]
-    assert begun(runs) == names
-    assert teller.bank.begun == names
-    assert set(teller.bank.balances.values()) == {990}
-    assert len(teller.bank.balances) == count
+    assert started(runs) == names
+    assert realtime.bank.started == names
+    assert set(realtime.bank.balances.values()) == {990}
+    assert len(realtime.bank.balances) == count
 
 
-async def test_a_transaction_that_enters_twice_runs_once(teller: Branch) -> None:
-    teller.bank.trouble["bank.withdraw"].append(fail)
+async def test_a_transaction_that_enters_twice_runs_once(realtime: Harness) -> None:
+    realtime.bank.injected["bank.withdraw"].append(fail)
     first, second = _small(1), _small(2)
-    lane = await teller.enter(first, "twice", SHORT_RUNS)
+    lane = await realtime.enter(first, "twice", SHORT_RUNS)
     for document in (first, second, second, first):
-        await teller.enter(document, "twice")
-    await _idle(teller, lane)
-    await _idle(teller, await teller.enter(first, "twice"))
-    assert teller.bank.balances == {"a-1": 990, "a-2": 990}
-    assert teller.bank.begun == ["n-00001", "n-00002"]
+        await realtime.enter(document, "twice")
+    await _idle(realtime, lane)
+    await _idle(realtime, await realtime.enter(first, "twice"))
+    assert realtime.bank.balances == {"a-1": 990, "a-2": 990}
+    assert realtime.bank.started == ["n-00001", "n-00002"]
 
 
-async def test_a_parked_rollback_holds_the_lane_and_is_freed_on_the_desk(teller: Branch) -> None:
-    """The runs are so short that the lane continues as new while it is held, and watches what is not its child now."""
-    teller.bank.trouble["bank.put_back"].extend([fail] * 1000)
+async def test_a_parked_rollback_holds_the_lane_and_is_freed_on_the_desk(realtime: Harness) -> None:
+    """The runs are so short that the lane continues as new while it is held, and waits for a workflow that is no longer
+    its child."""
+    realtime.bank.injected["bank.put_back"].extend([fail] * 1000)
     stuck = transfer(transaction_id="stuck", steps=BROKEN)
-    lane = await teller.enter(stuck, "held", SHORT_RUNS)
+    lane = await realtime.enter(stuck, "held", SHORT_RUNS)
     behind = [_small(number) for number in range(40)]
     for document in behind:
-        await teller.enter(document, "held")
-    handle = teller.client.get_workflow_handle("transaction/stuck")
-    async with asyncio.timeout(_PATIENCE_S):
-        while not await handle.query("parked", result_type=list[Parked]):
-            await asyncio.sleep(0.1)
-    latest = teller.client.get_workflow_handle("lane/held")
+        await realtime.enter(document, "held")
+    handle = realtime.client.get_workflow_handle("transaction/stuck")
+    await eventually_async(lambda: handle.query("parked", result_type=list[Parked]), "the rollback is parked")
+    latest = realtime.client.get_workflow_handle("lane/held")
     view = await _view(latest)
     assert view.holder is not None
     assert view.holder.transaction_id == "stuck"
     assert view.waiting == tuple(document["transaction_id"] for document in behind)
     assert await latest.query("ahead_of", "n-00003", result_type=int) == 4
-    assert set(teller.bank.balances) == {"ann", "c"}, "nobody has overtaken it"
+    assert set(realtime.bank.balances) == {"ann", "c"}, "no transaction has overtaken it"
 
     await handle.execute_update("desk_skip", args=["bank.put_back", Skip(actor="ann", reason="by hand")])
-    runs = await _idle(teller, lane)
+    runs = await _idle(realtime, lane)
     assert len(runs) > 2
-    assert begun(runs) == ["stuck", *(document["transaction_id"] for document in behind)]
-    assert (await teller.end(handle)).state is State.ROLLED_BACK_WITH_SKIPS
+    assert started(runs) == ["stuck", *(document["transaction_id"] for document in behind)]
+    assert (await realtime.end(handle)).state is State.ROLLED_BACK_WITH_SKIPS
 
 
 @pytest.mark.parametrize("run", [SHORT_RUNS, LaneState()])
-async def test_a_terminated_transaction_frees_the_lane(teller: Branch, run: LaneState) -> None:
+async def test_a_terminated_transaction_frees_the_lane(realtime: Harness, run: LaneState) -> None:
     gate = Gate()
-    teller.bank.trouble["bank.withdraw"].append(gate)
+    realtime.bank.injected["bank.withdraw"].append(gate)
     patient = [step("out", "withdraw", "put_back", timeout_s=3600)]
-    lane = await teller.enter(transfer(transaction_id="gone", steps=patient), "free", run)
+    lane = await realtime.enter(transfer(transaction_id="gone", steps=patient), "free", run)
     for number in range(30):
-        await teller.enter(_small(number), "free")
+        await realtime.enter(_small(number), "free")
     await gate.reached.wait()
-    await teller.client.get_workflow_handle("transaction/gone").terminate("by mistake")
+    await realtime.client.get_workflow_handle("transaction/gone").terminate("by mistake")
     gate.open.set()
-    runs = await _idle(teller, lane)
-    assert begun(runs) == ["gone", *(f"n-{number:05}" for number in range(30))]
-    assert [teller.bank.balances[f"a-{number}"] for number in range(30)] == [990] * 30
+    runs = await _idle(realtime, lane)
+    assert started(runs) == ["gone", *(f"n-{number:05}" for number in range(30))]
+    assert [realtime.bank.balances[f"a-{number}"] for number in range(30)] == [990] * 30
 
 
-async def test_what_no_workflow_can_run_does_not_stop_the_lane(teller: Branch) -> None:
-    lane = await teller.enter({"transaction_id": "wrong", "steps": []}, "odd")
-    await teller.client.get_workflow_handle("lane/odd").signal("enter", "not an entry at all")
-    await teller.enter(_small(1), "odd")
-    assert begun(await _idle(teller, lane)) == ["wrong", "n-00001"]
-    assert teller.bank.balances == {"a-1": 990}
+async def test_a_document_that_no_workflow_can_run_does_not_stop_the_lane(realtime: Harness) -> None:
+    lane = await realtime.enter({"transaction_id": "wrong", "steps": []}, "odd")
+    await realtime.client.get_workflow_handle("lane/odd").signal("enter", "not an entry at all")
+    await realtime.enter(_small(1), "odd")
+    assert started(await _idle(realtime, lane)) == ["wrong", "n-00001"]
+    assert realtime.bank.balances == {"a-1": 990}
 
 
-async def test_a_full_lane_refuses_and_says_so(teller: Branch) -> None:
+async def test_a_full_lane_refuses_an_entry_and_shows_it(realtime: Harness) -> None:
     gate = Gate()
-    teller.bank.trouble["bank.withdraw"].append(gate)
+    realtime.bank.injected["bank.withdraw"].append(gate)
     patient = [step("out", "withdraw", "put_back", timeout_s=3600)]
-    lane = await teller.enter(transfer(transaction_id="slow", steps=patient), "full")
+    lane = await realtime.enter(transfer(transaction_id="slow", steps=patient), "full")
     await gate.reached.wait()
     large = {"note": "x" * 90_000}
     fits = MAX_WAITING_BYTES // 91_000
     for number in range(fits + 3):
         document = _small(number)
         document["steps"][0]["input"] |= large
-        await teller.enter(document, "full")
+        await realtime.enter(document, "full")
     view = await _view(lane)
     assert view.count + len(view.refused) == fits + 3
     assert 0 < len(view.refused) <= 3
     last = Transaction.model_validate(document)
     with pytest.raises(CommandFailed, match="lane full is full"):
-        await ask(teller.client, last, "full")
-    await teller.client.get_workflow_handle("transaction/slow").terminate("let the others through")
+        await ask(realtime.client, last, "full")
+    await realtime.client.get_workflow_handle("transaction/slow").terminate("let the others through")
     gate.open.set()
-    runs = await _idle(teller, lane)
-    assert len(begun(runs)) == view.count + 1
-    assert not set(begun(runs)) & set(view.refused)
-    await teller.enter(document, "full")
-    assert last.transaction_id in begun(await _idle(teller, lane))
+    runs = await _idle(realtime, lane)
+    assert len(started(runs)) == view.count + 1
+    assert not set(started(runs)) & set(view.refused)
+    await realtime.enter(document, "full")
+    assert last.transaction_id in started(await _idle(realtime, lane))
     assert last.transaction_id not in (await _view(lane)).refused
-    await ask(teller.client, last, "full")
+    await ask(realtime.client, last, "full")
 
 
-async def test_who_asks_is_lost_only_where_the_lane_is_closed_or_does_not_know_it(teller: Branch) -> None:
+async def test_an_entry_is_lost_only_if_the_lane_is_closed_or_does_not_have_it(realtime: Harness) -> None:
     gate = Gate()
-    teller.bank.trouble["bank.withdraw"].append(gate)
+    realtime.bank.injected["bank.withdraw"].append(gate)
     slow, behind = (_small(number) for number in range(2))
     slow["steps"][0]["timeout_s"] = 3600
     first, second, stranger = map(Transaction.model_validate, (slow, behind, _small(2)))
-    assert await ask(teller.client, second, "asked") == Place(lost=True), "there is no such lane"
-    await teller.enter(slow, "asked")
-    lane = await teller.enter(behind, "asked")
+    assert await ask(realtime.client, second, "asked") == Place(lost=True), "there is no such lane"
+    await realtime.enter(slow, "asked")
+    lane = await realtime.enter(behind, "asked")
     await gate.reached.wait()
-    assert await ask(teller.client, first, "asked") == Place()
-    assert await ask(teller.client, second, "asked") == Place(ahead=1, behind=first.transaction_id)
-    assert await ask(teller.client, stranger, "asked") == Place(lost=True)
+    assert await ask(realtime.client, first, "asked") == Place()
+    assert await ask(realtime.client, second, "asked") == Place(ahead=1, behind=first.transaction_id)
+    assert await ask(realtime.client, stranger, "asked") == Place(lost=True)
     await lane.terminate("by mistake")
-    assert await ask(teller.client, second, "asked") == Place(lost=True), "a closed lane would still name its place"
-    await teller.client.start_workflow(LaneWorkflow.run, LaneState(), id=lane_id("mute"), task_queue="nobody")
-    assert await ask(teller.client, second, "mute") == Place(), "nobody can say, and the place is kept"
+    assert await ask(realtime.client, second, "asked") == Place(lost=True), "a closed lane would still name its place"
+    await realtime.client.start_workflow(LaneWorkflow.run, LaneState(), id=lane_id("mute"), task_queue="nobody")
+    assert await ask(realtime.client, second, "mute") == Place(), "without an answer the place is kept"
     gate.open.set()
 
 
-def test_a_transaction_that_holds_the_lane_takes_no_second_place_in_the_line() -> None:
+def test_a_transaction_that_holds_the_lane_is_not_entered_again() -> None:
     holder = Holder(transaction_id="t-1", since=datetime.now(UTC))
     lane = LaneWorkflow(LaneState(holder=holder))
     for name in ("t-1", "t-2", "t-1"):
@@ -190,7 +192,7 @@ def test_a_transaction_that_holds_the_lane_takes_no_second_place_in_the_line() -
 
 @pytest.mark.parametrize("length", [8, 64], ids=["short ids", "long ids"])
 @pytest.mark.parametrize("size", [2, 1000, MAX_DOCUMENT_BYTES])
-def test_the_longest_line_fits_into_what_one_run_hands_to_the_next(size: int, length: int) -> None:
+def test_the_most_entries_fit_into_the_input_of_the_next_run(size: int, length: int) -> None:
     document = {"": "x" * (size - 6)} if size > 2 else {}
     names = [f"{number:0{length}}" for number in range(30_000 if size < MAX_DOCUMENT_BYTES else 100)]
     entries = [LaneEntry(transaction_id=name, document=document, size=size) for name in names]
@@ -209,48 +211,49 @@ def test_the_longest_line_fits_into_what_one_run_hands_to_the_next(size: int, le
 
 
 @pytest.mark.parametrize("run", [SHORT_RUNS, LaneState()])
-async def test_a_lane_is_not_for_cancelling(teller: Branch, run: LaneState) -> None:
+async def test_a_lane_ignores_a_cancellation(realtime: Harness, run: LaneState) -> None:
     gate = Gate()
-    teller.bank.trouble["bank.withdraw"].append(gate)
+    realtime.bank.injected["bank.withdraw"].append(gate)
     documents = [_small(number) for number in range(20)]
     documents[0]["steps"][0]["timeout_s"] = 3600
-    lanes = [await teller.enter(document, "kept", run) for document in documents]
+    lanes = [await realtime.enter(document, "kept", run) for document in documents]
     await gate.reached.wait()
     for _ in range(2):
         await lanes[0].cancel()
         assert (await _view(lanes[0])).count == len(documents) - 1
         assert (await lanes[0].describe()).status is WorkflowExecutionStatus.RUNNING
     gate.open.set()
-    runs = await _idle(teller, lanes[0])
-    assert begun(runs) == [document["transaction_id"] for document in documents]
-    assert set(teller.bank.balances.values()) == {990}
+    runs = await _idle(realtime, lanes[0])
+    assert started(runs) == [document["transaction_id"] for document in documents]
+    assert set(realtime.bank.balances.values()) == {990}
 
 
-async def test_a_lane_goes_over_to_a_new_build(teller: Branch) -> None:
-    old, new = (workflow_worker(teller.client, version=WorkerDeploymentVersion("d", name)) for name in ("old", "new"))
+async def test_a_lane_goes_over_to_a_new_build(realtime: Harness) -> None:
+    old, new = (workflow_worker(realtime.client, version=WorkerDeploymentVersion("d", name)) for name in ("old", "new"))
     async with old, new:
-        await _make_current(teller, "old")
-        lane, count = await teller.enter(_small(0), "upgraded"), 1
-        await _idle(teller, lane)
-        await _make_current(teller, "new")
-        while len(runs := await _idle(teller, lane)) == 1 or not _builds_of(runs[1]):
-            await teller.enter(_small(count), "upgraded")
+        await _make_current(realtime, "old")
+        lane, count = await realtime.enter(_small(0), "upgraded"), 1
+        await _idle(realtime, lane)
+        await _make_current(realtime, "new")
+        while len(runs := await _idle(realtime, lane)) == 1 or not _builds_of(runs[1]):
+            await realtime.enter(_small(count), "upgraded")
             count += 1
     assert [_builds_of(run) for run in runs] == [{"old"}, {"new"}]
-    assert begun(runs) == [f"n-{number:05}" for number in range(count)]
+    assert started(runs) == [f"n-{number:05}" for number in range(count)]
 
 
-async def _make_current(teller: Branch, build: str) -> None:
-    """The server learns of a build a moment after its workers poll."""
+async def _make_current(realtime: Harness, build: str) -> None:
+    """Make a build the current one, once the server knows it: a moment after its workers poll."""
     wanted = SetWorkerDeploymentCurrentVersionRequest(namespace="default", deployment_name="d", build_id=build)
-    async with asyncio.timeout(_PATIENCE_S):
-        while True:
-            try:
-                await teller.client.workflow_service.set_worker_deployment_current_version(wanted)
-            except RPCError:
-                await asyncio.sleep(0.2)
-            else:
-                return
+
+    async def is_set() -> bool:
+        try:
+            await realtime.client.workflow_service.set_worker_deployment_current_version(wanted)
+        except RPCError:
+            return False
+        return True
+
+    await eventually_async(is_set, f"the server knows the build {build}")
 
 
 def _builds_of(run: WorkflowHistory) -> set[str]:
@@ -259,7 +262,7 @@ def _builds_of(run: WorkflowHistory) -> set[str]:
     return {task.deployment_version.build_id for task in tasks}
 
 
-async def test_a_lane_that_nobody_enters_ends(branch: Branch) -> None:
-    lane = await branch.enter(_small(1), "short")
+async def test_a_lane_without_an_entry_completes(harness: Harness) -> None:
+    lane = await harness.enter(_small(1), "short")
     await lane.result()
-    assert branch.bank.balances == {"a-1": 990}
+    assert harness.bank.balances == {"a-1": 990}

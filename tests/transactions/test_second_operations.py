@@ -1,7 +1,7 @@
-"""A transaction given as data whose second step asks for something else than its first: the accounts stay right.
+"""A transaction whose second step has another request than the first, on which it acts: the accounts stay right.
 
-Any client can start such a workflow, and an operator can make the same slip at the desk. The payment service is the
-real one, on a database of its own.
+Any client can start such a workflow, and an operator can make the same mistake at the desk. The payment service is the
+product's, on a database of its own.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from saga import CallKind, Fix, Parked, State, Status
 from tests.services.bench import Bench, Call, assert_money_adds_up
 from tests.services.requests import purse
 
-from .branch import Branch, step
+from .harness import Harness, step
 
 
 @pytest.fixture
-async def payments(branch: Branch, tmp_path: Path) -> AsyncIterator[Bench]:
+async def payments(harness: Harness, tmp_path: Path) -> AsyncIterator[Bench]:
     """`rich` and `poor` have an account each."""
     bench = Bench("payment", f"sqlite+aiosqlite:///{tmp_path}/payment.db")
     await migrate(bench.database, "payment")
     await bench.accept(
         Call(payment.set_account, purse(10_000, "rich")), Call(payment.set_account, purse(5_000, "poor"))
     )
-    async with Worker(branch.client, task_queue="payment", activities=bench.service.activities()):
+    async with Worker(harness.client, task_queue="payment", activities=bench.service.activities()):
         yield bench
     await bench.database.dispose()
 
@@ -50,18 +50,17 @@ def _charge(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def _authorize(name: str) -> dict[str, Any]:
-    ask = _charge(name)
-    return {"name": "hold", "commit": "payment.authorize", "rollback": "payment.cancel", "input": ask}
+    return {"name": "hold", "commit": "payment.authorize", "rollback": "payment.cancel", "input": _charge(name)}
 
 
 @pytest.mark.parametrize("slip", [{"customer_id": "poor"}, {"amount_minor": 1}, {"order_id": "another"}])
 async def test_a_capture_that_differs_from_its_authorization_rolls_the_transaction_back(
-    branch: Branch, payments: Bench, slip: dict[str, Any]
+    harness: Harness, payments: Bench, slip: dict[str, Any]
 ) -> None:
     take = {"name": "take", "commit": "payment.capture", "rollback": "payment.refund"}
     name = f"t-slip-{next(iter(slip)).replace('_', '-')}"
     document = {"transaction_id": name, "steps": [_authorize(name), take | {"input": _charge(name, **slip)}]}
-    log = await branch.run(document)
+    log = await harness.run(document)
     assert log.state is State.ROLLED_BACK
     assert log.error is not None
     assert (log.error.code, log.error.step) == (Code.IDEMPOTENCY_CONFLICT, "payment.capture")
@@ -73,13 +72,13 @@ async def _fix(handle: WorkflowHandle[Any, Any], request: dict[str, Any]) -> Non
     await handle.execute_update("desk_fix", args=["payment.capture", Fix(actor="ann", request=request)])
 
 
-async def test_a_slip_at_the_desk_is_refused_and_the_right_input_is_still_accepted(
-    branch: Branch, payments: Bench, server: WorkflowEnvironment
+async def test_a_mistake_at_the_desk_is_refused_and_the_right_input_is_still_accepted(
+    harness: Harness, payments: Bench, server: WorkflowEnvironment
 ) -> None:
     name = "t-desk-slip"
     take = {"name": "take", "commit": "payment.capture", "input": _charge(name, customer_id="poor")}
     document = {"transaction_id": name, "steps": [_authorize(name), step("decide", "print_receipt", None), take]}
-    handle = await branch.start(document)
+    handle = await harness.start(document)
     await server.sleep(timedelta(seconds=5))
     await _fix(handle, _charge(name, amount_minor=1) | {"transaction_id": name})
     await server.sleep(timedelta(seconds=5))
@@ -88,6 +87,6 @@ async def test_a_slip_at_the_desk_is_refused_and_the_right_input_is_still_accept
     assert await _accounts(payments) == {"rich": (10_000, 1_000), "poor": (5_000, 0)}
 
     await _fix(handle, _charge(name) | {"transaction_id": name})
-    log = await branch.end(handle)
+    log = await harness.end(handle)
     assert (log.state, log.steps[-1].status) == (State.CONFIRMED, Status.DONE)
     assert await _accounts(payments) == {"rich": (9_000, 0), "poor": (5_000, 0)}

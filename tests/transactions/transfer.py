@@ -1,4 +1,4 @@
-"""A list of steps as somebody writes it who has a service's activities at hand, and no document."""
+"""A workflow that gives its steps as activity methods instead of a document."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ QUEUE = "bank"
 
 @workflow.defn
 class TransferWorkflow(SagaWorkflow):
-    """As somebody would write it who has the service's activities at hand, and no document."""
-
     @workflow.init
     def __init__(self, out: Transfer, into: Transfer) -> None:  # noqa: ARG002 — as `run`
         self._saga = Saga(out.transaction_id)

@@ -1,4 +1,4 @@
-"""The bank and the workflows on a server: makes documents, runs them, reads how they ended."""
+"""The bank and the workflows on a server: makes documents, runs them, and reads their ends."""
 
 from __future__ import annotations
 
@@ -26,32 +26,36 @@ from .bank import Bank
 from .transfer import QUEUE, TransferWorkflow
 
 _LOG = TypeAdapter(TransactionLog)
-_PATIENCE_S = 60
-"""Of real time, for one transaction or lane."""
+_TIMEOUT_S = 60
+"""Limit in real time for one transaction or lane."""
 
 Document = dict[str, Any]
 Handle = WorkflowHandle[Any, Any]
 
 
 def step(name: str, commit: str, rollback: str | None, account: str = "ann", **more: Any) -> Document:
-    ask = {"account": account, "amount_minor": 10} | more.pop("input", {})
+    request = {"account": account, "amount_minor": 10} | more.pop("input", {})
     rolled_back = {} if rollback is None else {"rollback": f"bank.{rollback}"}
-    return {"name": name, "commit": f"bank.{commit}", "queue": QUEUE, "input": ask, "timeout_s": 5} | rolled_back | more
+    return (
+        {"name": name, "commit": f"bank.{commit}", "queue": QUEUE, "input": request, "timeout_s": 5}
+        | rolled_back
+        | more
+    )
 
 
 def transfer(**more: Any) -> Document:
-    """Ten from ann to bob."""
+    """A document that moves ten from ann to bob."""
     steps = [step("out", "withdraw", "put_back"), step("in", "deposit", "take_back", "bob")]
     return {"transaction_id": f"t-{uuid4().hex[:8]}", "steps": steps} | more
 
 
 @dataclass
-class Branch:
+class Harness:
     client: Client
     bank: Bank = field(default_factory=Bank)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
+    async def serving(self) -> AsyncIterator[None]:
         client = self.client
         workflows = Worker(
             client,
@@ -76,7 +80,7 @@ class Branch:
 
     async def end(self, handle: Handle) -> TransactionLog:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 return _LOG.validate_python(await handle.result())
         except WorkflowFailureError as failed:
             assert isinstance(failed.cause, ApplicationError), failed.cause
@@ -86,7 +90,7 @@ class Branch:
             return log
 
     async def enter(self, document: Document, lane: str, state: LaneState = LaneState(), **more: Any) -> Handle:  # noqa: B008 — frozen
-        """Into the lane, as the command does it; `state` is for a lane that is not there yet."""
+        """Enter a transaction as the command does; `state` is the input of a lane that does not run yet."""
         entry = LaneEntry(transaction_id=document["transaction_id"], document=document, size=len(str(document)), **more)
         return await self.client.start_workflow(
             LaneWorkflow.run,

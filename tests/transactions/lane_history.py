@@ -1,4 +1,4 @@
-"""What the histories of a lane prove: whom it began, in which order, and that it began nobody beside another."""
+"""What the histories of a lane prove: the transactions that it started, one at a time, and their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowHistory
 
 
 async def runs_of(client: Client, lane: str) -> list[WorkflowHistory]:
-    """The histories of a lane's latest run and of those that handed over to it, in order."""
+    """The histories of a lane's runs, in order."""
     runs: list[WorkflowHistory] = []
     run_id: str | None = None
     while run_id != "":
@@ -19,8 +19,8 @@ async def runs_of(client: Client, lane: str) -> list[WorkflowHistory]:
     return runs
 
 
-def begun(runs: Sequence[WorkflowHistory]) -> list[str]:
-    """The transactions that a lane has begun, in order. Raises if it began one before another was closed."""
+def started(runs: Sequence[WorkflowHistory]) -> list[str]:
+    """The transactions that a lane has started, in order. Fails if it started one before another was closed."""
     order, held = [], False
     for run in runs:
         for event in run.events:
@@ -33,5 +33,5 @@ def begun(runs: Sequence[WorkflowHistory]) -> list[str]:
             if kind.startswith("CHILD_WORKFLOW_EXECUTION_") and not kind.endswith("STARTED"):
                 held = False
             if kind == "START_CHILD_WORKFLOW_EXECUTION_FAILED" or kind == "ACTIVITY_TASK_COMPLETED":  # noqa: PLR1714
-                held = False  # it was there before, or was carried over and watched to its close
+                held = False  # it had run before, or an earlier run of the lane had started it
     return order

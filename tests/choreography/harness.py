@@ -1,4 +1,4 @@
-"""The five services with their real databases and participants, and between them a broker that a test directs."""
+"""The five services with their real databases and participants, and a broker between them that a test controls."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from saga import Operation, TransactionLog
 from worker import service_worker
 
 _DELIVERIES = 600
-"""For one order: a healthy one takes about thirty, the worst of these tests two hundred. Waits are not counted:
-how many there are is the machine's business, and the test's timeout ends them all."""
+"""Limit for one order: a healthy one takes about thirty, the worst of these tests two hundred. Pauses are not counted:
+their number depends on the machine, and the test's timeout bounds them."""
 _PAUSE_S = 0.1
-"""When there is nothing to deliver: for the participants to say something, or to grow impatient."""
+"""A pause while there is nothing to deliver: the participants publish an event, or publish all events again."""
 
-_MOST_SILENT = 100
-"""Pauses, 10 s in all: who has anything to say again has said it by then."""
+_MAX_PAUSES = 100
+"""10 s in all: every participant has published its events again by then."""
 _AT_WORK = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
 
 Deliveries = list[tuple[Event, str]]
-Direct = Callable[[Deliveries], Deliveries]
-"""Takes the next deliveries, maybe none, from those that wait."""
-Then = Callable[[Event, str], Awaitable[None]]
+Schedule = Callable[[Deliveries], Deliveries]
+"""Removes the next deliveries, maybe none, from those that wait."""
+AfterDelivery = Callable[[Event, str], Awaitable[None]]
 
 
 def an_order(order_id: str, **changes: Any) -> Order:
@@ -57,45 +57,45 @@ def an_order(order_id: str, **changes: Any) -> Order:
 
 @dataclass
 class Broker(Interceptor):
-    """Takes every event that a participant publishes, and delivers none until it is told to.
+    """Keeps every event that a participant publishes. The test delivers it.
 
-    What waits already is not put in once more: an event that is said again before it was delivered is still one event.
+    An event that is published again before it was delivered is kept once.
     """
 
     waiting: defaultdict[str, Deliveries] = field(default_factory=lambda: defaultdict(list))
-    """By transaction id."""
-    again_s: float = 0
-    """How long it takes over what it was told before."""
-    told: set[tuple[str, str]] = field(default_factory=set)
-    said_by: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Who has said an event to a subscriber, as the id of a workflow: that of a third, for one who has ended."""
-    answers: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
-    """The last words that a workflow gets when it publishes next."""
+    """The undelivered events, by transaction id."""
+    republish_s: float = 0
+    """How long the publishing of an event takes that was published before."""
+    known: set[tuple[str, str]] = field(default_factory=set)
+    published_by: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The workflow that has published an event to a subscriber, maybe for a participant that had completed."""
+    final_events: defaultdict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    """The events of completed subscribers that a workflow gets when it publishes next."""
     broken: set[tuple[str, str]] = field(default_factory=set)
-    """The operations, each of a transaction, that do not get through."""
+    """Pairs of a transaction and an operation that fails for it."""
 
-    async def hear_out(self, request: Publish) -> None:
-        known = (request.transaction_id, request.event.event_id)
-        if known in self.told:
-            await asyncio.sleep(self.again_s)
-        self.told.add(known)
+    async def delay(self, request: Publish) -> None:
+        event = (request.transaction_id, request.event.event_id)
+        if event in self.known:
+            await asyncio.sleep(self.republish_s)
+        self.known.add(event)
 
     def put(self, request: Publish, sender: str) -> tuple[Event, ...]:
         waiting = self.waiting[request.transaction_id]
         known = {(event.fact, service) for event, service in waiting}
         waiting += [(request.event, service) for service in request.to if (request.event.fact, service) not in known]
-        self.said_by |= {(request.event.event_id, service): sender for service in request.to}
-        return tuple(self.answers.pop(sender, ()))
+        self.published_by |= {(request.event.event_id, service): sender for service in request.to}
+        return tuple(self.final_events.pop(sender, ()))
 
-    def answer(self, event: Event, service: str, last_words: tuple[Event, ...]) -> None:
-        """An event that was placed from outside is nobody's: then nobody gets the answer."""
-        self.answers[self.said_by.get((event.event_id, service), "")] += last_words
+    def answer(self, event: Event, service: str, final_events: tuple[Event, ...]) -> None:
+        """Keep the answer to a delivery for the publisher. An event that the test itself has sent has none."""
+        self.final_events[self.published_by.get((event.event_id, service), "")] += final_events
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
-        return _Taken(next, self)
+        return _Kept(next, self)
 
 
-class _Taken(ActivityInboundInterceptor):
+class _Kept(ActivityInboundInterceptor):
     def __init__(self, next: ActivityInboundInterceptor, broker: Broker) -> None:  # noqa: A002 — the SDK's name
         super().__init__(next)
         self._broker = broker
@@ -107,12 +107,12 @@ class _Taken(ActivityInboundInterceptor):
         if "event" not in document:
             return await super().execute_activity(input)
         request = Publish.model_validate(document)
-        await self._broker.hear_out(request)
-        return Published(last_words=self._broker.put(request, activity.info().workflow_id or ""))
+        await self._broker.delay(request)
+        return Published(final_events=self._broker.put(request, activity.info().workflow_id or ""))
 
 
 @dataclass
-class Stage:
+class Harness:
     client: Client
     broker: Broker
     folder: Path
@@ -125,49 +125,49 @@ class Stage:
     async def log(self, order: Order) -> TransactionLog:
         return (await choreographed.status(self.client, order.order_id)).log
 
-    async def play(
-        self, orders: Sequence[Order], direct: Callable[[], Direct], then: Then | None = None
+    async def run(
+        self, orders: Sequence[Order], schedule: Callable[[], Schedule], after_delivery: AfterDelivery | None = None
     ) -> list[TransactionLog]:
-        """Place `orders`, and bring each to its end with a director of its own; `then` follows on each delivery."""
-        return list(await asyncio.gather(*(self._play(order, direct(), then) for order in orders)))
+        """Place `orders` and bring each to its end with a schedule of its own. Return their logs."""
+        return list(await asyncio.gather(*(self._run(order, schedule(), after_delivery) for order in orders)))
 
-    async def _play(self, order: Order, direct: Direct, then: Then | None) -> TransactionLog:
-        """Turn by turn, until all participants have ended and nothing waits to be delivered."""
+    async def _run(self, order: Order, schedule: Schedule, after_delivery: AfterDelivery | None) -> TransactionLog:
+        """Deliver events until all participants have completed and no event is undelivered."""
         waiting = self.broker.waiting[order.transaction_id]
         await self.place(order)
-        delivered = silent = 0
+        delivered = pauses = 0
         while delivered < _DELIVERIES:
-            deliveries = direct(waiting)
+            deliveries = schedule(waiting)
             delivered += len(deliveries)
             for event, service in deliveries:
                 self.broker.answer(event, service, await EventBus(self.client).tell(event, service))
-                if then is not None:
-                    await then(event, service)
+                if after_delivery is not None:
+                    await after_delivery(event, service)
             if deliveries or waiting:
-                silent = 0
+                pauses = 0
                 continue
             await asyncio.sleep(_PAUSE_S)
-            silent += 1
+            pauses += 1
             if waiting:
                 continue
             ended, decider = not await self._under_way(order), await self._status(order, "order")
             if ended and decider is WorkflowExecutionStatus.COMPLETED:
                 return await self.log(order)
-            if decider not in _AT_WORK and (ended or silent > _MOST_SILENT):
-                await self.place(order)  # nobody is left who misses it: as the sweep does
+            if decider not in _AT_WORK and (ended or pauses > _MAX_PAUSES):
+                await self.place(order)  # no participant is left that starts it again: as the sweep does
         raise AssertionError(f"no end: {await self.log(order)}, undelivered: {waiting}")
 
     async def _under_way(self, order: Order) -> bool:
-        """Whether a participant runs. The order's own is asked first: it is the last to end."""
+        """Whether a participant runs. The order's own is looked at first: it is the last to complete."""
         for service in PARTICIPANTS:
             if await self._status(order, service) is WorkflowExecutionStatus.RUNNING:
                 return True
         return False
 
     async def terminate(self, order: Order, service: str) -> bool:
-        """False if there is nothing to terminate."""
+        """Terminate a participant. False if it does not run."""
         try:
-            await choreographed.handle_of(self.client, order.order_id, service).terminate("a slip of the hand")
+            await choreographed.handle_of(self.client, order.order_id, service).terminate("terminated by a test")
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
@@ -184,7 +184,7 @@ class Stage:
         return answer
 
     async def violations(self) -> list[Violation]:
-        """What the audit finds, where no order is under way."""
+        """Return what the audit finds. No order may be under way."""
         async with AsyncExitStack() as stack:
             db = {}
             for name in self.databases:
@@ -202,7 +202,7 @@ def _url(folder: Path, service: str) -> str:
 
 
 @asynccontextmanager
-async def stage(client: Client, folder: Path) -> AsyncIterator[Stage]:
+async def serving_participants(client: Client, folder: Path) -> AsyncIterator[Harness]:
     broker = Broker()
     async with AsyncExitStack() as stack:
         databases = {}
@@ -211,7 +211,7 @@ async def stage(client: Client, folder: Path) -> AsyncIterator[Stage]:
             stack.push_async_callback(databases[name].dispose)
             await migrate(databases[name], name)
             await stack.enter_async_context(service_worker(client, Service(definition, databases[name]), [broker]))
-        made = Stage(client, broker, folder, databases)
+        made = Harness(client, broker, folder, databases)
         await made.execute(inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=1000))
         await made.execute(
             payment.set_account, SetAccount(transaction_id="money", customer_id="c-1", balance_minor=10**6)

@@ -1,9 +1,8 @@
-"""The whole system in this process, and what is done to its workflows from outside."""
+"""The whole system in this process, and what clients and operators do to its workflows."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -23,12 +22,14 @@ from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from saga import Parked, TransactionLog
 
+from ..eventually import eventually_async
+
 CUSTOMER, SKU = "c-1", "BOOK-1"
 PRICE_MINOR = 1000
-NOWHERE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
+UNREACHABLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 _HOLDS = (order.list_open, payment.list_open, inventory.list_open, shipping.list_open)
 _LOG = TypeAdapter(TransactionLog)
-_PATIENCE_S = 60
+_TIMEOUT_S = 60
 
 Document = dict[str, Any]
 Handle = WorkflowHandle[Any, Any]
@@ -49,10 +50,10 @@ def a_step(commit: str, rollback: str | None, **inputs: Any) -> Document:
 
 
 @dataclass
-class Place:
+class Harness:
     client: Client
     faults: list[Fault] = field(default_factory=list)
-    """What goes wrong from now on; the workers share the list."""
+    """The faults that are injected from now on; the workers share the list."""
 
     async def start(self, workflow: str, workflow_id: str, *args: Any) -> Handle:
         return await self.client.start_workflow(workflow, args=args, id=workflow_id, task_queue=WORKFLOWS_QUEUE)
@@ -67,7 +68,7 @@ class Place:
         self.faults.clear()
 
     async def reset(self, handle: Handle, *, to_task: int = 0) -> Handle:
-        """Begin the workflow anew from one of its tasks, the first is 0; the handle of its newest run."""
+        """Start the workflow again from one of its tasks (0 is the first). Return the handle of its newest run."""
         history = await handle.fetch_history()
         done = [e for e in history.events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
         request = ResetWorkflowExecutionRequest(
@@ -81,44 +82,38 @@ class Place:
         return self.client.get_workflow_handle(handle.id)
 
     async def replayed(self, handle: Handle) -> TransactionLog:
-        """The log of a closed workflow, which a worker makes from its history: fails if that is not decided again."""
+        """The log of a closed workflow, which a worker replays to answer. Fails if the replay decides differently."""
         log: TransactionLog = await handle.query("transaction_log", result_type=TransactionLog)
         return log
-
-    async def until(self, true: Callable[[], Any]) -> None:
-        """Wait until the awaited result of `true` is true."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while not await true():
-                await asyncio.sleep(0.05)
 
     async def parked(self, handle: Handle) -> set[str]:
         return {call.step for call in await handle.query("parked", result_type=list[Parked])}
 
     async def until_parked(self, handle: Handle, step: str) -> TransactionLog:
-        """Wait until `step` is on the desk; the log as it is then."""
+        """Wait until `step` is on the desk. Return the log as it is then."""
 
         async def is_parked() -> bool:
-            assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING, "it has ended"
+            assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING, "the workflow has ended"
             return step in await self.parked(handle)
 
-        await self.until(is_parked)
+        await eventually_async(is_parked, f"{step} is parked", timeout_s=_TIMEOUT_S)
         log: TransactionLog = await handle.query("transaction_log", result_type=TransactionLog)
         return log
 
     async def end(self, handle: Handle) -> TransactionLog:
-        """Retry what is parked, and wait for the end."""
+        """Retry the parked calls, and wait for the end. Return the log."""
         for step in await self.parked(handle):
             await handle.execute_update("desk_retry", step)
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 return _LOG.validate_python(await handle.result())
         except WorkflowFailureError as failed:
             assert isinstance(failed.cause, ApplicationError), failed.cause
             return _LOG.validate_python(failed.cause.details[0])
 
     async def held(self, transaction_id: str) -> set[str]:
-        """The services that have something open for the transaction."""
-        before = transaction_id[:-1] + chr(ord(transaction_id[-1]) - 1)  # the page begins just before it
+        """The services that hold something for the transaction."""
+        before = transaction_id[:-1] + chr(ord(transaction_id[-1]) - 1)  # the page starts after it
         found = set()
         for operation in _HOLDS:
             page = await execute(self.client, operation, ListOpen(after=before))
@@ -126,7 +121,7 @@ class Place:
         return found
 
     async def balance(self) -> tuple[int, int]:
-        """What the customer has, and what of it is held."""
+        """The customer's balance, and how much of it is held."""
         accounts = (await execute(self.client, payment.list_accounts, payment.ListAccounts())).accounts
         [account] = [each for each in accounts if each.customer_id == CUSTOMER]
         return account.balance_minor, account.held_minor

@@ -1,0 +1,19 @@
+"""The plan of an order and the choreography derived from it, for tests that are generated from them."""
+
+from __future__ import annotations
+
+from cli.documents import document
+from contracts.order import NotificationMode, Order
+from saga import Plan
+from workflows.choreography import Roles, roles_of
+from workflows.order import Requests, planned
+
+
+def plan_in(mode: NotificationMode) -> Plan:
+    line = {"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1}
+    placed = Order.model_validate(document("o-1", "c-1", [line]) | {"notification": mode})
+    return planned(Requests.of(placed))
+
+
+def roles_in(mode: NotificationMode) -> Roles:
+    return roles_of(plan_in(mode))
