@@ -56,7 +56,7 @@ _ACTS_ON = (
     ),
     Mutation(
         "a document whose steps disagree is begun",
-        (Edit("contracts/transaction.py", "if getattr(asked, name) != getattr(before, name):", "if False:"),),
+        (Edit("contracts/transaction.py", "if getattr(second_request, name) != getattr(first_request, name):", "if False:"),),
         (
             "tests/transactions/test_documents.py::"
             "test_a_step_that_asks_for_something_else_than_the_one_it_acts_on_is_said_before_anything_starts"
