@@ -58,24 +58,26 @@ QUEUES = (WORKFLOWS_QUEUE, *SERVICES)
 WORKFLOWS = [OrderWorkflow, BatchWorkflow, SweepWorkflow, TransactionWorkflow, LaneWorkflow]
 
 _LEAVES_TRACES = [each.__name__ for each in (*WORKFLOWS, ParticipantWorkflow) if each is not SweepWorkflow]
-"""Where one of these has been, the services' databases are not new."""
+"""Workflow types that use the services: where one of them has run, the databases are not new."""
 _POLLERS = PollerBehaviorAutoscaling(minimum=1, initial=2, maximum=20)
-"""A fixed number of pollers leaves a tail of seconds at 50 orders at once; these grow with the load."""
+"""Pollers that grow with the load; a fixed number leaves a tail of seconds at 50 orders at once."""
 _REMEMBERED = 500
-"""Sagas that a worker keeps in memory, about a quarter of a MiB each; any other is replayed from its history when it
-goes on. Ten times what one worker has under way in a second, so that only those that wait for long are forgotten."""
+"""Sagas that a worker keeps in memory, about a quarter of a MiB each; any other is replayed from its history. It is ten
+times the sagas that one worker runs in a second, so that only those that wait for long are evicted."""
 _DRAIN = timedelta(seconds=5)
-"""What SIGTERM leaves running activities: an attempt's timeout. Longer ones are retried by another worker."""
+"""Time that running activities have after SIGTERM: the timeout of an attempt. Another worker retries longer ones."""
 _SEED_ATTEMPTS = 3
-"""Each waits as long as a database may take."""
+"""Attempts to seed a database; each waits as long as a transaction may take."""
 _GARBAGE_AFTER = 50_000
-"""New objects before Python looks for cycles among them, instead of 700: a list of five hundred requests makes more
-than that, and all of them live until it is answered. Looking took a quarter of a busy worker's time."""
+"""New objects between two runs of Python's garbage collector, instead of 700. A batch of five hundred requests makes
+more than that, and all of them live until it ends; collecting took a quarter of a busy worker's time."""
 
 
 def workflow_runner() -> WorkflowRunner:
-    """Without the sandbox, which costs as much CPU as the sagas themselves. What it would catch, our own use of clocks,
-    chance or the network, is caught before: tests replay every recorded history in the sandbox too."""
+    """The runner without the sandbox, which costs as much CPU as the sagas themselves.
+
+    Tests replay every recorded history in the sandbox, and so catch a use of clocks, randomness or the network.
+    """
     return UnsandboxedWorkflowRunner()
 
 
@@ -85,12 +87,11 @@ def workflow_worker(
     version: WorkerDeploymentVersion | None = None,
     colocated: Sequence[Service] = (),
 ) -> Worker:
-    """A worker of the processes; one that is a `version` beside others if that is given.
+    """The worker of the workflows.
 
-    `colocated` services of this process answer the sagas that ask here first.
-
-    A saga is pinned to the build that began it: it is over in seconds, so builds run side by side for minutes, and no
-    change has to be compatible with a saga under way.
+    With `version`, builds run side by side and a saga stays on the build that began it. A saga ends within seconds, so
+    an old build runs for minutes more, and no change has to be compatible with a saga under way. The services in
+    `colocated` serve local and eager activities within this process.
     """
     build = (
         WorkerDeploymentConfig(
@@ -106,7 +107,7 @@ def workflow_worker(
         activities=[
             Recovery(client).sweep,
             LaneWatch(client).await_close,
-            *_here_first(colocated),
+            *_colocated_activities(colocated),
         ],
         workflow_runner=workflow_runner(),
         interceptors=[FailoverInterceptor(), *interceptors],
@@ -117,9 +118,9 @@ def workflow_worker(
     )
 
 
-def _here_first(services: Sequence[Service]) -> list[Callable[..., Any]]:
-    """What a colocated saga asks its own worker for. The SDK needs every name to be known in every worker of the
-    workflow: an operation that is not served here fails at once, and is asked over its queue."""
+def _colocated_activities(services: Sequence[Service]) -> list[Callable[..., Any]]:
+    """The activities that a colocated saga calls in its own worker. The SDK wants every name to be registered, so an
+    operation that is not served here fails at once; the saga then calls it over its task queue."""
     here = {service.definition.name for service in services}
     elsewhere = (_elsewhere(name) for name, operation in OPERATIONS.items() if operation.queue not in here)
     return [*(perform for service in services for perform in service.activities()), *elsewhere]
@@ -135,8 +136,7 @@ def _elsewhere(name: str) -> Callable[..., Any]:
 
 
 def service_worker(client: Client, service: Service, interceptors: Sequence[Interceptor] = ()) -> Worker:
-    """Serves a service's operations, of which an activity replays nothing and which all builds share, and its part in
-    choreographed orders."""
+    """The worker of one service: its operations, which all builds share, and its part in choreographed orders."""
     return Worker(
         client,
         task_queue=service.definition.name,
@@ -159,7 +159,7 @@ async def serving(
     *,
     adopt: bool = False,
 ) -> AsyncIterator[list[Service]]:
-    """Serve `queues` until the block is left: schemas are at their newest version and every poller runs inside it."""
+    """Serve `queues` within the block: there, schemas are at their newest version and every poller runs."""
     async with AsyncExitStack() as stack:
         services = await _open_services(stack, client, settings, queues, adopt=adopt)
         for service in services:
@@ -191,10 +191,10 @@ async def _open_services(
 
 
 async def _seed(services: Sequence[Service]) -> None:
-    """Fill an empty system by asking the services here: what is between Temporal and them may be told to fail."""
+    """Fill an empty system through the services of this process, because injected faults would fail activities."""
     by_name = {service.definition.name: service for service in services}
 
-    async def ask(operation: Operation[Any, Any], request: Any) -> Any:
+    async def execute(operation: Operation[Any, Any], request: Any) -> Any:
         for attempt in range(_SEED_ATTEMPTS):
             try:
                 return await by_name[operation.queue].execute(operation, request)
@@ -203,7 +203,7 @@ async def _seed(services: Sequence[Service]) -> None:
                     raise Unreachable(f"{operation.queue} database: {reason_of(error)}; see DATABASE_URL") from error
         raise AssertionError(_SEED_ATTEMPTS)
 
-    await seed(ask)
+    await seed(execute)
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -253,14 +253,14 @@ async def _serve_until_stopped(
             client = await connection.open_client(settings, address=address, with_metrics=True)
             await until_answered("the namespace", partial(connection.require_namespace, client))
             if running is None and WORKFLOWS_QUEUE in queues:
-                # The embedded server was started with them.
+                # The embedded server is started with the search attributes.
                 await until_answered("search attributes", partial(connection.register_search_attributes, client))
             services = await stack.enter_async_context(serving(client, settings, queues, interceptors, adopt=adopt))
             if WORKFLOWS_QUEUE in queues:
                 await until_answered("the sweep's schedule", partial(keep_sweeping, client))
             if running and set(queues) == set(QUEUES):
                 await _seed(services)
-            gc.freeze()  # what is loaded by now stays: nobody need look through it again
+            gc.freeze()  # the objects of the imports live for ever, so the collector may ignore them
             gc.set_threshold(_GARBAGE_AFTER)
             where = f"Temporal at {client.service_client.config.target_host}"
             web_ui = f", Web UI at {running.web_ui}" if running else ""

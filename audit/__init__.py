@@ -1,11 +1,11 @@
-"""The operator's read-only view over every service's tables: proves the invariants, or lists what breaks them.
+"""The audit: a read-only view over every service's tables that proves the invariants, or lists the violations.
 
-The one place that joins the services' databases, imported only by the command that runs it.
+Only this package joins the services' databases, and only the command that runs it imports it.
 
 | module | holds |
 |---|---|
-| `report` | what an audit finds, as a document |
-| `invariants` | what must hold inside one service's database, as SQL |
-| `crossing` | what must hold between the databases and Temporal |
+| `report` | the document of an audit |
+| `invariants` | the invariants inside one service's database, as SQL |
+| `crossing` | the invariants between the databases and Temporal |
 | `run` | one audit, from connecting to the report |
 """

@@ -1,4 +1,5 @@
-"""What must hold between the databases and Temporal: an order is everywhere or nowhere, and none is left behind."""
+"""The invariants between the databases and Temporal: an order is complete at every service or undone at every service,
+and no order is left without an outcome."""
 
 from __future__ import annotations
 
@@ -28,47 +29,47 @@ WHOLE: dict[str, set[str]] = {
     "inventory": {ReservationState.COMMITTED},
     "shipping": {ShipmentState.DISPATCHED},
 }
-"""What a confirmed order has at each service."""
+"""The states of a confirmed order at each service."""
 NOTHING: dict[str, set[str]] = {
     "payment": {PaymentState.CANCELLED, PaymentState.REFUNDED},
     "inventory": {ReservationState.RELEASED, ReservationState.RETURNED},
     "shipping": {ShipmentState.CANCELLED, ShipmentState.RECALLED},
 }
-"""What a cancelled order may have left at each service; most have left no trace."""
+"""The states that a cancelled order may have at each service; most have none."""
 JOINED: frozenset[str] = frozenset()
-"""The services that joined the order process after others had been at work: an order that was created before such a
-service had its first owes it nothing. Whoever adds a step adds its service here; of the first three every order is held
-to have something, so that the loss of a whole database is seen."""
+"""The services that were added to the order process later: an order that is older than the first order of such a
+service need not be known there. A developer who adds a step adds its service here. The first three services must know
+every order, so that the audit notices the loss of a whole database."""
 ROLLOUT = timedelta(days=1)
-"""How long builds without a new step may still create orders beside those with it."""
+"""Time in which builds without a new step may still create orders beside builds with it."""
 
 
 @dataclass(frozen=True)
 class Traces:
-    """The states of all transactions, by service: a state for each row that a transaction has there.
-
-    `coordinators` names the workflow that decides about an order, for those where it is not the order's own. `joined`
-    tells since when each of `JOINED` has had orders, if it has had any, and `created` when the orders were.
-    """
+    """The rows that transactions have left at the services; the keys are transaction ids."""
 
     orders: Mapping[str, OrderState]
     coordinators: Mapping[str, str]
+    """The workflow that decides about an order, for the orders where it is not the order's own."""
     by_service: Mapping[str, Mapping[str, set[str]]]
+    """By service, the states of the rows of each transaction."""
     joined: Mapping[str, datetime | None] = field(default_factory=dict)
+    """For each of `JOINED`, the time of its first order, if it has had one."""
     created: Mapping[str, datetime] = field(default_factory=dict)
+    """The time when each order was created."""
 
     def of(self, transaction_id: str) -> dict[str, set[str]]:
         return {service: states.get(transaction_id, set()) for service, states in self.by_service.items()}
 
     def is_whole(self, transaction_id: str) -> bool:
-        """Whether each service has of a confirmed order what it must; one that the order came before, nothing."""
+        """Whether a confirmed order is complete at every service, but for those that joined after it."""
         left = self.of(transaction_id)
         return all(
-            left.get(service) == whole or (not left.get(service) and self._came_before(transaction_id, service))
+            left.get(service) == whole or (not left.get(service) and self._is_older_than(transaction_id, service))
             for service, whole in WHOLE.items()
         )
 
-    def _came_before(self, transaction_id: str, service: str) -> bool:
+    def _is_older_than(self, transaction_id: str, service: str) -> bool:
         if service not in self.joined:
             return False
         since, created = self.joined[service], self.created.get(transaction_id)
@@ -96,22 +97,22 @@ async def read_states(connection: AsyncConnection, service: str) -> dict[str, se
 
 
 async def read_created(connection: AsyncConnection) -> dict[str, datetime]:
-    """When each order was created."""
+    """The time when each order was created."""
     effects = metadata.tables["effects"].c
     created = select(effects.transaction_id, effects.at).where(effects.operation == order.create.name)
     return {row.transaction_id: row.at for row in await connection.execute(created)}
 
 
 async def first_order_at(connection: AsyncConnection, service: str) -> datetime | None:
-    """When a service did something for an order for the first time; `None` if it never has."""
+    """The time of a service's first effect for an order; `None` if there was none."""
     effects = SERVICES[service].metadata.tables["effects"].c
-    ours = effects.transaction_id.startswith("order/")
-    first: datetime | None = await connection.scalar(select(func.min(effects.at)).where(ours))
+    is_order = effects.transaction_id.startswith("order/")
+    first: datetime | None = await connection.scalar(select(func.min(effects.at)).where(is_order))
     return first
 
 
 def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
-    """`running` are workflow ids. Orders under way are left out: they are on their way to one of the two ends."""
+    """The orders that break the invariants. Orders of the workflows in `running` are left out: they are under way."""
     open_transactions = running | {tx for tx, coordinator in traces.coordinators.items() if coordinator in running}
     for transaction_id, state in traces.orders.items():
         if transaction_id in open_transactions or not transaction_id.startswith("order/"):
@@ -130,7 +131,7 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
 
 
 def forgotten(traces: Traces, running: set[str], confirmed: set[str]) -> Iterator[Violation]:
-    """Orders that ended confirmed and that no order service knows: its database is of an earlier time."""
+    """Orders that were confirmed and that the order service does not know: its database is an older backup."""
     for transaction_id in sorted(confirmed - traces.orders.keys() - running):
         message = "its workflow ended confirmed, and the order service does not know it: `starter.py redo` places it"
         yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, traces.of(transaction_id))

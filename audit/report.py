@@ -1,4 +1,4 @@
-"""What an audit finds, as a document."""
+"""The document of an audit."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ class Check(StrEnum):
 
 
 class Violation(BaseModel):
-    """One broken invariant: `subject` is the order, sku or customer; `figures` are the numbers that disagree."""
+    """One broken invariant."""
 
     invariant: Check
     subject: str
+    """The order, sku or customer."""
     message: str
     figures: dict[str, int | str | None]
+    """The figures that disagree."""
 
 
 class DecidedSkip(BaseModel):
-    """A step that an operator left undone, where that still shows: `figures` are those of the services."""
+    """A skipped step whose effect is still missing or still there, with the states at the services."""
 
     subject: str
     step: str
@@ -38,16 +40,16 @@ class DecidedSkip(BaseModel):
 
 
 class Report(BaseModel):
-    """`checks` counts the violations of each invariant; `clean` means there are none.
-
-    `skips` would be violations, had no operator decided them.
-    """
+    """The result of an audit."""
 
     clean: bool
+    """Whether there are no violations."""
     orders: int
     checks: dict[Check, int]
+    """The number of violations of each invariant."""
     violations: list[Violation]
     skips: list[DecidedSkip]
+    """Findings that are no violations, because an operator has decided them."""
 
     @classmethod
     def of(cls, orders: int, violations: list[Violation], skips: Sequence[DecidedSkip] = ()) -> Report:

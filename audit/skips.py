@@ -1,4 +1,4 @@
-"""What operators have left undone, and what that explains: one skipped step, of one transaction, and nothing else."""
+"""The steps that operators skipped. A skip explains a violation by its own step and transaction, and no other."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ DOES: dict[str, dict[str, str]] = {
     },
     shipping.dispatch.name: {ShipmentState.SCHEDULED: ShipmentState.DISPATCHED},
 }
-"""The states that an operator's skip leaves behind, and what the skipped call would have made of them."""
+"""By operation: the states that a skip leaves behind, and the states that the call would have made of them."""
 
 
 async def recorded(orders: AsyncConnection) -> list[Skip]:
-    """The skips that a sweep has copied to the order service."""
+    """The skips that the sweep has copied to the order service."""
     return [Skip(**row) for row in (await orders.execute(select(SKIPS))).mappings()]
 
 
 async def not_recorded_yet(client: Client, suspects: Iterable[Violation]) -> list[Skip]:
-    """The skips in the workflows of these transactions, for the minutes until a sweep has copied them."""
+    """The skips in the workflows of the suspects, for the minutes until the sweep has copied them."""
     workflows = [workflow for suspect in suspects for workflow in _workflows_of(_transaction_of(suspect))]
     return [skip for workflow in dict.fromkeys(workflows) for skip in await _readable_skips(client, workflow)]
 
@@ -56,9 +56,9 @@ async def not_recorded_yet(client: Client, suspects: Iterable[Violation]) -> lis
 def set_apart(
     traces: Traces, suspects: Iterable[Violation], skips: Iterable[Skip]
 ) -> tuple[list[Violation], list[DecidedSkip]]:
-    """Those of `suspects` that `skips` do not explain, and the skips that explain the others.
+    """Divide `suspects` into violations and those that `skips` explain; the latter are returned as skips.
 
-    A suspect is explained if nothing is wrong with its transaction once its skipped steps are taken for done.
+    A suspect is explained if its transaction is consistent once its skipped steps are counted as done.
     """
     by_transaction: dict[str, list[Skip]] = defaultdict(list)
     for skip in skips:
@@ -66,28 +66,28 @@ def set_apart(
     left = _parts_of(traces, by_transaction.keys())
     violations, decided = list[Violation](), dict[Skip, DecidedSkip]()
     for suspect in suspects:
-        ours = _transaction_of(suspect)
-        applied = _explaining(ours, left[ours], by_transaction[ours]) if ours in left else []
+        tx = _transaction_of(suspect)
+        applied = _explaining(tx, left[tx], by_transaction[tx]) if tx in left else []
         if not applied:
             violations.append(suspect)
-        decided |= {skip: _told(suspect, skip) for skip in applied}
+        decided |= {skip: _decided(suspect, skip) for skip in applied}
     return violations, list(decided.values())
 
 
-def _explaining(ours: str, left: Traces, skips: Iterable[Skip]) -> list[Skip]:
-    """The skips without which something would be wrong with `left`; none if it is wrong with them too."""
+def _explaining(transaction_id: str, left: Traces, skips: Iterable[Skip]) -> list[Skip]:
+    """The skips that make `left` consistent; none if it is inconsistent with all of them applied."""
     applied = []
     for skip in skips:
         done = _as_if_done(left, skip)
         if done != left:
             left = done
             applied.append(skip)
-    still_wrong = any(crossing.violations(left, set())) or ours in generic.holding_of(left)
+    still_wrong = any(crossing.violations(left, set())) or transaction_id in generic.holding_of(left)
     return [] if still_wrong else applied
 
 
 def _as_if_done(traces: Traces, skip: Skip) -> Traces:
-    """`traces` as they would be, had the skipped step been done: nothing changes where it has been, or never could."""
+    """`traces` as they would be after the skipped step: unchanged if it was done, or could not be done."""
     does, service = DOES.get(skip.step, {}), skip.step.partition(".")[0]
     if service == order.QUEUE:
         state = traces.orders.get(skip.transaction_id)
@@ -95,60 +95,60 @@ def _as_if_done(traces: Traces, skip: Skip) -> Traces:
             return traces
         return replace(traces, orders={**traces.orders, skip.transaction_id: OrderState(does[state])})
     states = traces.by_service.get(service, {}).get(skip.transaction_id)
-    if not states:  # nothing is there, or nobody looks: a letter leaves no trace
+    if not states:  # there are no rows, or a service that the audit does not read, such as notification
         return traces
     done = {skip.transaction_id: {does.get(state, state) for state in states}}
     return replace(traces, by_service={**traces.by_service, service: {**traces.by_service[service], **done}})
 
 
 def _parts_of(traces: Traces, wanted: Set[str]) -> dict[str, Traces]:
-    """What `traces` know of each wanted order, or of each wanted transaction and its parts."""
+    """The part of `traces` about each wanted order, or about each wanted transaction and its parts."""
     orders: dict[str, dict[str, OrderState]] = defaultdict(dict)
     states: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(dict)
     for tx, state in traces.orders.items():
-        if (ours := _whole(tx)) in wanted:
-            orders[ours][tx] = state
+        if (whole := _whole(tx)) in wanted:
+            orders[whole][tx] = state
     for service, known in traces.by_service.items():
         for tx, found in known.items():
-            if (ours := _whole(tx)) in wanted:
-                states[ours, service][tx] = found
+            if (whole := _whole(tx)) in wanted:
+                states[whole, service][tx] = found
     return {
-        ours: replace(
+        whole: replace(
             traces,
-            orders=orders[ours],
+            orders=orders[whole],
             coordinators={},
-            by_service={name: states[ours, name] for name in traces.by_service},
+            by_service={name: states[whole, name] for name in traces.by_service},
         )
-        for ours in wanted
+        for whole in wanted
     }
 
 
 def _whole(transaction_id: str) -> str:
-    """The order, or the transaction that this is a part of: `t-1/goods` is `t-1`'s."""
+    """The order, or the transaction that this is a part of: `t-1` for `t-1/goods`."""
     return transaction_id if transaction_id.startswith("order/") else transaction_id.partition("/")[0]
 
 
 def _transaction_of(suspect: Violation) -> str:
-    kind, _, own = suspect.subject.partition("/")
-    return own if kind == "transaction" and own else order.transaction_id(suspect.subject)
+    kind, _, id_ = suspect.subject.partition("/")
+    return id_ if kind == "transaction" and id_ else order.transaction_id(suspect.subject)
 
 
-def _workflows_of(ours: str) -> list[str]:
-    kind, _, order_id = ours.partition("/")
+def _workflows_of(transaction_id: str) -> list[str]:
+    kind, _, order_id = transaction_id.partition("/")
     if kind != "order":
-        return [workflow_id(ours)]
-    return [ours, *(participant_id(order_id, service) for service in PARTICIPANTS)]
+        return [workflow_id(transaction_id)]
+    return [transaction_id, *(participant_id(order_id, service) for service in PARTICIPANTS)]
 
 
 async def _readable_skips(client: Client, workflow_id: str) -> list[Skip]:
-    """A workflow that cannot be read explains nothing: what is wrong with its transaction stays a violation."""
+    """The skips in a workflow; none if it cannot be read, so that its suspect stays a violation."""
     try:
         return await skips_in(client, workflow_id)
-    except Exception:  # noqa: BLE001 — codecs and converters raise what they like; the other suspects must not pay
+    except Exception:  # noqa: BLE001 — codecs and converters raise any error; it must not hide the other suspects
         return []
 
 
-def _told(suspect: Violation, skip: Skip) -> DecidedSkip:
+def _decided(suspect: Violation, skip: Skip) -> DecidedSkip:
     return DecidedSkip(
         subject=suspect.subject,
         step=skip.step,

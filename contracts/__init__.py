@@ -1,4 +1,4 @@
-"""What crosses the wire: a module per service with its messages and its operations, and nothing that runs.
+"""The contracts between workflows, services and clients: messages and declared operations, and nothing that runs.
 
-Workflows and services meet only here. The models are frozen, refuse unknown fields, and bound every value.
+Each service has a module with its messages and its operations. Models are frozen and bound every value.
 """

@@ -1,4 +1,4 @@
-"""Every operation of every service, by name: what workers serve, and what a transaction given as data may call."""
+"""Every operation of every service, by name: workers serve them, and generic transactions may call them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPERATIONS: dict[str, Operation[Any, Any]] = {
 HOLDING: dict[str, Operation[ListOpen, OpenTransactions]] = {
     service.QUEUE: service.list_open for service in SERVICES if hasattr(service, "list_open")
 }
-"""The services that hold something for an order, and the question for whom: what the sweep asks them."""
+"""By service, the query for the transactions that it holds something for. The sweep sends it."""
 
 LEASES: tuple[Lease, ...] = tuple(service.lease for service in SERVICES if hasattr(service, "lease"))
-"""The services whose holds have a lease, for transactions that nobody looks after."""
+"""The leases of the services: the sweep ends those of transactions without a workflow."""

@@ -1,4 +1,4 @@
-"""The countries of an address (ISO 3166-1 alpha-2), and which of them have no postcodes."""
+"""The country codes of an address (ISO 3166-1 alpha-2), and the countries without postcodes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NONE_THERE = (
     "MO MR MS MW NR NU PA QA RW SB SC SL SR SS ST SX SY TD TG TK TL TO TV UG VU WS YE ZW"
 )
 WITHOUT_POSTCODE = frozenset(_NONE_THERE.split())
-"""Where there are no postcodes, or most addresses have none (Universal Postal Union, addressing systems)."""
+"""Countries where no address or few have a postcode (Universal Postal Union, addressing systems)."""
 _OFTEN_MEANT = {"UK": "the United Kingdom is GB", "EL": "Greece is GR", "EN": "England is in GB"}
 
 
 def iso_3166(code: str) -> str:
-    """`code`, if it is a country's. Raises `ValueError`."""
+    """Return `code` if it is the code of a country. Raises `ValueError`."""
     if code in COUNTRIES:
         return code
     hint = _OFTEN_MEANT.get(code.upper()) or (f"write {code.upper()}" if code.upper() in COUNTRIES else "such as DE")

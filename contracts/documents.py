@@ -1,4 +1,4 @@
-"""The JSON of documents from outside: strict where Python's and pydantic's readers accept what no client can mean."""
+"""The JSON of a document from outside, read more strictly than Python's and pydantic's readers do."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def parse_each(
 def json_of(text: str) -> Any:
     """The value of a JSON text.
 
-    Raises `ValueError` also for a value that cannot be sent on (NaN, half a surrogate pair), for one that crashes
-    Python's own reader (ten thousand brackets or digits), and for a key that an object has twice.
+    Raises `ValueError` also for values that JSON cannot carry on (NaN, half a surrogate pair), for input that Python's
+    own reader fails on (ten thousand brackets or digits), and for a key that an object has twice.
     """
     try:
-        value = pydantic_core.from_json(text, allow_inf_nan=False)  # before Python's: it bounds depth and digits
+        value = pydantic_core.from_json(text, allow_inf_nan=False)  # first, because it bounds depth and digits
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
     require_each_key_once(text)
@@ -58,9 +58,9 @@ def json_of(text: str) -> Any:
 
 
 def require_each_key_once(text: str | bytes) -> None:
-    """Raise `ValueError` if an object within the valid JSON `text` has a key twice.
+    """Raise `ValueError` if an object in the valid JSON `text` has a key twice.
 
-    Only one of its values would be read, and the writer may have meant the other.
+    A reader would take one of its values, and the writer may have meant the other.
     """
     json.loads(text, object_pairs_hook=_require_each_once)
 

@@ -1,4 +1,4 @@
-"""The codes a caller can meet. They are stable: more may join, none changes its meaning."""
+"""The error codes that a caller can get. They are stable: codes may be added, and none changes its meaning."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from saga import outcome
 
 
 class Code(StrEnum):
-    # a service says no
+    # a service refuses
     OUT_OF_STOCK = "OUT_OF_STOCK"
     UNKNOWN_SKU = "UNKNOWN_SKU"
     PAYMENT_DECLINED = "PAYMENT_DECLINED"
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     SHIPPING_UNAVAILABLE = "SHIPPING_UNAVAILABLE"
     NOTIFICATION_FAILED = "NOTIFICATION_FAILED"
-    # no answer, or too late (the saga kernel names these itself)
+    # no answer, or one that is too late (the saga kernel names these itself)
     STEP_TIMEOUT = "STEP_TIMEOUT"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     CANCELLED = "CANCELLED"
     ABANDONED = "ABANDONED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
     UNREADABLE_REPLY = outcome.UNREADABLE_REPLY
-    # the fence says no (the saga kernel knows what the first two mean)
+    # the fence refuses (the saga kernel knows the first two)
     IDEMPOTENCY_CONFLICT = outcome.IDEMPOTENCY_CONFLICT
     STEP_UNDONE = outcome.STEP_UNDONE
     NOTHING_TO_ACT_ON = "NOTHING_TO_ACT_ON"
@@ -41,8 +41,8 @@ class Code(StrEnum):
     # an operator's tools
     UNREADABLE = "UNREADABLE"
     ASKED = "ASKED"
-    """A question or decision waits in Temporal for a worker."""
-    # what was done to a workflow through Temporal
+    """A query or a decision waits in Temporal for a worker."""
+    # an operator changed the workflow through Temporal
     PAUSED = "PAUSED"
     CLOSED_FROM_OUTSIDE = "CLOSED_FROM_OUTSIDE"
     # the command line's own

@@ -1,4 +1,4 @@
-"""Which Temporal this is: what a service's database and a client of Temporal must agree on."""
+"""The identity of a Temporal namespace, on which a service's database and a client of Temporal must agree."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 
 class TemporalIdentity(NamedTuple):
-    """A namespace of a cluster.
-
-    `namespace_id` alone decides: Temporal gives every namespace one of its own, a dev server's `default` too, and keeps
-    it where a namespace is replicated to another cluster. The rest is for people.
-    """
+    """A namespace of a cluster."""
 
     namespace_id: str
+    """The only part that is compared. Temporal gives every namespace its own id, also the `default` of a dev server,
+    and keeps it when the namespace is replicated to another cluster. The other parts are for people."""
     namespace: str
     cluster_id: str
 

@@ -1,4 +1,4 @@
-"""The operations of the inventory service: put goods aside, take them out, put them back."""
+"""The operations of the inventory service: reserve units of stock, commit the reservation, release it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ class StockLine(Message):
 
 
 class ReserveStock(Request):
-    """In the order of the skus, however the lines were given: the same goods are the same request."""
-
     order_id: Id
     lines: Annotated[tuple[StockLine, ...], Field(min_length=1, max_length=100)]
+    """Sorted by sku, so that the order of the lines does not make a different request."""
 
     @field_validator("lines")
     @classmethod
@@ -50,14 +49,15 @@ class StockMoved(Reply):
 
 
 class SetStock(Request):
-    """Count the shelf: from now on there are `on_hand` units of `sku`, the reserved ones included."""
+    """Set the stock of a sku, as after a stock-taking."""
 
     sku: Sku
     on_hand: UnitCount
+    """The units on the shelf, the reserved ones included."""
 
 
 class StockLevel(Message):
-    """What is on record, shown as it is: the bounds are those of what may be asked for."""
+    """The stock on record, shown unchanged: only requests are bounded, so that a wrong row can be listed too."""
 
     sku: str
     on_hand: StrictInt

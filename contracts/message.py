@@ -1,4 +1,4 @@
-"""What all messages share: how a model behaves, the request and reply every operation builds on, the bounded types."""
+"""The base of all messages: the model, the request and reply of every operation, and the bounded types."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CURRENCIES = (
     "SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU "
     "UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG"
 )
-"""ISO 4217, the codes of money in circulation."""
+"""The codes of currencies in circulation (ISO 4217)."""
 _CURRENCY_CODES = frozenset(_CURRENCIES.split())
 
 
@@ -34,7 +34,7 @@ def _iso_4217(code: str) -> str:
 
 @dataclass(frozen=True)
 class InWords:
-    """Says in `words`, for a person, what a constrained type takes: pydantic would show the pattern."""
+    """States in `words` what a constrained type accepts; pydantic would show a person the pattern."""
 
     words: str
 
@@ -48,13 +48,13 @@ _ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _AN_ID = InWords("must be 1 to 64 letters (A to Z), digits, dots, dashes or underscores, a letter or digit first")
 
 Id = Annotated[str, Field(pattern=_ID, max_length=64), _AN_ID]
-"""An identifier that people choose: letters, digits, dot, dash, underscore."""
+"""An identifier that people choose."""
 TransactionId = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)?$", max_length=128),
     InWords("must be an id, or two joined by a slash, of letters (A to Z), digits, dots, dashes or underscores"),
 ]
-"""`order/<order id>` for an order; an `Id` for a transaction of a user's own. The slash keeps the two apart."""
+"""`order/<order id>` for an order, an `Id` for a generic transaction. The slash tells the two apart."""
 WorkflowId = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255),
@@ -63,52 +63,53 @@ WorkflowId = Annotated[
 Sku = Annotated[str, Field(pattern=_ID, max_length=64), _AN_ID]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 AmountMinor = Annotated[int, Field(strict=True, ge=0, le=10**15)]
-"""Money in minor units (cents). The bound keeps any sum of a million of them inside 64 bits."""
+"""Money in minor units (cents). The sum of a thousand amounts at the bound still fits into 64 bits."""
 Currency = Annotated[str, AfterValidator(_iso_4217)]
 
 _PLAIN = r"[^\p{C}]"
-"""Neither control character (C0, C1) nor what is invisible or turns the text around it (category Cf: zero-width
-characters, bidirectional overrides), nor half a surrogate pair, private or unassigned. The line and paragraph
-separators (U+2028, U+2029), which word processors write within a text, are space, and are shown as escapes."""
+"""A character that is not a control character (C0, C1), not invisible and not one that reverses the text around it
+(category Cf: zero-width characters, bidirectional overrides), not half a surrogate pair, not private and not
+unassigned. The line and paragraph separators (U+2028, U+2029), which word processors write, count as space and are
+shown as escapes."""
 _VISIBLE = r"[[\p{L}\p{M}\p{N}\p{P}\p{S}]--[\p{Default_Ignorable_Code_Point}\u{2800}]]"
 _JOINER = r"[\u{200c}\u{200d}]"
-"""Zero-width joiner and non-joiner: Persian, the scripts of India and composed emoji are written with them. They are
-taken between two characters, where they only shape these."""
+"""Zero-width joiner and non-joiner, which Persian, the scripts of India and composed emoji need. They are accepted
+between two characters, where they only shape these."""
 TEXT_PATTERN = rf"^({_PLAIN}+{_JOINER})*{_PLAIN}*{_VISIBLE}{_PLAIN}*({_JOINER}{_PLAIN}+)*$"
 _CHARACTERS = "with something to see in it, and without control or invisible characters"
 Text = Annotated[
     str, Field(pattern=TEXT_PATTERN, max_length=200), InWords(f"must be text of 1 to 200 characters, {_CHARACTERS}")
 ]
-"""Something to read, on one line. What it holds can be shown on any terminal (PostgreSQL stores no NUL)."""
+"""One line of text that any terminal can show and any database can store (PostgreSQL stores no NUL)."""
 Remark = Annotated[
     str, Field(pattern=TEXT_PATTERN, max_length=1000), InWords(f"must be text of 1 to 1000 characters, {_CHARACTERS}")
 ]
-"""A `Text` long enough for a reason."""
+"""A `Text` that is long enough for a reason."""
 
 
 LEASE = timedelta(hours=2)
-"""How long what is put aside for a transaction is good for without a workflow that looks after it: twice the longest
-deadline an order may have. The sweep gives back what is older and belongs to nobody."""
+"""Life of a hold (a reservation, an authorization): twice the longest deadline of an order. The sweep undoes an older
+hold if no workflow owns its transaction."""
 
 
 @dataclass(frozen=True)
 class _Added:
-    """Marks a field that a message did not have from the beginning."""
+    """Marks a field that was added to a message after its first release."""
 
 
 T = TypeVar("T")
 Added = Annotated[T, _Added()]
 """The type of a field that is added to a message: `gift: Added[bool] = False`.
 
-An older build writes the message without it and passes it over when it reads. So it has a default, and it does not make
-a request another one: `identity` leaves it out, and each build takes a repeated request for the same."""
+An older build writes the message without the field and ignores it when it reads. The field therefore has a default, and
+`identity` leaves it out, so that both builds take a repeated request for the same one."""
 
 WRITTEN = object()
-"""The context of a validation of what people write, for checks that must not refuse what is under way already."""
+"""Validation context of a document that a person has just written, for checks that a transaction under way skips."""
 
 
 class Message(BaseModel):
-    """Frozen. A reader passes over fields that it does not know: a later build has added them. See `as_written`."""
+    """A frozen model. Unknown fields are ignored, because a later build may have added them; see `as_written`."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore")
 
@@ -117,20 +118,17 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def as_written(model: type[M], document: Any) -> M:
-    """`document` as a person wrote it: there a field that is not known is a typo, and an error.
-
-    Raises `ValidationError`.
-    """
+    """Validate a document that a person wrote, in which an unknown field is a typo. Raises `ValidationError`."""
     return model.model_validate(document, extra="forbid", context=WRITTEN)
 
 
 def identity(message: Message) -> str:
-    """JSON of all that makes a message itself: no field at its default, and none that was added later."""
+    """The JSON by which a message is compared: without fields at their default, and without added fields."""
     return message.model_dump_json(exclude_defaults=True, exclude=_added_to(type(message)))
 
 
 def same(one: Message | None, other: Message) -> bool:
-    """Whether both are one message: as two builds write it, one of which knows a field that the other does not."""
+    """Whether both are the same message, perhaps written by two builds of which one knows an added field."""
     return one == other or (one is not None and identity(one) == identity(other))
 
 
@@ -140,7 +138,7 @@ def is_added(field: FieldInfo) -> bool:
 
 @cache
 def _added_to(model: type[BaseModel]) -> dict[str, Any] | None:
-    """The added fields of a model and of what is in it, as pydantic's `exclude`; `None` if there are none."""
+    """The added fields of a model and of the models in it, as pydantic's `exclude`; `None` if there are none."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if is_added(field):
@@ -159,45 +157,47 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 class Request(Message):
-    """The transaction id travels through every service; with the operation's step it is the idempotency key."""
+    """The base of every request that changes something."""
 
     transaction_id: TransactionId
+    """Together with the step of the operation, the idempotency key at every service."""
 
 
 class Reply(Message):
-    """`attempt` is the one that answered, from 1."""
+    """The base of every reply."""
 
     attempt: StrictInt = 1
+    """The number of the attempt that answered, from 1."""
 
 
 class ListOpen(Message):
-    """Which transactions are not at an end here? In the order of their ids, `limit` at a time from `after` on."""
+    """Query for the transactions that a service still holds something for: a page of `limit` ids after `after`."""
 
     after: str = ""
     limit: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1000
 
 
 class OpenTransactions(Reply):
-    """Their ids as they are on record: one that no request could have is listed among the others."""
+    """The ids as they are on record, also one that no request could have."""
 
     transaction_ids: tuple[str, ...]
 
 
 class Unreadable(Message):
-    """A row that this version cannot read any more: whose it is, and what is wrong with it. The others are answered."""
+    """A row that this build cannot read. It is reported beside the rows that can be read."""
 
     transaction_id: str
     problem: str
 
 
 class Expired(Reply):
-    """What has outlived its lease: `requests` are what was asked for when it was made, enough to undo it."""
+    """Holds whose lease is over. Subclasses add `requests`, the requests that made them and with which to undo them."""
 
     unreadable: tuple[Unreadable, ...] = ()
 
 
 class Lease(NamedTuple):
-    """How a service is asked what has outlived its lease, and how that is given back."""
+    """The operations of a lease: the query for expired holds, and the undo of a hold."""
 
     expired: Operation[ListOpen, Any]
     undo: Operation[Any, Any]

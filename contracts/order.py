@@ -30,9 +30,9 @@ from saga import Operation
 
 QUEUE = "order"
 WORKFLOWS_QUEUE = "orders"
-"""The task queue of the workflows; every service has one of its own name."""
+"""The task queue of the workflows. Every service has a task queue of its own name."""
 MAX_LINES = 100
-"""Keeps the largest order under 20 kB, a hundredth of Temporal's payload limit."""
+"""Limit that keeps the largest order under 20 kB, a hundredth of Temporal's payload limit."""
 
 
 class NotificationMode(StrEnum):
@@ -47,8 +47,6 @@ class OrderLine(Message):
 
 
 class Address(Message):
-    """`postcode` is left out for a country without postcodes."""
-
     name: Text
     street: Text
     city: Text
@@ -60,6 +58,7 @@ class Address(Message):
         ]
         | None
     ) = None
+    """Absent only in a country without postcodes."""
     country: Annotated[str, AfterValidator(iso_3166)]
 
     @model_validator(mode="after")
@@ -83,7 +82,7 @@ class Contact(Message):
 
 
 class Order(Message):
-    """What a customer asks for. `deadline_s` bounds, in seconds, the time until the order is confirmed."""
+    """The order document, as a customer places it."""
 
     order_id: Id
     customer_id: Id
@@ -93,6 +92,7 @@ class Order(Message):
     contact: Contact
     notification: NotificationMode = NotificationMode.BEST_EFFORT
     deadline_s: Annotated[float, Field(strict=True, ge=0.1, le=3600)] = 60
+    """Seconds until the order must be confirmed; it is rolled back otherwise."""
 
     @model_validator(mode="after")
     def _each_sku_once(self) -> Self:
@@ -108,7 +108,7 @@ class Order(Message):
 
     @property
     def transaction_id(self) -> str:
-        """Also the workflow id: an order has one transaction, whoever starts it and how often."""
+        """The id of the order's one transaction, which is also the id of its workflow."""
         return transaction_id(self.order_id)
 
 
@@ -123,7 +123,7 @@ class OrderState(StrEnum):
 
 
 class RollbackCause(Message):
-    """Why an order is rolled back, decided before the workflow that does it was started."""
+    """The reason to roll an order back, where it was decided before the workflow that does it was started."""
 
     code: str
     message: str
@@ -131,28 +131,27 @@ class RollbackCause(Message):
 
 
 class OrderOptions(Message):
-    """How an order is brought to its end, where that is not the plain way. Part of the workflow's input.
-
-    `recovering`: take over from an execution that was closed without an end. `cause`: take over and roll back for this
-    reason, unless the order turns out to be confirmed. `prepared`: every step before the pivot is done, go on from
-    there. `coordinator`: see `CreateOrder`. `placed_at`: when the deadline began to run, if not now. `colocated`: call
-    the services first in the process that runs the workflow; such a call is a marker in the history, not an activity.
-    """
+    """Options of an order's workflow, as part of its input: where it begins and how it calls the services."""
 
     recovering: StrictBool = False
+    """Take over from an execution that was closed without an outcome."""
     cause: RollbackCause | None = None
+    """Take over and roll back for this reason, unless the order turns out to be confirmed."""
     prepared: StrictBool = False
+    """Continue at the pivot: every step before it is done."""
     coordinator: WorkflowId | None = None
+    """See `CreateOrder`."""
     placed_at: AwareDatetime | None = None
+    """Start of the deadline, if it is not the start of this workflow."""
     colocated: StrictBool = False
+    """Call the services in the worker's process first. Such a call is a marker in the history, not an activity."""
 
 
 class CreateOrder(Request):
-    """`coordinator` is the workflow that decides about the order, where that is not the order's own. It is part of the
-    request, so that the fence lets only one of two coordinators through."""
-
     order: Order
     coordinator: WorkflowId | None = None
+    """The workflow that decides about the order, if it is not the order's own. It is part of the request, so that the
+    fence refuses the second of two coordinators."""
 
 
 class ConfirmOrder(Request):
@@ -170,24 +169,23 @@ class ReadOrders(Message):
 
 
 class OrderOnRecord(Message):
-    """An order as it was placed, who carries it, and how it stands."""
+    """An order as it was placed, with its coordinator (see `CreateOrder`) and its state."""
 
     order: Order
     coordinator: WorkflowId | None
     state: OrderState
     has_skips: StrictBool = False
-    """An operator has left a step of it undone, which is on record (`RecordSkips`)."""
+    """Whether a step that an operator skipped is on record (`RecordSkips`)."""
 
 
 class OrdersOnRecord(Reply):
-    """Those that are not known are left out."""
-
     orders: tuple[OrderOnRecord, ...]
+    """The orders that the service knows, among those asked for."""
     unreadable: tuple[Unreadable, ...] = ()
 
 
 class SkippedStep(Message):
-    """A step that an operator left undone: who decided it, why and when."""
+    """A step that an operator skipped: who decided it, why and when."""
 
     step: Annotated[str, Field(max_length=200)]
     actor: Annotated[str, Field(max_length=200)]
@@ -196,7 +194,7 @@ class SkippedStep(Message):
 
 
 class RecordSkips(Request):
-    """What operators left undone of a transaction. A step that is recorded keeps its first record."""
+    """Record the skipped steps of a transaction. The first record of a step is kept."""
 
     skips: Annotated[tuple[SkippedStep, ...], Field(min_length=1, max_length=100)]
 

@@ -1,4 +1,4 @@
-"""The operations of the payment service: hold money, take it, give it back."""
+"""The operations of the payment service: authorize a payment, capture it, cancel or refund it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Authorization(Reply):
 
 
 class Cancellation(Reply):
-    """What was given back: a hold that is released, or money that was already taken."""
+    """The money given back: a hold that was released, or a captured amount that was refunded."""
 
     released_minor: AmountMinor = 0
     refunded_minor: AmountMinor = 0
@@ -54,7 +54,7 @@ class Receipt(Reply):
 
 
 class SetAccount(Request):
-    """Fill or empty an account so that its balance is `balance_minor`; held money stays held."""
+    """Set the balance of an account by a deposit or a withdrawal; held money stays held."""
 
     customer_id: Id
     balance_minor: AmountMinor
@@ -62,7 +62,7 @@ class SetAccount(Request):
 
 
 class Account(Message):
-    """What is on record, shown as it is: the bounds are those of what may be asked for."""
+    """The account on record, shown unchanged: only requests are bounded, so that a wrong row can be listed too."""
 
     customer_id: str
     currency: str

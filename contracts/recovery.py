@@ -1,4 +1,4 @@
-"""Finding the orders and transactions whose workflow is gone, and bringing them to an end."""
+"""The sweep: it finds orders and transactions that no workflow runs any more, and finishes or undoes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contracts.order import WORKFLOWS_QUEUE
 from saga import Operation
 
 MAX_NAMED = 200
-"""Failures that a sweep names in its reply, which has to fit into a payload; the log names them all."""
+"""Failures that a sweep names in its reply, which must fit into a payload. The log has all of them."""
 
 
 class SweepOrders(Message):
@@ -17,33 +17,33 @@ class SweepOrders(Message):
 
 
 class NotSwept(Message):
-    """What could not be looked at or taken up, and why: an order, a transaction, or the question to a service.
-
-    `id` is a workflow's or a transaction's id, or the name of an operation.
-    """
+    """An order, a transaction or a service that the sweep could not examine or recover."""
 
     id: str
+    """The id of a workflow or of a transaction, or the name of the operation that failed."""
     code: str
     message: str
 
 
 class Swept(Reply):
-    """`found` orders and transactions were without a workflow, `finished` of them have an end now.
-
-    `orders` are the ids of those orders, `transactions` those of the transactions given as data. `unfinished` are the
-    workflow ids of those that have no end yet and go on by themselves. `failed` counts what could not be looked at or
-    taken up; the first of it are named in `failures`. `leases_ended` counts what was put aside for a transaction that
-    no order and no workflow knows, and was given back.
-    """
+    """The result of one sweep."""
 
     found: StrictInt
+    """Orders and transactions that had no running workflow."""
     finished: StrictInt
+    """Those of them that have an outcome now."""
     orders: tuple[str, ...]
+    """The ids of the orders among `found`."""
     transactions: tuple[str, ...] = ()
+    """The ids of the generic transactions among `found`."""
     unfinished: tuple[str, ...] = ()
+    """The workflow ids of those without an outcome yet. They continue without the sweep."""
     leases_ended: StrictInt = 0
+    """Holds that were undone because their lease was over and no order or workflow knew their transaction."""
     failed: StrictInt = 0
+    """Orders, transactions and services that could not be examined or recovered."""
     failures: tuple[NotSwept, ...] = ()
+    """The first `MAX_NAMED` of those."""
 
 
 sweep = Operation("recovery.sweep", SweepOrders, Swept, queue=WORKFLOWS_QUEUE)

@@ -1,4 +1,4 @@
-"""The operations of the shipping service: book a courier, hand over the parcel, call it off."""
+"""The operations of the shipping service: schedule a shipment, dispatch it, cancel it."""
 
 from __future__ import annotations
 

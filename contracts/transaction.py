@@ -1,7 +1,7 @@
-"""The transaction as data: a list of steps, each with the operation that commits it and the one that rolls it back.
+"""The generic transaction: a list of steps as data, each with the operations that commit it and roll it back.
 
 The document is checked as a whole before anything starts. A step names operations of the catalogue, whose inputs are
-known, or activities of a user's own service, whose `queue` it must then say.
+known, or activities of a user's own service together with its task queue.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from contracts.problems import first_problem
 from saga import Operation
 
 MAX_STEPS = 10
-"""All may have their undo parked at once: ten times 380 rounds of 12 history events a year (`saga.policy.Rounds`) are
-45,600, of the 51,200 where Temporal ends a workflow. Whoever needs more has several transactions."""
+"""Limit for the case that every undo is parked for a year: ten times 380 rounds of 12 history events
+(`saga.policy.Rounds`) are 45,600, and Temporal ends a workflow at 51,200. More steps need several transactions."""
 MAX_DOCUMENT_BYTES = 100_000
-"""Ten steps of 10 kB. A lane keeps waiting documents in its history, which ends at 50 MB."""
+"""Limit of ten steps of 10 kB. A lane keeps waiting documents in its history, which may have 50 MB."""
 _RESERVED = frozenset({"order", "transaction", "lane"})
-"""`order/<id>` is the transaction of an order: a part of a transaction must not be able to pass for one."""
+"""First parts of our own workflow ids. A transaction called `order` could have a part with the id of an order."""
 _SERVICE_QUEUES = frozenset(operation.queue for operation in OPERATIONS.values()) | {WORKFLOWS_QUEUE}
 
 Activity = Annotated[
@@ -31,7 +31,7 @@ Activity = Annotated[
     Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]*$", max_length=128),
     InWords("must be 1 to 128 letters (A to Z), digits, dots, colons, dashes or underscores, a letter first"),
 ]
-"""The name of an operation of the catalogue, or of an activity of a user's own."""
+"""The name of an operation of the catalogue, or of an activity of a user's own service."""
 Queue = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128),
@@ -40,17 +40,18 @@ Queue = Annotated[
 
 
 class TransactionStep(Message):
-    """`timeout_s` bounds the commit, retries included, and each round of the rollback; both take `input`.
-
-    Without a `rollback` the step cannot be taken back: only such steps may follow it.
-    """
+    """One step of a generic transaction."""
 
     name: Id
     commit: Activity
     rollback: Activity | None = None
+    """The undo of `commit`. A step without one cannot be undone, and only such steps may follow it."""
     queue: Queue | None = None
+    """The task queue of a user's own activities; the catalogue knows that of its operations."""
     input: dict[str, JsonValue] = Field(default_factory=dict)
+    """The input of both operations."""
     timeout_s: Annotated[float, Field(strict=True, ge=0.1, le=3600)] = 5
+    """Seconds for the commit, retries included, and for each round of the rollback."""
 
     @property
     def operation(self) -> Operation[Any, Any]:
@@ -64,17 +65,17 @@ class TransactionStep(Message):
         return OPERATIONS.get(name) or Operation(name, dict, Any, queue=self.queue or "")
 
     def request(self, transaction_id: str) -> dict[str, JsonValue]:
-        """The input of both operations, of the transaction that it names, or else of the document's.
+        """The input with a transaction id: its own if it names one, or `transaction_id`.
 
-        As it was written: a service of a later build knows fields that the worker of the workflow does not.
+        It is passed on as it was written: a service of a later build may know fields that this worker does not.
         """
         if "transaction_id" not in getattr(self.operation.request, "model_fields", {"transaction_id"}):
-            return self.input  # a question, which belongs to no transaction
+            return self.input  # a query belongs to no transaction
         return {"transaction_id": transaction_id} | self.input
 
 
 class Transaction(Message):
-    """What `starter.py transaction` is given. Raises `ValueError` with one line that names the step and the field."""
+    """The document of `starter.py transaction`. Its errors are one line that names the step and the field."""
 
     transaction_id: Id
     steps: Annotated[tuple[TransactionStep, ...], Field(min_length=1, max_length=MAX_STEPS)]
@@ -84,24 +85,24 @@ class Transaction(Message):
         return workflow_id(self.transaction_id)
 
     def disagreement(self) -> str | None:
-        """Where a step asks for something else than the earlier step that it acts on, or `None`.
+        """The first step that asks for something else than the earlier step that it acts on, with the field.
 
-        No part of the model: the service refuses such a step, and a transaction that is under way must stay valid.
+        Validation does not check it, because a transaction that is under way must stay valid; the service refuses it.
         """
         earlier: dict[tuple[str, str], TransactionStep] = {}
         for step in self.steps:
-            operation, ours = step.operation, str(step.input.get("transaction_id", self.transaction_id))
+            operation, transaction = step.operation, str(step.input.get("transaction_id", self.transaction_id))
             acts_on = operation.acts_on
-            first = None if acts_on is None else earlier.get((ours, acts_on.name))
+            first = None if acts_on is None else earlier.get((transaction, acts_on.name))
             if first is not None and first.operation.request is operation.request:
-                asked, before = (
+                second_request, first_request = (
                     operation.request.model_validate(each.request(self.transaction_id)) for each in (step, first)
                 )
                 for name in operation.request.model_fields:
-                    if getattr(asked, name) != getattr(before, name):
-                        told = f"must be as in step {first.name}, which {operation.name} acts on"
-                        return f"step {step.name}: input.{name}: {told}"
-            earlier[ours, operation.name] = step
+                    if getattr(second_request, name) != getattr(first_request, name):
+                        problem = f"must be as in step {first.name}, which {operation.name} acts on"
+                        return f"step {step.name}: input.{name}: {problem}"
+            earlier[transaction, operation.name] = step
         return None
 
     @model_validator(mode="after")
@@ -121,9 +122,9 @@ class Transaction(Message):
         return self
 
     def _problem_of_input(self, step: TransactionStep, *, written: bool) -> str | None:
-        ours = step.input.get("transaction_id", self.transaction_id)
-        parts = str(ours).split("/")
-        if not isinstance(ours, str) or parts[0] != self.transaction_id or len(parts) > 2:
+        given = step.input.get("transaction_id", self.transaction_id)
+        parts = str(given).split("/")
+        if not isinstance(given, str) or parts[0] != self.transaction_id or len(parts) > 2:
             return f"input.transaction_id: must be {self.transaction_id}, or {self.transaction_id}/… for a part of it"
         model, request = step.operation.request, step.request(self.transaction_id)
         if model is dict:
@@ -142,17 +143,17 @@ class Transaction(Message):
             final = final or (step.name if step.rollback is None else None)
 
     def _check_fence(self) -> None:
-        """A service takes a step once for each transaction: the second of two would be taken for the first again."""
+        """Refuse two steps under one idempotency key: the fence would take the second for a repeated first."""
         seen: dict[tuple[str, str], str] = {}
         for step in self.steps:
-            operation, ours = step.operation, str(step.input.get("transaction_id", self.transaction_id))
+            operation, transaction = step.operation, str(step.input.get("transaction_id", self.transaction_id))
             if operation.name not in OPERATIONS:
                 continue
-            first = seen.setdefault((ours, operation.step), step.name)
+            first = seen.setdefault((transaction, operation.step), step.name)
             if first != step.name:
                 own = f"{self.transaction_id}/{step.name}"
-                told = f"{operation.name} is step {first} already; set input.transaction_id, say to {own}"
-                raise ValueError(f"step {step.name}: commit: {told}")
+                problem = f"{operation.name} is step {first} already; set input.transaction_id, say to {own}"
+                raise ValueError(f"step {step.name}: commit: {problem}")
 
 
 def workflow_id(transaction_id: str) -> str:
@@ -177,10 +178,10 @@ def _problem_in_catalogue(step: TransactionStep) -> str | None:
 
 
 def _problem_outside(step: TransactionStep) -> str | None:
-    """What is wrong with a step of a user's own service, or with the name of one of ours."""
+    """The problem of a step whose commit is not in the catalogue: a user's own service, or a misspelt name."""
     for field, name in (("commit", step.commit), ("rollback", step.rollback)):
-        ours = name is not None and (name in OPERATIONS or name.partition(".")[0] in _SERVICE_QUEUES)
-        if name is not None and (ours or step.queue in _SERVICE_QUEUES):
+        is_ours = name is not None and (name in OPERATIONS or name.partition(".")[0] in _SERVICE_QUEUES)
+        if name is not None and (is_ours or step.queue in _SERVICE_QUEUES):
             near = get_close_matches(name, OPERATIONS, n=1)
             hint = f"; is it {near[0]}?" if near and near[0] != name else "; docs/operations.md lists them"
             return f"{field}: {name} is no operation" + (f" of {step.queue}" if step.queue else "") + hint

@@ -1,4 +1,4 @@
-"""How every process talks to Temporal: where it is, how payloads are written, where the SDK's logs and metrics go."""
+"""The connection of every process to Temporal: its address, the payload converter, the SDK's logs and metrics."""
 
 from __future__ import annotations
 
@@ -32,22 +32,25 @@ from saga import SEARCH_ATTRIBUTES
 
 DEFAULT_ADDRESS = "localhost:7233"
 _ANSWERED = "after connection"
-"""In the SDK's words for a server that is there and did not want us."""
+"""Part of the SDK's message about a server that answered and refused the connection."""
 CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.TERMINATED,
     WorkflowExecutionStatus.TIMED_OUT,
     WorkflowExecutionStatus.CANCELED,
 )
-"""How no workflow of ours ends by itself."""
+"""The ways of closing that none of our workflows ends with by itself."""
 
 
 class Unreachable(Exception):
-    """Temporal does not answer. The message says where it was looked for, and what to do."""
+    """Temporal does not answer. The message says at which address, and what to do."""
 
 
 class _PydanticOrSealed(CompositePayloadConverter):
-    """The SDK makes a new one for each workflow and each of its calls: they share what is slow to make, and the type
-    adapters that pydantic's remembers."""
+    """Pydantic's converter, and `Sealed` for encrypted payloads.
+
+    The SDK makes a new one for each workflow and each call. All share the converters, which are slow to make and cache
+    pydantic's type adapters.
+    """
 
     _SHARED = (*PydanticPayloadConverter().converters.values(), Sealed())
 
@@ -56,7 +59,7 @@ class _PydanticOrSealed(CompositePayloadConverter):
 
 
 def data_converter(settings: Settings) -> DataConverter:
-    """JSON by pydantic; encrypted if the settings hold a key, failures included."""
+    """Converter to JSON by pydantic; it encrypts payloads and failures if the settings have a key."""
     if settings.payload_key is None:
         return DataConverter(payload_converter_class=_PydanticOrSealed, failure_converter_class=SealedFailures)
     codec = EncryptionCodec(settings.payload_key)
@@ -64,7 +67,7 @@ def data_converter(settings: Settings) -> DataConverter:
 
 
 def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
-    """The SDK's core, logging into our log, and exporting metrics where the settings say. Raises `SettingsError`."""
+    """The SDK's core, which logs into our log and exports metrics as the settings say. Raises `SettingsError`."""
     forwarding = LogForwardingConfig(logger=logs.CORE)
     metrics: PrometheusConfig | OpenTelemetryConfig | None = None
     if with_metrics and settings.metrics_port is not None:
@@ -79,17 +82,16 @@ def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
 
 
 async def connect(settings: Settings, *, address: str | None = None) -> Client:
-    """As `open_client`, for a command: a server that is too busy to answer is a `RPCError` after ten seconds."""
+    """A client for a command, whose namespace exists. A server that is too busy causes an `RPCError` after 10 s."""
     client = await open_client(settings, address=address)
     await require_namespace(client)
     return client
 
 
 async def open_client(settings: Settings, *, address: str | None = None, with_metrics: bool = False) -> Client:
-    """A client for the Temporal that `TEMPORAL_*` and `temporal.toml` name; or for our own at `address`, of which they
-    know nothing.
+    """A client for the Temporal of `TEMPORAL_*` and `temporal.toml`, or for an embedded one at `address`.
 
-    `with_metrics` is for processes that stay: a command would find the port taken by the worker beside it.
+    `with_metrics` is for processes that keep running: a command would find the port taken by a worker on its host.
 
     Raises `Unreachable` and `SettingsError`.
     """
@@ -119,7 +121,7 @@ def _profile() -> ClientConnectConfig:
 
 
 async def require_namespace(client: Client) -> None:
-    """Raises `SettingsError` if the server has no such namespace."""
+    """Raise `SettingsError` if the server does not have the client's namespace."""
     request = DescribeNamespaceRequest(namespace=client.namespace)
     try:
         await client.workflow_service.describe_namespace(request, retry=True)
@@ -132,7 +134,7 @@ async def require_namespace(client: Client) -> None:
 
 
 async def identity_of(client: Client) -> TemporalIdentity | None:
-    """Which Temporal this is; `None` if this client may not know."""
+    """The identity of this Temporal; `None` if the client has no permission to read it."""
     try:
         described = await client.workflow_service.describe_namespace(
             DescribeNamespaceRequest(namespace=client.namespace)
@@ -147,13 +149,13 @@ async def identity_of(client: Client) -> TemporalIdentity | None:
 
 
 async def knows(client: Client, workflow_types: Sequence[str]) -> bool:
-    """Whether any workflow of these types was begun here, as far back as the namespace's retention reaches."""
+    """Whether the namespace has any workflow of these types, as far back as its retention reaches."""
     types = ", ".join(f"'{name}'" for name in workflow_types)
     return (await client.count_workflows(f"WorkflowType IN ({types})")).count > 0
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Make sure the namespace knows what sagas publish. Does nothing where an administrator has done it."""
+    """Register the search attributes of the sagas. Does nothing if an administrator has done it."""
     types = {
         "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
         "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,

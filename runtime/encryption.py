@@ -1,6 +1,6 @@
-"""Encrypts payloads and failures on their way to Temporal, so that the server stores what it cannot read.
+"""Encryption of payloads and failures on their way to Temporal, so that the server stores only ciphertext.
 
-A failure's message and stack trace may quote a request, so they travel as a payload too. Its type, a code, stays in
+The message and stack trace of a failure may quote a request, so they are encrypted too. Its type, a code, stays in
 clear text, as do ids, names of operations and search attributes.
 """
 
@@ -30,13 +30,13 @@ _NONCE_BYTES = 12  # AES-GCM's own size (NIST SP 800-38D, 5.2.1.1)
 _NO_KEY = "PAYLOAD_KEY: is not set, and what Temporal holds is encrypted"
 
 EncryptedFailures = DefaultFailureConverterWithEncodedAttributes
-"""Moves a failure's message and stack trace into a payload, which the codec encrypts like any other."""
+"""Converter that moves a failure's message and stack trace into a payload, which the codec encrypts."""
 
 
 class EncryptionCodec(PayloadCodec):
-    """AES-256-GCM with one key; a payload that is not encrypted is read as it is, so a key can be turned on later.
+    """AES-256-GCM with one key. Payloads in clear text are read too, so that a key can be introduced later.
 
-    Raises `SettingsError` for what another key has encrypted.
+    Raises `SettingsError` for a payload that another key has encrypted.
     """
 
     def __init__(self, key: str) -> None:
@@ -64,23 +64,23 @@ class EncryptionCodec(PayloadCodec):
 
 
 class Sealed(EncodingPayloadConverter):
-    """What a process without a key makes of an encrypted payload: `SettingsError`."""
+    """Converter of a process without a key: it raises `SettingsError` for an encrypted payload."""
 
     @property
     def encoding(self) -> str:
         return _ENCODING
 
     def to_payload(self, value: Any) -> None:
-        """Nothing is written so: that is the codec's."""
+        """Write nothing: only the codec encrypts."""
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> NoReturn:  # noqa: ARG002 — the SDK's
         raise SettingsError(_NO_KEY)
 
 
 class SealedFailures(DefaultFailureConverter):
-    """What a process without a key makes of an encrypted failure: `SettingsError`.
+    """Converter of a process without a key: it raises `SettingsError` for an encrypted failure.
 
-    The SDK's own converter would pass over the payload that it cannot read, and tell `Encoded failure`.
+    The SDK's own converter would ignore the encrypted payload and report `Encoded failure`.
     """
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:

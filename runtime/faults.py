@@ -1,16 +1,16 @@
-"""Fault injection, from outside the services: what goes wrong between Temporal and an operation.
+"""Fault injection between Temporal and the operations, outside the services.
 
-A rate and a seed make a share of all attempts fail, the same ones whenever the run is repeated: the draw depends on
-the seed, the transaction, the operation and the attempt, not on when the attempt arrives. A file (TOML) names single
+A rate and a seed make a share of all attempts fail. The same attempts fail when a run is repeated, because the draw
+depends on the seed, the transaction, the operation and the attempt, and not on the time. A TOML file names single
 faults:
 
     [[fault]]
-    operation = "payment.authorize"   # a pattern: `payment.*`, `*`; also of lists; `*.batch`: only of those
+    operation = "payment.authorize"   # a pattern: `payment.*`, `*`; batches included; `*.batch`: only batches
     transaction = "order/o-7"         # a pattern; default: every transaction
     kind = "error_after"              # see FaultKind
     attempts = 1                      # the first N attempts of the activity; default: all
-    seconds = 2.5                     # of a delay
-    code = "SHIPPING_UNAVAILABLE"     # of a refusal
+    seconds = 2.5                     # length of a delay
+    code = "SHIPPING_UNAVAILABLE"     # code of a refusal
     rate = 0.1                        # the share of matching attempts; default: all
 """
 
@@ -45,13 +45,13 @@ from runtime.settings import SettingsError
 
 _log = structlog.stdlib.get_logger("faults")
 _MAX_BYTES = 1_000_000
-"""Some ten thousand faults."""
+"""Limit of a file of faults, which is some ten thousand of them."""
 HANG_S = 3600.0
-"""Longer than any step's timeout: the attempt is given up, and the worker is told so."""
+"""Time that is longer than any step's timeout, so that Temporal gives the attempt up and cancels it."""
 
 
 class FaultKind(StrEnum):
-    """What happens to an attempt; *after* is after the operation's commit, so that only the reply is lost."""
+    """The fault of an attempt. *After* means after the operation's commit, so that only the reply is lost."""
 
     ERROR_BEFORE = "error_before"
     ERROR_AFTER = "error_after"
@@ -73,8 +73,11 @@ class Fault(Message):
     rate: Annotated[float, Field(strict=True, ge=0, le=1)] = 1.0
 
     def strikes(self, transactions: list[str], info: activity.Info, seed: int) -> bool:
-        """One draw for an attempt, also for one that is about a list: the first of `transactions` then names the list,
-        and a fault of any single one strikes them all."""
+        """Whether the fault strikes an attempt at `transactions`.
+
+        A batch is one attempt with one draw: its first transaction is the batch's own name, and a fault of any of the
+        others strikes all of them.
+        """
         return (
             any(
                 fnmatchcase(name, self.operation)
@@ -91,8 +94,8 @@ class FaultFile(Message):
 
 
 def random_faults(rate: float) -> list[Fault]:
-    """A share `rate` of all attempts at operations of a saga fails: half before they act, half after."""
-    # Where the first does not strike, the second draws anew: for half of `rate` overall it needs a little more.
+    """Faults that make a share `rate` of all attempts of a saga fail, half before the operation and half after it."""
+    # The second fault is drawn only if the first does not strike, so its own rate is a little higher.
     half = rate / 2
     before = Fault(operation="*", transaction="?*", kind=FaultKind.ERROR_BEFORE, rate=half)
     after = Fault(operation="*", transaction="?*", kind=FaultKind.ERROR_AFTER, rate=half / (1 - half))
@@ -100,7 +103,7 @@ def random_faults(rate: float) -> list[Fault]:
 
 
 def read_faults(path: Path) -> list[Fault]:
-    """Raises `SettingsError`."""
+    """The faults in a TOML file. Raises `SettingsError`."""
     try:
         return list(as_written(FaultFile, tomllib.loads(read_text(str(path), _MAX_BYTES))).fault)
     except Unreadable as error:
@@ -112,7 +115,7 @@ def read_faults(path: Path) -> list[Fault]:
 
 
 class FaultInterceptor(Interceptor):
-    """Stands between Temporal and the operations. They cannot tell an injected fault from a real one."""
+    """Interceptor that injects the faults; the operations cannot tell them from real ones."""
 
     def __init__(self, faults: Sequence[Fault], seed: int = 0) -> None:
         self._faults = faults
@@ -164,12 +167,12 @@ class _FaultyActivity(ActivityInboundInterceptor):
 
 
 def _die() -> None:
-    """As by a kill -9 or a power cut: nothing is flushed, nobody is told."""
+    """End the process as a kill -9 or a power cut does: nothing is flushed and no handler runs."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _listed(call: ExecuteActivityInput) -> list[str]:
-    """The transactions of a list of requests."""
+    """The transactions of a batch."""
     if not call.args or not isinstance(call.args[0], RawValue):
         return []
     return [request["transaction_id"] for request in json.loads(call.args[0].payload.data)["requests"]]

@@ -1,6 +1,6 @@
-"""One log for everything, on stderr: workflows, activities, the command line, the SDK's core, any library.
+"""The one log, on stderr, of workflows, activities, the command line, the SDK's core and every library.
 
-Every line has a UTC `timestamp`; lines about a call have `transaction_id`, `step`, `service`, `attempt` and `status`.
+Every line has a UTC `timestamp`. A line about a call has `transaction_id`, `step`, `service`, `attempt` and `status`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from runtime.settings import LogFormat
 from runtime.visible import visible
 
 CORE = logging.getLogger("temporalio.core")
-"""Where the SDK's Rust core logs to; see `connection`."""
+"""The logger of the SDK's Rust core; see `connection`."""
 _ONE_OUTAGE_S = 60
-"""Silence of the core's warnings after which the next one is of another outage: its tries are ten seconds apart."""
+"""Time without a warning of the core after which the next one means another outage: the core retries every 10 s."""
 _log = structlog.stdlib.get_logger("activities")
 
 
@@ -58,21 +58,21 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     CORE.setLevel(logging.WARNING)
     CORE.filters.clear()
-    # The fields are in `extra`; the SDK would repeat them in the text of each line.
+    # The fields are in `extra`; by default the SDK repeats them in the text of each line.
     temporalio.workflow.logger.workflow_info_on_message = False
     temporalio.activity.logger.activity_info_on_message = False
 
 
 def _make_visible(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A line for a terminal quotes what any client may have sent."""
+    """Escape the text of a line for a terminal, because a line may quote what any client has sent."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = visible(value, keep="\n" if name == "exception" else "")
     return event
 
 
-class _OutageTold(logging.Filter):
-    """Keeps the core's warnings out of a command's output, where each waiting call makes one at each of its tries."""
+class _OutageFilter(logging.Filter):
+    """Filter that replaces the core's warnings, one for each try of each waiting call, by one line for an outage."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__()
@@ -89,8 +89,8 @@ class _OutageTold(logging.Filter):
 
 
 def tell_outages(tell: Callable[[str], None]) -> None:
-    """Have `tell` say in one line that Temporal does not answer, once for each outage, in place of the core's log."""
-    CORE.addFilter(_OutageTold(tell))
+    """Call `tell` with one line for each outage of Temporal, in place of the core's warnings."""
+    CORE.addFilter(_OutageFilter(tell))
 
 
 def _drop_sdk_context(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -100,7 +100,7 @@ def _drop_sdk_context(_: Any, __: str, event: structlog.typing.EventDict) -> str
 
 
 class LoggingInterceptor(Interceptor):
-    """A line for each attempt at an operation, as the service saw it."""
+    """Interceptor that logs a line for each attempt at an operation, as the service saw it."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
         return _LoggedActivity(next)
@@ -130,8 +130,7 @@ class _LoggedActivity(ActivityInboundInterceptor):
 
 
 def transaction_id_of(call: ExecuteActivityInput) -> str:
-    """The transaction that an operation's request belongs to; for a list of them the workflow that carries them all;
-    empty for a query, which belongs to none."""
+    """The transaction of a request: for a batch the id of its workflow, for a query an empty string."""
     request = call.args[0] if call.args else None
     if isinstance(request, RawValue):
         return temporalio.activity.info().workflow_id or ""

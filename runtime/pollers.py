@@ -1,8 +1,8 @@
-"""Who polls a task queue, at any of its partitions.
+"""The pollers of a task queue, at all of its partitions.
 
-A poll waits for up to a minute at one partition of the queue. Asked in the usual way, the server names the pollers of
-the first partition alone: with a few workers that have nothing to do, some of them are not among those. Its answer
-about all partitions is some seconds old. So both are asked for.
+A poll waits for up to a minute at one partition of the queue. By default the server names the pollers of the first
+partition only, and an idle worker may be at another one. Its answer about all partitions is some seconds old. This
+module therefore requests both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 
 async def pollers_of(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[PollerInfo]:
-    """Raises `RPCError`."""
+    """The pollers of `queue` for one kind of task. Raises `RPCError`."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
     )

@@ -1,4 +1,4 @@
-"""What a worker waits for at its start. A busy Temporal is a reason to wait and to say so, not to give up."""
+"""The waits of a worker at its start. While Temporal is busy, the worker logs that it waits; it does not give up."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from runtime.pollers import pollers_of
 Result = TypeVar("Result")
 
 _log = structlog.stdlib.get_logger("worker")
-_LOOK_EVERY_S = (0.05, 1.0)
-"""The pause between two looks at first, and when it has doubled often enough: a busy server is not asked more often."""
+_PAUSES_S = (0.05, 1.0)
+"""The first and the longest pause between two tries; the pause doubles, so as not to load a busy server."""
 SAY_EVERY_S = 10
 _BUSY = (
     RPCStatusCode.UNAVAILABLE,
@@ -28,11 +28,11 @@ _BUSY = (
     RPCStatusCode.INTERNAL,
     RPCStatusCode.UNKNOWN,
 )
-"""What a server says that is overloaded or starts again. Anything else is an answer, and waiting does not change it."""
+"""The statuses of a server that is overloaded or starts. Waiting does not change any other status."""
 
 
 async def until_served(client: Client, queues: Sequence[str]) -> None:
-    """Return when the server sees this process polling every one of `queues`, for everything that is on it."""
+    """Wait until the server sees this process polling each of `queues`, for workflows and for activities."""
     missing = {
         (queue, kind)
         for queue in queues
@@ -45,24 +45,24 @@ async def until_served(client: Client, queues: Sequence[str]) -> None:
                 missing.discard((queue, kind))
         return not missing
 
-    await _insist(look, lambda: f"pollers of {', '.join(sorted({queue for queue, _ in missing}))}")
+    await _repeat_until(look, lambda: f"pollers of {', '.join(sorted({queue for queue, _ in missing}))}")
 
 
 async def until_answered(what: str, call: Callable[[], Awaitable[Result]]) -> Result:
-    """The result of `call`, which is safe to repeat. Raises the `RPCError` that waiting does not change."""
+    """The result of `call`, which is repeated while the server is busy. Raises any other `RPCError`."""
     results: list[Result] = []
 
     async def attempt() -> bool:
         results.append(await call())
         return True
 
-    await _insist(attempt, lambda: what)
+    await _repeat_until(attempt, lambda: what)
     return results[0]
 
 
-async def _insist(holds: Callable[[], Awaitable[bool]], what: Callable[[], str]) -> None:
+async def _repeat_until(holds: Callable[[], Awaitable[bool]], what: Callable[[], str]) -> None:
     loop = asyncio.get_running_loop()
-    pause, longest = _LOOK_EVERY_S
+    pause, longest = _PAUSES_S
     began = said = loop.time()
     busy: str | None = None
     while True:

@@ -1,4 +1,4 @@
-"""Text from a file or from standard input: the one way in for documents that people and programs write."""
+"""Text from a file or standard input: every document from outside is read here."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 _BYTE_ORDER_MARK = "\ufeff"
-"""What spreadsheets and some editors write before UTF-8 text. It means nothing, and is passed over."""
+"""The mark that spreadsheets and some editors write before UTF-8 text. It has no meaning and is ignored."""
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Unreadable(Exception):
-    """There is no such text. The message says why and what to do, but not where: the caller knows."""
+    """The text cannot be read. The message says why and what to do; the caller adds the source."""
 
 
 def name_of(source: str) -> str:

@@ -1,4 +1,4 @@
-"""The goods and customers that a new embedded system begins with, so that a first order can be placed at once."""
+"""The stock and the accounts of a new embedded system, so that a first order can be placed at once."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 PRICES_MINOR = {"BOOK-1": 1299, "BOOK-2": 2499, "PEN-1": 199, "LAMP-1": 4500}
-"""What an order costs that names only skus; unit prices in EUR cents."""
+"""Unit prices in EUR cents, for an order that names only skus."""
 CUSTOMERS = tuple(f"c-{number}" for number in range(1, 11))
 _UNITS = 1_000_000
 _BALANCE_MINOR = 10**11
 
 
 class Execute(Protocol):
-    """Has a service perform an operation: `runtime.execute` through Temporal, or the worker itself."""
+    """Executes an operation of a service: through Temporal (`runtime.execute`), or within the worker."""
 
     async def __call__(self, operation: Operation[Request, Reply], request: Request) -> Reply: ...
 
 
 async def seed(execute: Execute) -> None:
-    """Fill the shelves and the accounts if there are none yet."""
+    """Create the stock and the accounts if there are none yet."""
     if not (await execute(inventory.list_stock, ListStock())).levels:
         for sku in PRICES_MINOR:
             request = SetStock(transaction_id=f"seed-{sku}", sku=sku, on_hand=_UNITS)

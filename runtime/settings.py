@@ -1,4 +1,4 @@
-"""The settings, read from the environment once. What is malformed is an error that names the variable."""
+"""The settings, read once from the environment. A malformed value is an error that names its variable."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _payload_key(encoded: str) -> str:
 
 
 class Settings(BaseModel):
-    """Each field is the variable of the same name in capitals. Temporal's own variables are read by temporalio."""
+    """The settings. Each field is the variable of its name in capitals; temporalio reads Temporal's own variables."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,7 +81,7 @@ class Settings(BaseModel):
     payload_key: Annotated[str, AfterValidator(_payload_key)] | None = None
     smtp_url: Annotated[str, AfterValidator(_not_built)] | None = None
     sms_webhook_url: Annotated[str, AfterValidator(_not_built)] | None = None
-    # As Temporal's worker controller for Kubernetes sets them. Its server keeps `.` and `:` of a name for itself.
+    # Temporal's worker controller for Kubernetes sets these two. The server reserves `.` and `:` in a name.
     temporal_deployment_name: (
         Annotated[
             str, Field(pattern=r"^[^.:\s]{1,100}$"), InWords("must be 1 to 100 characters without space, dot or colon")
@@ -102,14 +102,14 @@ class Settings(BaseModel):
 
     @property
     def deployment_version(self) -> WorkerDeploymentVersion | None:
-        """The build that this process is; `None` for one of which there is only one at a time."""
+        """The build of this process; `None` where only one build runs at a time."""
         if self.temporal_deployment_name is None or self.temporal_worker_build_id is None:
             return None
         return WorkerDeploymentVersion(self.temporal_deployment_name, self.temporal_worker_build_id)
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Raises `SettingsError`."""
+        """The settings in `environment`. Raises `SettingsError`."""
         given = {name: environment[name.upper()] for name in cls.model_fields if environment.get(name.upper())}
         try:
             return cls.model_validate(given)

@@ -1,4 +1,4 @@
-"""How a signal ends a worker: the one that starts, at once; the one that serves, after it has drained."""
+"""The end of a worker by a signal: a worker that is still starting stops at once, one that serves drains first."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from contextlib import contextmanager
 
 
 class Stop:
-    """Set by SIGTERM and SIGINT."""
+    """The request to stop, which SIGTERM and SIGINT make."""
 
     def __init__(self, starting: asyncio.Task[None]) -> None:
         self._starting: asyncio.Task[None] | None = starting
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
 
     def request(self) -> None:
-        if self._starting is not None and not self._asked.is_set():
+        if self._starting is not None and not self._requested.is_set():
             self._starting.cancel()
-        self._asked.set()
+        self._requested.set()
 
     @property
     def cut_the_start(self) -> bool:
-        return self._starting is not None and self._asked.is_set()
+        return self._starting is not None and self._requested.is_set()
 
     async def wait(self) -> None:
-        """The start is over: return when the worker is asked to stop."""
+        """End the start, and wait for the request to stop."""
         self._starting = None
-        await self._asked.wait()
+        await self._requested.wait()
 
 
 @contextmanager
 def stop_of(task: asyncio.Task[None] | None) -> Iterator[Stop]:
-    """Until `wait` is called, a signal cancels `task`, which runs the block and may be in a wait without an end."""
+    """Until `Stop.wait` is called, a signal cancels `task`, which runs the block and may wait without a bound."""
     if task is None:
         raise RuntimeError("outside a task nothing can be cut")
     stop = Stop(task)

@@ -1,7 +1,7 @@
-"""Standard output and error as a command uses them: how it ends does not depend on who takes what it says.
+"""Standard output and error of a command, whose result does not depend on their readers.
 
-A full disk, a closed descriptor or a reader who has left (`| head`) loses the output and nothing else; `failure` says
-so at the end.
+A full disk, a closed descriptor or a reader that has ended (`| head`) loses output and nothing else; `lost_output`
+reports it at the end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Lossy(io.FileIO):
-    """A file that takes every write, and remembers the first one that it could not pass on."""
+    """A file that accepts every write, and keeps the error of the first write that failed."""
 
     failure: OSError | None = None
 
@@ -26,7 +26,9 @@ class _Lossy(io.FileIO):
         size = memoryview(data).nbytes
         if self.failure is None:
             try:
-                while (written := super().write(data)) is None:  # the other end does not block, and is full
+                while (
+                    written := super().write(data)
+                ) is None:  # the descriptor is non-blocking, and its buffer is full
                     select.select([], [self], [])
             except OSError as error:
                 self.failure = error
@@ -36,10 +38,10 @@ class _Lossy(io.FileIO):
 
 
 def protect() -> None:
-    """Put streams that lose what they cannot write in the place of standard output and error.
+    """Replace standard output and error by streams that drop what they cannot write.
 
-    What was closed before the process began is taken for a reader who has left; its descriptor is not written to, as
-    it may belong to another file by now.
+    A stream that was closed before the process began is never written to, because its descriptor may belong to another
+    file by now.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 — for the whole life of the process
@@ -48,7 +50,7 @@ def protect() -> None:
 
 
 def lost_output() -> str | None:
-    """Flush both streams; why the output could not be written, if it was not for a reader who has left."""
+    """Flush both streams. Returns why output was lost, unless the reader had simply ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     raw = sys.stdout.buffer.raw if isinstance(sys.stdout.buffer, io.BufferedWriter) else None

@@ -1,4 +1,4 @@
-"""One trace for an order, across its workflows and the services: OpenTelemetry, as temporalio brings it."""
+"""OpenTelemetry: one trace for an order, across its workflows and the services."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _EXPORT_TIMEOUT_S = 2
-"""For a collector to take a batch of spans. Whoever leaves waits for it no longer than that either."""
+"""Time for a collector to accept a batch of spans, also at the end of the process."""
 _providers: list[TracerProvider] = []
 
 
 def tracing(settings: Settings) -> list[Interceptor]:
-    """For a client, and so for every worker that is made of it. Nothing where the settings name no collector."""
+    """The interceptors of a client and its workers; none if the settings name no collector."""
     endpoint = settings.otel_exporter_otlp_endpoint
     return [_interceptor(endpoint)] if endpoint is not None else []
 
 
 def _interceptor(endpoint: str) -> Any:
-    # Imported only where it is used: it would take every command a fifth of a second.
+    # Imported only if it is used: the import costs a fifth of a second.
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -38,6 +38,6 @@ def _interceptor(endpoint: str) -> Any:
 
 
 def flush() -> None:
-    """Send what has not been sent. For a process that leaves without the interpreter's own shutdown."""
+    """Send the remaining spans, for a process that ends without the interpreter's own shutdown."""
     for provider in _providers:
         provider.force_flush(_EXPORT_TIMEOUT_S * 1000)

@@ -1,6 +1,6 @@
-"""Text from outside as it may be shown: what a terminal would obey, hide or turn around is written as an escape.
+"""Text from outside in a form that is safe to show: characters that a terminal obeys, hides or reverses are escaped.
 
-Other clients can store anything in a reason, an actor or an error; what reaches a person goes through here.
+Any client can store any text in a reason, an actor or an error. All of it passes through here before it is shown.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import unicodedata
 
 _NOT_PLAIN = re.compile(r"[^ -~]")
 _SHOWN = ("\u200c", "\u200d")
-"""Joiners: the characters beside them are shaped by them, and nothing else is."""
+"""Joiners, which are safe because they only shape the characters beside them."""
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """`text` on one line; `keep` are characters that are let through."""
+    """`text` on one line, with every unsafe character escaped but those in `keep`."""
     return _NOT_PLAIN.sub(lambda found: _escaped(found[0], keep), text)
 
 
 def _escaped(character: str, keep: str) -> str:
-    # Python calls spaces other than its own unprintable: the ideographic one is in Japanese addresses.
+    # Python calls every space but U+0020 unprintable; Japanese addresses contain the ideographic one.
     harmless = character.isprintable() or unicodedata.category(character) == "Zs" or character in _SHOWN
     return character if harmless or character in keep else character.encode("unicode_escape").decode()

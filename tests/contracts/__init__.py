@@ -1,1 +1,1 @@
-"""What people write and what crosses the wire, as models: what they take, and what they say about the rest."""
+"""The models of documents and messages: the values that they accept, and their error messages."""

@@ -1,4 +1,4 @@
-"""What a person writes is taken as it is meant, or refused with the field and a remedy in words."""
+"""A document is accepted as its writer means it, or refused with a message that names the field and a remedy."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_text_in_any_script_is_taken(name: str) -> None:
 
 
 def _shapes(value: Any, path: str = "") -> list[tuple[str, str]]:
-    """Every text within a document, by its path."""
+    """Every text within a document, with its path."""
     if isinstance(value, dict):
         return [shape for key, each in value.items() for shape in _shapes(each, f"{path}.{key}")]
     if isinstance(value, list | tuple):
@@ -113,7 +113,7 @@ def test_no_field_of_a_document_answers_with_a_pattern(name: str, path: str) -> 
     problem = _problem(model, _with(given, path, "\x00^"))
     assert problem.startswith(f"{path}: ")
     assert "pattern" not in problem
-    assert "not allowed" not in problem  # the words for a type that has none of its own
+    assert "not allowed" not in problem  # the message for a type without its own
     assert "\\x00" not in problem
 
 
@@ -187,10 +187,10 @@ def test_an_address_where_there_are_postcodes_needs_one() -> None:
 
 
 def test_requests_with_a_postcode_are_the_same_as_before_it_could_be_left_out() -> None:
-    """The fence compares digests that older releases have stored."""
+    """The digest of a request never changes, because the fence compares it with digests of older releases."""
     order = Order.model_validate(_order(ship_to=_SHIP_TO))
-    parcel = ScheduleShipment(transaction_id="order/o-1", order_id="o-1", ship_to=order.ship_to)
-    assert digest(parcel) == "d22134f8dbedfc3a2133119dd271a2b41175b866bc981ad51d899592c1ce98fa"
+    shipment = ScheduleShipment(transaction_id="order/o-1", order_id="o-1", ship_to=order.ship_to)
+    assert digest(shipment) == "d22134f8dbedfc3a2133119dd271a2b41175b866bc981ad51d899592c1ce98fa"
     assert (
         digest(CreateOrder(transaction_id="order/o-1", order=order))
         == "7234d6672dab69c7af0f415451f26a153cf5228a650f07b66b81651b4b0d5ef2"

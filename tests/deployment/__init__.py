@@ -1,1 +1,1 @@
-"""The container deployment, as far as it can be tested without Docker: its files, and its topology natively."""
+"""The container deployment, tested without Docker: its files, and its topology as native processes."""

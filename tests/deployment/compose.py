@@ -1,4 +1,4 @@
-"""Reads the files of the deployment the way Docker Compose and `docker build` do."""
+"""A reader of the deployment's files that follows Docker Compose and `docker build`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def services() -> dict[str, Definition]:
 
 
 def workers() -> dict[str, str]:
-    """The services that run `worker.py`, and the queue each is told to serve."""
+    """The services that run `worker.py`, each with the task queue that it serves."""
     found = {}
     for name, service in services().items():
         match service.get("command"):
@@ -37,7 +37,7 @@ def environment(service: Definition, variables: Mapping[str, str]) -> dict[str, 
 
 
 def interpolated(value: str, variables: Mapping[str, str]) -> str:
-    """`value` with `${NAME:?message}` and `${NAME:-default}` filled in."""
+    """`value` with `${NAME:?message}` and `${NAME:-default}` replaced."""
 
     def fill(variable: re.Match[str]) -> str:
         name, rule = variable["name"], variable["rule"] or ":?"
@@ -51,12 +51,12 @@ def interpolated(value: str, variables: Mapping[str, str]) -> str:
 
 
 def variables_in(text: str) -> dict[str, str]:
-    """Every variable that is interpolated, with the rule for where it is missing."""
+    """Every variable that is interpolated, with the rule for a missing value."""
     return {found["name"]: found["rule"] or "" for found in _VARIABLE.finditer(text)}
 
 
 def bind_mounts(service: Definition) -> dict[str, Path]:
-    """Where in the container, and what of the project is there. Named volumes are left out."""
+    """The files of the project by their path in the container. Named volumes are left out."""
     mounts = (str(volume).split(":") for volume in service.get("volumes", []))
     return {mount[1]: PROJECT / mount[0] for mount in mounts if mount[0].startswith(".")}
 
@@ -82,7 +82,7 @@ def _copies(dockerfile: str) -> Iterator[Copy]:
 
 
 def lay_out_image(folder: Path) -> None:
-    """Put into `folder` what the Dockerfile puts into /app. As with Docker, of a directory the content is copied."""
+    """Copy into `folder` the files that the Dockerfile copies into /app, for a directory its content as Docker does."""
     for copy in image_copies():
         target = folder / copy.target
         target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""docker-compose.yml, the Dockerfile and what they name agree with the schema, with the project and with each other."""
+"""docker-compose.yml and the Dockerfile agree with the schema, with the project and with each other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COMPOSE_TEXT = compose.COMPOSE_FILE.read_text()
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 _JOB = {"condition": "service_completed_successfully"}
 _TEMPORAL_CONNECTIONS = 4 * (20 + 10)
-"""Of each of its four roles, at most: SQL_MAX_CONNS and SQL_VIS_MAX_CONNS in Temporal's configuration template."""
+"""Limit on Temporal's connections: SQL_MAX_CONNS + SQL_VIS_MAX_CONNS of its configuration template, in four roles."""
 
 
 def test_the_compose_file_follows_the_compose_specification() -> None:
@@ -193,7 +193,7 @@ def test_a_worker_is_given_more_time_to_stop_than_it_drains(name: str) -> None:
     assert float(grace.removesuffix("s")) >= 2 * worker._DRAIN.total_seconds()
 
 
-def test_postgresql_has_a_connection_for_everyone_who_may_ask() -> None:
+def test_postgresql_has_enough_connections_for_every_service_and_temporal() -> None:
     command = " ".join(SERVICES_OF_FILE["postgresql"]["command"])
     maximum = re.search(r"max_connections=(\d+)", command)
     assert maximum
@@ -230,6 +230,6 @@ def test_the_job_creates_the_databases_of_the_services_and_of_temporal() -> None
 def test_the_health_check_fails_where_no_worker_runs() -> None:
     check = [sys.executable, str(PROJECT / "deploy" / "healthcheck.py")]
     environment = {"METRICS_PORT": str(free_port())}
-    asked = subprocess.run(check, env=environment, capture_output=True, text=True, check=False)
-    assert asked.returncode == 1
-    assert asked.stderr.startswith("no metrics at http://127.0.0.1:")
+    checked = subprocess.run(check, env=environment, capture_output=True, text=True, check=False)
+    assert checked.returncode == 1
+    assert checked.stderr.startswith("no metrics at http://127.0.0.1:")

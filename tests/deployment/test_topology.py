@@ -25,6 +25,7 @@ from runtime.connection import connect
 from runtime.execute import execute
 from runtime.settings import Settings
 
+from ..eventually import eventually_async
 from . import compose
 from .topology import Topology, topology
 
@@ -49,7 +50,7 @@ async def test_the_composed_topology_places_orders_audits_clean_and_drains(tmp_p
 
 
 async def _the_jobs_run_and_run_again(system: Topology) -> None:
-    """Every one-shot job but `temporal-schema`, whose program is in no wheel; the dev server needs no schema."""
+    """Run every one-shot job twice, but not `temporal-schema`: no wheel has its program, the dev server no schema."""
     for _ in range(2):
         await system.run("databases", system.command("databases"))
     await _until_it_passes(system, "temporal")
@@ -64,12 +65,10 @@ async def _the_health_checks_pass(system: Topology) -> None:
 
 
 async def _until_it_passes(system: Topology, server: str) -> None:
-    """The health check of a server is BusyBox's wget on an address, which is asked here without it."""
+    """Request the address that the health check of a server requests with BusyBox's wget."""
     program, *_, url = system.health_check(server)
     assert program == "wget"
-    async with asyncio.timeout(20):
-        while not await asyncio.to_thread(_answers, url):
-            await asyncio.sleep(0.1)
+    await eventually_async(lambda: asyncio.to_thread(_answers, url), f"{url} answers")
 
 
 def _answers(url: str) -> bool:
@@ -91,7 +90,7 @@ async def _orders_end_as_they_should(client: Client) -> None:
         _place(client, "o-too-many", "rich", quantity=11, unit_price_minor=1),
         _place(client, "o-too-dear", "poor", quantity=1),
         _place(client, "o-stranger", "nobody", quantity=1),
-        _place(client, "o-distant", "nobody", quantity=1, colocated=True),  # though no service is in that process
+        _place(client, "o-distant", "nobody", quantity=1, colocated=True),  # in a worker without services
     )
     assert list(ends) == [
         "CONFIRMED",
@@ -101,9 +100,9 @@ async def _orders_end_as_they_should(client: Client) -> None:
         Code.PAYMENT_DECLINED,
     ]
     # Visibility is written after the workflow's end; the attributes are those that the job registered.
-    async with asyncio.timeout(10):
-        while await _confirmed(client) != ["order/o-confirmed"]:
-            await asyncio.sleep(0.1)
+    await eventually_async(
+        lambda: _confirmed(client), "the order is listed as confirmed", until=["order/o-confirmed"].__eq__
+    )
 
 
 async def _confirmed(client: Client) -> list[str]:
@@ -113,7 +112,7 @@ async def _confirmed(client: Client) -> list[str]:
 async def _place(
     client: Client, order_id: str, customer: str, *, quantity: int, unit_price_minor: int = 1299, **options: Any
 ) -> str:
-    """How the order ended: its state, or the code it was refused with."""
+    """Place an order, and return its final state or the code of its refusal."""
     line = {"sku": "BOOK-1", "quantity": quantity, "unit_price_minor": unit_price_minor}
     document = {**_ORDER, "order_id": order_id, "customer_id": customer, "lines": [line]}
     try:
@@ -149,7 +148,7 @@ _EXPECTED_ROWS = {
 
 
 async def _rows(system: Topology) -> dict[str, set[tuple[Any, ...]]]:
-    """What the five PostgreSQL databases hold, read with the URL that each worker was given."""
+    """The rows of the five PostgreSQL databases, read with the URL of each worker."""
     found = {}
     for service in SERVICES:
         async with reading(Settings.read(system.environment(service)).database_of(service)) as connection:

@@ -1,4 +1,4 @@
-"""The services of docker-compose.yml as processes of this machine: same commands, same environment, other addresses."""
+"""The services of docker-compose.yml as native processes: same commands, same environment, other addresses."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BIN = Path(sys.executable).parent
 _READY_S = 30
 _JOB_S = 30
 VARIABLES = {"POSTGRES_PASSWORD": "p0", "TEMPORAL_DB_PASSWORD": "p1", "SERVICES_DB_PASSWORD": "p2"}
-"""What a user writes into .env."""
+"""The content of a user's .env."""
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Where the two servers are that come from wheels here and from images there."""
+    """The addresses of PostgreSQL and Temporal, which come from wheels here and from images in the deployment."""
 
     postgresql_socket: Path
     postgresql_bin: Path
@@ -42,16 +42,16 @@ class Servers:
         return f"127.0.0.1:{self.temporal_port}"
 
     def localized(self, value: str) -> str:
-        """`value` of the compose file, with the addresses of this machine."""
+        """`value` of the compose file with local addresses."""
         if value == "postgresql":
             return str(self.postgresql_socket)
-        for theirs, ours in (
+        for composed, local in (
             ("temporal:7233", self.temporal_address),
             ("@postgresql/{service}", f"@/{{service}}?host={self.postgresql_socket}"),
             ("127.0.0.1:7243", f"127.0.0.1:{self.temporal_http_port}"),
             ("127.0.0.1:8080", f"127.0.0.1:{self.ui_port}"),
         ):
-            value = value.replace(theirs, ours)
+            value = value.replace(composed, local)
         return value
 
 
@@ -59,13 +59,13 @@ class Servers:
 class Topology:
     servers: Servers
     image: Path
-    """The folder that stands for /app."""
+    """The folder in the place of /app."""
     workers: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     _services: dict[str, compose.Definition] = field(default_factory=compose.services)
     _metrics_ports: dict[str, str] = field(default_factory=dict)
 
     def environment(self, name: str) -> dict[str, str]:
-        """What the container `name` would see, and nothing of this process's own but the way to the programs."""
+        """The environment of the container `name`; from this process it has only the path of the programs."""
         given = compose.environment(self._services[name], VARIABLES)
         if given.get("METRICS_PORT"):
             given["METRICS_PORT"] = self._metrics_ports.setdefault(name, str(free_port()))
@@ -90,7 +90,7 @@ class Topology:
         return sys.executable if word == "python" else self.servers.localized(word)
 
     async def run(self, name: str, command: list[str], **changed: str) -> str:
-        """What `command`, run as container `name` would, prints. Fails if it does not exit with 0."""
+        """Run `command` as container `name` does, and return its output. Fails unless it exits with 0."""
         process = await asyncio.create_subprocess_exec(
             *command,
             env=self.environment(name) | changed,
@@ -106,7 +106,7 @@ class Topology:
         return out.decode()
 
     async def start_workers(self, stack: AsyncExitStack) -> None:
-        """Start one process per worker of the compose file, all at once, and wait until each says that it is ready."""
+        """Start one process for each worker of the compose file, all at once, and wait until all are ready."""
         for name in compose.workers():
             log = stack.enter_context((self.image / f"{name}.log").open("w"))
             self.workers[name] = await self._start(name, log)
@@ -133,7 +133,7 @@ class Topology:
         return (self.image / f"{name}.log").read_text()
 
     async def stop_worker(self, name: str, grace_s: float) -> int:
-        """Stop it as Docker does; its exit code. Fails if it would have been killed."""
+        """Stop a worker as Docker does, and return its exit code. Fails if Docker would have killed it."""
         self.workers[name].send_signal(signal.SIGTERM)
         async with asyncio.timeout(grace_s):
             return await self.workers[name].wait()
@@ -152,12 +152,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def topology(folder: Path) -> AsyncIterator[Topology]:
-    """Both servers, empty, and what the image would hold. Jobs and workers are the caller's to run."""
+    """Run both servers, empty, beside the files of the image. The caller runs jobs and workers."""
     image = folder / "app"
     compose.lay_out_image(image)
     async with AsyncExitStack() as stack:
         postgresql = stack.enter_context(postgresql_server())
-        # Every role but the superuser is asked for its password, as in the container.
+        # Every role but the superuser needs its password, as in the container.
         (postgresql.data / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n")
         postgresql.execute("SELECT pg_reload_conf();")
         servers = Servers(postgresql.socket, postgresql.programs, free_port(), free_port(), free_port())
@@ -168,7 +168,7 @@ async def topology(folder: Path) -> AsyncIterator[Topology]:
 
 
 def _temporal(servers: Servers) -> list[str]:
-    """The dev server, with the HTTP API, the Web UI and the dynamic configuration that the containers have."""
+    """The command of the dev server, with the HTTP API, Web UI and dynamic configuration of the containers."""
     command = [str(_BIN / "temporal"), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
     command += ["--port", str(servers.temporal_port), "--http-port", str(servers.temporal_http_port)]
     command += ["--ui-port", str(servers.ui_port)]

@@ -1,1 +1,1 @@
-"""The messages as running builds know them, recorded, and what a change to them may not do."""
+"""The record of the messages as running builds know them, and the rules for changes to them."""

@@ -1,4 +1,4 @@
-"""Record the messages: `python -m tests.wire`. What running builds could not follow is refused, without `--anew`."""
+"""Records the messages: `python -m tests.wire`. A change that breaks running builds is refused without `--anew`."""
 
 from __future__ import annotations
 

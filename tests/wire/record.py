@@ -1,4 +1,4 @@
-"""The record of all messages, and the rules for a change of them."""
+"""The record of all messages, and the rules for changes to them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from saga import Fix, Operation, Parked, Skip, State, Status, TransactionLog
 FILE = Path(__file__).with_name("messages.json")
 _OURS = ("contracts.",)
 _DATACLASSES = (TransactionLog, Parked, Skip, Fix)
-"""What the kernel sends: updates, and the answers to queries. It knows no pydantic."""
-_ALSO_ASKED: tuple[Operation[Any, Any], ...] = (*choreography.PUBLISHING.values(), lane.await_close, recovery.sweep)
+"""The messages of the kernel, which does not use pydantic: updates, and the replies to queries."""
+_OTHER_OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    *choreography.PUBLISHING.values(),
+    lane.await_close,
+    recovery.sweep,
+)
 _ALL_MODULES = (batch, transaction)
-"""Imported for their messages."""
+"""Modules that are imported only for their messages."""
 
 Record = dict[str, dict[str, Any]]
 
@@ -39,9 +43,9 @@ def record() -> Record:
 
 
 def breaks(before: Record, now: Record, requests: Iterable[str]) -> list[str]:
-    """Why a build with the messages `now` cannot run beside one with those of `before`: a sentence for each reason.
+    """The reasons why a build with the messages `now` cannot run beside one with those of `before`, as sentences.
 
-    `requests` names the messages that an operation is asked with, and those within them.
+    `requests` names the messages that are requests of operations, and those within them.
     """
     problems = [f"{name} is gone: running builds still send it, so keep it" for name in before if name not in now]
     for name, fields in now.items():
@@ -49,10 +53,10 @@ def breaks(before: Record, now: Record, requests: Iterable[str]) -> list[str]:
         problems += [
             f"{name}.{field} is gone: running builds still need it, so keep it" for field in known.keys() - fields
         ]
-        for field, told in fields.items():
+        for field, shape in fields.items():
             if field not in known:
-                problems += _additions(f"{name}.{field}", told, asked=name in requests)
-            elif told != known[field]:
+                problems += _additions(f"{name}.{field}", shape, in_request=name in requests)
+            elif shape != known[field]:
                 problems.append(
                     f"{name}.{field} has changed: what was valid must stay valid, for it is under way and on record; "
                     "a new limit is for what people write (contracts.message.WRITTEN), a new meaning for a new field"
@@ -60,18 +64,18 @@ def breaks(before: Record, now: Record, requests: Iterable[str]) -> list[str]:
     return problems
 
 
-def _additions(field: str, told: dict[str, Any], *, asked: bool) -> Iterator[str]:
-    if told and not told["default"]:
+def _additions(field: str, shape: dict[str, Any], *, in_request: bool) -> Iterator[str]:
+    if shape and not shape["default"]:
         yield f"{field} is new and has no default: running builds do not send it, so give it one"
-    if told and asked and not told["added"]:
+    if shape and in_request and not shape["added"]:
         yield f"{field} is new in a request: declare it as Added[…], or a repeated request is taken for another one"
 
 
 def requests() -> set[str]:
-    """The names of all that an operation may be asked with."""
-    asked = [operation.request for operation in (*OPERATIONS.values(), *_ALSO_ASKED)]
-    names = {name for model in asked for name in model.model_json_schema().get("$defs", {})}
-    return names | {model.__name__ for model in asked}
+    """The names of the requests of all operations, and of the messages within them."""
+    models = [operation.request for operation in (*OPERATIONS.values(), *_OTHER_OPERATIONS)]
+    names = {name for model in models for name in model.model_json_schema().get("$defs", {})}
+    return names | {model.__name__ for model in models}
 
 
 def recorded() -> Record:
@@ -80,10 +84,10 @@ def recorded() -> Record:
 
 
 def write() -> None:
-    """A line for each field."""
+    """Write the record, with a line for each field."""
     messages = []
     for name, fields in record().items():
-        lines = [f"  {json.dumps(field)}: {json.dumps(told, sort_keys=True)}" for field, told in fields.items()]
+        lines = [f"  {json.dumps(field)}: {json.dumps(shape, sort_keys=True)}" for field, shape in fields.items()]
         messages.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
     FILE.write_text("{\n" + ",\n".join(messages) + "\n}\n")
 
@@ -91,13 +95,15 @@ def write() -> None:
 def _messages(parent: type[Message]) -> Iterator[type[Message]]:
     for model in parent.__subclasses__():
         yield from _messages(model)
-        is_a_list = bool(model.__pydantic_generic_metadata__["args"])  # of requests that are here themselves
-        if model.__module__.startswith(_OURS) and not is_a_list:
+        is_batch = bool(
+            model.__pydantic_generic_metadata__["args"]
+        )  # a batch of requests, which are recorded themselves
+        if model.__module__.startswith(_OURS) and not is_batch:
             yield model
 
 
 def _enumerations(parent: type[StrEnum]) -> Iterator[type[StrEnum]]:
-    """Those of the contracts, and the kernel's that are part of a log. New codes are no new form: they are text."""
+    """The enumerations of the contracts and of the kernel's log. Codes are left out: on the wire they are text."""
     ours = [each for each in parent.__subclasses__() if each.__module__.startswith(_OURS) and each.__name__ != "Code"]
     return iter([*ours, State, Status])
 
@@ -113,15 +119,15 @@ def _of_dataclass(kind: type[Any]) -> Record:
     forms = {kind.__name__: schema} | {n: d for n, d in schema.get("$defs", {}).items() if "properties" in d}
     return {
         name: {
-            field: {"type": _form(told), "default": field not in form.get("required", ()), "added": False}
-            for field, told in form["properties"].items()
+            field: {"type": _form(shape), "default": field not in form.get("required", ()), "added": False}
+            for field, shape in form["properties"].items()
         }
         for name, form in forms.items()
     }
 
 
 def _form(schema: Any) -> Any:
-    """Without what is for people."""
+    """A schema without the parts that are for people."""
     if isinstance(schema, dict):
         return {key: _form(inner) for key, inner in schema.items() if key not in ("title", "description", "default")}
     return [_form(inner) for inner in schema] if isinstance(schema, list) else schema

@@ -1,4 +1,4 @@
-"""No message changes in a way that a build which runs already cannot follow."""
+"""No message changes in a way that breaks a running build."""
 
 from __future__ import annotations
 
