@@ -54,9 +54,9 @@ class Way(StrEnum):
 
 _OPTIONS = {
     Way.SINGLE: ("--concurrency", _CONCURRENCY),
-    Way.COLOCATED: ("--colocated", "--concurrency", _CONCURRENCY),
+    Way.COLOCATED: ("--mode", "colocated", "--concurrency", _CONCURRENCY),
     # Small ones, so that the blows hit many.
-    Way.BATCH: ("--lane", "batch", "--batch-size", "25", "--concurrency", "4"),
+    Way.BATCH: ("--mode", "batch", "--batch-size", "25", "--concurrency", "4"),
 }
 _ABSENT_S = 25
 """Longer than the deadline of the orders that are under way meanwhile."""

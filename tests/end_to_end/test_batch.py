@@ -83,7 +83,7 @@ def _bulk(system: System, orders: list[dict[str, Any]], *options: str) -> dict[s
 
 
 def _batched(system: System, orders: list[dict[str, Any]], size: int = 50) -> dict[str, dict[str, Any]]:
-    return _bulk(system, orders, "--lane", "batch", "--batch-size", str(size))
+    return _bulk(system, orders, "--mode", "batch", "--batch-size", str(size))
 
 
 async def _client(system: System) -> Client:
@@ -242,7 +242,7 @@ async def test_an_order_that_came_before_has_its_first_outcome_and_another_conte
     for document in (batched, refused):
         for colocated in (True, False):  # whoever is first starts a workflow, the other one finds it
             assert await _placed(client, document, colocated=colocated) == first[document["order_id"]]
-    by_events = await asyncio.to_thread(lane.place, batched, "--choreographed")
+    by_events = await asyncio.to_thread(lane.place, batched, "--mode", "choreography")
     assert by_events.document == first[batched["order_id"]]
     assert (await asyncio.to_thread(lane.run, "audit")).code == 0, "whoever came second has touched nothing"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ def _calls(document: dict[str, Any], kind: str) -> set[str]:
 
 def test_a_choreographed_order_is_confirmed_and_seen_as_one(system: System, order: Make) -> None:
     placed = order()
-    first = system.place(placed, "--choreographed")
+    first = system.place(placed, "--mode", "choreography")
     assert (first.code, first.document["state"]) == (0, "CONFIRMED"), first
     forward = {"order.create", "payment.authorize", "inventory.reserve", "shipping.schedule"}
     assert _calls(first.document, "step") - {"notification.send_confirmation"} == forward
@@ -47,10 +48,10 @@ def test_a_choreographed_order_is_confirmed_and_seen_as_one(system: System, orde
     assert {"payment.capture", "inventory.commit", "shipping.dispatch"} <= _calls(first.document, "finish")
     assert {entry["service"] for entry in first.document["steps"]} == set(PARTICIPANTS)
 
-    for again in (system.place(placed, "--choreographed"), system.run("status", placed["order_id"], "--json")):
+    for again in (system.place(placed, "--mode", "choreography"), system.run("status", placed["order_id"], "--json")):
         assert (again.code, again.document) == (0, first.document)
     assert system.run("cancel", placed["order_id"], "--reason", "too late").code == 2
-    other = system.place(placed | {"customer_id": "c-2"}, "--choreographed")
+    other = system.place(placed | {"customer_id": "c-2"}, "--mode", "choreography")
     assert (other.code, other.document["error"]["code"]) == (2, "DUPLICATE_ORDER")
     assert _listed(system, placed) == [("CONFIRMED", None)]
 
@@ -67,7 +68,7 @@ async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribu
     system: System, order: Make
 ) -> None:
     placed = order()
-    assert system.place(placed, "--choreographed").code == 0
+    assert system.place(placed, "--mode", "choreography").code == 0
     transaction = f"order/{placed['order_id']}"
     heard = [line for line in system.log_lines() if line["event"] == "event" and line["transaction_id"] == transaction]
     assert {line["service"] for line in heard} == set(PARTICIPANTS)
@@ -90,19 +91,30 @@ async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribu
 
 
 def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system: System, order: Make) -> None:
-    answer = system.place(order(ship_to=_POLE), "--choreographed")
+    answer = system.place(order(ship_to=_POLE), "--mode", "choreography")
     assert (answer.code, answer.document["state"]) == (1, "ROLLED_BACK"), answer
     error = answer.document["error"]
     assert (error["code"], error["step"]) == ("SHIPPING_UNAVAILABLE", "shipping.schedule")
     assert _calls(answer.document, "undo") >= {"payment.cancel", "inventory.release"}
 
 
+def test_many_orders_by_choreography_each_come_to_their_own_end(system: System, order: Make) -> None:
+    orders = [order(), order(ship_to=_POLE), order()]
+    lines = "\n".join(map(json.dumps, orders))
+    answer = system.run("bulk", "-", "--mode", "choreography", "--outcomes", "--json", stdin=lines)
+    assert answer.code == 0, answer
+    assert answer.document["states"] == {"CONFIRMED": 2, "ROLLED_BACK": 1}
+    assert answer.document["errors"] == {"SHIPPING_UNAVAILABLE": 1}
+    for outcome in answer.document["outcomes"]:
+        assert system.run("status", outcome["order_id"], "--json").document == outcome
+
+
 def test_a_choreographed_order_is_cancelled_before_its_confirmation(system: System, order: Make) -> None:
     placed = order("hang")  # the courier does not answer
-    system.place(placed, "--choreographed", "--no-wait")
+    system.place(placed, "--mode", "choreography", "--no-wait")
     accepted = system.run("cancel", placed["order_id"], "--reason", "changed my mind", "--json")
     assert (accepted.code, accepted.document["accepted"]) == (0, True), accepted
-    ended = system.place(placed, "--choreographed")
+    ended = system.place(placed, "--mode", "choreography")
     assert (ended.code, ended.document["error"]["code"]) == (1, "CANCELLED")
     assert ended.document["error"]["message"] == "changed my mind"
 
@@ -112,7 +124,7 @@ async def test_a_choreography_whose_participants_were_all_terminated_is_played_o
     system: System, order: Make, *, intruder: bool
 ) -> None:
     placed = order("slow")
-    system.place(placed, "--choreographed", "--no-wait")
+    system.place(placed, "--mode", "choreography", "--no-wait")
     client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
 
     async def steps() -> list[str]:

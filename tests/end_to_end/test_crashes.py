@@ -21,7 +21,7 @@ def _wait_for_the_first_order(system: System) -> None:
 
 @pytest.mark.parametrize(
     ("count", "options"),
-    [(40, ("--concurrency", "20")), (500, ("--lane", "batch", "--batch-size", "25", "--concurrency", "4"))],
+    [(40, ("--concurrency", "20")), (500, ("--mode", "batch", "--batch-size", "25", "--concurrency", "4"))],
     ids=["single lane", "batch lane"],
 )
 def test_killing_server_and_workers_in_the_middle_loses_nothing(
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, pla
 def test_batches_bring_every_order_to_an_end_where_a_fifth_of_all_attempts_fails(fresh_system: System) -> None:
     fresh_system.options = ["--fault-rate", "0.2", "--fault-seed", "7"]
     fresh_system.start()
-    answer = fresh_system.run("bulk", "--count", "300", "--lane", "batch", "--batch-size", "15", "--json")
+    answer = fresh_system.run("bulk", "--count", "300", "--mode", "batch", "--batch-size", "15", "--json")
     assert answer.code == 0, answer
     assert sum(answer.document["states"].values()) == 300
     assert any(line.get("event") == "fault" for line in fresh_system.log_lines())

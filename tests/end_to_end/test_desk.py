@@ -80,7 +80,7 @@ def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System
 
 def test_a_skip_is_said_for_ever_and_taken_once(desk: System, order: Make) -> None:
     skipped = []
-    for way in ([], ["--choreographed"]):
+    for way in ([], ["--mode", "choreography"]):
         placed = _sold_out(order)
         skipped.append(placed["order_id"])
         assert desk.place(placed, *way).document["state"] == "PARKED"

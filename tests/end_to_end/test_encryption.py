@@ -82,9 +82,9 @@ def _end_in_every_way(system: System, make: Make) -> None:
     poor = _secret_order(make, "poor", f"{_SECRETS['customer']}-poor")
     assert system.place(orders["ok"]).code == 0
     assert "has no account" in system.place(poor).out
-    assert system.place(orders["events"] | {"customer_id": poor["customer_id"]}, "--choreographed").code == 1
+    assert system.place(orders["events"] | {"customer_id": poor["customer_id"]}, "--mode", "choreography").code == 1
     batch = [_secret_order(make, f"batch-{at}", poor["customer_id"]) for at in range(3)]
-    bulk = system.run("bulk", "-", "--lane", "batch", stdin="\n".join(map(json.dumps, batch)))
+    bulk = system.run("bulk", "-", "--mode", "batch", stdin="\n".join(map(json.dumps, batch)))
     assert bulk.code == 0
     _cancel(system, orders["slow"])
     _park_and_skip(system, orders["parked"])

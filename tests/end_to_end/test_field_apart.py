@@ -93,12 +93,12 @@ def test_builds_a_field_apart_work_together_in_every_order_of_upgrade(system: Sy
             with (
                 _load(system, [orders.pop() for _ in range(_ORDERS)]) as singly,
                 _load(
-                    system, [orders.pop() for _ in range(_ORDERS)], "--lane", "batch", "--batch-size", "4"
+                    system, [orders.pop() for _ in range(_ORDERS)], "--mode", "batch", "--batch-size", "4"
                 ) as batched,
             ):
                 run("orders", orders_build)
                 run("shipping", shipping_build)
-                told = system.place(order("told"), "--choreographed")
+                told = system.place(order("told"), "--mode", "choreography")
                 assert told.document["state"] == "CONFIRMED"
                 ends += [singly(), batched()]
     finally:

@@ -200,9 +200,11 @@ def test_orders_are_listed_by_state(system: System, order: Make) -> None:
 def test_a_colocated_order_ends_as_any_other_and_undoes_what_was_never_seen_to_begin(
     system: System, order: Make
 ) -> None:
-    confirmed = system.place(order(), "--colocated")
+    confirmed = system.place(order(), "--mode", "colocated")
     assert (confirmed.code, confirmed.document["state"]) == (0, "CONFIRMED")
-    refused = system.place(order(lines=[{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 1}]), "--colocated")
+    refused = system.place(
+        order(lines=[{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 1}]), "--mode", "colocated"
+    )
     assert (refused.code, refused.document["error"]["code"]) == (1, "UNKNOWN_SKU")
     steps = {step["step"]: step["status"] for step in refused.document["steps"]}
     assert "shipping.schedule" not in steps

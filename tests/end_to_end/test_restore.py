@@ -124,12 +124,12 @@ def test_redo_brings_back_orders_that_a_batch_or_participants_carried(fresh_syst
     _run_block(fresh_system, "VACUUM INTO")
     known, forgotten = ([order(), order(), order(customer_id="nobody")] for _ in range(2))
     _place_in_a_batch(fresh_system, known[0], known[2])
-    assert fresh_system.place(known[1], "--choreographed").code == 0
+    assert fresh_system.place(known[1], "--mode", "choreography").code == 0
     order_service = fresh_system.folder / "order.db"
     with closing(sqlite3.connect(order_service)) as database:
         database.execute("VACUUM INTO ?", [str(fresh_system.folder / "later.db")])
     _place_in_a_batch(fresh_system, forgotten[0], forgotten[2])
-    assert fresh_system.place(forgotten[1], "--choreographed").code == 0
+    assert fresh_system.place(forgotten[1], "--mode", "choreography").code == 0
     sold = _stock(fresh_system)
 
     assert fresh_system.stop() == 0
@@ -155,7 +155,7 @@ def test_redo_brings_back_orders_that_a_batch_or_participants_carried(fresh_syst
 
 def _place_in_a_batch(system: System, *orders: dict[str, Any]) -> None:
     lines = "\n".join(map(json.dumps, orders))
-    assert system.run("bulk", "-", "--lane", "batch", stdin=lines).code == 0
+    assert system.run("bulk", "-", "--mode", "batch", stdin=lines).code == 0
 
 
 def _stock(system: System) -> int:
