@@ -9,15 +9,11 @@ from typing import Any
 
 from cli.documents import document
 from runtime.seed import CUSTOMERS, PRICES_MINOR
+from tests.orders import BOUNCES, REQUIRED
 
 RARE_SKU, RARE_UNITS = "RARE-1", 20
 """Fewer than are asked for, so that some orders are refused under load."""
 _PRICES_MINOR = PRICES_MINOR | {RARE_SKU: 9900}
-_BOUNCES = {
-    "contact": {"email": "ada@nowhere.invalid", "phone": "+442071234567"},
-    "notification": "required",
-}
-"""Refused at the last step before the pivot, so that everything must be undone."""
 
 
 def mixed_orders(seed: int, count: int) -> list[dict[str, Any]]:
@@ -32,9 +28,9 @@ def _order(order_id: str, rng: random.Random) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     match rng.choices(["good", "required", "bounces", "stranger", "unknown sku", "rare"], [60, 20, 8, 4, 4, 4])[0]:
         case "required":
-            changes = {"notification": "required"}
+            changes = REQUIRED
         case "bounces":
-            changes = _BOUNCES
+            changes = BOUNCES
         case "stranger":
             customer = "nobody"
         case "unknown sku":

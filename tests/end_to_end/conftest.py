@@ -51,7 +51,7 @@ def fresh_system(tmp_path: Path) -> Iterator[System]:
     """A system of this test's own, to be killed at will; not started."""
     running = System(tmp_path)
     yield running
-    if running.worker is not None and running.worker.poll() is None:
+    if running.worker is not None and running.worker.is_running:
         running.stop()
 
 

@@ -29,9 +29,9 @@ from runtime.settings import Settings
 from saga import State
 
 from ..eventually import eventually_async
+from ..orders import BOUNCES, BOUNCING_CONTACT, REQUIRED, SOUTH_POLE, line
 from .command import Answer
 from .system import System
-from .test_orders import _BOUNCES, _POLE, _line
 
 pytestmark = pytest.mark.xdist_group("batch")
 
@@ -113,16 +113,16 @@ async def _said(system: System, *arguments: str) -> Answer:
 
 WAYS: dict[str, dict[str, Any]] = {
     "all is well": {},
-    "again all is well": {"lines": [*_line("BOOK-1"), *_line("PEN-1", 3)]},
-    "the customer must be told": {"notification": "required"},
+    "again all is well": {"lines": [*line("BOOK-1"), *line("PEN-1", 3)]},
+    "the customer must be told": REQUIRED,
     "an unknown customer": {"customer_id": "c-none"},
     "an account in another currency": {"currency": "USD"},
     "too little money": {"customer_id": "c-poor"},
-    "nothing left": {"lines": _line("RARE-1")},
-    "an unknown sku": {"lines": _line("UNICORN-1")},
-    "a country without courier": {"ship_to": _POLE},
-    "a mail that bounces": {"contact": _BOUNCES},
-    "a required mail that bounces": {"contact": _BOUNCES, "notification": "required"},
+    "nothing left": {"lines": line("RARE-1")},
+    "an unknown sku": {"lines": line("UNICORN-1")},
+    "a country without courier": {"ship_to": SOUTH_POLE},
+    "a mail that bounces": {"contact": BOUNCING_CONTACT},
+    "a required mail that bounces": BOUNCES,
 }
 
 
@@ -155,7 +155,7 @@ def test_what_needs_patience_is_handed_over_and_its_neighbours_with_it_come_to_t
         "down": ("ROLLED_BACK", "SERVICE_UNAVAILABLE"),  # one order that no attempt brings through
         "stick": ("ROLLED_BACK", "OUT_OF_STOCK"),  # its undo does not get through
     }
-    changes = {"stick": {"lines": _line("RARE-1")}}
+    changes = {"stick": {"lines": line("RARE-1")}}
     poisoned = {name: order(name, **changes.get(name, {})) for name in poison}
     orders = [each for one in poisoned.values() for each in (order("good"), one, order("good"))]
     outcomes = _batched(lane, orders, size=3)
@@ -168,7 +168,7 @@ def test_what_needs_patience_is_handed_over_and_its_neighbours_with_it_come_to_t
 
 
 async def test_an_order_that_needs_patience_does_not_hold_up_its_neighbours(lane: System, order: Make) -> None:
-    patient, good, refused = order("stick", lines=_line("RARE-1")), order(), order(customer_id="c-none")
+    patient, good, refused = order("stick", lines=line("RARE-1")), order(), order(customer_id="c-none")
     logs = (await (await _start(lane, good, patient, refused)).result()).logs()
     ends = [logs[each["order_id"]].state for each in (good, patient, refused)]
     assert ends == [State.CONFIRMED, State.COMPENSATING, State.ROLLED_BACK]

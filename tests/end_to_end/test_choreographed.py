@@ -18,12 +18,12 @@ from runtime.events import EventBus
 from runtime.settings import Settings
 
 from ..eventually import eventually, eventually_async
+from ..orders import SOUTH_POLE
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("another system")
 
 Make = Callable[..., dict[str, Any]]
-_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,7 +91,7 @@ async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribu
 
 
 def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system: System, order: Make) -> None:
-    answer = system.place(order(ship_to=_POLE), "--mode", "choreography")
+    answer = system.place(order(ship_to=SOUTH_POLE), "--mode", "choreography")
     assert (answer.code, answer.document["state"]) == (1, "ROLLED_BACK"), answer
     error = answer.document["error"]
     assert (error["code"], error["step"]) == ("SHIPPING_UNAVAILABLE", "shipping.schedule")
@@ -99,7 +99,7 @@ def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system:
 
 
 def test_many_orders_by_choreography_each_come_to_their_own_end(system: System, order: Make) -> None:
-    orders = [order(), order(ship_to=_POLE), order()]
+    orders = [order(), order(ship_to=SOUTH_POLE), order()]
     lines = "\n".join(map(json.dumps, orders))
     answer = system.run("bulk", "-", "--mode", "choreography", "--outcomes", "--json", stdin=lines)
     assert answer.code == 0, answer

@@ -23,24 +23,26 @@ from runtime.settings import Settings
 from saga import TransactionLog
 from worker import QUEUES
 
-from .cases import BOUNCES, REQUIRED
+from ..eventually import eventually_async
+from ..orders import BOUNCES, REQUIRED, SOUTH_POLE, line
 from .fleet import Fleet
 from .system import System
 
 pytestmark = [pytest.mark.xdist_group("choreographed faults"), pytest.mark.timeout(600)]
 
 Make = Callable[..., dict[str, Any]]
-_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 _FAILS: dict[str, dict[str, Any]] = {
     "payment": REQUIRED | {"customer_id": "c-none"},
-    "inventory": REQUIRED | {"lines": [{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 500}]},
-    "shipping": REQUIRED | {"ship_to": _POLE},
+    "inventory": REQUIRED | {"lines": line("UNICORN-1")},
+    "shipping": REQUIRED | {"ship_to": SOUTH_POLE},
     "notification": BOUNCES,
 }
 """What makes each service say no."""
 _ROUNDS = 3
 """One is enough, unless an order gives up before it reaches its step because of the deaths of others."""
 _AT_ONCE = 20
+_END_S = 300
+"""A worker may die many times before the last order of a case has ended."""
 _NO_HURRY = {"deadline_s": 600}
 """It is not the deadline's turn."""
 
@@ -90,9 +92,12 @@ async def _placed(client: Client, documents: Sequence[dict[str, Any]]) -> dict[s
     async def end_of(order: Order) -> TransactionLog:
         async with turn:
             await choreographed.start(client, order)
-            while not (log := await choreographed.wait(client, order)).state.is_end:
-                await asyncio.sleep(0.5)
-            return log
+            return await eventually_async(
+                lambda: choreographed.wait(client, order),
+                f"{order.order_id} ends",
+                until=lambda log: log.state.is_end,
+                timeout_s=_END_S,
+            )
 
     logs = await asyncio.gather(*(end_of(Order.model_validate(document)) for document in documents))
     return {document["order_id"]: log for document, log in zip(documents, logs, strict=True)}

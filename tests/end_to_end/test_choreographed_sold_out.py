@@ -12,7 +12,7 @@ from contracts.order import Order
 from runtime import connection
 from runtime.settings import Settings
 
-from .crowd import UNITS, assert_sold_out, crowd, open_the_shop
+from .oversell import UNITS, assert_sold_out, crowd, open_the_shop
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("choreographed")

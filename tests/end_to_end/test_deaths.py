@@ -16,8 +16,9 @@ import pytest
 from contracts.catalogue import OPERATIONS
 from worker import QUEUES
 
-from .cases import BOUNCES, REQUIRED, Steps
+from ..orders import BOUNCES, REQUIRED
 from .fleet import Fleet
+from .steps import Steps
 from .system import System
 
 pytestmark = [pytest.mark.xdist_group("deaths"), pytest.mark.timeout(300)]  # the machine may be slow to start workers

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ..eventually import eventually
+from ..orders import line
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("desk")
@@ -44,7 +45,7 @@ def _repair(desk: System) -> None:
 
 
 def _sold_out(order: Make) -> dict[str, Any]:
-    return order("stuck", lines=[{"sku": "RARE-1", "quantity": 1, "unit_price_minor": 500}])
+    return order("stuck", lines=line("RARE-1"))
 
 
 def _parked(desk: System) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +17,8 @@ from temporalio.exceptions import ApplicationError
 from runtime import connection
 from runtime.settings import Settings, SettingsError
 
+from ..eventually import eventually
+from .command import Answer
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("encryption")
@@ -107,18 +108,23 @@ def _end_in_every_way(system: System, make: Make) -> None:
 def _cancel(system: System, order: dict[str, Any]) -> None:
     assert system.place(order, "--no-wait").code == 0
     assert system.run("cancel", order["order_id"], "--reason", _REASON).code == 0
-    while (answer := system.run("status", order["order_id"], "--json")).code == 4:
-        time.sleep(0.2)
-    assert answer.document["error"]["message"] == _REASON
+    assert _ended(system, order)["error"]["message"] == _REASON
 
 
 def _park_and_skip(system: System, order: dict[str, Any]) -> None:
     assert system.place(order).code == 4
     decision = ("--reason", _OPERATORS_REASON, "--actor", _ACTOR)
     assert system.run("desk", "skip", order["order_id"], "payment.cancel", *decision).code == 0
-    while (answer := system.run("status", order["order_id"], "--json")).code == 4:
-        time.sleep(0.2)
-    assert answer.document["state"] == "ROLLED_BACK_WITH_SKIPS"
+    assert _ended(system, order)["state"] == "ROLLED_BACK_WITH_SKIPS"
+
+
+def _ended(system: System, order: dict[str, Any]) -> Any:
+    """The outcome of the order, once it has ended."""
+
+    def status() -> Answer:
+        return system.run("status", order["order_id"], "--json")
+
+    return eventually(status, "the order ends", until=lambda answer: answer.code != 4).document
 
 
 async def _all_that_temporal_tells(system: System) -> dict[str, bytes]:

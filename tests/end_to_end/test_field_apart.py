@@ -14,7 +14,8 @@ import pytest
 
 from tests.mutations.mutation import Edit
 
-from .beside import worker
+from ..orders import BOUNCES
+from .processes import worker
 from .system import ROOT, System
 
 pytestmark = pytest.mark.xdist_group("field apart")
@@ -61,13 +62,13 @@ def _load(system: System, orders: list[dict[str, Any]], *options: str) -> Iterat
     bulk = system.start_command("bulk", str(file), "--json", "--concurrency", "6", *options)
 
     def summary() -> dict[str, Any]:
-        out, err = bulk.communicate(timeout=90)
-        assert bulk.returncode == 0, err[-2000:]
-        found: dict[str, Any] = json.loads(out)
+        answer = bulk.answer()
+        assert answer.code == 0, answer.err[-2000:]
+        found: dict[str, Any] = answer.document
         return found
 
     yield summary
-    assert bulk.poll() is not None
+    assert not bulk.is_running
 
 
 def test_builds_a_field_apart_work_together_in_every_order_of_upgrade(system: System, later: Path, order: Make) -> None:
@@ -85,8 +86,7 @@ def test_builds_a_field_apart_work_together_in_every_order_of_upgrade(system: Sy
         beside.__enter__()
         running[queue] = (build, beside)
 
-    bounces = {"notification": "required", "contact": {"email": "ada@nowhere.invalid", "phone": "+442071234567"}}
-    orders = [order("x", **(bounces if number % 4 == 3 else {})) for number in range(_ORDERS * 2 * len(_STAGES))]
+    orders = [order("x", **(BOUNCES if number % 4 == 3 else {})) for number in range(_ORDERS * 2 * len(_STAGES))]
     ends: list[dict[str, Any]] = []
     try:
         for orders_build, shipping_build in _STAGES:

@@ -30,7 +30,8 @@ from runtime import embedded
 from runtime.embedded import embedded_server
 
 from ..eventually import eventually, eventually_async
-from . import beside
+from ..orders import line
+from . import processes
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("from outside")
@@ -42,7 +43,7 @@ fault = [
 ]
 """
 Make = Callable[..., dict[str, Any]]
-RARE = {"lines": [{"sku": "NONE-LEFT", "quantity": 1, "unit_price_minor": 500}]}
+RARE = {"lines": line("NONE-LEFT")}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         patch.setitem(embedded._TUNING, "frontend.WorkflowPauseEnabled", "true")
         server = embedded_server(port=running.port, ui_port=running.ui_port, data=folder / "temporal")
         runner.run(server.__aenter__())
-        with beside.worker(running, "worker.py", "--faults", str(folder / "faults.toml")):
+        with processes.worker(running, "--faults", str(folder / "faults.toml")):
             runner.run(_pause_the_sweep(running))
             for seed in (["stock", "set", "BOOK-1", "1000"], ["account", "set", "c-1", "1000000"]):
                 assert running.run(*seed).code == 0
@@ -101,7 +102,7 @@ async def _run(system: System, *arguments: str, stdin: str = "") -> tuple[int, A
 def _do_as_told(system: System, message: str) -> None:
     """Run the `temporal …` command that a message names between backticks."""
     [command] = [part for part in message.split("`") if part.startswith("temporal ")]
-    beside.temporal(system, *shlex.split(command)[1:])
+    processes.temporal(system, *shlex.split(command)[1:])
 
 
 def _rows(system: System, *options: str) -> dict[str, list[dict[str, Any]]]:

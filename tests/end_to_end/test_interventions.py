@@ -18,8 +18,10 @@ from temporalio.service import RPCError
 
 from contracts.catalogue import OPERATIONS
 
-from .cases import BOUNCES, REQUIRED, Steps
+from ..eventually import eventually_async
+from ..orders import BOUNCES, REQUIRED
 from .fleet import Fleet
+from .steps import Steps
 from .system import System
 
 # The machine may be slow to start workers.
@@ -70,13 +72,16 @@ def _orders(steps: Steps, order: Make) -> list[Held]:
 async def _when_held(fleet: Fleet, orders: list[Held], intervene: Callable[[Held], Awaitable[None]]) -> None:
     """Intervene in each order as soon as its step is held, which the worker logs."""
     waiting = {f"order/{held.order_id}": held for held in orders}
-    async with asyncio.timeout(_HELD_S), asyncio.TaskGroup() as tasks:
-        while waiting:
+    async with asyncio.TaskGroup() as tasks:
+
+        async def still_waiting() -> dict[str, Held]:
             for line in fleet.log_lines():
                 held = waiting.pop(line["transaction_id"], None) if line["event"] == "fault" else None
                 if held is not None:
                     tasks.create_task(_awaited(intervene(held)))
-            await asyncio.sleep(0.1)
+            return waiting
+
+        await eventually_async(still_waiting, "every order is held", until=lambda left: not left, timeout_s=_HELD_S)
 
 
 async def _awaited(work: Awaitable[None]) -> None:

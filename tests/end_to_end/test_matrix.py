@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from ..eventually import eventually
-from .cases import BOUNCES, REQUIRED, Steps
+from ..orders import BOUNCES, REQUIRED
+from .steps import Steps
 from .system import System
 
 Make = Callable[..., dict[str, Any]]

@@ -11,17 +11,12 @@ import pytest
 from activities.catalogue import SERVICES
 
 from ..eventually import eventually
+from ..orders import BOUNCES, SOUTH_POLE, line
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
 
 Make = Callable[..., dict[str, Any]]
-_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
-_BOUNCES = {"email": "ada@nowhere.invalid", "phone": "+442071234567"}
-
-
-def _line(sku: str, quantity: int = 1) -> list[dict[str, Any]]:
-    return [{"sku": sku, "quantity": quantity, "unit_price_minor": 500}]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,12 +32,12 @@ REFUSALS = {
     "an unknown customer": ("o", {"customer_id": "c-none"}, "PAYMENT_DECLINED", "payment.authorize"),
     "an account in another currency": ("o", {"currency": "USD"}, "PAYMENT_DECLINED", "payment.authorize"),
     "too little money": ("o", {"customer_id": "c-poor"}, "INSUFFICIENT_FUNDS", "payment.authorize"),
-    "nothing left": ("o", {"lines": _line("RARE-1")}, "OUT_OF_STOCK", "inventory.reserve"),
-    "an unknown sku": ("o", {"lines": _line("UNICORN-1")}, "UNKNOWN_SKU", "inventory.reserve"),
-    "a country without courier": ("o", {"ship_to": _POLE}, "SHIPPING_UNAVAILABLE", "shipping.schedule"),
+    "nothing left": ("o", {"lines": line("RARE-1")}, "OUT_OF_STOCK", "inventory.reserve"),
+    "an unknown sku": ("o", {"lines": line("UNICORN-1")}, "UNKNOWN_SKU", "inventory.reserve"),
+    "a country without courier": ("o", {"ship_to": SOUTH_POLE}, "SHIPPING_UNAVAILABLE", "shipping.schedule"),
     "a required mail that bounces": (
         "o",
-        {"contact": _BOUNCES, "notification": "required"},
+        BOUNCES,
         "NOTIFICATION_FAILED",
         "notification.send_confirmation",
     ),
@@ -162,7 +157,7 @@ def test_cancelling_is_refused_from_the_pivot_on(system: System, order: Make) ->
 
 def test_many_orders_for_few_units_are_never_oversold(system: System, order: Make) -> None:
     system.run("stock", "set", "SCARCE-1", "10")
-    orders = [order(lines=_line("SCARCE-1")) for _ in range(30)]
+    orders = [order(lines=line("SCARCE-1")) for _ in range(30)]
     answer = system.run("bulk", "-", "--json", "--concurrency", "30", stdin="\n".join(map(json.dumps, orders)))
     assert answer.code == 0, answer
     assert answer.document["states"] == {"CONFIRMED": 10, "ROLLED_BACK": 20}

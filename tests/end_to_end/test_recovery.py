@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from uuid import uuid4
 
@@ -140,8 +140,11 @@ async def _run_in_parts(client: Client, lines: tuple[StockLine, ...]) -> tuple[W
         id=f"transaction/{transaction}",
         task_queue=WORKFLOWS_QUEUE,
     )
-    while part not in (await execute(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids:
-        await asyncio.sleep(0.1)
+
+    async def open_holds() -> Collection[str]:
+        return (await execute(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids
+
+    await eventually_async(open_holds, "the goods are held", until=lambda holds: part in holds)
     return handle, part
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from contracts import payment
 
-from .crowd import UNITS, assert_sold_out, crowd, is_struck, open_the_shop
+from .oversell import UNITS, assert_sold_out, crowd, is_struck, open_the_shop
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("sold out")

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from activities.catalogue import SERVICES
 
 from ..eventually import eventually_async
-from .beside import temporal, worker
+from .processes import other_build, temporal, worker
 from .system import System
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("upgrade")]
@@ -93,11 +93,11 @@ async def test_running_sagas_end_on_the_old_build_while_new_orders_go_to_the_new
     faults = services.folder / "faults.toml"
     faults.write_text(COURIER_IS_DOWN)
     held, new = [order("held") for _ in range(3)], order("new")
-    old_build = ["worker.py", "--service", "orders"]
-    with worker(services, "-m", "tests.replay.new_build", "--service", "orders", **_build("new")):
+    old_build = ["--service", "orders"]
+    with other_build(services, "-m", "tests.replay.new_build", "--service", "orders", **_build("new")):
         with (
             worker(services, *old_build, **_build("old")),
-            worker(services, "worker.py", "--service", "shipping", "--faults", str(faults)),
+            worker(services, "--service", "shipping", "--faults", str(faults)),
         ):
             await _make_current(services, "old")
             for placed in held:
@@ -106,7 +106,7 @@ async def test_running_sagas_end_on_the_old_build_while_new_orders_go_to_the_new
             await _make_current(services, "new")
             assert services.place(new).document["state"] == "CONFIRMED"
             assert _running(services, "old") == len(held)
-        with worker(services, "worker.py", "--service", "shipping"):
+        with worker(services, "--service", "shipping"):
             with worker(services, *old_build, **_build("old")):  # stopped too early, and started again
                 services.run("desk", "retry", "--all", "--code", "SERVICE_UNAVAILABLE")
                 assert [services.place(placed).document["state"] for placed in held] == ["CONFIRMED"] * len(held)

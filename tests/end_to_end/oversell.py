@@ -14,18 +14,18 @@ from contracts import inventory, order, payment, shipping
 from runtime.faults import random_faults
 from saga import POLICIES
 
+from ..orders import line
 from .system import System
 
 UNITS = 100
 RATE = 0.1
-_LINE = {"sku": "CROWD-1", "quantity": 1, "unit_price_minor": 500}
 _STEPS = (order.create, payment.authorize, inventory.reserve, shipping.schedule)
 """Before the pivot: a service that fails at one of them four times rolls the order back."""
 
 
 def crowd(count: int) -> list[dict[str, Any]]:
     """Orders of one unit each, in nobody's hurry."""
-    return [document(f"crowd-{number:03}", "c-1", [_LINE]) | {"deadline_s": 600} for number in range(count)]
+    return [document(f"crowd-{number:03}", "c-1", line("CROWD-1")) | {"deadline_s": 600} for number in range(count)]
 
 
 def is_struck(transaction_id: str, operation: str, attempt: int, seed: int) -> bool:

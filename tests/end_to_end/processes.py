@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .command import Program
 from .system import ROOT, System
 
 _STOP_TIMEOUT_S = 60
@@ -15,9 +16,20 @@ _COMMAND_TIMEOUT_S = 60
 
 
 @contextmanager
-def worker(system: System, *command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """`python <command>` against `system`, from its line `ready` until the block is left."""
-    with (system.folder / "beside.log").open("ab") as log:
+def worker(system: System, *options: str, **environment: str) -> Iterator[Program]:
+    """`python worker.py …` against `system`, from its line `ready` until the block is left."""
+    started = system.start_worker(*options, **environment)
+    try:
+        started.until_ready()
+        yield started
+    finally:
+        started.end()
+
+
+@contextmanager
+def other_build(system: System, *command: str, **environment: str) -> Iterator[None]:
+    """`python <command>`, a worker of other code than this checkout's, from `ready` until the block is left."""
+    with (system.folder / "other-build.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -29,8 +41,8 @@ def worker(system: System, *command: str, **environment: str) -> Iterator[subpro
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("ready"), (system.folder / "beside.log").read_text()[-2000:]
-        yield process
+        assert line.startswith("ready"), (system.folder / "other-build.log").read_text()[-2000:]
+        yield
     finally:
         process.terminate()
         process.wait(timeout=_STOP_TIMEOUT_S)
