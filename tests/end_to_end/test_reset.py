@@ -1,4 +1,4 @@
-"""A workflow that is reset runs again under another run id: what it has done is found under the old keys."""
+"""A workflow that is reset runs again under another run id: its calls have the same keys and take no second effect."""
 
 from __future__ import annotations
 

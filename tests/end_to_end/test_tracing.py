@@ -1,4 +1,4 @@
-"""One trace for one order: collected over OTLP, as any collector would."""
+"""One order is one trace, as a collector receives it over OTLP."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Many sagas open at once on one worker: they are held past their pivot by a courier that is down, counted, and let go.
+"""Many sagas open at once on one worker: a courier that is down holds them after their pivot until all are counted.
 
-The system is that of production in processes: a server, the services, and the one worker of `orders` whose memory is
-measured.
+The processes are those of production: a server, the services, and one worker of `orders`, whose memory is measured.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tests.eventually import eventually_async
 from workflows.order import OrderWorkflow
 
 _AT_ONCE = 100
-"""Orders on their way to the courier at a time: more would wait for longer than a step's timeout, and roll back."""
+"""Orders that are placed at once: more of them would wait for longer than a step's timeout and be rolled back."""
 _LOOK_EVERY_S = 0.5
 _HELD_S = 3600
 """The command has a limit of its own, `--minutes`, of at most an hour."""
@@ -57,7 +56,7 @@ class Measured:
 
 
 async def measure(system: System, sagas: int) -> Measured:
-    """Bring `sagas` to their last steps and hold them there, then repair the courier and see them all end."""
+    """Place `sagas` orders, hold them at their last steps, then repair the courier and wait until all have ended."""
     system.options = [word for name in SERVICES if name != "shipping" for word in ("--service", name)]
     system.start()
     for seed in (["stock", "set", "BOOK-1", "1000000"], ["account", "set", "c-1", "100000000000"]):
@@ -85,7 +84,7 @@ async def measure(system: System, sagas: int) -> Measured:
 
 
 async def _open(client: Client, sagas: int) -> AsyncIterator[int]:
-    """Place the orders, no faster than they get to the courier; how many are open and parked, after each part."""
+    """Place the orders in parts, each when the one before is held; the number of held sagas after each part."""
     lines = [{"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1299}]
     for begin in range(0, sagas, _AT_ONCE):
         end = min(begin + _AT_ONCE, sagas)
