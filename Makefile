@@ -46,7 +46,7 @@ bench: .venv/peers ## throughput, latency and CPU beside what people would pick 
 	touch $@
 
 record: install ## record the histories that the replay tests replay
-	$(BIN)/python -m tests.record
+	$(BIN)/python -m tests.tools.record
 
 clean: ## the virtual environment, local data and caches
 	rm -rf .venv data bench/restate/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

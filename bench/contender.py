@@ -69,11 +69,11 @@ def _bulk(site: Site, orders: Path, concurrency: int, *options: str) -> list[str
 def _bulk_in_batches(site: Site, orders: Path, concurrency: int) -> list[str]:
     """There `--concurrency` is of batches: two where that divides the orders under way, so that they overlap."""
     batches = 2 if concurrency % 2 == 0 else 1
-    return _bulk(site, orders, batches, "--lane", "batch", "--batch-size", str(concurrency // batches))
+    return _bulk(site, orders, batches, "--mode", "batch", "--batch-size", str(concurrency // batches))
 
 
 def _bulk_colocated(site: Site, orders: Path, concurrency: int) -> list[str]:
-    return _bulk(site, orders, concurrency, "--colocated")
+    return _bulk(site, orders, concurrency, "--mode", "colocated")
 
 
 def _client(workflow: str, queue: str) -> Place:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
@@ -14,9 +13,9 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from cli import carried, documents, placing, session, show
+from cli import carried, choreographed, documents, placing, session, show
 from cli.bulk_batches import place_in_batches
-from cli.session import Colocated, Json
+from cli.session import Json, Mode
 from cli.tally import Placed, Summary, Tally
 from contracts.batch import MAX_ORDERS
 from contracts.errors import Code
@@ -34,24 +33,21 @@ _BATCHES = 2
 """While the services work for one, Temporal brings the other on; more of them only wait for each other."""
 
 
-class Lane(StrEnum):
-    SINGLE = "single"
-    BATCH = "batch"
-
-
 def bulk(
     file: Annotated[str | None, typer.Argument(help="Orders as JSON Lines, or - for stdin.")] = None,
     count: Annotated[int | None, typer.Option(min=1, max=documents.MAX_ORDERS, help="Make this many up.")] = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, max=MAX_CONCURRENCY, help="Orders, or batches, under way at once: 20, or 2.")
     ] = None,
-    lane: Annotated[
-        Lane, typer.Option(help="single: a workflow for each order. batch: one for some hundreds.")
-    ] = Lane.SINGLE,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="saga, colocated: a workflow for each order. choreography: by events. batch: one for hundreds."
+        ),
+    ] = Mode.SAGA,
     batch_size: Annotated[
         int | None, typer.Option(min=1, max=MAX_ORDERS, help=f"Orders of a batch: {DEFAULT_SIZE}.")
     ] = None,
-    colocated: Colocated = False,
     outcomes: Annotated[bool, typer.Option("--outcomes", help="With --json: the outcome of each order too.")] = False,
     json: Json = False,
 ) -> int:
@@ -60,16 +56,16 @@ def bulk(
         raise CommandFailed(Code.USAGE, "bulk takes orders (FILE.jsonl or -), or --count N", Exit.INVALID)
     read = documents.read_orders(file) if file is not None else []
     orders = read or documents.generated_orders(count or 0)
-    if lane is Lane.BATCH and colocated:
-        raise CommandFailed(Code.USAGE, "--colocated is for the single lane", Exit.INVALID)
-    if lane is Lane.SINGLE and batch_size:
-        raise CommandFailed(Code.USAGE, "--batch-size is for the batch lane: --lane batch", Exit.INVALID)
-    if lane is Lane.BATCH:
+    if batch_size and mode is not Mode.BATCH:
+        raise CommandFailed(Code.USAGE, "--batch-size is for batches: --mode batch", Exit.INVALID)
+    if mode is Mode.BATCH:
         place = partial(
             place_in_batches, orders=orders, size=batch_size or DEFAULT_SIZE, concurrency=concurrency or _BATCHES
         )
     else:
-        way = placing.Way.own_workflow(colocated=colocated)
+        way = placing.Way.own_workflow(colocated=mode is Mode.COLOCATED)
+        if mode is Mode.CHOREOGRAPHY:
+            way = placing.Way(choreographed.start, choreographed.wait)
         place = partial(_place_all, orders=orders, concurrency=concurrency or 20, way=way)
     return session.run(_bulk, len(read) or count or 0, place, Tally(outcomes), json=json)
 

@@ -1,4 +1,4 @@
-"""`bulk --lane batch`: some batches under way at a time, and each order seen to its end, whoever brings it there."""
+"""`bulk --mode batch`: some batches under way at a time, and each order seen to its end, whoever brings it there."""
 
 from __future__ import annotations
 

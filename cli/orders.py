@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli import carried, choreographed, documents, placing, session, show
-from cli.session import Colocated, Json
+from cli.session import Json, Mode
 from client.standing import look
 from contracts.errors import Code
 from contracts.order import Order, transaction_id
@@ -36,8 +36,14 @@ def place(
     customer: Annotated[str | None, typer.Option(help="With --item: whose account is charged; default c-1.")] = None,
     id: Annotated[str | None, typer.Option(help="With --item: the order's id; default: a new one.")] = None,  # noqa: A002 — the option's name
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the order's end.")] = False,
-    by_events: Annotated[bool, typer.Option("--choreographed", help="By events, without an orchestrator.")] = False,
-    colocated: Colocated = False,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            metavar="MODE",
+            help="saga: a workflow over the services' queues. colocated: the same, but the workflow's worker calls the "
+            "services itself first. choreography: by events, without an orchestrator.",
+        ),
+    ] = Mode.SAGA,
     json: Json = False,
 ) -> int:
     """Place an order and wait for its end."""
@@ -47,11 +53,13 @@ def place(
         raise CommandFailed(Code.USAGE, "--customer and --id go with --item; a document has its own", Exit.INVALID)
     made = documents.order_of_options
     order = documents.read_order(file) if file is not None else made(item or [], customer, id)
-    if by_events and colocated:
-        raise CommandFailed(Code.USAGE, "take either --choreographed or --colocated", Exit.INVALID)
-    if by_events:
+    if mode is Mode.BATCH:
+        message = "--mode batch is for many orders: see bulk; place takes saga, colocated or choreography"
+        raise CommandFailed(Code.USAGE, message, Exit.INVALID)
+    if mode is Mode.CHOREOGRAPHY:
         return session.run(_place_by_events, order, no_wait=no_wait, json=json)
-    return session.run(_place, order, placing.Way.own_workflow(colocated=colocated), no_wait=no_wait, json=json)
+    way = placing.Way.own_workflow(colocated=mode is Mode.COLOCATED)
+    return session.run(_place, order, way, no_wait=no_wait, json=json)
 
 
 async def _place(order: Order, way: placing.Way, *, no_wait: bool, json: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from enum import StrEnum
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -14,10 +15,16 @@ from cli import show
 from runtime import connection, logs
 from runtime.settings import Settings
 
-Colocated = Annotated[
-    bool,
-    typer.Option("--colocated", help="Ask the services in the orders' own process first: fewer events."),
-]
+
+class Mode(StrEnum):
+    """How an order travels; `docs/architecture.md` compares the modes."""
+
+    SAGA = "saga"
+    COLOCATED = "colocated"
+    CHOREOGRAPHY = "choreography"
+    BATCH = "batch"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 

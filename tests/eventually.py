@@ -1,4 +1,4 @@
-"""The one way in which tests wait for what another process does: with a bound, and loudly where it is in vain."""
+"""The one way in which tests wait for another process: bounded, and with an error that shows what was seen last."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _TIMEOUT_S = 30
-"""Many times what any of these waits takes on a busy machine; the test's own timeout is longer."""
+"""Limit on a wait: many times what it takes on a busy machine, and less than the timeout of a test."""
 _PAUSE_S = 0.1
 
 
 def eventually(
     look: Callable[[], T], what: str, *, until: Callable[[T], object] = bool, timeout_s: float = _TIMEOUT_S
 ) -> T:
-    """Look again and again until the answer passes `until`, and return it; `AssertionError` if it never does.
+    """Call `look` until its answer passes `until`, and return the answer; `AssertionError` if it never does.
 
-    `what` says what was waited for. The last look is taken when the time is up, so that a slow one has its chance.
+    `what` is what the test waits for. `look` is called once more when the time is up, so a slow call is not lost.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -39,7 +39,7 @@ async def eventually_async(
     timeout_s: float = _TIMEOUT_S,
     pause_s: float = _PAUSE_S,
 ) -> T:
-    """`eventually`, for looks that are awaited."""
+    """`eventually` for a `look` that is awaited."""
     deadline = time.monotonic() + timeout_s
     while True:
         is_last, answer = time.monotonic() >= deadline, await look()

@@ -1,4 +1,4 @@
-"""The helper that all waiting tests rely on."""
+"""Tests of `eventually`, which every waiting test uses."""
 
 from __future__ import annotations
 

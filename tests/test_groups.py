@@ -1,4 +1,4 @@
-"""The suite's own setting: tests that share a system run one after the other, on the worker that started it."""
+"""The setting of pytest-xdist: tests of one group run on one test worker, which starts their system."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ import pytest
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process is one group")
 @pytest.mark.xdist_group("grouped")
 def test_xdist_knows_of_groups(request: pytest.FixtureRequest) -> None:
-    """A pytest that it does not understand loses them in silence: every worker then starts every system."""
+    """pytest-xdist ignores groups under a pytest it does not know: every test worker would start every system."""
     assert request.node.nodeid.endswith("@grouped")

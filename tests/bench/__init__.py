@@ -1,1 +1,1 @@
-"""The benchmark's arithmetic, and that it refuses to report what did not happen."""
+"""Tests of the benchmark's arithmetic, and that it reports no figures of orders that ended wrongly."""

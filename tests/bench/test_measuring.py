@@ -45,7 +45,7 @@ def test_orders_that_end_otherwise_than_they_must_have_no_figures(tmp_path: Path
             system.measure(SOME_REFUSED, 40, run_number=1, with_footprint=False)
 
 
-def test_a_contender_that_does_not_start_is_named_with_its_last_words_and_the_others_go_on() -> None:
+def test_a_contender_that_does_not_start_is_named_with_its_error_and_the_others_are_measured() -> None:
     results = measured(contender("broken", program=DUMB), contender("sound"))
     assert list(results.failed) == ["broken"]
     assert "cannot find my database" in results.failed["broken"]

@@ -2,10 +2,10 @@
 
 | module | holds |
 |---|---|
-| `proxy` | the TCP proxy that cuts, delays and half-closes what goes through it |
-| `villains` | who strikes, how often and how hard |
-| `orders` | what is ordered, and what must be left of stock and money for it |
-| `acts` | the storm, the absence, and the calm in which everything must be right |
-| `report` | the summary, for people and as one JSON line |
+| `proxy` | the TCP proxy that cuts, delays and half-closes the connections through it |
+| `fault_injectors` | what each fault injector does to the running system, how often and for how long |
+| `orders` | the orders that are placed, and what stock and money must be left after them |
+| `phases` | the phases of a run: faults under load, an outage of all workers, and the checks at the end |
+| `report` | the summary, as tables and as one JSON line |
 | `__main__` | `python -m tests.chaos` |
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: exit 0 only if nothing was lost, and within ten minutes."""
+"""`python -m tests.chaos`: exit code 0 only if nothing was lost, and within ten minutes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.end_to_end.fleet import Fleet
 from tests.end_to_end.system import ROOT, System
 from tests.postgresql import postgresql_server
 
-from .acts import FAULTS, Play, Way
+from .phases import FAULTS, Mode, Run
 from .proxy import Proxy
 from .report import Report
 
 LIMIT_S = 600
-"""Whatever happens, a run is over then."""
+"""Limit on a whole run, the crash matrix included."""
 _WORKERS = ("worker-1", "worker-2", "worker-3")
-"""Each serves everything, so that two are left when one is down; a third may be on its way up then."""
+"""Each serves every queue. With three, one is left when one is down and another restarts."""
 _MATRIX = ["test_matrix.py", "test_deaths.py", "test_interventions.py", "test_sold_out.py", "test_restore.py"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -36,19 +36,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    seed: Annotated[int, typer.Option(help="The same seed, the same orders, faults and villains.")] = 1,
-    orders: Annotated[int, typer.Option(min=1, help="Orders placed during the storm.")] = 1000,
-    way: Annotated[Way, typer.Option(help="How every second order is carried.")] = Way.SINGLE,
+    seed: Annotated[int, typer.Option(help="The same seed, the same orders and faults.")] = 1,
+    orders: Annotated[int, typer.Option(min=1, help="Orders placed under faults.")] = 1000,
+    mode: Annotated[Mode, typer.Option(help="How every second order travels.")] = Mode.SAGA,
     postgresql: Annotated[bool, typer.Option("--postgresql", help="On PostgreSQL instead of SQLite.")] = False,  # noqa: FBT002 — a flag
     matrix: Annotated[bool, typer.Option(help="Run the whole crash matrix too.")] = True,  # noqa: FBT002 — a flag
 ) -> int:
-    """Storm, absence, calm, and the whole crash matrix; then the summary."""
+    """Run faults under load, an outage, the checks and the whole crash matrix; then print the summary."""
     folder = Path(tempfile.mkdtemp(prefix="order-saga-chaos-"))
     report = Report(seed)
     try:
         with _databases() if postgresql else nullcontext() as database_url:
             system = System(folder, database_url=database_url)
-            asyncio.run(asyncio.wait_for(_run(system, report, orders, way, matrix=matrix), LIMIT_S))
+            asyncio.run(asyncio.wait_for(_run(system, report, orders, mode, matrix=matrix), LIMIT_S))
     except TimeoutError:
         report.violations.append(f"not through after {LIMIT_S} s")
     report.print()
@@ -68,7 +68,7 @@ def _databases() -> Iterator[str]:
         yield f"postgresql+asyncpg://postgres@/{{service}}?host={server.socket}"
 
 
-async def _run(system: System, report: Report, orders: int, way: Way, *, matrix: bool) -> None:
+async def _run(system: System, report: Report, orders: int, mode: Mode, *, matrix: bool) -> None:
     folder = system.folder
     faults = folder / "faults.toml"
     faults.write_text(FAULTS)
@@ -77,15 +77,15 @@ async def _run(system: System, report: Report, orders: int, way: Way, *, matrix:
     try:
         async with Proxy(fleet.system.port) as proxy, fleet:
             fleet.worker_environment = {"TEMPORAL_ADDRESS": proxy.address}
-            play = Play(fleet, proxy, report, way=way)
-            with _timed("opening", report):
-                await play.open()
-            with _timed("storm", report):
-                await play.weather_the_storm(orders)
-            with _timed("absence", report):
-                await play.go_on_after_an_absence()
-            with _timed("calm", report):
-                await play.count_up()
+            chaos = Run(fleet, proxy, report, mode)
+            with _timed("start", report):
+                await chaos.start()
+            with _timed("faults", report):
+                await chaos.place_under_faults(orders)
+            with _timed("outage", report):
+                await chaos.recover_from_an_outage()
+            with _timed("checks", report):
+                await chaos.check()
     finally:
         report.worker_starts = fleet.starts
         report.count_worker_logs(fleet.log_lines())
@@ -95,7 +95,7 @@ async def _run(system: System, report: Report, orders: int, way: Way, *, matrix:
 
 
 async def _run_the_matrix(folder: Path, report: Report) -> None:
-    """Every case, the ones that `make test` leaves out as well."""
+    """Run every case, also those that `make test` leaves out."""
     files = [f"tests/end_to_end/{name}" for name in _MATRIX]
     command = [sys.executable, "-m", "pytest", "-n", "2", "-m", "chaos or not chaos", *files]
     with (folder / "matrix.log").open("wb") as log:
@@ -106,21 +106,21 @@ async def _run_the_matrix(folder: Path, report: Report) -> None:
         if process.returncode is None:
             process.terminate()
             await process.wait()
-    said = (folder / "matrix.log").read_text()
-    found = re.findall(r"^\d+ (?:passed|failed).*$", said, re.MULTILINE)
+    output = (folder / "matrix.log").read_text()
+    found = re.findall(r"^\d+ (?:passed|failed).*$", output, re.MULTILINE)
     report.matrix = found[-1] if found else "no result"
     if code != 0:
-        report.violations.append(f"crash matrix, exit code {code}: {said[-1000:]}")
+        report.violations.append(f"crash matrix, exit code {code}: {output[-1000:]}")
 
 
 @contextmanager
-def _timed(act: str, report: Report) -> Iterator[None]:
-    sys.stderr.write(f"{act} …\n")
+def _timed(phase: str, report: Report) -> Iterator[None]:
+    sys.stderr.write(f"{phase} …\n")
     began = time.monotonic()
     try:
         yield
     finally:
-        report.seconds[act] = round(time.monotonic() - began, 1)
+        report.seconds[phase] = round(time.monotonic() - began, 1)
 
 
 if __name__ == "__main__":

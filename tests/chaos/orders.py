@@ -1,4 +1,4 @@
-"""What is ordered, and what must be left of stock and money when only the confirmed of these orders were served."""
+"""The orders of a run, and the stock and money that the confirmed ones among them take."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from typing import Any
 
 from cli.documents import document
 from runtime.seed import CUSTOMERS, PRICES_MINOR
+from tests.orders import BOUNCES, REQUIRED
 
 RARE_SKU, RARE_UNITS = "RARE-1", 20
-"""Fewer than are asked for, so that some orders are refused under load."""
+"""Fewer units than the orders ask for, so that some orders are refused under load."""
 _PRICES_MINOR = PRICES_MINOR | {RARE_SKU: 9900}
-_BOUNCES = {
-    "contact": {"email": "ada@nowhere.invalid", "phone": "+442071234567"},
-    "notification": "required",
-}
-"""Refused at the last step before the pivot, so that everything must be undone."""
 
 
 def mixed_orders(seed: int, count: int) -> list[dict[str, Any]]:
-    """Most can be served; about a fifth is refused by one service or another."""
+    """Random orders: most can be confirmed, about a fifth is refused by one of the services."""
     rng = random.Random(f"{seed}/orders")  # noqa: S311 — repeatable on purpose
     return [_order(f"chaos-{seed}-{number:05}", rng) for number in range(count)]
 
@@ -32,9 +28,9 @@ def _order(order_id: str, rng: random.Random) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     match rng.choices(["good", "required", "bounces", "stranger", "unknown sku", "rare"], [60, 20, 8, 4, 4, 4])[0]:
         case "required":
-            changes = {"notification": "required"}
+            changes = REQUIRED
         case "bounces":
-            changes = _BOUNCES
+            changes = BOUNCES
         case "stranger":
             customer = "nobody"
         case "unknown sku":

@@ -14,21 +14,21 @@ _CHUNK = 65536
 
 @dataclass(eq=False)
 class _Connection:
-    """Both ends of a connection, and the two tasks that carry bytes between them."""
+    """Both ends of a connection, and the two tasks that copy bytes between them."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     to_server: asyncio.Task[None]
     to_client: asyncio.Task[None]
     silent: asyncio.Event
-    """Set: bytes and ends of this connection are swallowed in both directions, and neither side hears of it."""
+    """When it is set, bytes and ends of this connection are dropped in both directions, and neither side is told."""
 
     def abort(self) -> None:
         for end in (self.client, self.server):
             end.transport.abort()
 
     def half_close(self, *, towards_client: bool) -> None:
-        """One side hears that the other has finished; what it sends itself still gets through."""
+        """End one direction: that side reads the end of the stream, and what it sends still arrives."""
         carrier, end = (self.to_client, self.client) if towards_client else (self.to_server, self.server)
         carrier.cancel()
         if end.can_write_eof() and not end.is_closing():
@@ -36,12 +36,12 @@ class _Connection:
 
 
 class Proxy:
-    """Listens on a port of its own and carries bytes to `server` and back: a port, or the path of a unix socket."""
+    """A listener that copies bytes to `server` and back; `server` is a port, or the path of a unix socket."""
 
     def __init__(self, server: int | Path) -> None:
         self._server = server
         self.accepted = 0
-        """Connections, from the beginning."""
+        """Connections accepted since the start."""
         self._connections: set[_Connection] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -62,28 +62,28 @@ class Proxy:
         return f"127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
 
     def cut(self, rng: random.Random) -> int:
-        """Reset about half of the connections; how many."""
+        """Reset about half of the connections; their number."""
         struck = self._some(rng)
         for connection in struck:
             connection.abort()
         return len(struck)
 
     def half_close(self, rng: random.Random) -> int:
-        """Half-close about half of the connections, each in one direction; how many."""
+        """Half-close about half of the connections, each in one direction; their number."""
         struck = self._some(rng)
         for connection in struck:
             connection.half_close(towards_client=rng.random() < 0.5)
         return len(struck)
 
     async def delay(self, seconds: float) -> int:
-        """Hold back every byte for that long; how many connections waited."""
+        """Hold back every byte for that long; the number of connections."""
         self._flowing.clear()
         await asyncio.sleep(seconds)
         self._flowing.set()
         return len(self._connections)
 
     def swallow(self) -> int:
-        """Let every open connection fall silent, as behind a firewall that forgot it; how many. New ones work."""
+        """Drop all bytes of the open connections, as a firewall does after its restart; their number. New ones work."""
         for connection in self._connections:
             connection.silent.set()
         return len(self._connections)
@@ -95,12 +95,12 @@ class Proxy:
         self.accepted += 1
         try:
             from_server, server = await self._open()
-        except OSError:  # the server is away: so is whoever asks for it
+        except OSError:  # the server is away
             client.transport.abort()
             return
         silent = asyncio.Event()
-        to_server = asyncio.create_task(self._carry(from_client, server, silent))
-        to_client = asyncio.create_task(self._carry(from_server, client, silent))
+        to_server = asyncio.create_task(self._copy(from_client, server, silent))
+        to_client = asyncio.create_task(self._copy(from_server, client, silent))
         connection = _Connection(client, server, to_server, to_client, silent)
         self._connections.add(connection)
         await asyncio.wait([to_server, to_client])
@@ -112,7 +112,7 @@ class Proxy:
             return await asyncio.open_unix_connection(self._server)
         return await asyncio.open_connection("127.0.0.1", self._server)
 
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, silent: asyncio.Event) -> None:
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, silent: asyncio.Event) -> None:
         try:
             while data := await source.read(_CHUNK):
                 await self._flowing.wait()
@@ -122,6 +122,6 @@ class Proxy:
                 await sink.drain()
             if not (silent.is_set() or sink.is_closing()):
                 sink.write_eof()
-        except OSError:  # one side is gone: the other must hear of it
+        except OSError:  # one side is gone: end the other too
             if not silent.is_set():
                 sink.transport.abort()

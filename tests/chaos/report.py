@@ -1,4 +1,4 @@
-"""The summary of a run: a table for people, and one JSON line."""
+"""The summary of a run: tables, and one JSON line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Report:
     ends: Counter[str] = field(default_factory=Counter)
     """Orders by state and code."""
     faults: Counter[str] = field(default_factory=Counter)
-    """Injected into attempts, by kind, as the workers logged them."""
-    blows: Counter[str] = field(default_factory=Counter)
-    """What the villains hit."""
+    """Faults injected into attempts, by kind, as the workers logged them."""
+    injections: Counter[str] = field(default_factory=Counter)
+    """Hits of the fault injectors, by injector."""
     worker_starts: int = 0
     undos: int = 0
     parked_ever: int = 0
@@ -29,7 +29,7 @@ class Report:
     retried_by_desk: int = 0
     matrix: str = "not run"
     seconds: dict[str, float] = field(default_factory=dict)
-    """By act."""
+    """By phase."""
     violations: list[str] = field(default_factory=list)
 
     def count_worker_logs(self, lines: Iterable[dict[str, Any]]) -> None:
@@ -45,16 +45,16 @@ class Report:
         out = Console()
         tables: dict[str, Mapping[str, object]] = {
             f"seed {self.seed}: {self.orders} orders": self.ends,
-            "faults injected": self.faults,
-            "blows": self.blows | Counter({"worker starts": self.worker_starts}),
-            "on the way": {
+            "faults in attempts": self.faults,
+            "faults in the system": self.injections | Counter({"worker starts": self.worker_starts}),
+            "meanwhile": {
                 "undos run": self.undos,
                 "parked ever": self.parked_ever,
                 "parked now": self.parked_now,
                 "retried by the desk": self.retried_by_desk,
                 "crash matrix": self.matrix,
             },
-            "seconds": {act: round(seconds) for act, seconds in self.seconds.items()},
+            "seconds": {phase: round(seconds) for phase, seconds in self.seconds.items()},
         }
         for title, rows in tables.items():
             table = Table("", "", title=title, title_justify="left", show_header=False)

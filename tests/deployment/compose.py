@@ -88,8 +88,7 @@ def lay_out_image(folder: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for source in copy.sources:
             origin = PROJECT / source
-            if origin.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(origin, target, dirs_exist_ok=True, ignore=ignored)
+            if origin.is_dir():  # with its bytecode, or each process would compile all of it
+                shutil.copytree(origin, target, dirs_exist_ok=True)
             else:
                 shutil.copy(origin, target)

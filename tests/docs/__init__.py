@@ -1,1 +1,1 @@
-"""The documents: what they name exists, what they promise is there."""
+"""Tests of the documents: what they name exists, and what they say of the code is true."""

@@ -1,4 +1,4 @@
-"""The table in docs/choreography.md is the one that is played."""
+"""The table in docs/choreography.md is the choreography of the code."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def _row(service: str, reaction: Reaction) -> str:
     return f"| {service} | {heard} | {called} | {said} |"
 
 
-def test_the_table_in_the_document_is_the_one_that_is_played() -> None:
+def test_the_documented_choreography_is_the_one_that_runs() -> None:
     roles = roles_in(NotificationMode.BEST_EFFORT)
     rows = [_row(service, reaction) for service, role in roles.items() for reaction in role.reactions]
     header = "| service | when it has heard | it calls | and says |\n|---|---|---|---|\n"
     assert header + "\n".join(rows) + "\n" in DOCUMENT.read_text()
 
 
-def test_the_lines_that_each_way_has_of_its_own_are_about_those_in_the_document() -> None:
+def test_the_lines_of_code_of_each_mode_are_about_those_in_the_document() -> None:
     said = re.search(r"about (\d+) lines\s+\(.*?\) and (\d+) \(", DOCUMENT.read_text())
     assert said is not None
     assert [*map(int, said.groups())] == [pytest.approx(lines_of(CODE[way]), rel=0.1) for way in CODE]

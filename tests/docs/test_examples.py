@@ -1,4 +1,4 @@
-"""The documents that the README has a stranger use are valid, and of what a new system has."""
+"""The examples of the README are valid documents that use the goods and customers of a new system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runbook says to type: the Temporal CLI has these commands and options."""
+"""The Temporal CLI has the commands and options that the runbook uses."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The whole system as its users meet it: real server, real processes, the command line as a subprocess."""
+"""Tests of the whole system as its users run it: a real server, real processes, the command line as a process."""

@@ -11,6 +11,7 @@ from temporalio.client import Client
 
 from cli.documents import document
 from recovery.schedule import SCHEDULE_ID
+from runtime.embedded import free_port
 
 from .system import System
 
@@ -29,11 +30,12 @@ fault = [
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One system for all tests of this folder; 5 % of all attempts fail on top of the faults above."""
+    """A system that the modules of one xdist group share; 5 % of all attempts fail on top of the faults above."""
     folder = tmp_path_factory.mktemp("system")
     faults = folder / "faults.toml"
     faults.write_text(FAULTS)
     running = System(folder, ["--faults", str(faults), "--fault-rate", "0.05", "--fault-seed", "7"])
+    running.worker_environment["METRICS_PORT"] = str(free_port())
     running.start()
     asyncio.run(_pause_the_sweep(running))
     yield running
@@ -41,23 +43,23 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 async def _pause_the_sweep(running: System) -> None:
-    """The tests sweep themselves; the schedule must not do it between two of their looks."""
+    """Pause the schedule: the tests sweep themselves, and another sweep meanwhile would change their results."""
     client = await Client.connect(f"127.0.0.1:{running.port}")
     await client.get_schedule_handle(SCHEDULE_ID).pause()
 
 
 @pytest.fixture
 def fresh_system(tmp_path: Path) -> Iterator[System]:
-    """A system of this test's own, to be killed at will; not started."""
+    """A system for one test, which may kill it; the test starts it."""
     running = System(tmp_path)
     yield running
-    if running.worker is not None and running.worker.poll() is None:
+    if running.worker is not None and running.worker.is_running:
         running.stop()
 
 
 @pytest.fixture
 def order() -> Callable[..., dict[str, Any]]:
-    """Makes an order document: `suffix` ends its id, `changes` replace fields."""
+    """A function that makes an order document: `suffix` ends its id, `changes` replace fields."""
 
     def make(suffix: str = "o", **changes: Any) -> dict[str, Any]:
         lines = [{"sku": "BOOK-1", "quantity": 2, "unit_price_minor": 1299}]

@@ -1,6 +1,6 @@
 """The embedded server and any number of workers as processes of their own, to be killed one by one.
 
-Whatever worker has ended, for whatever reason, is started again, as a container is that says `restart: always`.
+The fleet restarts every worker that ends, for any reason, as Docker does with `restart: always`.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from .command import Answer
 from .system import ROOT, System
 
 _RESTART_PAUSE_S = 0.5
-"""A worker that cannot start, because the server is away, must not eat the processor that the server needs."""
+"""Pause before a restart: a worker that cannot start without the server must not take the CPU that the server needs."""
 _READY_S = 120
-"""Several Python processes that start at once on a busy machine."""
+"""Limit on the start of several Python processes at once on a busy machine."""
 
 Prepare = Callable[[str], Sequence[str]]
-"""Called before each start of the worker of that name, with the options it is to have."""
+"""Returns the options of the worker of that name; called before each of its starts."""
 
 
 class Fleet:
-    """`workers` names the workers, `options` says what each is started with, every time."""
+    """A server and the workers named `workers`; `options` is called for the options of each start."""
 
     def __init__(self, system: System, workers: Sequence[str], options: Prepare) -> None:
         self.system = system
         self.workers = tuple(workers)
         self.worker_environment: Mapping[str, str] = {}
-        """What the workers see otherwise than the commands do."""
+        """Variables that the workers see in place of those of the commands."""
         self.starts = 0
         self._options = options
         self._processes: dict[str, asyncio.subprocess.Process] = {}
@@ -76,7 +76,7 @@ class Fleet:
         await self._server.aclose()
 
     async def start_workers(self) -> None:
-        """Start all of them at once, and wait until each has been ready."""
+        """Start all workers at once, and wait until each is ready."""
         for name in self.workers:
             self._keepers[name] = asyncio.create_task(self._keep_up(name))
         await self.ready()
@@ -86,7 +86,7 @@ class Fleet:
             await asyncio.gather(*(ready.wait() for ready in self._ready.values()))
 
     async def stop_workers(self) -> None:
-        """Kill all of them for good."""
+        """Kill all workers, without restart."""
         keepers = list(self._keepers.values())
         self._keepers.clear()
         for keeper in keepers:
@@ -97,7 +97,7 @@ class Fleet:
         await asyncio.gather(*(process.wait() for process in self._processes.values()))
 
     def signal(self, worker: str, number: signal.Signals) -> bool:
-        """Whether that worker was there to get it."""
+        """Send the signal; whether that worker was running."""
         process = self._processes.get(worker)
         if process is None or process.returncode is not None:
             return False
@@ -127,7 +127,7 @@ class Fleet:
         return self._processes[name]
 
     async def run(self, *arguments: str, stdin: str = "", **environment: str) -> Answer:
-        """`python starter.py …` to its end, while the fleet goes on."""
+        """Run `python starter.py …` to its end while the fleet runs."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(ROOT / "starter.py"),
@@ -153,17 +153,17 @@ class Fleet:
         await seed(partial(execute, await connect(Settings(), address=f"127.0.0.1:{self.system.port}")))
 
     async def pause_the_sweep(self) -> None:
-        """Whoever sweeps by hand must not be forestalled by the schedule."""
+        """Pause the schedule, for tests that sweep themselves."""
         await (await self.client()).get_schedule_handle(SCHEDULE_ID).pause()
 
     def log_lines(self, *workers: str) -> Iterator[dict[str, Any]]:
-        """What the workers have logged, one worker after the other."""
+        """The log lines of the workers, one worker after the other."""
         for name in workers or self.workers:
             yield from self.lines_of(self.system.folder / f"{name}.log")
 
     @staticmethod
     def lines_of(log: Path) -> Iterator[dict[str, Any]]:
-        """Its JSON lines, in order; one that a kill has torn is left out."""
+        """The JSON lines of a log, in order, without lines that a kill cut off."""
         for line in log.read_text().splitlines() if log.exists() else ():
             with suppress(json.JSONDecodeError):
                 if line.startswith("{"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,9 @@ from urllib.parse import quote
 
 from runtime.embedded import free_port
 
-from . import command
-from .command import Answer
+from .command import Answer, Program
 
 ROOT = Path(__file__).parents[2]
-_READY_TIMEOUT_S = 60
 
 
 @dataclass
@@ -27,9 +23,11 @@ class System:
     options: list[str] = field(default_factory=list)
     port: int = field(default_factory=free_port)
     ui_port: int = field(default_factory=free_port)
-    worker: subprocess.Popen[str] | None = None
+    worker: Program | None = None
+    worker_environment: dict[str, str] = field(default_factory=dict)
+    """Variables that the worker sees, and the commands do not."""
     database_url: str | None = None
-    """A file for each service in `folder`, if unset."""
+    """Unset: a SQLite file for each service in `folder`."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -41,41 +39,31 @@ class System:
         }
 
     def start(self) -> str:
-        """Start the worker and return its `ready` line."""
-        worker = [sys.executable, "worker.py", "--embedded", "--port", str(self.port), "--ui-port", str(self.ui_port)]
-        worker += ["--data", str(self.folder), *self.options]
-        with (self.folder / "worker.log").open("ab") as log:
-            self.worker = subprocess.Popen(
-                worker, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        assert self.worker.stdout is not None
-        line = self.worker.stdout.readline()
-        assert line.startswith("ready"), (self.folder / "worker.log").read_text()[-2000:]
-        return line
+        """Start the worker and return its `ready` line; `AssertionError` if it does not start."""
+        options = ["--embedded", "--port", str(self.port), "--ui-port", str(self.ui_port), "--data", str(self.folder)]
+        self.worker = self.start_worker(*options, *self.options, **self.worker_environment)
+        return self.worker.until_ready()
+
+    def start_worker(self, *options: str, **environment: str) -> Program:
+        """Start `python worker.py …`; the caller waits until it is ready."""
+        log = self.folder / "worker.log"
+        return Program(["worker.py", *options], ROOT, self.environment | environment, log=log)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the worker and return its exit code."""
         assert self.worker is not None
-        self.worker.send_signal(number)
-        return self.worker.wait(timeout=_READY_TIMEOUT_S)
+        return self.worker.end(number)
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> Answer:
-        """`python starter.py …` to its end."""
-        return command.run(arguments, stdin, self.folder, self.environment | environment)
+        """Run `python starter.py …` to its end."""
+        return self.start_command(*arguments, stdin=stdin, **environment).answer()
 
     def place(self, order: dict[str, Any], *options: str) -> Answer:
         return self.run("place", "-", "--json", *options, stdin=json.dumps(order))
 
-    def start_command(self, *arguments: str) -> subprocess.Popen[str]:
-        """`python starter.py …`, running beside the test."""
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / "starter.py"), *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start_command(self, *arguments: str, stdin: str = "", **environment: str) -> Program:
+        """Start `python starter.py …` beside the test."""
+        return Program(["starter.py", *arguments], self.folder, self.environment | environment, stdin)
 
     def log_lines(self) -> list[dict[str, Any]]:
         lines = (self.folder / "worker.log").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Orders carried together: each ends as it would have alone, whatever becomes of its neighbours."""
+"""Orders in a batch: each ends as it would have in a workflow of its own, whatever happens to the others."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from runtime.settings import Settings
 from saga import State
 
 from ..eventually import eventually_async
+from ..orders import BOUNCES, BOUNCING_CONTACT, REQUIRED, SOUTH_POLE, line
 from .command import Answer
 from .system import System
-from .test_orders import _BOUNCES, _POLE, _line
 
 pytestmark = pytest.mark.xdist_group("batch")
 
 Make = Callable[..., dict[str, Any]]
-_PATIENCE_S = 60
+_REACH_S = 60
 FAULTS = """
 fault = [
   {transaction = "order/*-reserve", operation = "inventory.reserve.batch", kind = "error_after"},
@@ -46,11 +46,11 @@ fault = [
   {transaction = "order/*-down", operation = "inventory.reserve", kind = "error_before"},
   {transaction = "order/*-lost", operation = "*", kind = "error_after", attempts = 1},
   {transaction = "order/*-late", operation = "payment.authorize", kind = "delay", seconds = 2},
-  {transaction = "order/*-slow", operation = "shipping.schedule.batch", kind = "hang", attempts = 3},
-  {transaction = "order/*-stuck", operation = "order.confirm.batch", kind = "hang", attempts = 3},
+  {transaction = "order/*-slow", operation = "shipping.schedule.batch", kind = "hang", attempts = 2},
+  {transaction = "order/*-stuck", operation = "order.confirm.batch", kind = "hang", attempts = 2},
 ]
 """
-"""A hanging attempt is given up after ten seconds: three of them leave half a minute for what a test does meanwhile."""
+"""A hanging attempt is given up after ten seconds: two of them leave twenty for what a test does meanwhile."""
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def _bulk(system: System, orders: list[dict[str, Any]], *options: str) -> dict[s
 
 
 def _batched(system: System, orders: list[dict[str, Any]], size: int = 50) -> dict[str, dict[str, Any]]:
-    return _bulk(system, orders, "--lane", "batch", "--batch-size", str(size))
+    return _bulk(system, orders, "--mode", "batch", "--batch-size", str(size))
 
 
 async def _client(system: System) -> Client:
@@ -103,31 +103,31 @@ async def _reaches(client: Client, handle: Handle, order_id: str, step: str) -> 
     async def steps() -> list[str]:
         return [entry.step for entry in (await look(client, handle.id, order_id)).steps]
 
-    await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, timeout_s=_PATIENCE_S)
+    await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, timeout_s=_REACH_S)
 
 
 async def _said(system: System, *arguments: str) -> Answer:
-    """What a command answers, while others run."""
+    """Run a command in a thread, so that the test goes on; its result."""
     return await asyncio.to_thread(system.run, *arguments, "--json")
 
 
 WAYS: dict[str, dict[str, Any]] = {
     "all is well": {},
-    "again all is well": {"lines": [*_line("BOOK-1"), *_line("PEN-1", 3)]},
-    "the customer must be told": {"notification": "required"},
+    "again all is well": {"lines": [*line("BOOK-1"), *line("PEN-1", 3)]},
+    "the customer must be told": REQUIRED,
     "an unknown customer": {"customer_id": "c-none"},
     "an account in another currency": {"currency": "USD"},
     "too little money": {"customer_id": "c-poor"},
-    "nothing left": {"lines": _line("RARE-1")},
-    "an unknown sku": {"lines": _line("UNICORN-1")},
-    "a country without courier": {"ship_to": _POLE},
-    "a mail that bounces": {"contact": _BOUNCES},
-    "a required mail that bounces": {"contact": _BOUNCES, "notification": "required"},
+    "nothing left": {"lines": line("RARE-1")},
+    "an unknown sku": {"lines": line("UNICORN-1")},
+    "a country without courier": {"ship_to": SOUTH_POLE},
+    "a mail that bounces": {"contact": BOUNCING_CONTACT},
+    "a required mail that bounces": BOUNCES,
 }
 
 
 def test_an_order_ends_in_a_batch_as_it_does_alone(lane: System, order: Make) -> None:
-    """The same end, for the same reason, after the same calls, told by the same log."""
+    """Compare state, error and log of the same orders, placed in a batch and one by one."""
     alone = [order("alone", **changes) for changes in WAYS.values()]
     together = [order("together", **changes) for changes in WAYS.values()]
     singles, batched = _bulk(lane, alone), _batched(lane, together)
@@ -145,7 +145,7 @@ def _gist(outcome: dict[str, Any]) -> Any:
     return outcome["state"], error, steps
 
 
-def test_what_needs_patience_is_handed_over_and_its_neighbours_with_it_come_to_their_own_ends(
+def test_orders_that_need_long_retries_are_detached_from_their_batch_and_every_order_ends_as_it_must(
     lane: System, order: Make
 ) -> None:
     poison = {
@@ -155,7 +155,7 @@ def test_what_needs_patience_is_handed_over_and_its_neighbours_with_it_come_to_t
         "down": ("ROLLED_BACK", "SERVICE_UNAVAILABLE"),  # one order that no attempt brings through
         "stick": ("ROLLED_BACK", "OUT_OF_STOCK"),  # its undo does not get through
     }
-    changes = {"stick": {"lines": _line("RARE-1")}}
+    changes = {"stick": {"lines": line("RARE-1")}}
     poisoned = {name: order(name, **changes.get(name, {})) for name in poison}
     orders = [each for one in poisoned.values() for each in (order("good"), one, order("good"))]
     outcomes = _batched(lane, orders, size=3)
@@ -167,8 +167,8 @@ def test_what_needs_patience_is_handed_over_and_its_neighbours_with_it_come_to_t
     assert outcomes.keys() == {each["order_id"] for each in orders}
 
 
-async def test_an_order_that_needs_patience_does_not_hold_up_its_neighbours(lane: System, order: Make) -> None:
-    patient, good, refused = order("stick", lines=_line("RARE-1")), order(), order(customer_id="c-none")
+async def test_an_order_that_needs_long_retries_does_not_delay_its_batch(lane: System, order: Make) -> None:
+    patient, good, refused = order("stick", lines=line("RARE-1")), order(), order(customer_id="c-none")
     logs = (await (await _start(lane, good, patient, refused)).result()).logs()
     ends = [logs[each["order_id"]].state for each in (good, patient, refused)]
     assert ends == [State.CONFIRMED, State.COMPENSATING, State.ROLLED_BACK]
@@ -177,7 +177,7 @@ async def test_an_order_that_needs_patience_does_not_hold_up_its_neighbours(lane
 
 
 @pytest.mark.chaos
-def test_lost_replies_of_whole_lists_act_once(lane: System, order: Make) -> None:
+def test_lost_replies_of_whole_batches_take_effect_once(lane: System, order: Make) -> None:
     outcomes = _batched(lane, [order("lost"), *(order() for _ in range(9))])
     assert {outcome["state"] for outcome in outcomes.values()} == {"CONFIRMED"}
     assert {entry["attempts"] for outcome in outcomes.values() for entry in outcome["steps"]} == {2}
@@ -231,7 +231,7 @@ def test_an_order_past_its_deadline_leaves_at_its_next_step(lane: System, order:
     assert outcomes[neighbour["order_id"]]["state"] == "CONFIRMED"
 
 
-async def test_an_order_that_came_before_has_its_first_outcome_and_another_content_is_refused(
+async def test_an_order_placed_before_keeps_its_first_outcome_and_another_content_is_refused(
     lane: System, order: Make
 ) -> None:
     client = await _client(lane)
@@ -240,11 +240,11 @@ async def test_an_order_that_came_before_has_its_first_outcome_and_another_conte
     first[single["order_id"]] = await _placed(client, single)
     assert await asyncio.to_thread(_batched, lane, [single, batched, refused, batched]) == first
     for document in (batched, refused):
-        for colocated in (True, False):  # whoever is first starts a workflow, the other one finds it
+        for colocated in (True, False):  # the first starts a workflow, the second finds it
             assert await _placed(client, document, colocated=colocated) == first[document["order_id"]]
-    by_events = await asyncio.to_thread(lane.place, batched, "--choreographed")
+    by_events = await asyncio.to_thread(lane.place, batched, "--mode", "choreography")
     assert by_events.document == first[batched["order_id"]]
-    assert (await asyncio.to_thread(lane.run, "audit")).code == 0, "whoever came second has touched nothing"
+    assert (await asyncio.to_thread(lane.run, "audit")).code == 0, "the second placing has changed nothing"
 
     other = batched | {"customer_id": "c-2"}
     with pytest.raises(CommandFailed) as failed:
@@ -255,7 +255,7 @@ async def test_an_order_that_came_before_has_its_first_outcome_and_another_conte
 
 
 async def _placed(client: Client, document: dict[str, Any], *, colocated: bool = False) -> dict[str, Any]:
-    """As `place` tells it."""
+    """Place the order; the outcome document that `place` prints."""
     way = placing.Way.own_workflow(colocated=colocated)
     log = await carried.place(client, Order.model_validate(document), placing.Patience(), way)
     return show.Outcome.of(log).model_dump(mode="json")
@@ -293,12 +293,12 @@ async def test_a_terminated_batch_is_found_by_the_audit_and_brought_to_its_end_b
 
 async def test_a_hundred_callers_share_batches_and_each_has_its_own_outcome(lane: System, order: Make) -> None:
     documents = [order(customer_id="c-none" if number % 5 == 0 else "c-1") for number in range(98)]
-    documents += [order("reserve"), order()]  # the first is handed over by its batch, with whoever is in it
+    documents += [order("reserve"), order()]  # the first is detached from its batch, with the others in it
     orders = [Order.model_validate(document) for document in documents]
     client = await _client(lane)
     async with Coalescer(client, max_size=25) as coalescer:
         logs = await asyncio.gather(*map(coalescer.place, orders), coalescer.place(orders[0]))
-        alone = await coalescer.place(Order.model_validate(order()))  # nobody comes to fill its batch
+        alone = await coalescer.place(Order.model_validate(order()))  # no other order fills its batch
     assert [log.transaction_id for log in logs] == [each.transaction_id for each in [*orders, orders[0]]]
     assert [log.state for log in logs[:100]] == [
         State.ROLLED_BACK if number < 98 and number % 5 == 0 else State.CONFIRMED for number in range(100)

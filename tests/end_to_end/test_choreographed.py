@@ -1,7 +1,8 @@
-"""Orders without an orchestrator, through the command line: as one thing, ending as the orchestrated ones do."""
+"""Choreographed orders through the command line: the user sees one order, which ends as an orchestrated one does."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,12 @@ from runtime.events import EventBus
 from runtime.settings import Settings
 
 from ..eventually import eventually, eventually_async
+from ..orders import SOUTH_POLE
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("another system")
 
 Make = Callable[..., dict[str, Any]]
-_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,13 +34,13 @@ def _books_balance_at_the_end(system: System) -> Any:
 
 
 def _calls(document: dict[str, Any], kind: str) -> set[str]:
-    """What services were called for, besides the publishing of events."""
+    """The operations of the log, without the publishing of events."""
     return {entry["step"] for entry in document["steps"] if entry["kind"] == kind and ".publish." not in entry["step"]}
 
 
 def test_a_choreographed_order_is_confirmed_and_seen_as_one(system: System, order: Make) -> None:
     placed = order()
-    first = system.place(placed, "--choreographed")
+    first = system.place(placed, "--mode", "choreography")
     assert (first.code, first.document["state"]) == (0, "CONFIRMED"), first
     forward = {"order.create", "payment.authorize", "inventory.reserve", "shipping.schedule"}
     assert _calls(first.document, "step") - {"notification.send_confirmation"} == forward
@@ -47,10 +48,10 @@ def test_a_choreographed_order_is_confirmed_and_seen_as_one(system: System, orde
     assert {"payment.capture", "inventory.commit", "shipping.dispatch"} <= _calls(first.document, "finish")
     assert {entry["service"] for entry in first.document["steps"]} == set(PARTICIPANTS)
 
-    for again in (system.place(placed, "--choreographed"), system.run("status", placed["order_id"], "--json")):
+    for again in (system.place(placed, "--mode", "choreography"), system.run("status", placed["order_id"], "--json")):
         assert (again.code, again.document) == (0, first.document)
     assert system.run("cancel", placed["order_id"], "--reason", "too late").code == 2
-    other = system.place(placed | {"customer_id": "c-2"}, "--choreographed")
+    other = system.place(placed | {"customer_id": "c-2"}, "--mode", "choreography")
     assert (other.code, other.document["error"]["code"]) == (2, "DUPLICATE_ORDER")
     assert _listed(system, placed) == [("CONFIRMED", None)]
 
@@ -67,7 +68,7 @@ async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribu
     system: System, order: Make
 ) -> None:
     placed = order()
-    assert system.place(placed, "--choreographed").code == 0
+    assert system.place(placed, "--mode", "choreography").code == 0
     transaction = f"order/{placed['order_id']}"
     heard = [line for line in system.log_lines() if line["event"] == "event" and line["transaction_id"] == transaction]
     assert {line["service"] for line in heard} == set(PARTICIPANTS)
@@ -89,36 +90,47 @@ async def test_every_event_of_an_order_leads_back_to_its_placing_and_one_attribu
     await eventually_async(all_are_found, "the participants are listed under their order")
 
 
-def test_a_choreographed_order_that_cannot_be_is_undone_by_every_service(system: System, order: Make) -> None:
-    answer = system.place(order(ship_to=_POLE), "--choreographed")
+def test_a_refused_choreographed_order_is_undone_by_every_service(system: System, order: Make) -> None:
+    answer = system.place(order(ship_to=SOUTH_POLE), "--mode", "choreography")
     assert (answer.code, answer.document["state"]) == (1, "ROLLED_BACK"), answer
     error = answer.document["error"]
     assert (error["code"], error["step"]) == ("SHIPPING_UNAVAILABLE", "shipping.schedule")
     assert _calls(answer.document, "undo") >= {"payment.cancel", "inventory.release"}
 
 
+def test_many_orders_by_choreography_each_come_to_their_own_end(system: System, order: Make) -> None:
+    orders = [order(), order(ship_to=SOUTH_POLE), order()]
+    lines = "\n".join(map(json.dumps, orders))
+    answer = system.run("bulk", "-", "--mode", "choreography", "--outcomes", "--json", stdin=lines)
+    assert answer.code == 0, answer
+    assert answer.document["states"] == {"CONFIRMED": 2, "ROLLED_BACK": 1}
+    assert answer.document["errors"] == {"SHIPPING_UNAVAILABLE": 1}
+    for outcome in answer.document["outcomes"]:
+        assert system.run("status", outcome["order_id"], "--json").document == outcome
+
+
 def test_a_choreographed_order_is_cancelled_before_its_confirmation(system: System, order: Make) -> None:
     placed = order("hang")  # the courier does not answer
-    system.place(placed, "--choreographed", "--no-wait")
+    system.place(placed, "--mode", "choreography", "--no-wait")
     accepted = system.run("cancel", placed["order_id"], "--reason", "changed my mind", "--json")
     assert (accepted.code, accepted.document["accepted"]) == (0, True), accepted
-    ended = system.place(placed, "--choreographed")
+    ended = system.place(placed, "--mode", "choreography")
     assert (ended.code, ended.document["error"]["code"]) == (1, "CANCELLED")
     assert ended.document["error"]["message"] == "changed my mind"
 
 
-@pytest.mark.parametrize("intruder", [False, True], ids=["nobody else", "another order under its id"])
-async def test_a_choreography_whose_participants_were_all_terminated_is_played_on_by_the_sweep(
+@pytest.mark.parametrize("intruder", [False, True], ids=["alone", "with another order under its id"])
+async def test_the_sweep_resumes_a_choreography_whose_participants_were_all_terminated(
     system: System, order: Make, *, intruder: bool
 ) -> None:
     placed = order("slow")
-    system.place(placed, "--choreographed", "--no-wait")
+    system.place(placed, "--mode", "choreography", "--no-wait")
     client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
 
     async def steps() -> list[str]:
         return [entry.step for entry in (await choreographed.status(client, placed["order_id"])).log.steps]
 
-    what = "stock and money are held, and the courier takes his time"
+    what = "stock and money are held, and the courier is slow"
     await eventually_async(steps, what, until=lambda names: "shipping.schedule" in names, pause_s=0.02)
     for service in ("order", "payment", "inventory", "shipping", "notification"):
         handle = choreographed.handle_of(client, placed["order_id"], service)

@@ -1,6 +1,6 @@
 """The crash matrix of the choreography: every call and every event, times every fault; then the audit.
 
-The cases are generated from the choreography itself, so a new reaction is in the matrix without being told.
+The cases are generated from the choreography, so the matrix has every new reaction.
 """
 
 from __future__ import annotations
@@ -24,37 +24,39 @@ from saga import TransactionLog
 from worker import QUEUES
 from workflows.choreography import Reaction
 
+from ..eventually import eventually_async
+from ..orders import BOUNCES, REQUIRED, SOUTH_POLE, line
 from ..roles import roles_in
-from .cases import BOUNCES, REQUIRED
 from .fleet import Fleet
 from .system import System
 
 pytestmark = [pytest.mark.xdist_group("choreographed faults"), pytest.mark.timeout(600)]
 
 Make = Callable[..., dict[str, Any]]
-_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 _FAILS: dict[str, dict[str, Any]] = {
     "payment": REQUIRED | {"customer_id": "c-none"},
-    "inventory": REQUIRED | {"lines": [{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 500}]},
-    "shipping": REQUIRED | {"ship_to": _POLE},
+    "inventory": REQUIRED | {"lines": line("UNICORN-1")},
+    "shipping": REQUIRED | {"ship_to": SOUTH_POLE},
     "notification": BOUNCES,
 }
-"""What makes each service say no."""
+"""Documents that each service refuses."""
 _ROUNDS = 3
-"""One is enough, unless an order gives up before it reaches its step because of the deaths of others."""
+"""Limit on the rounds: one is enough, unless the deaths of other workers roll an order back before its step."""
 _AT_ONCE = 20
+_END_S = 300
+"""A worker may die many times before the last order of a case has ended."""
 _NO_HURRY = {"deadline_s": 600}
-"""It is not the deadline's turn."""
+"""A deadline that no order of the matrix reaches."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """An order on whose way `operation` is called, and what else is in its document."""
+    """An order that calls `operation`, and the changes to its document."""
 
     operation: str
     changes: dict[str, Any]
     gives_up: bool = False
-    """When its attempts run out, and so the order is rolled back; the others are called until they get through."""
+    """Whether the order is rolled back when the attempts run out; other calls are retried until they succeed."""
     may_confirm: bool = False
 
     @property
@@ -63,7 +65,7 @@ class Case:
 
 
 def _cases() -> list[Case]:
-    """Every operation of the choreography with a required notification, which has no step that may fail unnoticed."""
+    """The operations of the choreography. The notification is required: no step may fail without an effect."""
     found: dict[str, Case] = {}
     for service, role in roles_in(NotificationMode.REQUIRED).items():
         late_failure = _FAILS["notification" if service == "shipping" else "shipping"]
@@ -86,21 +88,24 @@ def _called(reaction: Reaction, emits: Fact) -> Iterator[str]:
 
 
 async def _placed(client: Client, documents: Sequence[dict[str, Any]]) -> dict[str, TransactionLog]:
-    """Place them by events and wait for their ends, also of those that are parked for a while."""
+    """Place the orders by choreography and wait until each has ended, also after it was parked."""
     turn = asyncio.Semaphore(_AT_ONCE)
 
     async def end_of(order: Order) -> TransactionLog:
         async with turn:
             await choreographed.start(client, order)
-            while not (log := await choreographed.wait(client, order)).state.is_end:
-                await asyncio.sleep(0.5)
-            return log
+            return await eventually_async(
+                lambda: choreographed.wait(client, order),
+                f"{order.order_id} ends",
+                until=lambda log: log.state.is_end,
+                timeout_s=_END_S,
+            )
 
     logs = await asyncio.gather(*(end_of(Order.model_validate(document)) for document in documents))
     return {document["order_id"]: log for document, log in zip(documents, logs, strict=True)}
 
 
-BLOWS = {"fails-once": ("error_before", 1), "reply-lost": ("error_after", 1)}
+ONCE = {"fails-once": ("error_before", 1), "reply-lost": ("error_after", 1)}
 FOR_EVER = {"always-fails": ("error_before", None), "never-replies": ("error_after", None)}
 
 
@@ -111,7 +116,7 @@ async def test_every_call_and_every_event_of_the_choreography_survives_every_err
     expected, faults = {}, []
     documents = []
     for case in _cases():
-        for name, (kind, attempts) in (BLOWS | (FOR_EVER if case.gives_up else {})).items():
+        for name, (kind, attempts) in (ONCE | (FOR_EVER if case.gives_up else {})).items():
             document = order(f"{case.operation}.{name}"[-53:], **case.changes, **_NO_HURRY)
             documents.append(document)
             confirmed = case.may_confirm and attempts is not None
@@ -135,7 +140,7 @@ async def test_every_call_and_every_event_of_the_choreography_survives_every_err
 
 @dataclass(frozen=True)
 class Deaths:
-    """What the workers have still to die of; a death that was died is taken off before the next start."""
+    """The operations at which workers have still to die; the next start leaves out those that have happened."""
 
     folder: Path
     kind: str
@@ -156,25 +161,25 @@ class Deaths:
 
 
 def _in_turn(cases: Sequence[Case]) -> Iterator[list[Case]]:
-    """One of each queue at a time: a worker that dies again and again would leave the others no time to answer."""
+    """Groups with one case of each queue: if one worker died many times in a row, other orders would time out."""
     queues = {queue: [case for case in cases if case.queue == queue] for queue in QUEUES}
     while any(queues.values()):
         yield [waiting.pop() for waiting in queues.values() if waiting]
 
 
-_MOST_TELLING = {"order.confirm", PUBLISHING[Fact.ORDER_CANCELLED].name}
-"""The decision for an order, and the news of the one against it."""
+_DECISIONS = {"order.confirm", PUBLISHING[Fact.ORDER_CANCELLED].name}
+"""The decision to confirm an order, and the event that tells of the decision to cancel one."""
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(
     ("kind", "workers", "operations"),
     [
-        ("die_after", ("everything",), _MOST_TELLING),
+        ("die_after", ("everything",), _DECISIONS),
         pytest.param("die_before", QUEUES, None),
         pytest.param("die_after", QUEUES, None),
     ],
-    ids=["the most telling", "before", "after the commit"],
+    ids=["at the decisions", "before", "after the commit"],
 )
 async def test_a_choreographed_order_survives_the_death_of_a_worker_at_any_call_and_any_event(
     kind: str, workers: Sequence[str], operations: set[str] | None, tmp_path: Path, order: Make

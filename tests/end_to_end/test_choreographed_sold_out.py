@@ -1,4 +1,4 @@
-"""Many choreographed orders for few units, while the services fail: no orchestrator, and not one unit too many."""
+"""More choreographed orders than units, while the services fail: not one unit is sold twice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from contracts.order import Order
 from runtime import connection
 from runtime.settings import Settings
 
-from .crowd import UNITS, assert_sold_out, crowd, open_the_shop
+from .oversell import UNITS, assert_sold_out, open_the_shop, rival_orders
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("choreographed")
 
 _AT_ONCE = 25
-"""Each is five workflows: more of them would only wait for the processor."""
+"""Orders under way at once. Each is five workflows: more of them would only wait for the CPU."""
 
 
 @pytest.mark.chaos
@@ -27,7 +27,7 @@ _AT_ONCE = 25
 async def test_twice_as_many_choreographed_orders_as_units_confirm_exactly_one_for_each(
     fresh_system: System, units: int
 ) -> None:
-    orders = crowd(2 * units)
+    orders = rival_orders(2 * units)
     open_the_shop(fresh_system, orders, units)
     client = await connection.connect(Settings(), address=f"127.0.0.1:{fresh_system.port}")
     turn = asyncio.Semaphore(_AT_ONCE)

@@ -1,6 +1,6 @@
 """The crash matrix, third part: the worker of a service dies during a step or an undo, or after its commit.
 
-Real deaths (SIGKILL), each exactly once, and the worker is started again as in production.
+Each worker is killed (SIGKILL) once at each step, and started again as in production.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ import pytest
 from contracts.catalogue import OPERATIONS
 from worker import QUEUES
 
-from .cases import BOUNCES, REQUIRED, Steps
+from ..orders import BOUNCES, REQUIRED
 from .fleet import Fleet
+from .steps import Steps
 from .system import System
 
 pytestmark = [pytest.mark.xdist_group("deaths"), pytest.mark.timeout(300)]  # the machine may be slow to start workers
 
 Make = Callable[..., dict[str, Any]]
 _ROUNDS = 4
-"""One is enough, unless an order gives up before it reaches its step because of the deaths of others."""
+"""Limit on the rounds: one is enough, unless the deaths of other workers roll an order back before its step."""
 
 
 @dataclass(frozen=True)
 class Deaths:
-    """What each worker has still to die of; a death it has died is taken off before it is started again."""
+    """The operations at which each worker has still to die; those that have happened are left out of its next start."""
 
     folder: Path
     kind: str
@@ -75,7 +76,7 @@ def _changes(steps: Steps, name: str) -> dict[str, Any]:
 
 
 async def _place(fleet: Fleet, orders: list[dict[str, Any]]) -> None:
-    """Place them and wait for their ends: confirmed, or given up and rolled back; never confirmed if it bounces."""
+    """Place the orders and wait for their ends: confirmed or rolled back, never confirmed if the contact bounces."""
     lines = "\n".join(map(json.dumps, orders))
     arguments = ["bulk", "-", "--concurrency", "50", "--json", "--outcomes"]
     answer = await fleet.run(*arguments, stdin=lines)

@@ -1,4 +1,4 @@
-"""Calls that do not get through: parked, seen on the desk, and retried, fixed or skipped by an operator."""
+"""Parked calls: the desk lists them, and an operator retries, fixes or skips them."""
 
 from __future__ import annotations
 
@@ -10,59 +10,55 @@ from typing import Any
 import pytest
 
 from ..eventually import eventually
+from ..orders import line
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("desk")
 
 Make = Callable[..., dict[str, Any]]
 
-STUCK = """
-[[fault]]
-transaction = "order/*-stuck"
-operation = "payment.cancel"
-kind = "refuse"
-code = "SERVICE_UNAVAILABLE"
-"""
+STUCK = '{transaction = "order/*-stuck", operation = "payment.cancel", kind = "refuse", code = "PAYMENT_DECLINED"}'
+DOWN = '{transaction = "order/*-down", operation = "payment.cancel", kind = "refuse", code = "SERVICE_UNAVAILABLE"}'
 
 
-@pytest.fixture
-def desk(fresh_system: System) -> Iterator[System]:
-    """A system on which an order `*-stuck` cannot give its money back."""
-    faults = fresh_system.folder / "faults.toml"
-    faults.write_text(STUCK)
-    fresh_system.options = ["--faults", str(faults)]
-    fresh_system.start()
-    fresh_system.run("stock", "set", "RARE-1", "0")
-    yield fresh_system
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system for all tests of this module: the orders `*-stuck` and `*-down` cannot give their money back."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "faults.toml").write_text(f"fault = [{STUCK}, {DOWN}]")
+    running = System(folder, ["--faults", str(folder / "faults.toml")])
+    running.start()
+    running.run("stock", "set", "RARE-1", "0")
+    yield running
+    assert running.stop() == 0
 
 
 def _repair(desk: System) -> None:
-    """The service works again: the same system without its faults."""
+    """Restart the system without the fault of the orders `*-down`."""
+    (desk.folder / "faults.toml").write_text(f"fault = [{STUCK}]")
     desk.stop()
-    desk.options = []
     desk.start()
 
 
-def _sold_out(order: Make) -> dict[str, Any]:
-    return order("stuck", lines=[{"sku": "RARE-1", "quantity": 1, "unit_price_minor": 500}])
+def _sold_out(order: Make, suffix: str = "stuck") -> dict[str, Any]:
+    return order(suffix, lines=line("RARE-1"))
 
 
-def _parked(desk: System) -> list[dict[str, Any]]:
+def _parked(desk: System, order_id: str) -> list[dict[str, Any]]:
     def calls() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = desk.run("desk", "list", "--json").document
-        return found
+        return [call for call in desk.run("desk", "list", "--json").document if call["order_id"] == order_id]
 
     return eventually(calls, "visibility knows of a parked call")
 
 
 def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System, order: Make) -> None:
-    placed = _sold_out(order)
+    placed = _sold_out(order, "down")
     answer = desk.place(placed)
     assert answer.code == 4
     assert answer.document["state"] == "PARKED"
     undone = {e["step"]: e["status"] for e in answer.document["steps"] if e["kind"] == "undo"}
     assert undone == {"payment.cancel": "PARKED", "order.cancel": "DONE"}
-    [call] = _parked(desk)
+    [call] = _parked(desk, placed["order_id"])
     assert (call["order_id"], call["step"], call["kind"]) == (placed["order_id"], "payment.cancel", "undo")
     assert call["error"] == {"code": "SERVICE_UNAVAILABLE", "message": "injected: the service says no"}
     assert call["since"] < call["next_attempt_at"]
@@ -78,9 +74,9 @@ def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System
     assert desk.run("audit").code == 0
 
 
-def test_a_skip_is_said_for_ever_and_taken_once(desk: System, order: Make) -> None:
+def test_a_skip_is_reported_for_ever_and_accepted_once(desk: System, order: Make) -> None:
     skipped = []
-    for way in ([], ["--choreographed"]):
+    for way in ([], ["--mode", "choreography"]):
         placed = _sold_out(order)
         skipped.append(placed["order_id"])
         assert desk.place(placed, *way).document["state"] == "PARKED"
@@ -98,17 +94,19 @@ def test_a_skip_is_said_for_ever_and_taken_once(desk: System, order: Make) -> No
     with sqlite3.connect(desk.folder / "order.db") as orders:
         assert orders.execute("SELECT count(*) FROM skips").fetchall() == [(2,)]
 
-    with sqlite3.connect(desk.folder / "payment.db") as payments:  # the next real violation is seen
+    with sqlite3.connect(desk.folder / "payment.db") as payments:  # a violation after the skip is still one
         payments.execute("UPDATE payments SET state = 'CAPTURED' WHERE transaction_id = ?", (f"order/{skipped[0]}",))
     audit = desk.run("audit", "--json")
     assert audit.code == 5
     assert skipped[0] in {violation["subject"] for violation in audit.document["violations"]}
     assert [known["subject"] for known in audit.document["skips"]] == skipped[1:]
     assert f"known: {skipped[1]}: payment.cancel skipped by ann at " in desk.run("audit").out
+    with sqlite3.connect(desk.folder / "payment.db") as payments:
+        payments.execute("UPDATE payments SET state = 'AUTHORIZED' WHERE transaction_id = ?", (f"order/{skipped[0]}",))
 
 
 def _audit_knows(desk: System, skipped: list[str]) -> None:
-    """The holds are still there: the audit says who decided that, and is not alarmed."""
+    """The audit lists what was skipped, with the decision, and not as a violation."""
     audit = desk.run("audit", "--json")
     assert (audit.code, audit.document["violations"]) == (0, [])
     known = {known["subject"]: known for known in audit.document["skips"]}

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +17,8 @@ from temporalio.exceptions import ApplicationError
 from runtime import connection
 from runtime.settings import Settings, SettingsError
 
+from ..eventually import eventually
+from .command import Answer
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("encryption")
@@ -77,14 +78,14 @@ def _secret_order(make: Make, suffix: str, customer: str = _SECRETS["customer"],
 
 
 def _end_in_every_way(system: System, make: Make) -> None:
-    """Confirmed, refused with the customer's data in the message, cancelled, parked, skipped, in each form."""
+    """Bring orders to every end in every mode; the messages of the refusals hold the customer's data."""
     orders = {suffix: _secret_order(make, suffix) for suffix in ("ok", "parked", "slow", "events")}
     poor = _secret_order(make, "poor", f"{_SECRETS['customer']}-poor")
     assert system.place(orders["ok"]).code == 0
     assert "has no account" in system.place(poor).out
-    assert system.place(orders["events"] | {"customer_id": poor["customer_id"]}, "--choreographed").code == 1
+    assert system.place(orders["events"] | {"customer_id": poor["customer_id"]}, "--mode", "choreography").code == 1
     batch = [_secret_order(make, f"batch-{at}", poor["customer_id"]) for at in range(3)]
-    bulk = system.run("bulk", "-", "--lane", "batch", stdin="\n".join(map(json.dumps, batch)))
+    bulk = system.run("bulk", "-", "--mode", "batch", stdin="\n".join(map(json.dumps, batch)))
     assert bulk.code == 0
     _cancel(system, orders["slow"])
     _park_and_skip(system, orders["parked"])
@@ -107,22 +108,27 @@ def _end_in_every_way(system: System, make: Make) -> None:
 def _cancel(system: System, order: dict[str, Any]) -> None:
     assert system.place(order, "--no-wait").code == 0
     assert system.run("cancel", order["order_id"], "--reason", _REASON).code == 0
-    while (answer := system.run("status", order["order_id"], "--json")).code == 4:
-        time.sleep(0.2)
-    assert answer.document["error"]["message"] == _REASON
+    assert _ended(system, order)["error"]["message"] == _REASON
 
 
 def _park_and_skip(system: System, order: dict[str, Any]) -> None:
     assert system.place(order).code == 4
     decision = ("--reason", _OPERATORS_REASON, "--actor", _ACTOR)
     assert system.run("desk", "skip", order["order_id"], "payment.cancel", *decision).code == 0
-    while (answer := system.run("status", order["order_id"], "--json")).code == 4:
-        time.sleep(0.2)
-    assert answer.document["state"] == "ROLLED_BACK_WITH_SKIPS"
+    assert _ended(system, order)["state"] == "ROLLED_BACK_WITH_SKIPS"
 
 
-async def _all_that_temporal_tells(system: System) -> dict[str, bytes]:
-    """Of each execution: every event, and its description with memo, user metadata and search attributes."""
+def _ended(system: System, order: dict[str, Any]) -> Any:
+    """Wait for the end of the order; its outcome."""
+
+    def status() -> Answer:
+        return system.run("status", order["order_id"], "--json")
+
+    return eventually(status, "the order ends", until=lambda answer: answer.code != 4).document
+
+
+async def _all_that_temporal_stores(system: System) -> dict[str, bytes]:
+    """Every event of each execution, and its description with memo, user metadata and search attributes."""
     client = await Client.connect(f"127.0.0.1:{system.port}")
     told = {}
     async for execution in client.list_workflows():
@@ -140,7 +146,7 @@ def _clear_text(kept: bytes) -> set[str]:
 
 def test_temporal_keeps_no_value_of_a_document_nor_a_reason_in_clear_text(encrypted: System, order: Make) -> None:
     _end_in_every_way(encrypted, order)
-    told = asyncio.run(_all_that_temporal_tells(encrypted))
+    told = asyncio.run(_all_that_temporal_stores(encrypted))
     assert len(told) >= 10
     assert {workflow: found for workflow, kept in told.items() if (found := _clear_text(kept))} == {}
     stored = b"".join(file.read_bytes() for file in encrypted.folder.glob("temporal.db*"))

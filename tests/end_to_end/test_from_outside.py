@@ -1,6 +1,6 @@
-"""What others do to workflows through Temporal: pause them, their activities, close them, leave them without an answer.
+"""Workflows that are paused, terminated or left without a worker, by other means than this project's commands.
 
-Every command tells such an order as what it is, and names the remedy; the tests do what it names.
+Every command tells what happened to such an order and names the remedy; the tests run the remedy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from runtime import embedded
 from runtime.embedded import embedded_server
 
 from ..eventually import eventually, eventually_async
-from . import beside
+from ..orders import line
+from . import processes
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("from outside")
@@ -42,12 +43,12 @@ fault = [
 ]
 """
 Make = Callable[..., dict[str, Any]]
-RARE = {"lines": [{"sku": "NONE-LEFT", "quantity": 1, "unit_price_minor": 500}]}
+RARE = {"lines": line("NONE-LEFT")}
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system on a server that lets workflows be paused; nothing sweeps but the tests."""
+    """A system on a server that allows workflows to be paused; its schedule of sweeps is paused."""
     folder = tmp_path_factory.mktemp("outside")
     (folder / "faults.toml").write_text(FAULTS)
     running = System(folder)
@@ -55,7 +56,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         patch.setitem(embedded._TUNING, "frontend.WorkflowPauseEnabled", "true")
         server = embedded_server(port=running.port, ui_port=running.ui_port, data=folder / "temporal")
         runner.run(server.__aenter__())
-        with beside.worker(running, "worker.py", "--faults", str(folder / "faults.toml")):
+        with processes.worker(running, "--faults", str(folder / "faults.toml")):
             runner.run(_pause_the_sweep(running))
             for seed in (["stock", "set", "BOOK-1", "1000"], ["account", "set", "c-1", "1000000"]):
                 assert running.run(*seed).code == 0
@@ -101,7 +102,7 @@ async def _run(system: System, *arguments: str, stdin: str = "") -> tuple[int, A
 def _do_as_told(system: System, message: str) -> None:
     """Run the `temporal …` command that a message names between backticks."""
     [command] = [part for part in message.split("`") if part.startswith("temporal ")]
-    beside.temporal(system, *shlex.split(command)[1:])
+    processes.temporal(system, *shlex.split(command)[1:])
 
 
 def _rows(system: System, *options: str) -> dict[str, list[dict[str, Any]]]:
@@ -192,7 +193,7 @@ async def test_a_paused_activity_is_told_with_its_step_and_how_it_goes_on(
     await _run(system, "cancel", placed["order_id"], "--reason", "too slow")
 
 
-async def test_an_order_that_was_closed_from_outside_is_listed_so_once_until_it_has_a_new_run(
+async def test_a_terminated_order_is_listed_once_as_closed_from_outside_until_it_has_a_new_run(
     system: System, client: Client, order: Make
 ) -> None:
     waits, parked = order("hang", deadline_s=3600), order("stuck", **RARE)
@@ -251,7 +252,7 @@ async def test_a_workflow_task_that_fails_is_told_with_its_failure(system: Syste
         await handle.terminate("the test is over")
 
 
-async def test_a_key_that_differs_is_told_as_that(system: System, client: Client, order: Make) -> None:
+async def test_a_payload_key_that_differs_is_named_as_the_cause(system: System, client: Client, order: Make) -> None:
     placed, key = order(), base64.urlsafe_b64encode(os.urandom(32)).decode()
     started = await asyncio.to_thread(
         system.run, "place", "-", "--no-wait", "--json", stdin=json.dumps(placed), PAYLOAD_KEY=key

@@ -1,4 +1,4 @@
-"""The crash matrix, second part: somebody cancels or terminates the workflow while a step or an undo of it runs."""
+"""The crash matrix, second part: the workflow is cancelled or terminated while a step or an undo runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from temporalio.service import RPCError
 
 from contracts.catalogue import OPERATIONS
 
-from .cases import BOUNCES, REQUIRED, Steps
+from ..eventually import eventually_async
+from ..orders import BOUNCES, REQUIRED
 from .fleet import Fleet
+from .steps import Steps
 from .system import System
 
 # The machine may be slow to start workers.
@@ -28,10 +30,10 @@ pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("interventions"), pytes
 Make = Callable[..., dict[str, Any]]
 
 HOLDS = ("hang", "hang_after")
-"""The step is held before it acts, or after: the workflow knows neither."""
+"""The step is held before it acts, or after; the workflow cannot tell which."""
 _TEMPORAL = Path(sys.executable).with_name("temporal")
 _HELD_S = 90
-"""All orders run at once, until each is held at its step."""
+"""Limit on the time until all orders, which run at once, are held at their steps."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Held:
 
 
 def _faults() -> str:
-    """An order that ends in the name of an operation and a hold is held there; every operation is in it."""
+    """Faults that hold an order at the operation that its id ends with, for every operation and both kinds of hold."""
     return "".join(
         f'[[fault]]\ntransaction = "order/*-{operation}-{hold}"\noperation = "{operation}"\nkind = "{hold}"\n'
         for operation in OPERATIONS
@@ -70,13 +72,16 @@ def _orders(steps: Steps, order: Make) -> list[Held]:
 async def _when_held(fleet: Fleet, orders: list[Held], intervene: Callable[[Held], Awaitable[None]]) -> None:
     """Intervene in each order as soon as its step is held, which the worker logs."""
     waiting = {f"order/{held.order_id}": held for held in orders}
-    async with asyncio.timeout(_HELD_S), asyncio.TaskGroup() as tasks:
-        while waiting:
+    async with asyncio.TaskGroup() as tasks:
+
+        async def still_waiting() -> dict[str, Held]:
             for line in fleet.log_lines():
                 held = waiting.pop(line["transaction_id"], None) if line["event"] == "fault" else None
                 if held is not None:
                     tasks.create_task(_awaited(intervene(held)))
-            await asyncio.sleep(0.1)
+            return waiting
+
+        await eventually_async(still_waiting, "every order is held", until=lambda left: not left, timeout_s=_HELD_S)
 
 
 async def _awaited(work: Awaitable[None]) -> None:
@@ -84,7 +89,7 @@ async def _awaited(work: Awaitable[None]) -> None:
 
 
 async def _terminate(fleet: Fleet, held: Held) -> None:
-    """As a person does who knows no better."""
+    """Terminate the workflow with the Temporal CLI."""
     command = [str(_TEMPORAL), "workflow", "terminate", "--workflow-id", f"order/{held.order_id}"]
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -97,9 +102,7 @@ async def _terminate(fleet: Fleet, held: Held) -> None:
     assert process.returncode == 0, err.decode()
 
 
-async def test_orders_terminated_at_every_step_are_brought_to_a_truthful_end_by_the_sweep(
-    tmp_path: Path, order: Make
-) -> None:
+async def test_the_sweep_finishes_orders_that_were_terminated_at_any_step(tmp_path: Path, order: Make) -> None:
     faults = tmp_path / "faults.toml"
     faults.write_text(_faults())
     async with Fleet(System(tmp_path), ["worker"], lambda _: ["--faults", str(faults)]) as fleet:
@@ -147,7 +150,7 @@ async def test_an_order_cancelled_at_any_step_is_undone_before_the_pivot_and_goe
         client = await fleet.client()
 
         async def cancel(held: Held) -> None:
-            """By the order's own update, and by Temporal's command, which nobody asked for permission."""
+            """Cancel by the order's own update, which may refuse, and then by Temporal's request, which may not."""
             handle = client.get_workflow_handle(f"order/{held.order_id}")
             try:
                 await handle.execute_update("cancel_order", "changed my mind")

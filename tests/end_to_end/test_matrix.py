@@ -1,6 +1,6 @@
 """The crash matrix: every step and every undo of the order, times every fault; then the audit.
 
-The steps are read from orders that this system has placed, so a new step is in the matrix without being told.
+The steps are read from orders that this system has placed, so the matrix has every new step.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from typing import Any
 import pytest
 
 from ..eventually import eventually
-from .cases import BOUNCES, REQUIRED, Steps
+from ..orders import BOUNCES, REQUIRED
+from .steps import Steps
 from .system import System
 
 Make = Callable[..., dict[str, Any]]
 
-# Nearly ninety orders that hang and fail: half a minute of waiting, and on a busy machine more.
+# Nearly ninety orders that hang and fail take half a minute, and more on a busy machine.
 pytestmark = [pytest.mark.xdist_group("matrix"), pytest.mark.timeout(300)]
 
 
 @dataclass(frozen=True)
-class Blow:
-    """A fault, and whether a forward step gives up on it."""
+class Injected:
+    """A fault, and whether the attempts of a step run out because of it."""
 
     name: str
     kind: str
     attempts: int | None = None
     gives_up: bool = False
     late_attempt: int | None = None
-    """The attempt that acts after its time is over, and after its undo, or another attempt, has been there."""
+    """The number of the attempt that acts after its timeout, when its undo or another attempt has acted."""
 
     def on(self, order_id: str, operation: str) -> str:
         lines = [f'transaction = "order/{order_id}"', f'operation = "{operation}"', f'kind = "{self.kind}"']
@@ -45,18 +46,18 @@ class Blow:
 
 
 ONCE = [
-    Blow("fails-once", "error_before", 1),
-    Blow("fails-thrice", "error_before", 3),
-    Blow("reply-lost", "error_after", 1),
-    Blow("replies-lost", "error_after", 3),
-    Blow("hangs-once", "hang", 1),
+    Injected("fails-once", "error_before", 1),
+    Injected("fails-thrice", "error_before", 3),
+    Injected("reply-lost", "error_after", 1),
+    Injected("replies-lost", "error_after", 3),
+    Injected("hangs-once", "hang", 1),
 ]
 FOR_EVER = [
-    Blow("always-fails", "error_before", gives_up=True),
-    Blow("never-replies", "error_after", gives_up=True),
-    Blow("always-hangs", "hang", gives_up=True),
-    # It hangs for eight seconds, where it has five; from ten on the SDK ends it.
-    Blow("acts-after-its-undo", "hang", 3, gives_up=True, late_attempt=4),
+    Injected("always-fails", "error_before", gives_up=True),
+    Injected("never-replies", "error_after", gives_up=True),
+    Injected("always-hangs", "hang", gives_up=True),
+    # It hangs for eight seconds and has five; from ten seconds on the SDK would end it.
+    Injected("acts-after-its-undo", "hang", 3, gives_up=True, late_attempt=4),
 ]
 
 
@@ -64,7 +65,7 @@ FOR_EVER = [
 class Case:
     order: dict[str, Any]
     operation: str
-    blow: Blow
+    injected: Injected
     state: str
 
 
@@ -78,17 +79,17 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 def _cases(system: System, order: Make, kinds: Sequence[str]) -> list[Case]:
     steps = Steps.read(system.place(order(**REQUIRED)).document, system.place(order(**BOUNCES)).document)
-    matrix: list[tuple[Sequence[str], list[Blow], dict[str, Any], str]] = [
+    matrix: list[tuple[Sequence[str], list[Injected], dict[str, Any], str]] = [
         (steps.prepared, [*ONCE, *FOR_EVER], REQUIRED, "CONFIRMED"),
         (steps.promised, ONCE, REQUIRED, "CONFIRMED"),
         (steps.undos, ONCE, BOUNCES, "ROLLED_BACK"),
     ]
     cases = []
-    for operations, blows, changes, state in matrix:
+    for operations, injected_faults, changes, state in matrix:
         for operation in operations:
-            for blow in (blow for blow in blows if blow.kind in kinds):
-                document = order(f"{operation}-{blow.name}", deadline_s=600, **changes)  # it is not the deadline's turn
-                cases.append(Case(document, operation, blow, "ROLLED_BACK" if blow.gives_up else state))
+            for injected in (each for each in injected_faults if each.kind in kinds):
+                document = order(f"{operation}-{injected.name}", deadline_s=600, **changes)  # no order reaches it
+                cases.append(Case(document, operation, injected, "ROLLED_BACK" if injected.gives_up else state))
     return cases
 
 
@@ -105,12 +106,12 @@ def test_every_step_and_undo_survives_every_fault(system: System, order: Make, k
     assert len(cases) >= fewest
     system.stop()
     faults = system.folder / "faults.toml"
-    faults.write_text("".join(case.blow.on(case.order["order_id"], case.operation) for case in cases))
+    faults.write_text("".join(case.injected.on(case.order["order_id"], case.operation) for case in cases))
     system.options = ["--faults", str(faults)]
     system.start()
 
     lines = "\n".join(json.dumps(case.order) for case in cases)
-    for _ in range(3):  # on a busy machine one may be parked when it is looked at, and end later
+    for _ in range(3):  # on a busy machine an order may be parked for a while
         answer = system.run("bulk", "-", "--concurrency", "100", "--json", "--outcomes", stdin=lines)
         if answer.code == 0:
             break
@@ -129,17 +130,17 @@ def test_every_step_and_undo_survives_every_fault(system: System, order: Make, k
         if entry["step"] == case.operation and (entry["attempts"] > 1 or entry["status"] != "DONE")
     ]
     assert len(struck) >= len(cases)  # every fault did strike
-    _wait_for_the_late(system, [case for case in cases if case.blow.late_attempt])
+    _wait_for_the_late(system, [case for case in cases if case.injected.late_attempt])
     audit = system.run("audit", "--json")
     assert audit.code == 0, audit.out
 
 
 def _wait_for_the_late(system: System, cases: list[Case]) -> None:
-    """Each attempt that comes after its undo is refused, and says so in the log.
+    """Wait until each attempt that comes after its undo has been refused, as the log says.
 
     On a busy machine the attempts before it may have used up the time for all of them.
     """
-    last = {(f"order/{case.order['order_id']}", case.operation, case.blow.late_attempt) for case in cases}
+    last = {(f"order/{case.order['order_id']}", case.operation, case.injected.late_attempt) for case in cases}
     expected = last & {
         (line["transaction_id"], line["step"], line["attempt"])
         for line in system.log_lines()

@@ -1,11 +1,10 @@
-"""Orders whose workflow is closed from outside: found from the services' own records, and brought to a truthful end."""
+"""Orders whose workflow was terminated: the sweep finds them in the services' records and finishes them."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +24,7 @@ from runtime import connection
 from runtime.execute import OperationFailed, execute
 from runtime.settings import Settings
 
-from ..eventually import eventually_async
+from ..eventually import eventually, eventually_async
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("another system")
@@ -43,7 +42,7 @@ _HOLD = {
 
 
 def _swept(placed: dict[str, Any]) -> dict[str, Any]:
-    """What `sweep --json` says when it found nothing but this order."""
+    """The output of `sweep --json` when it finds this order alone."""
     nothing = {"transactions": [], "unfinished": [], "leases_ended": 0, "failed": 0, "failures": []}
     return {"found": 1, "finished": 1, "orders": [placed["order_id"]], **nothing}
 
@@ -57,7 +56,7 @@ async def _terminate_once(system: System, placed: dict[str, Any], step: str) -> 
 
 
 async def _until_it_runs(client: Client, placed: dict[str, Any], step: str) -> None:
-    """Asked of the workflow itself: a command of its own for each look would come too late on a busy machine."""
+    """Query the workflow until `step` runs. A command for each query would be too slow on a busy machine."""
 
     async def steps() -> list[str]:
         return [entry.step for entry in (await look(client, f"order/{placed['order_id']}")).steps]
@@ -82,9 +81,14 @@ async def test_a_terminated_order_is_found_by_the_audit_and_rolled_back_by_the_s
     assert ended.code == 1
     assert (ended.document["state"], ended.document["error"]["code"]) == ("ROLLED_BACK", "ABANDONED")
     assert system.run("audit").code == 0
-    await asyncio.sleep(4)  # the delayed booking of the terminated run wakes up now, and must be refused
+    eventually(lambda: _late_booking(system, placed), "the delayed booking of the terminated run is refused")
     assert system.run("audit").code == 0
     assert system.run("sweep", "--json").document["found"] == 0
+
+
+def _late_booking(system: System, placed: dict[str, Any]) -> bool:
+    call = {"event": "operation", "transaction_id": f"order/{placed['order_id']}", "step": "shipping.schedule"}
+    return any(line.items() >= (call | {"error_code": "STEP_UNDONE"}).items() for line in system.log_lines())
 
 
 async def test_an_order_terminated_past_the_pivot_is_finished_by_the_sweep(system: System, order: Make) -> None:
@@ -105,7 +109,7 @@ def test_a_sweep_leaves_running_orders_alone(system: System, order: Make) -> Non
 
 
 def _let_leases_pass(system: System, service: str, table: str, *transactions: str) -> None:
-    """As if the holds had been made a day ago."""
+    """Set the leases of these transactions to a time in the past."""
     with sqlite3.connect(system.folder / f"{service}.db", timeout=30) as database:
         for transaction in transactions:
             moved = database.execute(
@@ -117,7 +121,7 @@ def _let_leases_pass(system: System, service: str, table: str, *transactions: st
 
 
 def _bought(system: System, lines: tuple[StockLine, ...]) -> str:
-    """A transaction that was confirmed, whose goods are to stay reserved; and its name."""
+    """Run a transaction that is confirmed and whose goods stay reserved; its name."""
     transaction = f"kept-{uuid4().hex[:8]}"
     goods = {"order_id": "x", "lines": [line.model_dump() for line in lines]}
     document = {"transaction_id": transaction, "steps": [_HOLD | {"input": goods}]}
@@ -126,7 +130,7 @@ def _bought(system: System, lines: tuple[StockLine, ...]) -> str:
 
 
 async def _run_in_parts(client: Client, lines: tuple[StockLine, ...]) -> tuple[WorkflowHandle[Any, Any], str]:
-    """A transaction that holds goods under the name of a part of it, and then waits; and that name."""
+    """Start a transaction that holds goods under the name of a part of it and then waits; its handle and that name."""
     transaction = f"parts-{uuid4().hex[:8]}"
     part = f"{transaction}/goods"
     goods = {"transaction_id": part, "order_id": "x", "lines": [line.model_dump() for line in lines]}
@@ -140,8 +144,11 @@ async def _run_in_parts(client: Client, lines: tuple[StockLine, ...]) -> tuple[W
         id=f"transaction/{transaction}",
         task_queue=WORKFLOWS_QUEUE,
     )
-    while part not in (await execute(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids:
-        await asyncio.sleep(0.1)
+
+    async def open_holds() -> Collection[str]:
+        return (await execute(client, inventory.list_open, ListOpen(limit=10_000))).transaction_ids
+
+    await eventually_async(open_holds, "the goods are held", until=lambda holds: part in holds)
     return handle, part
 
 
@@ -150,7 +157,9 @@ async def _say_no(_: Any) -> None:
     raise ApplicationError("no", type="NO", non_retryable=True)
 
 
-async def test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over(system: System, order: Make) -> None:
+async def test_a_hold_without_an_open_workflow_is_released_when_its_lease_has_expired(
+    system: System, order: Make
+) -> None:
     client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
     lost, young = f"lost-{uuid4().hex[:8]}", f"young-{uuid4().hex[:8]}"
     lines = (StockLine(sku="PEN-1", quantity=2), StockLine(sku="BOOK-1", quantity=1))

@@ -1,4 +1,4 @@
-"""A workflow that is reset runs again under another run id: what it has done is found under the old keys."""
+"""A workflow that is reset runs again under another run id: its calls have the same keys and take no second effect."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 
+from ..orders import line
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("another system")
@@ -36,7 +37,7 @@ async def _reset_to_its_start(system: System, workflow_id: str) -> None:
 
 async def test_an_order_that_is_reset_to_its_start_acts_no_second_time(system: System, order: Make) -> None:
     system.run("stock", "set", "RESET-1", "5")
-    placed = order(lines=[{"sku": "RESET-1", "quantity": 2, "unit_price_minor": 500}], notification="required")
+    placed = order(lines=line("RESET-1", 2), notification="required")
     assert system.place(placed).code == 0
     await _reset_to_its_start(system, f"order/{placed['order_id']}")
     assert system.run("status", placed["order_id"], "--json").document["state"] == "CONFIRMED"

@@ -1,4 +1,4 @@
-"""Service databases of an earlier time under a Temporal that has gone on: what the runbook says is what happens."""
+"""Service databases that were restored from a backup, while Temporal was not: the runbook's commands repair them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ import pytest
 from tests.docs.runbook import commands_with
 
 from ..eventually import eventually
-from .beside import temporal
+from ..orders import line
+from .processes import temporal
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("restore")
+RESTORE = pytest.mark.xdist_group("restore")
+SHARED = pytest.mark.xdist_group("another system")
 
 Make = Callable[..., dict[str, Any]]
 IN_THE_BULK = 12
@@ -37,7 +39,7 @@ kind = "refuse"
 
 
 def _run_block(system: System, word: str) -> None:
-    """The runbook's commands with `word`, as they are, in a checkout whose `data` is the system's."""
+    """Run the runbook's commands with `word`, unchanged, in a folder whose `data` is the system's."""
     here = system.folder
     (here / "data").unlink(missing_ok=True)
     (here / "data").symlink_to(here)
@@ -73,6 +75,7 @@ def _differing(system: System) -> set[str]:
     return {violation["subject"] for violation in audit.document["violations"]}
 
 
+@RESTORE
 @pytest.mark.chaos
 @pytest.mark.timeout(300)  # three starts of a system, and about eighty commands
 def test_restored_databases_are_named_by_the_audit_and_brought_back_by_redo(fresh_system: System, order: Make) -> None:
@@ -81,14 +84,13 @@ def test_restored_databases_are_named_by_the_audit_and_brought_back_by_redo(fres
     fresh_system.options = ["--faults", str(faults)]
     fresh_system.start()
     before, after, held = order("before"), order("after"), order("held")
-    stuck = order("stuck", lines=[{"sku": "RARE-1", "quantity": 1, "unit_price_minor": 500}])
+    stuck = order("stuck", lines=line("RARE-1"))
     assert fresh_system.run("stock", "set", "RARE-1", "0").code == 0
     assert fresh_system.place(before).document["state"] == "CONFIRMED"
     assert fresh_system.place(stuck).document["state"] == "PARKED"
     bulk = fresh_system.start_command("bulk", "--count", str(IN_THE_BULK), "--concurrency", "4", "--json")
     _run_block(fresh_system, "VACUUM INTO")
-    out, _ = bulk.communicate(timeout=100)
-    assert f'"CONFIRMED":{IN_THE_BULK}' in out
+    assert bulk.answer().document["states"] == {"CONFIRMED": IN_THE_BULK}
 
     faults.write_text(BROKEN.partition("\n\n")[2])  # payment works again, the courier does not
     _restart(fresh_system, "--faults", str(faults))
@@ -115,21 +117,22 @@ def test_restored_databases_are_named_by_the_audit_and_brought_back_by_redo(fres
         expected = 1 if order_id == stuck["order_id"] else 0
         assert fresh_system.run("redo", order_id).code == expected
     assert _differing(fresh_system) == set()
-    assert _stock(fresh_system) == sold, "nothing is sold twice, and nothing that was sold is on the shelf"
+    assert _stock(fresh_system) == sold, "no unit is sold twice, and no sold unit is in stock"
 
 
+@RESTORE
 @pytest.mark.chaos
-def test_redo_brings_back_orders_that_a_batch_or_participants_carried(fresh_system: System, order: Make) -> None:
+def test_redo_brings_back_orders_of_a_batch_and_of_a_choreography(fresh_system: System, order: Make) -> None:
     fresh_system.start()
     _run_block(fresh_system, "VACUUM INTO")
     known, forgotten = ([order(), order(), order(customer_id="nobody")] for _ in range(2))
     _place_in_a_batch(fresh_system, known[0], known[2])
-    assert fresh_system.place(known[1], "--choreographed").code == 0
+    assert fresh_system.place(known[1], "--mode", "choreography").code == 0
     order_service = fresh_system.folder / "order.db"
     with closing(sqlite3.connect(order_service)) as database:
         database.execute("VACUUM INTO ?", [str(fresh_system.folder / "later.db")])
     _place_in_a_batch(fresh_system, forgotten[0], forgotten[2])
-    assert fresh_system.place(forgotten[1], "--choreographed").code == 0
+    assert fresh_system.place(forgotten[1], "--mode", "choreography").code == 0
     sold = _stock(fresh_system)
 
     assert fresh_system.stop() == 0
@@ -155,33 +158,31 @@ def test_redo_brings_back_orders_that_a_batch_or_participants_carried(fresh_syst
 
 def _place_in_a_batch(system: System, *orders: dict[str, Any]) -> None:
     lines = "\n".join(map(json.dumps, orders))
-    assert system.run("bulk", "-", "--lane", "batch", stdin=lines).code == 0
+    assert system.run("bulk", "-", "--mode", "batch", stdin=lines).code == 0
 
 
-def _stock(system: System) -> int:
+def _stock(system: System, sku: str = "BOOK-1") -> int:
     levels = {level["sku"]: level for level in system.run("stock", "list", "--json").document}
-    return int(levels["BOOK-1"]["on_hand"])
+    return int(levels[sku]["on_hand"])
 
 
-def test_redo_is_for_orders_that_have_ended(fresh_system: System, order: Make) -> None:
-    faults = fresh_system.folder / "faults.toml"
-    faults.write_text(BROKEN)
-    fresh_system.options = ["--faults", str(faults)]
-    fresh_system.start()
-    held = order("held")
-    assert fresh_system.place(held).document["state"] == "PARKED"
-    refused = fresh_system.run("redo", held["order_id"])
+@SHARED
+def test_redo_is_for_orders_that_have_ended(system: System, order: Make) -> None:
+    slow = order("slow")
+    assert system.place(slow, "--no-wait").code == 0
+    refused = system.run("redo", slow["order_id"])
     assert (refused.code, refused.err) == (
         2,
-        f"error: {held['order_id']} is under way; redo is for orders that have ended\n",
+        f"error: {slow['order_id']} is under way; redo is for orders that have ended\n",
     )
+    assert system.place(slow).document["state"] == "CONFIRMED"
 
 
-def test_redo_of_what_nobody_has_forgotten_changes_nothing(fresh_system: System, order: Make) -> None:
-    fresh_system.start()
-    placed = order("o")
-    assert fresh_system.place(placed).document["state"] == "CONFIRMED"
-    left = _stock(fresh_system)
-    assert fresh_system.run("redo", placed["order_id"], "--json").document["state"] == "CONFIRMED"
-    assert _stock(fresh_system) == left
-    assert _differing(fresh_system) == set()
+@SHARED
+def test_redo_of_what_no_service_has_forgotten_changes_nothing(system: System, order: Make) -> None:
+    assert system.run("stock", "set", "REDO-1", "5").code == 0
+    placed = order(lines=line("REDO-1", 2))
+    assert system.place(placed).document["state"] == "CONFIRMED"
+    assert system.run("redo", placed["order_id"], "--json").document["state"] == "CONFIRMED"
+    assert _stock(system, "REDO-1") == 3
+    assert _differing(system) == set()

@@ -1,4 +1,4 @@
-"""How a system starts: it waits where Temporal is busy, and it does not work on what is not its own."""
+"""The start of a system: it waits while Temporal is busy, and refuses databases of another Temporal."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_worker_waits_for_its_pollers_and_says_which_are_missing(
 
 
 class _QueueOfTwoPartitions:
-    """As a server answers of whose queue this process polls the second partition: the first names no such poller."""
+    """The answers of a server whose queue has two partitions, of which this process polls the second."""
 
     async def describe_task_queue(self, request: DescribeTaskQueueRequest) -> DescribeTaskQueueResponse:
         answer = DescribeTaskQueueResponse(pollers=[PollerInfo(identity="another")])

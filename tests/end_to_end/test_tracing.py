@@ -1,4 +1,4 @@
-"""One trace for one order: collected over OTLP, as any collector would."""
+"""One order is one trace, as a collector receives it over OTLP."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_order_is_one_trace_across_all_services(
     fresh_system.start()
     orchestrated, choreographed = order("orchestrated"), order("choreographed")
     assert fresh_system.place(orchestrated).code == 0
-    assert fresh_system.place(choreographed, "--choreographed").code == 0
+    assert fresh_system.place(choreographed, "--mode", "choreography").code == 0
     assert fresh_system.stop() == 0  # it sends the last of its spans
 
     [trace] = collector.traces[f"order/{orchestrated['order_id']}"]

@@ -1,4 +1,4 @@
-"""Transactions given as data, from the command line: run, refused, waiting in their lane, and a user's own service."""
+"""Transactions given as data on the command line: confirmed, refused, waiting in a lane, with a user's own service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from contracts.lane import MAX_WAITING_BYTES, LaneEntry, lane_id
 from recovery.schedule import SCHEDULE_ID
-from tests import lanes
+from tests.tools import serial_lanes
 
 from ..eventually import eventually_async
 from .command import Answer
@@ -62,7 +62,7 @@ def test_a_transaction_is_confirmed_and_found_again(system: System) -> None:
 
 
 @SYSTEM
-def test_a_transaction_that_cannot_be_is_rolled_back_and_names_step_and_cause(system: System) -> None:
+def test_a_refused_transaction_is_rolled_back_and_names_step_and_cause(system: System) -> None:
     answer = _run(system, _document("nobody"))
     assert answer.code == 1
     assert answer.document["state"] == "ROLLED_BACK"
@@ -112,7 +112,7 @@ async def test_cancel_is_for_orders_and_names_what_cancels_a_transaction(system:
     name = document["transaction_id"]
     slow = {"name": "slow", "commit": "sloth.climb", "rollback": "sloth.descend", "queue": "sloths", "timeout_s": 3600}
     document["steps"].insert(1, slow)
-    client = await lanes.connect(system)
+    client = await serial_lanes.connect(system)
     async with Worker(client, task_queue="sloths", activities=[_climb, _descend]):
         assert _run(system, document, "--concurrent", "--no-wait").code == 0
         refused = await asyncio.to_thread(system.run, "cancel", name, "--reason", "changed my mind", "--json")
@@ -134,7 +134,7 @@ async def _descend(_: Any) -> dict[str, Any]:
 
 
 @SYSTEM
-async def test_a_full_lane_refuses_whoever_does_not_wait_and_one_that_was_closed_is_entered_again(
+async def test_a_full_lane_refuses_a_transaction_that_does_not_wait_and_a_closed_lane_is_entered_again(
     system: System,
 ) -> None:
     key, asked = f"l-{uuid4().hex[:8]}", _document()
@@ -144,7 +144,7 @@ async def test_a_full_lane_refuses_whoever_does_not_wait_and_one_that_was_closed
     async def enter(document: dict[str, Any], *options: str) -> Answer:
         return await asyncio.to_thread(_run, system, document, "--lane", key, *options)
 
-    client = await lanes.connect(system)
+    client = await serial_lanes.connect(system)
     lane = client.get_workflow_handle(lane_id(key))
     assert (await enter(holders[0], "--no-wait")).code == 0
     await lane.signal("enter", LaneEntry(transaction_id="large", document={}, size=MAX_WAITING_BYTES - 100))
@@ -172,7 +172,7 @@ async def _say_no(_: Any) -> None:
 
 
 @CRASHES
-def test_whoever_waits_behind_a_parked_transaction_is_told_and_keeps_the_place(fresh_system: System) -> None:
+def test_a_transaction_behind_a_parked_one_is_told_so_and_keeps_its_place(fresh_system: System) -> None:
     faults = fresh_system.folder / "faults.toml"
     faults.write_text('[[fault]]\noperation = "inventory.release"\nkind = "refuse"\n')
     fresh_system.options = ["--faults", str(faults)]
@@ -201,8 +201,8 @@ def test_two_lanes_of_many_clients_keep_their_order_through_a_kill(fresh_system:
     names = ["left", "right"]
     fresh_system.options = ["--fault-rate", "0.05", "--fault-seed", "7"]
     fresh_system.start()
-    asyncio.run(lanes.submit_all(fresh_system, names, transactions=20, clients=10, kills=1))
-    proof = asyncio.run(lanes.prove(fresh_system, names, transactions=20))
+    asyncio.run(serial_lanes.submit_all(fresh_system, names, transactions=20, clients=10, kills=1))
+    proof = asyncio.run(serial_lanes.prove(fresh_system, names, transactions=20))
     assert (proof.overlaps, proof.overtaken) == ([], [])
     assert sum(proof.ended.values()) == 40
     assert proof.ended["FAILED"] >= 2
@@ -235,11 +235,11 @@ async def test_a_terminated_transaction_is_an_orphan_until_it_is_submitted_again
     document = _document()
     name = document["transaction_id"]
     assert (await asyncio.to_thread(_run, fresh_system, document, "--concurrent", "--no-wait")).code == 0
-    handle = (await lanes.connect(fresh_system)).get_workflow_handle(f"transaction/{name}")
+    handle = (await serial_lanes.connect(fresh_system)).get_workflow_handle(f"transaction/{name}")
     await eventually_async(
         lambda: handle.query("transaction_log"), "its second step", until=lambda log: len(log["steps"]) >= 2
     )
-    await (await lanes.connect(fresh_system)).get_schedule_handle(SCHEDULE_ID).pause()  # it would be resumed
+    await (await serial_lanes.connect(fresh_system)).get_schedule_handle(SCHEDULE_ID).pause()  # it would be resumed
     await handle.terminate("by mistake")
 
     async def violations() -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from activities.catalogue import SERVICES
 
 from ..eventually import eventually_async
-from .beside import temporal, worker
+from .processes import other_build, temporal, worker
 from .system import System
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("upgrade")]
@@ -33,7 +33,7 @@ kind = "refuse"
 
 @pytest.fixture
 def services(fresh_system: System) -> System:
-    """The server and the services but shipping. They are of no build: one process of them serves all builds."""
+    """The server and the services without shipping. Services have no build: one process serves all builds."""
     fresh_system.options = [word for name in SERVICES if name != "shipping" for word in ("--service", name)]
     fresh_system.start()
     for seed in (["stock", "set", "BOOK-1", "100"], ["account", "set", "c-1", "1000000"]):
@@ -46,7 +46,7 @@ def _build(name: str) -> dict[str, str]:
 
 
 async def _make_current(system: System, build: str) -> None:
-    """What the runbook says to type. The server learns of a new build a moment after its workers poll."""
+    """Run the runbook's command until the server accepts it: it learns of a new build after the workers have polled."""
     command = ["worker", "deployment", "set-current-version", "--deployment-name", DEPLOYMENT, "--build-id", build]
 
     async def refused() -> str | None:
@@ -67,7 +67,7 @@ async def _parked(system: System, count: int) -> None:
 
 
 async def _builds_of(client: Client, order_id: str) -> set[str]:
-    """Every build that did a task of the order's workflow."""
+    """The builds that completed a workflow task of the order."""
     history = await client.get_workflow_handle(f"order/{order_id}").fetch_history()
     done = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
     tasks = [e.workflow_task_completed_event_attributes for e in history.events if e.event_type == done]
@@ -82,7 +82,7 @@ async def _nothing_runs_on(system: System, build: str) -> None:
 
 
 def _running(system: System, build: str) -> int:
-    """As the runbook counts what an old build still has to do."""
+    """The number of open workflows of a build, counted with the runbook's query."""
     query = f"TemporalWorkerDeploymentVersion = '{DEPLOYMENT}:{build}' AND ExecutionStatus = 'Running'"
     return int(json.loads(temporal(system, "workflow", "count", "--query", query, "--output", "json")).get("count", 0))
 
@@ -93,11 +93,11 @@ async def test_running_sagas_end_on_the_old_build_while_new_orders_go_to_the_new
     faults = services.folder / "faults.toml"
     faults.write_text(COURIER_IS_DOWN)
     held, new = [order("held") for _ in range(3)], order("new")
-    old_build = ["worker.py", "--service", "orders"]
-    with worker(services, "-m", "tests.replay.new_build", "--service", "orders", **_build("new")):
+    old_build = ["--service", "orders"]
+    with other_build(services, "-m", "tests.replay.new_build", "--service", "orders", **_build("new")):
         with (
             worker(services, *old_build, **_build("old")),
-            worker(services, "worker.py", "--service", "shipping", "--faults", str(faults)),
+            worker(services, "--service", "shipping", "--faults", str(faults)),
         ):
             await _make_current(services, "old")
             for placed in held:
@@ -106,7 +106,7 @@ async def test_running_sagas_end_on_the_old_build_while_new_orders_go_to_the_new
             await _make_current(services, "new")
             assert services.place(new).document["state"] == "CONFIRMED"
             assert _running(services, "old") == len(held)
-        with worker(services, "worker.py", "--service", "shipping"):
+        with worker(services, "--service", "shipping"):
             with worker(services, *old_build, **_build("old")):  # stopped too early, and started again
                 services.run("desk", "retry", "--all", "--code", "SERVICE_UNAVAILABLE")
                 assert [services.place(placed).document["state"] for placed in held] == ["CONFIRMED"] * len(held)

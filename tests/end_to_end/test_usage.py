@@ -1,4 +1,4 @@
-"""Input that is wrong, and dependencies that are gone: one clear line, the promised exit code, nothing half-done."""
+"""Wrong input and missing dependencies: an error of one line, the documented exit code, and no effect."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "an item of too many": (["place", "--item", "BOOK-1:" + "1" * 5_000], "SKU:QUANTITY"),
     "an order that is not UTF-8": (["status", "\udcff"], "UTF-8"),
     "an empty list of orders": (["bulk", "-"], "no order"),
-    "a batch size without batches": (["bulk", "--count", "1", "--batch-size", "5"], "--lane batch"),
+    "a batch size without batches": (["bulk", "--count", "1", "--batch-size", "5"], "--mode batch"),
+    "an unknown mode": (["place", "--item", "BOOK-1:1", "--mode", "fast"], "--mode"),
+    "one order as a batch": (["place", "--item", "BOOK-1:1", "--mode", "batch"], "bulk"),
     "an unknown state": (["list", "--state", "HAPPY"], "HAPPY"),
     "an unknown order": (["status", "no-such-order"], "no-such-order"),
     "an order id of 10,000 characters": (["status", "x" * 10_000], "no order"),
@@ -112,7 +114,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
 @pytest.mark.parametrize("command", ["place -", "transaction -", "desk fix o-1 payment.cancel --actor ann --input -"])
-def test_json_that_nobody_could_send_on_is_refused_with_one_line(system: System, command: str, text: str) -> None:
+def test_malformed_json_is_refused_with_one_line(system: System, command: str, text: str) -> None:
     answer = system.run(*command.split(), stdin=text)
     assert answer.code == 2
     assert "not JSON" in answer.err
@@ -194,7 +196,7 @@ def test_a_database_that_is_gone_is_said_with_exit_code_3(system: System, tmp_pa
     assert not (tmp_path / "none").exists()
 
 
-async def test_a_parked_call_of_a_saga_that_cannot_answer_is_not_passed_over_in_silence(system: System) -> None:
+async def test_the_desk_reports_a_parked_saga_that_does_not_answer(system: System) -> None:
     client = await Client.connect(f"127.0.0.1:{system.port}")
     parked = TypedSearchAttributes([SearchAttributePair(SAGA_STATE, State.PARKED.value)])
     name = f"nobodys-{uuid4().hex[:8]}"

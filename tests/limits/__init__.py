@@ -1,1 +1,1 @@
-"""What one worker bears: sagas that are open at once, and the memory they take."""
+"""The limits of one worker: how many sagas may be open at once, and the memory that they take."""

@@ -1,7 +1,6 @@
-"""Many sagas open at once on one worker: they are held past their pivot by a courier that is down, counted, and let go.
+"""Many sagas open at once on one worker: a courier that is down holds them after their pivot until all are counted.
 
-The system is that of production in processes: a server, the services, and the one worker of `orders` whose memory is
-measured.
+The processes are those of production: a server, the services, and one worker of `orders`, whose memory is measured.
 """
 
 from __future__ import annotations
@@ -22,13 +21,16 @@ from cli import documents
 from contracts.order import WORKFLOWS_QUEUE, transaction_id
 from runtime import connection
 from runtime.settings import Settings
-from tests.end_to_end import beside
+from tests.end_to_end import processes
 from tests.end_to_end.system import System
+from tests.eventually import eventually_async
 from workflows.order import OrderWorkflow
 
 _AT_ONCE = 100
-"""Orders on their way to the courier at a time: more would wait for longer than a step's timeout, and roll back."""
+"""Orders that are placed at once: more of them would wait for longer than a step's timeout and be rolled back."""
 _LOOK_EVERY_S = 0.5
+_HELD_S = 3600
+"""The command has a limit of its own, `--minutes`, of at most an hour."""
 _PARKED = "SagaState = 'PARKED' AND ExecutionStatus = 'Running'"
 _THERE = "WorkflowType = 'OrderWorkflow' AND (SagaState = 'PARKED' OR ExecutionStatus != 'Running')"
 COURIER_IS_DOWN = """
@@ -54,7 +56,7 @@ class Measured:
 
 
 async def measure(system: System, sagas: int) -> Measured:
-    """Bring `sagas` to their last steps and hold them there, then repair the courier and see them all end."""
+    """Place `sagas` orders, hold them at their last steps, then repair the courier and wait until all have ended."""
     system.options = [word for name in SERVICES if name != "shipping" for word in ("--service", name)]
     system.start()
     for seed in (["stock", "set", "BOOK-1", "1000000"], ["account", "set", "c-1", "100000000000"]):
@@ -64,17 +66,16 @@ async def measure(system: System, sagas: int) -> Measured:
     settings = Settings.read(system.environment)
     client = await connection.connect(settings, address=f"127.0.0.1:{system.port}")
     loop = asyncio.get_running_loop()
-    with beside.worker(system, "worker.py", "--service", "orders") as orders:
+    with processes.worker(system, "--service", "orders") as orders:
         worker = psutil.Process(orders.pid)
         idle = _mib(worker)
         async with _peak_of(worker) as peak:
             begun = loop.time()
-            with beside.worker(system, "worker.py", "--service", "shipping", "--faults", str(faults)):
+            with processes.worker(system, "--service", "shipping", "--faults", str(faults)):
                 mib_by_open = {count: _mib(worker) async for count in _open(client, sagas)}
             opened = loop.time()
-            with beside.worker(system, "worker.py", "--service", "shipping"):
-                while await _count(client, _PARKED):
-                    await asyncio.sleep(_LOOK_EVERY_S)
+            with processes.worker(system, "--service", "shipping"):
+                await _counted(client, _PARKED, "every saga goes on", until=(0).__eq__)
             ended = loop.time()
         report = await audit(client, settings)
         confirmed = await _count(client, "ExecutionStatus = 'Completed' AND WorkflowType = 'OrderWorkflow'")
@@ -83,14 +84,13 @@ async def measure(system: System, sagas: int) -> Measured:
 
 
 async def _open(client: Client, sagas: int) -> AsyncIterator[int]:
-    """Place the orders, no faster than they get to the courier; how many are open and parked, after each part."""
+    """Place the orders in parts, each when the one before is held; the number of held sagas after each part."""
     lines = [{"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1299}]
     for begin in range(0, sagas, _AT_ONCE):
         end = min(begin + _AT_ONCE, sagas)
         orders = [documents.document(f"open-{number}", "c-1", lines) for number in range(begin, end)]
         await asyncio.gather(*(_place(client, order) for order in orders))
-        while await _count(client, _THERE) < end:
-            await asyncio.sleep(_LOOK_EVERY_S)
+        await _counted(client, _THERE, f"{end} sagas are held", until=end.__le__)
         yield await _count(client, _PARKED)
 
 
@@ -107,9 +107,13 @@ async def _count(client: Client, query: str) -> int:
     return (await client.count_workflows(query)).count
 
 
+async def _counted(client: Client, query: str, what: str, until: Callable[[int], bool]) -> None:
+    await eventually_async(lambda: _count(client, query), what, until=until, timeout_s=_HELD_S, pause_s=_LOOK_EVERY_S)
+
+
 @asynccontextmanager
 async def _peak_of(process: psutil.Process) -> AsyncIterator[Callable[[], int]]:
-    """Watches the resident memory of `process` while the block runs."""
+    """Watch the resident memory of `process` while the block runs; the result of the call is its peak."""
     highest = 0
 
     async def watch() -> None:

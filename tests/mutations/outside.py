@@ -7,7 +7,7 @@ from .mutation import Edit, Mutation
 _HANDLES, _SILENCE, _STANDING = "client/handles.py", "client/silence.py", "client/standing.py"
 _TESTS = "tests/end_to_end/test_from_outside.py"
 _PAUSED = f"{_TESTS}::test_a_paused_order_is_open_and_every_command_tells_it_as_paused"
-_CLOSED = f"{_TESTS}::test_an_order_that_was_closed_from_outside_is_listed_so_once_until_it_has_a_new_run"
+_CLOSED = f"{_TESTS}::test_a_terminated_order_is_listed_once_as_closed_from_outside_until_it_has_a_new_run"
 
 OUTSIDE = (
     Mutation(
@@ -68,7 +68,7 @@ OUTSIDE = (
         (Edit(_SILENCE, "    if found.task_attempt <= 1:\n", "    if found.task_attempt <= 10**6:\n"),),
         (
             f"{_TESTS}::test_a_workflow_task_that_fails_is_told_with_its_failure",
-            f"{_TESTS}::test_a_key_that_differs_is_told_as_that",
+            f"{_TESTS}::test_a_payload_key_that_differs_is_named_as_the_cause",
         ),
     ),
     Mutation(

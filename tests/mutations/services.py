@@ -118,7 +118,7 @@ _PROCESS = (
                 "saga.step(inventory.reserve, requests.stock)",
             ),
         ),
-        (f"{_WHOLE}/test_orders.py::test_an_order_that_cannot_be_is_rolled_back_and_says_which_step_and_why",),
+        (f"{_WHOLE}/test_orders.py::test_a_refused_order_is_rolled_back_and_names_the_step_and_the_code",),
     ),
     Mutation(
         "the sweep rolls back an order that was confirmed before its workflow was closed",
@@ -142,19 +142,19 @@ _PROCESS = (
                 "        return list(requests)\n        candidates = [request for request in requests if",
             ),
         ),
-        (f"{_WHOLE}/test_recovery.py::test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over",),
+        (f"{_WHOLE}/test_recovery.py::test_a_hold_without_an_open_workflow_is_released_when_its_lease_has_expired",),
     ),
     Mutation(
         "the sweep ends the lease of a part of a transaction that is running",
         (Edit(_LEASES, 'whole = request.transaction_id.partition("/")[0]', "whole = request.transaction_id"),),
-        (f"{_WHOLE}/test_recovery.py::test_what_is_held_for_nobody_is_given_back_when_its_lease_is_over",),
+        (f"{_WHOLE}/test_recovery.py::test_a_hold_without_an_open_workflow_is_released_when_its_lease_has_expired",),
     ),
     Mutation(
         "a colocated order that comes second undoes what the first one of its id has done",
         (Edit("saga/undo.py", "(self._policies.are_colocated and self.has_opened)", "self._policies.are_colocated"),),
         (
             f"{_WHOLE}/test_batch.py::"
-            "test_an_order_that_came_before_has_its_first_outcome_and_another_content_is_refused",
+            "test_an_order_placed_before_keeps_its_first_outcome_and_another_content_is_refused",
         ),
     ),
     Mutation(

@@ -1,7 +1,7 @@
-"""Records the histories that `tests/replay` replays: `make record`, after a change that is meant to change them.
+"""Record the histories that `tests/replay` replays: `make record`, after a change that is meant to change them.
 
-It plays every scene on an embedded server, asserts what each history shows, and writes it without anything of this
-machine.
+The program plays every scene on an embedded server, asserts what each history shows, and writes the history without
+the names and process ids of this machine.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _write(name: str, history: WorkflowHistory) -> None:
 
 
 def _without_machine(value: Any) -> Any:
-    """Process ids and host names say nothing about a workflow."""
+    """Replace process ids and host names, which say nothing about a workflow."""
     if isinstance(value, dict):
         return {key: "recorded" if key == "identity" else _without_machine(inner) for key, inner in value.items()}
     return [_without_machine(inner) for inner in value] if isinstance(value, list) else value

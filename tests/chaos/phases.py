@@ -1,4 +1,4 @@
-"""The acts of a run: the storm, the absence of every worker, and the calm in which everything must be right."""
+"""The phases of a run: faults under load, an outage of every worker, and the checks when all faults have stopped."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from runtime.settings import Settings
 from tests.end_to_end.fleet import Fleet
 from tests.eventually import eventually_async
 
+from .fault_injectors import fault_injectors, injecting
 from .orders import RARE_SKU, RARE_UNITS, mixed_orders, sold
 from .proxy import Proxy
 from .report import Report
-from .villains import storm, villains
 
 FAULTS = """
 fault = [
@@ -37,47 +37,48 @@ fault = [
   {operation = "*", transaction = "order/*", kind = "delay", rate = 0.02, seconds = 0.5, attempts = 4},
 ]
 """
-"""A fifth of all attempts fails, before or after it acts; a few more do worse. Only orders are hit, not the set-up.
-Seven seconds is longer than an attempt may take. Faults are drawn by attempt, the same in every round: a call that must
-get through has five attempts to a round, and with all of them drawn would stay parked for ever; the fifth is spared."""
+"""A fifth of all attempts fails, before or after it acts; a few more die, hang or are late. Only orders are hit, not
+the set-up. Seven seconds is longer than an attempt may take. Faults are drawn by attempt, the same in every round of
+retries. A round has five attempts, so the fifth is spared: a call with all five drawn would stay parked for ever."""
 _CONCURRENCY = "60"
-"""Enough that each blow hits many orders, few enough that an untroubled one takes seconds."""
+"""Enough that each injected fault hits many orders, few enough that an order without faults takes seconds."""
 
 
-class Way(StrEnum):
-    """How every second order is carried; the others have a workflow of their own that asks over the queues."""
+class Mode(StrEnum):
+    """How every second order travels, as `bulk --mode` has it; the others have the mode saga."""
 
-    SINGLE = "single"
+    SAGA = "saga"
     COLOCATED = "colocated"
     BATCH = "batch"
+    CHOREOGRAPHY = "choreography"
 
 
 _OPTIONS = {
-    Way.SINGLE: ("--concurrency", _CONCURRENCY),
-    Way.COLOCATED: ("--colocated", "--concurrency", _CONCURRENCY),
-    # Small ones, so that the blows hit many.
-    Way.BATCH: ("--lane", "batch", "--batch-size", "25", "--concurrency", "4"),
+    Mode.SAGA: ("--concurrency", _CONCURRENCY),
+    Mode.COLOCATED: ("--concurrency", _CONCURRENCY),
+    Mode.BATCH: ("--batch-size", "25", "--concurrency", "4"),  # small batches, so that the faults hit many
+    Mode.CHOREOGRAPHY: ("--concurrency", "15"),  # an order is five workflows
 }
-_ABSENT_S = 25
+_OUTAGE_S = 25
 """Longer than the deadline of the orders that are under way meanwhile."""
 _DEADLINE_S = 20
 _ROUNDS = 5
-"""Looks at the orders that have not ended: each waits up to two minutes for each of them."""
+"""Attempts to learn the ends of orders that have not ended: each waits up to two minutes for each of them."""
 
 
 @dataclass
-class Play:
+class Run:
     fleet: Fleet
     proxy: Proxy
     report: Report
-    way: Way = Way.SINGLE
+    mode: Mode = Mode.SAGA
     placed: list[dict[str, Any]] = field(default_factory=list)
-    """Every order anybody has placed."""
+    """Every order of this run."""
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The outcome that its owner was told last, by order."""
+    """The outcome that `bulk` told last, by order."""
 
-    async def open(self) -> None:
-        """Start the workers, and count what there is."""
+    async def start(self) -> None:
+        """Start the workers, fill the shelves, and count stock and money."""
         began = time.monotonic()
         await self.fleet.start_workers()
         self._start_s = time.monotonic() - began
@@ -86,34 +87,34 @@ class Play:
         await execute(client, inventory.set_stock, SetStock(transaction_id="rare", sku=RARE_SKU, on_hand=RARE_UNITS))
         self._goods, self._accounts = await self._counted()
 
-    async def weather_the_storm(self, count: int) -> None:
-        """`count` orders, placed through the proxy, while every villain is about."""
+    async def place_under_faults(self, count: int) -> None:
+        """Place `count` orders through the proxy while every fault injector runs."""
         orders = mixed_orders(self.report.seed, count)
-        gang = villains(self.fleet, self.proxy, self._start_s)
-        async with storm(gang, self.report.seed, self.report.blows):
+        injectors = fault_injectors(self.fleet, self.proxy, self._start_s)
+        async with injecting(injectors, self.report.seed, self.report.injections):
             await self._place(orders, TEMPORAL_ADDRESS=self.proxy.address)
-        for villain in gang:
-            if not self.report.blows[villain.name]:
-                self.report.violations.append(f"no blow of the kind: {villain.name}; it was a storm in a teacup")
+        for injector in injectors:
+            if not self.report.injections[injector.name]:
+                self.report.violations.append(f"no injection of the kind: {injector.name}; place more --orders")
         await self.fleet.ready()
 
-    async def go_on_after_an_absence(self) -> None:
-        """Every worker gone while orders are under way and others are being placed, and back."""
+    async def recover_from_an_outage(self) -> None:
+        """Stop every worker while orders are under way and others are being placed, and start them again."""
         under_way = [order | {"deadline_s": _DEADLINE_S} for order in mixed_orders(self.report.seed + 1, 40)]
         placing = asyncio.create_task(self._place(under_way))
-        await eventually_async(lambda: self._begun(under_way[0]["order_id"]), "an order of the second act has begun")
+        await eventually_async(lambda: self._begun(under_way[0]["order_id"]), "an order of the second phase has begun")
         await self.fleet.stop_workers()
         late = mixed_orders(self.report.seed + 2, 5)
         self.placed += late
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asyncio.sleep(_ABSENT_S))
+            tasks.create_task(asyncio.sleep(_OUTAGE_S))
             for order in late:
                 tasks.create_task(self._place_without_waiting(order))
         await self.fleet.start_workers()
         await placing
 
-    async def count_up(self) -> None:
-        """What must hold when all is calm: every order has an end and its owner knows it, and nothing is lost."""
+    async def check(self) -> None:
+        """Check what must hold without faults: every order has an end, `bulk` tells it, and nothing is lost."""
         retried = await self.fleet.run("desk", "retry", "--all", "--json")
         self.report.retried_by_desk = self._document(retried).get("accepted", 0)
         for _ in range(_ROUNDS):
@@ -134,20 +135,19 @@ class Play:
         return any(line.get("transaction_id") == f"order/{order_id}" for line in self.fleet.log_lines())
 
     async def _place(self, orders: list[dict[str, Any]], *, again: bool = False, **environment: str) -> None:
-        """Place them with `bulk` and remember what it says, both ways side by side if two are to be tried."""
+        """Place the orders and remember their outcomes; in both modes side by side, unless it is `again`."""
         if not again:
             self.placed += orders
-        others = orders[1::2] if self.way is not Way.SINGLE and not again else []
+        others = orders[1::2] if self.mode is not Mode.SAGA and not again else []
         async with asyncio.TaskGroup() as tasks:
-            alone = orders[::2] if others else orders
-            tasks.create_task(self._bulk(alone, *_OPTIONS[Way.SINGLE], **environment))
+            tasks.create_task(self._bulk(orders[::2] if others else orders, Mode.SAGA, **environment))
             if others:
-                tasks.create_task(self._bulk(others, *_OPTIONS[self.way], **environment))
+                tasks.create_task(self._bulk(others, self.mode, **environment))
 
-    async def _bulk(self, orders: list[dict[str, Any]], *options: str, **environment: str) -> None:
-        """An end that has been told must never change."""
-        lines = "\n".join(map(json.dumps, orders))
-        answer = await self.fleet.run("bulk", "-", *options, "--json", "--outcomes", stdin=lines, **environment)
+    async def _bulk(self, orders: list[dict[str, Any]], mode: Mode, **environment: str) -> None:
+        """Place the orders in one mode. An end that has been told once must never change."""
+        arguments = ["bulk", "-", "--mode", mode, *_OPTIONS[mode], "--json", "--outcomes"]
+        answer = await self.fleet.run(*arguments, stdin="\n".join(map(json.dumps, orders)), **environment)
         for outcome in self._document(answer).get("outcomes", []):
             before = self.told.get(outcome["order_id"])
             if _is_end(before):
@@ -156,19 +156,19 @@ class Play:
 
     async def _place_without_waiting(self, order: dict[str, Any]) -> None:
         answer = await self.fleet.run("place", "-", "--no-wait", "--json", stdin=json.dumps(order))
-        self._expect(f"exit code of placing {order['order_id']} while nobody works", answer.code, 0)
+        self._expect(f"exit code of placing {order['order_id']} without workers", answer.code, 0)
 
     def _document(self, answer: Any) -> Any:
         if answer.out.startswith(("{", "[")):
             return answer.document
-        self.report.violations.append(f"a command said nothing, exit code {answer.code}: {answer.err[-500:]}")
+        self.report.violations.append(f"a command printed no document, exit code {answer.code}: {answer.err[-500:]}")
         return {}
 
     def _check_ends(self) -> None:
         report = self.report
         report.orders = len(self.placed)
         for order in self.placed:
-            outcome = self.told.get(order["order_id"]) or {"state": "UNKNOWN TO ITS OWNER", "error": None, "steps": []}
+            outcome = self.told.get(order["order_id"]) or {"state": "NEVER TOLD", "error": None, "steps": []}
             code = (outcome["error"] or {}).get("code", "")
             report.ends[f"{outcome['state']} {code}".strip()] += 1
             report.undos += sum(step["kind"] == "undo" and step["status"] == "DONE" for step in outcome["steps"])
@@ -181,7 +181,7 @@ class Play:
         return {level["sku"]: level for level in goods}, {account["customer_id"]: account for account in accounts}
 
     async def _check_stock_and_money(self) -> None:
-        """From what the owners were told alone, not from what the services remember."""
+        """Compare stock and money with the outcomes that `bulk` told, not with what the services remember."""
         served = [order for order in self.placed if self.told.get(order["order_id"], {}).get("state") == "CONFIRMED"]
         units, money = sold(served)
         goods, accounts = await self._counted()

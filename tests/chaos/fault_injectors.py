@@ -1,4 +1,7 @@
-"""Who strikes during the storm, how often and how hard. Each draws from a seed of its own."""
+"""The fault injectors: what each does to the running system, how often and for how long.
+
+Each draws from a random generator of its own, seeded by the run's seed and its name.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +24,31 @@ from tests.end_to_end.fleet import Fleet
 
 from .proxy import Proxy
 
-Blow = Callable[[random.Random], Awaitable[int]]
-"""Strikes once; how many were hit."""
+Inject = Callable[[random.Random], Awaitable[int]]
+"""Injects one fault; returns how many processes, connections or databases it hit."""
 
 
 @dataclass(frozen=True)
-class Villain:
-    """Strikes at moments drawn from `pause_s`, the shortest and the longest pause between two blows."""
+class FaultInjector:
+    """Injects at moments drawn from `pause_s`, the shortest and the longest pause between two injections."""
 
     name: str
     pause_s: tuple[float, float]
-    blow: Blow
+    inject: Inject
 
 
 QUIET_START_S = 4
 """What the workers take to start, all at once, on two cores that have nothing else to do."""
 _SLOWEST_PACE = 3.0
-"""A machine slower than that has to bear it: with longer pauses nothing would happen within ten minutes."""
+"""Limit on the stretching of pauses: beyond it too few faults would be injected within ten minutes."""
 
 
-def villains(fleet: Fleet, proxy: Proxy, start_s: float) -> list[Villain]:
-    """An untroubled order takes a few seconds and meets about one blow. Whoever is killed takes time to be back, and
-    on a machine where the workers took `start_s` to start that is longer: the blows are paced by it, or there would be
-    nobody left to kill."""
+def fault_injectors(fleet: Fleet, proxy: Proxy, start_s: float) -> list[FaultInjector]:
+    """The injectors, paced so that an order which takes a few seconds meets about one fault.
+
+    A killed worker takes time to restart, longer on a busy machine. `start_s` is how long the workers took to start
+    on this one; pauses grow with it, or most injections would find no worker to kill.
+    """
     pace = min(_SLOWEST_PACE, max(1.0, start_s / QUIET_START_S))
 
     async def kill_worker(rng: random.Random) -> int:
@@ -55,7 +60,7 @@ def villains(fleet: Fleet, proxy: Proxy, start_s: float) -> list[Villain]:
         return 1
 
     async def freeze_worker(rng: random.Random) -> int:
-        """Longer than an attempt may take: it wakes up after others have gone on without it."""
+        """Freeze a worker for longer than an attempt may take: it resumes after other workers have retried."""
         name = rng.choice(fleet.workers)
         struck = fleet.signal(name, signal.SIGSTOP)
         await asyncio.sleep(rng.uniform(3, 8))
@@ -63,7 +68,7 @@ def villains(fleet: Fleet, proxy: Proxy, start_s: float) -> list[Villain]:
         return int(struck)
 
     async def lock_database(rng: random.Random) -> int:
-        """Now and then longer than the services wait for it, which is four seconds."""
+        """Lock a database, sometimes for longer than the four seconds that the services wait for it."""
         service, seconds = rng.choice(sorted(SERVICES)), rng.uniform(1, 6)
         if (template := fleet.system.database_url) is not None:
             return await _lock_on_server(template.format(service=service), seconds)
@@ -78,9 +83,9 @@ def villains(fleet: Fleet, proxy: Proxy, start_s: float) -> list[Villain]:
     async def delay(rng: random.Random) -> int:
         return await proxy.delay(rng.uniform(0.2, 3))
 
-    pauses_s: dict[str, tuple[tuple[float, float], Blow]] = {
+    pauses_s: dict[str, tuple[tuple[float, float], Inject]] = {
         "worker killed": ((5, 9), kill_worker),
-        "server killed": ((30 / pace, 50 / pace), kill_server),  # is back within seconds, whatever the workers need
+        "server killed": ((30 / pace, 50 / pace), kill_server),  # restarts within seconds on any machine
         "worker frozen": ((15, 30), freeze_worker),
         "database locked": ((8, 15), lock_database),
         "connections cut": ((8, 15), cut),
@@ -88,7 +93,8 @@ def villains(fleet: Fleet, proxy: Proxy, start_s: float) -> list[Villain]:
         "connections delayed": ((8, 15), delay),
     }
     return [
-        Villain(name, (shortest * pace, longest * pace), blow) for name, ((shortest, longest), blow) in pauses_s.items()
+        FaultInjector(name, (shortest * pace, longest * pace), inject)
+        for name, ((shortest, longest), inject) in pauses_s.items()
     ]
 
 
@@ -96,7 +102,7 @@ def _lock(path: Path, seconds: float) -> int:
     with closing(sqlite3.connect(path, timeout=seconds)) as connection:
         try:
             connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:  # the services were busier than patient we are
+        except sqlite3.OperationalError:  # the services kept the database busy for all this time
             return 0
         time.sleep(seconds)
         connection.rollback()
@@ -114,21 +120,21 @@ async def _lock_on_server(url: str, seconds: float) -> int:
 
 
 @asynccontextmanager
-async def storm(gang: list[Villain], seed: int, blows: Counter[str]) -> AsyncIterator[None]:
-    """Let them loose while the block runs, and count their blows; whoever has struck then finishes the blow."""
+async def injecting(injectors: list[FaultInjector], seed: int, injections: Counter[str]) -> AsyncIterator[None]:
+    """Run the injectors while the block runs, and count what they hit; an injection that has begun is finished."""
     over = asyncio.Event()
 
-    async def haunt(villain: Villain) -> None:
-        rng = random.Random(f"{seed}/{villain.name}")  # noqa: S311 — repeatable on purpose
+    async def keep_injecting(injector: FaultInjector) -> None:
+        rng = random.Random(f"{seed}/{injector.name}")  # noqa: S311 — repeatable on purpose
         while not over.is_set():
             try:
-                await asyncio.wait_for(over.wait(), rng.uniform(*villain.pause_s))
+                await asyncio.wait_for(over.wait(), rng.uniform(*injector.pause_s))
             except TimeoutError:
-                blows[villain.name] += await villain.blow(rng)
+                injections[injector.name] += await injector.inject(rng)
 
     async with asyncio.TaskGroup() as tasks:
-        for villain in gang:
-            tasks.create_task(haunt(villain))
+        for injector in injectors:
+            tasks.create_task(keep_injecting(injector))
         try:
             yield
         finally:

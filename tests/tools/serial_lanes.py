@@ -1,7 +1,7 @@
-"""A lane under load: many clients at once, failing services, and blows with kill -9; then the proof from histories.
+"""A serial lane under load: many clients at once, failing services, and kill -9; then the proof from the histories.
 
-python -m tests.lanes --transactions 1000 --clients 20 --kills 2
-python -m tests.lanes --transactions 10000 --clients 50 --kills 0 --fault-rate 0
+python -m tests.tools.serial_lanes --transactions 1000 --clients 20 --kills 2
+python -m tests.tools.serial_lanes --transactions 10000 --clients 50 --kills 0 --fault-rate 0
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from contracts.transaction import Transaction
 from tests.end_to_end.system import System
 from tests.transactions.lane_history import started
 
-_PATIENCE_S = 6 * 3600
-"""For a whole run: ten thousand at one a second, twice."""
-_AGAIN_S = 0.5
-"""Between attempts of a client whose server is gone."""
+_TIMEOUT_S = 6 * 3600
+"""Limit on a run: twice what ten thousand transactions take at one a second."""
+_RETRY_S = 0.5
+"""Pause between attempts of a client whose server is gone."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """`overlaps`: pairs of one lane that ran at the same time; `overtaken`: who did not run in order of arrival."""
+    """Pairs of one lane that ran at the same time, and transactions that did not run in order of arrival."""
 
     ended: Counter[str]
     overlaps: list[tuple[str, str]]
     overtaken: list[str]
     runs: int
     lanes_together: int
-    """Pairs of neighbouring transactions of different lanes that did run at the same time."""
+    """Pairs of neighbouring transactions of different lanes that ran at the same time, as they should."""
 
 
 def document(number: int, lane: str) -> dict[str, Any]:
-    """Goods are put aside, then money: one customer in twenty has no account, and the goods go back."""
+    """A transaction that holds goods, then money. One in twenty has no account: its goods are released."""
     name = f"{lane}-{number:05}"
     customer = "nobody" if number % 20 == 7 else f"c-{number % 10 + 1}"
     charge = {"order_id": name, "customer_id": customer, "amount_minor": 100, "currency": "EUR"}
@@ -62,48 +62,46 @@ def document(number: int, lane: str) -> dict[str, Any]:
 
 
 async def submit_all(system: System, lanes: Sequence[str], transactions: int, clients: int, kills: int) -> None:
-    """`transactions` in each lane, by `clients` at a time in each; the system is killed as often as said meanwhile."""
+    """Submit `transactions` to each lane, `clients` at a time, and kill the system `kills` times meanwhile."""
     ended = itertools.count(1)
-    blows = {transactions * len(lanes) * (blow + 1) // (kills + 1) for blow in range(kills)}
+    kill_after = {transactions * len(lanes) * (kill + 1) // (kills + 1) for kill in range(kills)}
 
-    async def customer(waiting: Iterator[int], lane: str, due: asyncio.Queue[int]) -> None:
+    async def submit(waiting: Iterator[int], lane: str, due: asyncio.Queue[int]) -> None:
         client = await connect(system)
         for number in waiting:
             await _to_the_end(client, Transaction.model_validate(document(number, lane)), lane)
             due.put_nowait(next(ended))
 
-    async def killer(due: asyncio.Queue[int]) -> None:
+    async def kill(due: asyncio.Queue[int]) -> None:
         for _ in range(transactions * len(lanes)):
-            if await due.get() in blows:
+            if await due.get() in kill_after:
                 await asyncio.to_thread(system.stop, signal.SIGKILL)
                 await asyncio.to_thread(system.start)
 
     due: asyncio.Queue[int] = asyncio.Queue()
     queues = {lane: iter(range(transactions)) for lane in lanes}
-    async with asyncio.timeout(_PATIENCE_S):
-        await asyncio.gather(
-            killer(due), *(customer(queues[lane], lane, due) for lane in lanes for _ in range(clients))
-        )
+    async with asyncio.timeout(_TIMEOUT_S):
+        await asyncio.gather(kill(due), *(submit(queues[lane], lane, due) for lane in lanes for _ in range(clients)))
 
 
-async def _to_the_end(client: Client, asked: Transaction, lane: str) -> None:
-    """As the command does it: enter, and wait; again from the start if the server goes away."""
+async def _to_the_end(client: Client, transaction: Transaction, lane: str) -> None:
+    """Enter the lane and wait, as the command does; begin again when the server goes away."""
     while True:
         try:
-            await enter(client, asked, lane)
+            await enter(client, transaction, lane)
             while True:
                 try:
-                    await client.get_workflow_handle(asked.workflow_id).result()
+                    await client.get_workflow_handle(transaction.workflow_id).result()
                 except WorkflowFailureError:
                     return
                 except RPCError as error:
                     if "not found" not in error.message:
                         raise
-                    await asyncio.sleep(_AGAIN_S)  # it waits in the line
+                    await asyncio.sleep(_RETRY_S)  # it waits in the lane
                     continue
                 return
         except RPCError:
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_RETRY_S)
 
 
 async def prove(system: System, lanes: Sequence[str], transactions: int) -> Proof:
@@ -138,14 +136,14 @@ def _together(times: dict[str, list[tuple[datetime, datetime, str]]]) -> int:
 
 
 async def _runs(client: Client, lane: str) -> AsyncIterator[WorkflowHistory]:
-    """All runs that the lane ever had, in order: it may have ended and begun anew."""
+    """The histories of all runs of the lane, in order: it may have ended and been started again."""
     found = [run async for run in client.list_workflows(f"WorkflowId = '{lane_id(lane)}'")]
     for run in sorted(found, key=lambda run: run.start_time):
         yield await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
 
 
 async def _arrivals(client: Client, histories: Sequence[WorkflowHistory]) -> list[str]:
-    """Whose signal came when; the second entry of one that is there does not count."""
+    """The transactions in the order of their signals; a second signal of the same transaction does not count."""
     came: dict[str, None] = {}
     for event in (event for run in histories for event in run.events):
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
@@ -166,23 +164,23 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=1)
     parser.add_argument("--kills", type=int, default=1)
     parser.add_argument("--fault-rate", type=float, default=0.05)
-    asked = parser.parse_args()
-    lanes = [f"lane-{number}" for number in range(asked.lanes)]
+    options = parser.parse_args()
+    lanes = [f"lane-{number}" for number in range(options.lanes)]
     with tempfile.TemporaryDirectory() as folder:
-        system = System(Path(folder), ["--fault-rate", str(asked.fault_rate), "--fault-seed", "7"])
+        system = System(Path(folder), ["--fault-rate", str(options.fault_rate), "--fault-seed", "7"])
         system.start()
         try:
             begun_at = time.perf_counter()
-            asyncio.run(submit_all(system, lanes, asked.transactions, asked.clients, asked.kills))
+            asyncio.run(submit_all(system, lanes, options.transactions, options.clients, options.kills))
             seconds = time.perf_counter() - begun_at
-            proof = asyncio.run(prove(system, lanes, asked.transactions))
+            proof = asyncio.run(prove(system, lanes, options.transactions))
             audit = system.run("audit", "--json")
         finally:
             system.stop()
     print(f"{proof}\naudit {audit.out.strip()}\n{seconds:.0f} s")
     assert not proof.overlaps
     assert not proof.overtaken
-    assert sum(proof.ended.values()) == asked.transactions * asked.lanes
+    assert sum(proof.ended.values()) == options.transactions * options.lanes
     assert audit.code == 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .command import Program
 from .system import ROOT, System
 
 _STOP_TIMEOUT_S = 60
@@ -15,9 +16,20 @@ _COMMAND_TIMEOUT_S = 60
 
 
 @contextmanager
-def worker(system: System, *command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """`python <command>` against `system`, from its line `ready` until the block is left."""
-    with (system.folder / "beside.log").open("ab") as log:
+def worker(system: System, *options: str, **environment: str) -> Iterator[Program]:
+    """Run `python worker.py …` against `system`, from its line `ready` to the end of the block."""
+    started = system.start_worker(*options, **environment)
+    try:
+        started.until_ready()
+        yield started
+    finally:
+        started.end()
+
+
+@contextmanager
+def other_build(system: System, *command: str, **environment: str) -> Iterator[None]:
+    """Run `python <command>`, a worker of other code than this checkout's, from `ready` to the end of the block."""
+    with (system.folder / "other-build.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -29,15 +41,15 @@ def worker(system: System, *command: str, **environment: str) -> Iterator[subpro
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("ready"), (system.folder / "beside.log").read_text()[-2000:]
-        yield process
+        assert line.startswith("ready"), (system.folder / "other-build.log").read_text()[-2000:]
+        yield
     finally:
         process.terminate()
         process.wait(timeout=_STOP_TIMEOUT_S)
 
 
 def temporal(system: System, *arguments: str) -> str:
-    """What the Temporal CLI prints. Raises `CalledProcessError`."""
+    """Run the Temporal CLI against `system`; its output. Raises `CalledProcessError`."""
     command = [str(Path(sys.executable).with_name("temporal")), *arguments, "--address", f"127.0.0.1:{system.port}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=True)
     return done.stdout

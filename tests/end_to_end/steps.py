@@ -1,4 +1,4 @@
-"""The cases of the crash matrix: read from orders that the system has placed, so a new step cannot be forgotten."""
+"""The steps that the crash matrix strikes: read from orders that the system has placed, so none can be forgotten."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-REQUIRED: dict[str, Any] = {"notification": "required"}
-"""Every step of the order comes before the pivot or is promised by it: none is a best effort."""
-BOUNCES: dict[str, Any] = {
-    "contact": {"email": "ada@nowhere.invalid", "phone": "+442071234567"},
-    "notification": "required",
-}
-"""Refused at the last step before the pivot, so that everything must be undone."""
-
 
 @dataclass(frozen=True)
 class Steps:
-    """What an order calls: before the pivot, from the pivot on, and on the way back."""
+    """What an order calls: before the pivot, from the pivot on, and to undo it."""
 
     prepared: Sequence[str]
     promised: Sequence[str]
@@ -25,7 +17,7 @@ class Steps:
 
     @classmethod
     def read(cls, confirmed: dict[str, Any], rolled_back: dict[str, Any]) -> Steps:
-        """From the outcome of an order with `REQUIRED`, and of one with `BOUNCES`."""
+        """The steps in the outcome of an order with `REQUIRED`, and in that of one with `BOUNCES`."""
         prepared, [pivot] = _steps(confirmed, "step"), _steps(confirmed, "pivot")
         undos = _steps(rolled_back, "undo")
         assert {"payment.cancel", "inventory.release", "shipping.cancel", "order.cancel"} <= set(undos)
