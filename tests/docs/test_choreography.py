@@ -24,7 +24,7 @@ def _row(service: str, reaction: Reaction) -> str:
 def test_the_table_in_the_document_is_the_one_that_is_played() -> None:
     parts = CHOREOGRAPHY[NotificationMode.BEST_EFFORT]
     rows = [_row(service, reaction) for service, part in parts.items() for reaction in part.reactions]
-    header = "| service | when it has heard | it calls | and says |\n|---|---|---|---|\n"
+    header = "| service | when these events have arrived | it calls | and publishes |\n|---|---|---|---|\n"
     assert header + "\n".join(rows) + "\n" in DOCUMENT.read_text()
 
 
