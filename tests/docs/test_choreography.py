@@ -26,7 +26,7 @@ def _row(service: str, reaction: Reaction) -> str:
 def test_the_documented_choreography_is_the_one_that_runs() -> None:
     roles = roles_in(NotificationMode.BEST_EFFORT)
     rows = [_row(service, reaction) for service, role in roles.items() for reaction in role.reactions]
-    header = "| service | when it has heard | it calls | and says |\n|---|---|---|---|\n"
+    header = "| service | when these events have arrived | it calls | and publishes |\n|---|---|---|---|\n"
     assert header + "\n".join(rows) + "\n" in DOCUMENT.read_text()
 
 
