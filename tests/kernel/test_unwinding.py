@@ -1,4 +1,4 @@
-"""The way back: undos that do not get through are parked, tried again for ever, and in nobody's way."""
+"""Rollbacks: an undo that does not get through is parked and tried again for ever, and does not hold up the others."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_an_undo_that_loses_its_reply_undoes_once(harness: Harness, undo: 
 
 
 async def test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together(harness: Harness) -> None:
-    """The rule in full. An undo begins when those that it must wait for are done, and waits for no others."""
+    """The whole rule: an undo begins when the later steps are undone, and does not wait for other branches."""
     harness.services.script("trip.confirm", then=refuse)
     names = ("car.release", "flight.release", "transfer.release", "museum.release", "hotel.release", "trip.close")
     gates = {name: harness.services.gate(name) for name in names}
@@ -118,7 +118,7 @@ async def test_the_undos_of_a_group_run_together(harness: Harness) -> None:
     handle = await harness.start()
     async with asyncio.timeout(20):
         for gate in gates:
-            await gate.reached.wait()  # all wait in front of their work: none waits for another
+            await gate.reached.wait()  # all are running: none waits for another
     for gate in gates:
         gate.open.set()
     end = await harness.end(handle)
