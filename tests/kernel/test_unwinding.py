@@ -12,7 +12,7 @@ from saga.outcome import SERVICE_UNAVAILABLE
 
 from . import expect
 from .harness import Harness
-from .plan import PIVOT, PLAN, UNDOS, Group, unwinding_of_all
+from .plan import PIVOT, UNDOS, unwinding_of_all
 from .services import SOLD_OUT, Behaviour, fail, hang, lose_reply, refuse, work
 
 SHORT_TIMEOUTS = Policies(
@@ -107,19 +107,3 @@ async def test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_togethe
     await running("trip.close")
     gates["trip.close"].open.set()
     expect.everything_undone(harness, await harness.end(handle))
-
-
-async def test_the_undos_of_a_group_run_together(harness: Harness) -> None:
-    harness.services.script(PIVOT.name, then=refuse)
-    last_of_each = [
-        branch[-1].undo.name for part in PLAN if isinstance(part, Group) for branch in part.branches if branch[-1].undo
-    ]
-    gates = [harness.services.gate(undo) for undo in last_of_each]
-    handle = await harness.start()
-    async with asyncio.timeout(20):
-        for gate in gates:
-            await gate.reached.wait()  # all are running: none waits for another
-    for gate in gates:
-        gate.open.set()
-    end = await harness.end(handle)
-    expect.rolled_back(harness, end, SOLD_OUT, unwinding_of_all(), step=PIVOT.name)

@@ -123,10 +123,7 @@ _UNWINDING = (
                 "for each in top:\n                    await self._unwind(each)",
             ),
         ),
-        (
-            f"{_TESTS}/test_unwinding.py::test_the_undos_of_a_group_run_together",
-            f"{_TESTS}/test_unwinding.py::test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together",
-        ),
+        (f"{_TESTS}/test_unwinding.py::test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together",),
     ),
     Mutation(
         "`except Exception` where the unwinding is waited for: a second cancellation ends the workflow in its midst",
