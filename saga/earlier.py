@@ -19,7 +19,7 @@ from saga.operation import Operation
 from saga.plan import Plan, PlannedCall
 
 Body: TypeAlias = Callable[[Plan], Coroutine[Any, Any, Any]]
-_BEFORE_THE_FIRST_TASK = 3
+BEFORE_THE_FIRST_TASK = 3
 """Events of a history before its first workflow task completes: started, task scheduled, task started."""
 
 
@@ -35,7 +35,7 @@ class RerunDetector:
     def __init__(self) -> None:
         info = workflow.info()
         repeated = info.run_id != info.first_execution_run_id
-        was_reset = repeated and info.get_current_history_length() > _BEFORE_THE_FIRST_TASK
+        was_reset = repeated and info.get_current_history_length() > BEFORE_THE_FIRST_TASK
         self._from_the_start = was_reset or info.continued_run_id is not None
         self._seed = workflow.random_seed()
 

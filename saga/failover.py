@@ -20,10 +20,9 @@ from temporalio.worker import (
 )
 
 from saga import outcome
+from saga.earlier import BEFORE_THE_FIRST_TASK
 
 _TAKEN_OVER = "saga-taken-over"
-_BEFORE_THE_FIRST_TASK = 3
-"""Events of a history before its first workflow task completes: started, task scheduled, task started."""
 
 
 class FailoverInterceptor(Interceptor):
@@ -48,7 +47,7 @@ class _Inbound(WorkflowInboundInterceptor):
         super().init(self._outbound)
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 — the SDK's name
-        begun_here = workflow.info().get_current_history_length() <= _BEFORE_THE_FIRST_TASK
+        begun_here = workflow.info().get_current_history_length() <= BEFORE_THE_FIRST_TASK
         self._outbound.after_failover = workflow.unsafe.is_replaying() or not begun_here
         return await super().execute_workflow(input)
 

@@ -1,4 +1,4 @@
-"""What must hold at an end: of the services first, then of the log."""
+"""What must hold when a trip has ended: of the services first, then of the log."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def confirmed(harness: Harness, end: End, *, best_effort: bool = True) -> None:
 
 
 def rolled_back(harness: Harness, end: End, code: str, stages: list[Stage], *, step: str | None = None) -> None:
-    """The saga failed with `code`, on account of `step`, and undid exactly `stages`."""
+    """Expect that the saga failed with `code`, because of `step`, and undid exactly `stages`."""
     services = harness.services
     assert end.log.state is State.ROLLED_BACK
     assert end.log.error is not None
     assert (end.code, end.log.error.code, end.log.error.step) == (code, code, step)
-    assert services.of(Effect.HELD) == {ROLLBACK_CALL.name}, "nothing is held, and the traveller is told"
+    assert services.of(Effect.HELD) == {ROLLBACK_CALL.name}, "nothing is held, and the rollback call is made"
     assert in_order(services.undone, stages), f"{services.undone} instead of {stages}"
     assert services.calls.count(ROLLBACK_CALL.name) == 1
     undos = [entry for entry in end.log.steps if entry.kind is CallKind.UNDO]
@@ -53,7 +53,7 @@ def rolled_back_from(
     blamed: bool = True,
     colocated: bool = False,
 ) -> None:
-    """As `rolled_back`, for a saga that got as far as `step`; `undone_too`: the step itself had to be undone.
+    """Expect `rolled_back` of a saga that failed at `step`; `undone_too`: the step itself had to be undone.
 
     Once its first step is done, a colocated saga undoes the later steps first: its history may not have seen them.
     """
@@ -85,7 +85,7 @@ def in_order(undone: list[str], stages: list[Stage]) -> bool:
 
 
 def everything_undone(harness: Harness, end: End) -> None:
-    """As `rolled_back`, in whatever order: a parked undo does not hold up the others."""
+    """Expect that all steps were undone in any order: a parked undo does not hold up the others."""
     assert (end.code, end.log.state) == (SOLD_OUT, State.ROLLED_BACK)
     assert sorted(harness.services.undone) == sorted(undo.name for undo in UNDOS)
     assert harness.services.of(Effect.HELD) == {ROLLBACK_CALL.name}

@@ -1,6 +1,6 @@
-"""A trip as data. The workflow runs `PLAN`, the tests make their cases and their expectations from it.
+"""A trip as data. The workflow runs `PLAN`, and the tests make their cases and expectations from it.
 
-Whoever adds a step here gets every failure of it tested, and has no test to change.
+A step that is added here has every failure of it tested, without a change to a test.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from saga import Operation
 
 @dataclass(frozen=True)
 class Booking:
-    """What every operation takes: the transaction it belongs to."""
+    """The request of every operation: the transaction that it belongs to."""
 
     transaction_id: str
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What every operation replies, and on which attempt."""
+    """The reply of every operation, and the attempt that it answers."""
 
     step: str
     attempt: int
@@ -84,7 +84,7 @@ STEPS = tuple(step for part in PLAN for branch in branches(part) for step in bra
 UNDOS = tuple(step.undo for step in STEPS if step.undo is not None)
 OPERATIONS = (*(step.operation for step in STEPS), *UNDOS, PIVOT, *FINISHES, BEST_EFFORT, ROLLBACK_CALL)
 PROMISED = frozenset({step.name for step in STEPS if step.undo} | {PIVOT.name} | {f.name for f in FINISHES})
-"""What a confirmed trip holds, the best_effort aside."""
+"""The steps that a confirmed trip holds, besides the best-effort call."""
 
 PAIRS = [
     (failing[0].name, hanging[0].name)
@@ -116,7 +116,7 @@ def siblings_of(name: str) -> set[str]:
 
 
 def unwinding_from(name: str, *, undone_too: bool) -> list[Stage]:
-    """The undos that a failure of the step calls for, stage after stage; `undone_too`: its own among them."""
+    """The undos after a failure of the step, stage after stage; `undone_too`: its own among them."""
     place = place_of(name)
     failed: Stage = []
     for branch in branches(PLAN[place]):

@@ -1,4 +1,4 @@
-"""The trip's services in one memory: real state under a fence, and behaviour that a test scripts by operation."""
+"""The trip's services: state in memory behind a fence, and for each operation a behaviour that a test scripts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def fail(do: Work) -> Receipt:
 
 
 async def hang(do: Work) -> Receipt:
-    await asyncio.Event().wait()  # until the worker cancels it: see FakeServices.close
+    await asyncio.Event().wait()  # until the worker shuts down
     return do()
 
 
@@ -75,7 +75,7 @@ def behind(gate: Gate, then: Behaviour = work) -> Behaviour:
 
 
 class FakeServices:
-    """`effects` is the fence, by transaction and step; `undone` the order in which undos took effect.
+    """All services of a trip. `effects` is the fence, by transaction and step; `undone` has the undos in their order.
 
     `calls` has every attempt. The steps in `reads` change nothing.
     """
@@ -90,7 +90,7 @@ class FakeServices:
         self._reads = frozenset(reads)
 
     def script(self, operation: str, *first: Behaviour, then: Behaviour = work) -> None:
-        """The next calls of the operation behave like `first`, one by one, and all later ones like `then`."""
+        """Have the next calls of the operation behave like `first`, one by one, and all later ones like `then`."""
         self._scripts[operation] = deque(first)
         self._habits[operation] = then
 
@@ -100,7 +100,7 @@ class FakeServices:
         return gate
 
     def of(self, effect: Effect) -> set[str]:
-        """The steps whose effect stands so, of every transaction."""
+        """The steps with that effect, of all transactions."""
         return {step for (_, step), state in self.effects.items() if state is effect}
 
     def activities(self) -> list[Callable[..., Any]]:
@@ -117,7 +117,7 @@ class FakeServices:
         return serve
 
     def _do(self, operation: Act, request: Booking) -> Receipt:
-        """The local transaction, under the fence."""
+        """Do the local transaction behind the fence."""
         receipt = Receipt(operation.name, activity.info().attempt)
         key = (request.transaction_id, operation.step)
         found = self.effects.get(key)

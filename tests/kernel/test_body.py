@@ -1,4 +1,4 @@
-"""What the workflow's own code does between the calls: naps and errors, bugs, detours."""
+"""The workflow's own code between the calls: it sleeps, raises errors, has bugs, takes detours."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_a_cancel_during_a_best_effort_call_stops_the_saga_after_it(harnes
 @pytest.mark.parametrize(
     ("trouble", "outcome"), [(refuse, f"Refused {SOLD_OUT} 1"), (fail, f"Unknown {SERVICE_UNAVAILABLE} 1")]
 )
-async def test_a_local_call_fails_in_its_own_way_and_means_the_same(
+async def test_a_failed_local_call_has_the_same_outcome_as_a_regular_one(
     harness: Harness, trouble: Behaviour, outcome: str
 ) -> None:
     harness.services.script(PIVOT.name, then=trouble)

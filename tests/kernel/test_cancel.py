@@ -1,4 +1,4 @@
-"""Cancelling: at every step, twice, during the unwinding, and too late."""
+"""Cancels at every step, twice, during the rollback, and too late."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_cancel_stops_the_step_that_runs_and_undoes_it(harness: Harness,
 
     gate.open.set()
     await gate.left.wait()
-    assert step not in harness.services.of(Effect.HELD), "the call that was given up wakes too late to hold anything"
+    assert step not in harness.services.of(Effect.HELD), "the fence refuses the abandoned call when it goes on"
 
 
 @both_cancels
@@ -125,7 +125,7 @@ async def test_a_pivot_refused_after_a_native_cancel_rolls_back(harness: Harness
 
 @both_orders
 async def test_a_cancel_that_comes_before_the_first_step_is_not_lost(harness: Harness) -> None:
-    """It comes with the start, in one workflow task, where Temporal runs it before the workflow's own code."""
+    """The cancel comes with the start, in one workflow task, where Temporal runs updates before the workflow's code."""
     start = WithStartWorkflowOperation(
         TripWorkflow.run,
         Trip("early"),

@@ -1,4 +1,4 @@
-"""Sagas that ask their own worker first: the same ends, by fewer events; the rest goes the long way."""
+"""Colocated sagas: they end as any other, with fewer events; a call that fails locally goes over its queue."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
 
 
 def test_a_colocated_saga_cannot_be_built_without_its_body() -> None:
-    """It could not undo the calls that its history has not seen begin."""
+    """Without it, a rollback could not undo calls that a worker made before the history had them."""
     with pytest.raises(TypeError, match="a colocated saga needs its body"):
         Saga("t-1", policies=COLOCATED)
 
 
-async def test_a_trip_without_trouble_needs_the_queue_for_its_first_step_and_its_pivot_alone(harness: Harness) -> None:
+async def test_a_trip_without_trouble_uses_a_queue_only_for_its_first_step_and_its_pivot(harness: Harness) -> None:
     handle = await harness.start(policies=COLOCATED)
     end = await harness.end(handle)
     expect.confirmed(harness, end)
@@ -37,19 +37,21 @@ async def test_a_trip_without_trouble_needs_the_queue_for_its_first_step_and_its
 
 
 @every_step
-async def test_a_refusal_is_heard_at_once(harness: Harness, step: str) -> None:
+async def test_a_local_refusal_rolls_back_after_one_attempt(harness: Harness, step: str) -> None:
     harness.services.script(step, then=refuse)
     handle = await harness.start(policies=COLOCATED)
     end = await harness.end(handle)
     expect.rolled_back_from(harness, end, step, SOLD_OUT, undone_too=False, colocated=True)
-    assert sorted(await _scheduled(handle)) == sorted([OPENING, *harness.services.undone]), "undos wait for the history"
+    assert sorted(await _scheduled(handle)) == sorted([OPENING, *harness.services.undone]), "undos are never local"
     entry = expect.entry_of(end, step)
     assert (entry.status, entry.attempts) == (Status.REFUSED, 1)
 
 
 @pytest.mark.parametrize("trouble", [fail, lose_reply])
 @every_step
-async def test_what_goes_wrong_here_is_asked_over_the_queue(harness: Harness, step: str, trouble: Behaviour) -> None:
+async def test_a_local_call_that_fails_is_made_again_over_the_queue(
+    harness: Harness, step: str, trouble: Behaviour
+) -> None:
     harness.services.script(step, trouble)
     handle = await harness.start(policies=COLOCATED)
     end = await harness.end(handle)
@@ -58,7 +60,7 @@ async def test_what_goes_wrong_here_is_asked_over_the_queue(harness: Harness, st
     assert await _scheduled(handle) == [OPENING, step, PIVOT.name]
 
 
-async def test_what_does_not_answer_here_is_asked_over_the_queue(harness: Harness) -> None:
+async def test_a_local_call_that_does_not_answer_is_made_again_over_the_queue(harness: Harness) -> None:
     forward, finish, best_effort = map(_short_timeout, (COLOCATED.forward, COLOCATED.finish, COLOCATED.best_effort))
     short_timeouts = Policies(forward=forward, finish=finish, best_effort=best_effort)
     for operation in OPERATIONS:
@@ -69,8 +71,8 @@ async def test_what_does_not_answer_here_is_asked_over_the_queue(harness: Harnes
 
 
 @pytest.mark.parametrize("max_cached_workflows", [0])
-async def test_a_worker_that_takes_a_saga_over_asks_over_the_queue_alone(harness: Harness) -> None:
-    """Without a cache, whoever goes on after an answer is a stranger: a call that kills its process kills one."""
+async def test_a_worker_after_a_failover_makes_no_local_calls(harness: Harness) -> None:
+    """A worker without a cache is a new one after each reply. A call that kills its process must kill only one."""
     handle = await harness.start(policies=COLOCATED)
     expect.confirmed(harness, await harness.end(handle))
     assert {(entry.status, entry.attempts) for entry in (await harness.log(handle)).steps} == {(Status.DONE, 1)}
@@ -87,10 +89,10 @@ async def test_a_step_that_gets_no_answer_either_way_is_undone(harness: Harness)
     assert (entry.status, entry.attempts) == (Status.UNKNOWN, 1 + COLOCATED.forward.attempts)
 
 
-async def test_a_call_that_is_cancelled_here_is_not_made_again_over_the_queue(
+async def test_a_local_call_that_is_cancelled_is_not_made_again_over_the_queue(
     idle_harness: Harness, embedded: str
 ) -> None:
-    """The server that skips time has no news for a workflow task that is kept open."""
+    """The server that skips time tells an open workflow task nothing of an update."""
     idle_harness.server = await real_server(embedded)
     step, patient = STEPS[-1].name, replace(COLOCATED, forward=replace(COLOCATED.forward, local=timedelta(minutes=1)))
     gate = idle_harness.services.gate(step)
@@ -106,8 +108,8 @@ async def test_a_call_that_is_cancelled_here_is_not_made_again_over_the_queue(
 
 
 async def test_the_deadline_holds_between_two_calls_of_one_workflow_task(idle_harness: Harness, embedded: str) -> None:
-    """No timer fires while a workflow task is open, and calls made here keep it open."""
-    idle_harness.server = await real_server(embedded)  # the server that skips time would skip the slow
+    """No timer fires while a workflow task is open, and local calls keep it open."""
+    idle_harness.server = await real_server(embedded)  # the server that skips time would skip the delay
     for step in STEPS:
         idle_harness.services.script(step.name, then=slow)
     async with idle_harness.worker():
@@ -123,7 +125,7 @@ def _short_timeout(policy: Policy) -> Policy:
 
 
 async def _scheduled(handle: Handle) -> list[str]:
-    """What went over a queue."""
+    """The operations that were called over a queue."""
     scheduled = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
     events = (await handle.fetch_history()).events
     return [e.activity_task_scheduled_event_attributes.activity_type.name for e in events if e.event_type == scheduled]

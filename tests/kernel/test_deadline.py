@@ -1,4 +1,4 @@
-"""The deadline bounds what comes before the pivot, and nothing else."""
+"""The deadline bounds the phase before the pivot, and nothing else."""
 
 from __future__ import annotations
 

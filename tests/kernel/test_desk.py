@@ -1,8 +1,9 @@
-"""The desk: what is parked stays there until it is done or skipped, and decisions are applied when a round is over."""
+"""The desk: a parked call stays there until it is done or skipped, and a decision is applied when its round is over."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -26,6 +27,7 @@ from saga import (
     Status,
     TransactionLog,
 )
+from tests.eventually import eventually_async
 from tests.gate import Gate
 
 from . import expect
@@ -72,19 +74,17 @@ def workflows() -> tuple[type, ...]:
 
 
 async def parked(harness: Harness, step: str, *then: Behaviour) -> Handle:
-    """A trip whose call of `step` has failed a round; the next rounds behave like `then`, all later ones work."""
+    """Start a trip whose call of `step` fails a round; the next rounds behave like `then`, and all later ones work."""
     harness.services.script(step, fail, *then)
     if step == UNDO:
         harness.services.script(PIVOT.name, then=refuse)
     handle = await harness.start(ShortTripWorkflow, policies=POLICIES)
-    async with asyncio.timeout(_TIMEOUT_S):
-        while not await desk(handle):
-            await asyncio.sleep(0.02)
+    await until_desk(handle, bool)
     return handle
 
 
 async def being_tried(harness: Harness, step: str, gate: Gate, behaviour: Behaviour) -> Handle:
-    """A trip whose parked call of `step` is being tried again, and waits at `gate`."""
+    """Start a trip whose parked call of `step` is tried again, and return when that waits at `gate`."""
     handle = await parked(harness, step, behaviour)
     await decide(handle, "retry", step)
     async with asyncio.timeout(_TIMEOUT_S):
@@ -95,6 +95,14 @@ async def being_tried(harness: Harness, step: str, gate: Gate, behaviour: Behavi
 async def desk(handle: Handle) -> list[Parked]:
     found: list[Parked] = await handle.query("parked", result_type=list[Parked])
     return found
+
+
+async def until_desk(handle: Handle, holds: Callable[[list[Parked]], object]) -> list[Parked]:
+    return await eventually_async(lambda: desk(handle), "the desk changes", until=holds, pause_s=0.02)
+
+
+async def until_tried(handle: Handle, attempts: int) -> list[Parked]:
+    return await until_desk(handle, lambda now: now[0].attempts >= attempts and now[0].trying_since is None)
 
 
 async def record(handle: Handle, step: str) -> DeskRecord:
@@ -189,9 +197,7 @@ async def test_a_decision_costs_nothing(harness: Harness) -> None:
     assert before.next_attempt_at - before.since == FIRST_PAUSE
     for attempts in (2, 3, 4):
         await decide(handle, "retry", UNDO)
-        async with asyncio.timeout(_TIMEOUT_S):
-            while (now := (await desk(handle))[0]).attempts < attempts or now.trying_since is not None:
-                await asyncio.sleep(0.02)
+        [now] = await until_tried(handle, attempts)
         assert now.next_attempt_at == before.next_attempt_at
     await harness.later(FIRST_PAUSE + timedelta(seconds=1))
     [doubled] = await desk(handle)
@@ -207,15 +213,13 @@ async def test_a_round_that_was_asked_for_and_lasts_beyond_the_next_one_doubles_
     harness.services.script(UNDO, fail, behind(gate, fail), fail)
     harness.services.script(PIVOT.name, then=refuse)
     handle = await harness.start(ShortTripWorkflow, policies=short_timeouts)
+    await until_desk(handle, bool)
+    await decide(handle, "retry", UNDO)
     async with asyncio.timeout(_TIMEOUT_S):
-        while not await desk(handle):
-            await asyncio.sleep(0.02)
-        await decide(handle, "retry", UNDO)
         await gate.reached.wait()
-        await asyncio.sleep(2.1)
-        gate.open.set()
-        while (call := (await desk(handle))[0]).attempts < 2:
-            await asyncio.sleep(0.02)
+    await asyncio.sleep(2.1)
+    gate.open.set()
+    call = await until_tried(handle, 2)
     history = await handle.fetch_history()
     pauses = [
         event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()

@@ -1,4 +1,4 @@
-"""What another execution of the same saga has done, undone or decided is not forgotten by this one."""
+"""A saga takes into account what another execution of it has done, undone or decided."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def workflows() -> tuple[type, ...]:
 
 @pytest.mark.parametrize("step", [FIRST, MIDDLE, LAST])
 async def test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone(harness: Harness, step: str) -> None:
-    """Also where the workflow catches that failure, as it does for the last step."""
+    """This holds too where the workflow catches the failure, as it does for the last step."""
     gate = harness.services.gate(step)
     handle = await harness.start(ForeseeingWorkflow)
     await gate.reached.wait()
@@ -38,7 +38,7 @@ async def test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone(har
     end = await harness.end(handle)
     assert (end.code, end.log.state) == (STEP_UNDONE, State.ROLLED_BACK)
     assert {entry.step for entry in end.log.steps if entry.kind is CallKind.UNDO} == {undo.name for undo in UNDOS}
-    assert harness.services.of(Effect.HELD) == {ROLLBACK_CALL.name}, "nothing is held, and the traveller is told"
+    assert harness.services.of(Effect.HELD) == {ROLLBACK_CALL.name}, "nothing is held, and the rollback call is made"
 
 
 async def test_what_another_execution_holds_stays_parked_until_its_undo_gets_through(harness: Harness) -> None:
@@ -128,7 +128,7 @@ async def test_a_colocated_saga_undoes_what_a_worker_that_is_thought_dead_did_be
     assert harness.services.of(Effect.HELD) - {ROLLBACK_CALL.name} == left
 
 
-async def test_a_cancel_that_comes_before_a_takeover_finds_the_saga_confirmed_is_forgotten(harness: Harness) -> None:
+async def test_a_cancel_before_a_recovery_that_finds_the_saga_confirmed_has_no_effect(harness: Harness) -> None:
     harness.services.script(PIVOT.name, then=refuse)
     start = WithStartWorkflowOperation(
         RecoveringWorkflow.run,

@@ -1,4 +1,4 @@
-"""The pivot and what it promised: asked until the answer is known, never rolled back."""
+"""The pivot and the calls that it promises: they are repeated until they are answered, and never rolled back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_pivot_refused_after_hours_of_silence_rolls_back(harness: Harnes
 
 
 @every_promise
-async def test_what_is_promised_is_parked_for_a_day_and_then_done(harness: Harness, operation: str) -> None:
+async def test_a_promised_call_is_parked_for_a_day_and_then_done(harness: Harness, operation: str) -> None:
     harness.services.script(operation, then=fail)
     handle = await harness.start()
     await harness.later(timedelta(days=1))
@@ -59,7 +59,7 @@ async def test_what_is_promised_is_parked_for_a_day_and_then_done(harness: Harne
 
 
 @every_promise
-async def test_what_is_promised_and_hangs_is_asked_again(harness: Harness, operation: str) -> None:
+async def test_a_promised_call_that_hangs_is_made_again(harness: Harness, operation: str) -> None:
     harness.services.script(operation, hang, hang)
     end = await harness.run(policies=SHORT_TIMEOUTS)
     expect.confirmed(harness, end)
@@ -67,13 +67,13 @@ async def test_what_is_promised_and_hangs_is_asked_again(harness: Harness, opera
 
 
 @every_promise
-async def test_what_is_promised_and_loses_its_reply_is_done_once(harness: Harness, operation: str) -> None:
+async def test_a_promised_call_that_loses_its_reply_is_done_once(harness: Harness, operation: str) -> None:
     harness.services.script(operation, *[lose_reply] * 7)
     expect.confirmed(harness, await harness.run())
 
 
 @pytest.mark.parametrize("finish", [finish.name for finish in FINISHES])
-async def test_a_refused_finish_waits_parked_for_a_change_of_mind(harness: Harness, finish: str) -> None:
+async def test_a_refused_finish_is_parked_until_the_service_does_it(harness: Harness, finish: str) -> None:
     harness.services.script(finish, then=refuse)
     handle = await harness.start()
     await harness.later(timedelta(hours=1))

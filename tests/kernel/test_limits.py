@@ -1,4 +1,4 @@
-"""What Temporal bounds: a saga in trouble for a year must still be able to end."""
+"""Temporal's limits: a saga whose calls fail for a year must still be able to end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ONE_TRY = Policies(
 )
 """The attempts of a round are one event in the history however many they are; one is enough here."""
 MOST_EVENTS = 51_200 // 2
-"""In a year of trouble. Temporal ends a workflow at 51,200."""
+"""Limit on the events of a year of failures. Temporal ends a workflow at 51,200."""
 MONTH = timedelta(days=31)
 AT_ONCE = UNDOS[:4]
-"""As many as an order can have parked at once."""
+"""As many undos as an order can have parked at once."""
 
 
 async def _events(handle: Handle) -> int:
@@ -30,7 +30,7 @@ async def _events(handle: Handle) -> int:
 
 
 async def _events_of_a_year(harness: Harness, handle: Handle) -> int:
-    """The first month is measured, and the second for all others: the pauses only grow."""
+    """Measure the first month, and the second for all others: the pauses only grow."""
     await harness.later(MONTH)
     first = await _events(handle)
     await harness.later(MONTH)

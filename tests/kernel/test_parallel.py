@@ -1,4 +1,4 @@
-"""A group: one fails while another is under way. Nothing of a group may go on beside its unwinding."""
+"""Parallel groups in which a call fails while another runs. No call of a group may go on beside its rollback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every step of the plan, failing in every way."""
+"""Every step of the plan fails in every way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .services import SOLD_OUT, Effect, fail, hang, lose_reply, refuse
 
 every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
 ATTEMPTS = 4
-"""Of a forward step, by the kernel's own policy."""
+"""Attempts of a forward step by the kernel's own policy."""
 
 
 async def test_a_trip_without_trouble_is_confirmed(harness: Harness) -> None:

@@ -1,4 +1,4 @@
-"""Whatever happens to a saga of any shape, it ends; all it did stands or nothing does; its log says which."""
+"""A saga of any shape ends, whatever happens to it. All its steps hold or none does, and its log says which."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ from .workflows import TreeWorkflow
 
 _PAUSE = timedelta(milliseconds=20)
 _LONG_TIMEOUTS = Policy(timedelta(minutes=1), 4, total=timedelta(hours=1), first_pause=_PAUSE, longest_pause=_PAUSE)
-"""No attempt here hangs: on a busy machine, none may be taken for one that does."""
+"""No attempt here hangs, and on a busy machine none may time out."""
 _FIVE_ATTEMPTS = replace(_LONG_TIMEOUTS, attempts=5)
 _POLICIES = Policies(
     forward=_LONG_TIMEOUTS, undo=_FIVE_ATTEMPTS, finish=_FIVE_ATTEMPTS, rounds=Rounds(_PAUSE, _PAUSE * 4)
 )
 _CODES = {Trouble.DOWN: SERVICE_UNAVAILABLE, Trouble.GONE: SERVICE_UNAVAILABLE}
-"""Why a saga is rolled back for such trouble; for the rest of it because somebody said no."""
+"""The code of a rollback for such trouble; for any other it is that of a refusal."""
 
 
 class Cancelling:
-    """A behaviour: at its first call it has the saga cancelled, and goes on as that call would have."""
+    """A behaviour that cancels the saga at its first call, and then does what that call would have done."""
 
     def __init__(self, who: str, then: Behaviour) -> None:
         self._who = who
         self._then = then
         self.saga: asyncio.Future[Handle] = asyncio.get_running_loop().create_future()
         self.accepted: bool | None = None
-        """Whether the saga has said yes; `None` until it is asked."""
+        """Whether the saga has accepted the cancel; `None` before the cancel."""
         self.over = asyncio.Event()
 
     async def __call__(self, do: Work) -> Receipt:
         try:
             handle = await self.saga
             self.accepted = False
-            with suppress(WorkflowUpdateFailedError, RPCError):  # refused, or the saga has ended meanwhile
+            with suppress(WorkflowUpdateFailedError, RPCError):  # refused, or the saga has ended
                 await CANCELS[self._who](handle)
                 self.accepted = True
             return await self._then(do)
@@ -96,7 +96,7 @@ async def _run_story(server: WorkflowEnvironment, story: Story, *, single_batch:
             cancelling.saga.set_result(handle)
         end = await harness.end(handle)
         if cancelling is not None and cancelling.accepted is not None:
-            await cancelling.over.wait()  # the call that was given up may wake too late
+            await cancelling.over.wait()  # the abandoned call may go on after the end
     note("\n".join(f"{entry.step}: {entry.status}, {entry.attempts} attempts" for entry in end.log.steps))
     note(f"{end.log.state} {end.code}; undone {harness.services.undone}")
     nothing_is_open(end)
@@ -122,12 +122,12 @@ def _script(services: FakeServices, story: Story) -> Cancelling | None:
 
 
 def _expect_the_right_end(story: Story, end: End, cancelling: Cancelling | None) -> None:
-    """Confirmed if nothing speaks against it, rolled back for a reason that there was."""
+    """Expect a confirmation if nothing prevents it, and otherwise a rollback for one of the causes."""
     decisive = {op: _CODES.get(trouble, SOLD_OUT) for op, trouble in story.troubles.items() if trouble in DECISIVE}
-    said_yes = cancelling is not None and bool(cancelling.accepted)
+    accepted = cancelling is not None and bool(cancelling.accepted)
     if end.log.state is State.CONFIRMED:
         assert not decisive
-        assert not (said_yes and story.cancel_is_answered), "it has said yes to a cancel"
+        assert not (accepted and story.cancel_is_answered), "it has accepted a cancel"
         assert (end.code, end.log.error) == (None, None)
         return
     assert end.log.state is State.ROLLED_BACK
@@ -139,7 +139,7 @@ def _expect_the_right_end(story: Story, end: End, cancelling: Cancelling | None)
         assert story.deadline_s is not None
     else:
         assert end.code == CANCELLED
-        assert said_yes, "nobody has asked for it, or was told no"
+        assert accepted, "no cancel was accepted"
 
 
 def _expect_all_done(story: Story, services: FakeServices) -> None:
@@ -163,7 +163,7 @@ def _expect_all_undone(story: Story, services: FakeServices, end: End) -> None:
         first, last = later.undo, earlier.undo
         if first is None or last is None or not {first.name, last.name} <= undos.keys():
             continue
-        if undos[first.name].parked_since is None:  # what is parked lets the others pass
+        if undos[first.name].parked_since is None:  # a parked undo does not hold up the others
             assert services.undone.index(first.name) < services.undone.index(last.name), (
                 f"{earlier.name} before {later.name}"
             )

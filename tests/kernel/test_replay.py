@@ -1,4 +1,4 @@
-"""No worker remembers anything here: every workflow task, and every answer, is rebuilt from history."""
+"""Sagas on workers without a cache: every workflow task and every query is replayed from history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .services import SOLD_OUT, Effect, fail, hang, refuse, work
 
 every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
 every_part = pytest.mark.parametrize("step", [branches(part)[-1][-1].name for part in PLAN])
-"""A step of each: a worker without a memory takes its time."""
+"""One step of each part: a worker without a cache is slow."""
 
 
 @pytest.fixture

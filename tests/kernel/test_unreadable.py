@@ -1,4 +1,4 @@
-"""Replies that a workflow cannot read: of an unknown outcome, also for a later build that can read them."""
+"""Replies that a workflow cannot read: the outcome is unknown, also for a later build that can read them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ every_promise = pytest.mark.parametrize("operation", [PIVOT.name, FINISHES[0].na
 
 
 def answers(reply: Any) -> Callable[[Work], Any]:
-    """A service of another version: it does what it is asked for, and says so in its own words."""
+    """A service of another version: it does the work, and replies in a form of its own."""
 
     async def behaviour(do: Work) -> Receipt:
         do()
@@ -56,14 +56,14 @@ async def test_a_reply_of_any_other_form_is_of_an_unknown_outcome(harness: Harne
     assert "\n" not in end.message
 
 
-async def test_a_field_that_a_reader_does_not_know_is_passed_over(harness: Harness) -> None:
+async def test_an_unknown_field_of_a_reply_is_ignored(harness: Harness) -> None:
     step = STEPS[-1].name
     harness.services.script(step, then=answers({"step": step, "attempt": 1, "colour": "red"}))
     expect.confirmed(harness, await harness.run())
 
 
 @every_promise
-async def test_past_the_pivot_a_reply_that_cannot_be_read_is_parked_and_asked_for_again(
+async def test_past_the_pivot_a_call_whose_reply_cannot_be_read_is_parked_and_made_again(
     harness: Harness, operation: str
 ) -> None:
     harness.services.script(operation, then=garble)
@@ -96,8 +96,8 @@ async def test_a_best_effort_call_whose_reply_cannot_be_read_changes_nothing(har
 
 
 @pytest.mark.parametrize("cancel", [by_business, by_temporal])
-async def test_a_saga_that_was_answered_in_other_words_can_be_cancelled(harness: Harness, cancel: Any) -> None:
-    """The workflow lives: it takes what it is asked, and its clocks run."""
+async def test_a_saga_with_an_unreadable_reply_can_be_cancelled(harness: Harness, cancel: Any) -> None:
+    """The workflow is not stuck: it takes updates, and its timers fire."""
     opening, later = STEPS[0].name, STEPS[-1].name
     harness.services.script(opening, garble)
     gate = harness.services.gate(unwinding_of_all()[-1][0][0])
@@ -115,7 +115,7 @@ async def test_a_saga_that_was_answered_in_other_words_can_be_cancelled(harness:
 async def test_a_build_that_can_read_the_reply_decides_as_the_one_that_could_not(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    """The cure for such a saga is a newer build: it replays what the older one has decided, and goes on from there."""
+    """A newer build is the remedy: it replays the decisions of the older one, and goes on from there."""
     harness.services.script(operation, garble)
     handle = await harness.start()
     last_undo = harness.services.gate(STEPS[0].undo.name) if STEPS[0].undo and operation == STEPS[-1].name else None

@@ -1,4 +1,4 @@
-"""The way back: undos that do not get through are parked, tried again for ever, and in nobody's way."""
+"""Rollbacks: an undo that does not get through is parked and tried again for ever, and does not hold up the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from saga.outcome import SERVICE_UNAVAILABLE
 
 from . import expect
 from .harness import Harness
-from .plan import PIVOT, PLAN, UNDOS, Group, unwinding_of_all
+from .plan import PIVOT, UNDOS, unwinding_of_all
 from .services import SOLD_OUT, Behaviour, fail, hang, lose_reply, refuse, work
 
 SHORT_TIMEOUTS = Policies(
@@ -78,7 +78,7 @@ async def test_an_undo_that_loses_its_reply_undoes_once(harness: Harness, undo: 
 
 
 async def test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together(harness: Harness) -> None:
-    """The rule in full. An undo begins when those that it must wait for are done, and waits for no others."""
+    """The whole rule: an undo begins when the later steps are undone, and does not wait for other branches."""
     harness.services.script("trip.confirm", then=refuse)
     names = ("car.release", "flight.release", "transfer.release", "museum.release", "hotel.release", "trip.close")
     gates = {name: harness.services.gate(name) for name in names}
@@ -107,19 +107,3 @@ async def test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_togethe
     await running("trip.close")
     gates["trip.close"].open.set()
     expect.everything_undone(harness, await harness.end(handle))
-
-
-async def test_the_undos_of_a_group_run_together(harness: Harness) -> None:
-    harness.services.script(PIVOT.name, then=refuse)
-    last_of_each = [
-        branch[-1].undo.name for part in PLAN if isinstance(part, Group) for branch in part.branches if branch[-1].undo
-    ]
-    gates = [harness.services.gate(undo) for undo in last_of_each]
-    handle = await harness.start()
-    async with asyncio.timeout(20):
-        for gate in gates:
-            await gate.reached.wait()  # all wait in front of their work: none waits for another
-    for gate in gates:
-        gate.open.set()
-    end = await harness.end(handle)
-    expect.rolled_back(harness, end, SOLD_OUT, unwinding_of_all(), step=PIVOT.name)

@@ -1,4 +1,4 @@
-"""Workers that come and go while a saga is under way."""
+"""Workers that start and stop while a saga runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from saga import Policies, State
 from saga.outcome import CANCELLED
+from tests.eventually import eventually_async
 
 from . import expect
 from .cancels import REASON, Cancel, by_temporal
@@ -37,7 +38,7 @@ async def server(embedded: str) -> WorkflowEnvironment:
 
 @pytest.fixture
 def dropped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What Python could raise nowhere: errors of coroutines that it throws away."""
+    """The errors of coroutines that Python drops, which it can raise nowhere."""
     found: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda drop: found.append(f"{drop.exc_value!r} in {drop.object!r}"))
     return found
@@ -47,7 +48,7 @@ def dropped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def test_a_worker_that_goes_down_drops_its_sagas_in_silence(
     idle_harness: Harness, dropped: list[str], place: str
 ) -> None:
-    """Their coroutines are closed when Python likes, perhaps inside another workflow: they must touch nothing then."""
+    """Python closes their coroutines at any time, perhaps while another workflow runs: they must not do anything."""
     async with idle_harness.worker():
         await idle_harness.stop_at(place)
     gc.collect()
@@ -68,7 +69,7 @@ async def test_a_worker_that_goes_down_while_a_group_settles_drops_it_in_silence
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_another_worker_takes_a_saga_over(idle_harness: Harness, place: str) -> None:
+async def test_another_worker_continues_a_saga(idle_harness: Harness, place: str) -> None:
     idle_harness.max_cached_workflows = 0
     async with idle_harness.worker(workflows=False):
         async with idle_harness.worker(activities=False):
@@ -91,7 +92,7 @@ async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(idle_ha
             handle, gate = await idle_harness.stop_at(FIRST)
         gate.open.set()
         await recorded(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
-        request = asyncio.create_task(_as_coroutine(cancel, handle))  # an update is answered once a worker is back
+        request = asyncio.create_task(_as_coroutine(cancel, handle))  # an update is answered when a worker is back
         await (request if cancel is by_temporal else _admitted(idle_harness.server.client, handle))
         async with idle_harness.worker(activities=False):
             async with asyncio.timeout(20):
@@ -118,18 +119,20 @@ async def _admitted(client: Client, handle: Handle) -> None:
     """Wait until the server knows of the update: without that, a worker may be back before it."""
     update = UpdateRef(workflow_execution=WorkflowExecution(workflow_id=handle.id), update_id=_NAME)
     request = PollWorkflowExecutionUpdateRequest(namespace=client.namespace, update_ref=update)
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                await client.workflow_service.poll_workflow_execution_update(request)
-            except RPCError as error:
-                assert error.status is RPCStatusCode.NOT_FOUND
-                await asyncio.sleep(0.02)
-            else:
-                return
+
+    async def admitted() -> bool:
+        try:
+            await client.workflow_service.poll_workflow_execution_update(request)
+        except RPCError as error:
+            assert error.status is RPCStatusCode.NOT_FOUND
+            return False
+        return True
+
+    await eventually_async(admitted, "the server knows of the update", pause_s=0.02)
 
 
 async def recorded(handle: Handle, kind: EventType.ValueType) -> None:
-    async with asyncio.timeout(20):
-        while kind not in [event.event_type async for event in handle.fetch_history_events()]:
-            await asyncio.sleep(0.02)
+    async def kinds() -> list[EventType.ValueType]:
+        return [event.event_type async for event in handle.fetch_history_events()]
+
+    await eventually_async(kinds, f"the history has event {kind}", until=lambda seen: kind in seen, pause_s=0.02)

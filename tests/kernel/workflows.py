@@ -39,9 +39,9 @@ class Trip:
     attempt_timeouts: dict[str, timedelta] = field(default_factory=dict)
     """An `attempt_timeout` for some of the steps."""
     actions: dict[str, BodyAction] = field(default_factory=dict)
-    """By the name of the first step of a part, or of the pivot."""
+    """Actions by the name of the call that they come before: the first of a part, the pivot, or the first finish."""
     resumed: bool = False
-    """For `ForeseeingWorkflow`."""
+    """Whether `ForeseeingWorkflow` must assume an earlier execution."""
     tree: Tree = field(default_factory=lambda: Tree(()))
     """What `TreeWorkflow` runs instead of the plan."""
 
@@ -157,7 +157,7 @@ class ForeseeingWorkflow(_TripBase):
 
 @workflow.defn
 class RecoveringWorkflow(_TripBase):
-    """Takes over from an execution that was cut off, and finishes what that one has confirmed."""
+    """Continues an execution that was terminated, and finishes what that one has confirmed."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -170,7 +170,7 @@ class RecoveringWorkflow(_TripBase):
 
 @workflow.defn
 class SecondPivotWorkflow(_TripBase):
-    """Catches a refusal of its pivot, and asks again an hour later."""
+    """Catches a refusal of its pivot, and calls it again an hour later."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -201,7 +201,7 @@ class DetourWorkflow(_TripBase):
 
 @workflow.defn
 class RetryWorkflow(_TripBase):
-    """Asks twice for its first step, with another in between."""
+    """Calls its first step twice, with another in between."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -217,7 +217,7 @@ class RetryWorkflow(_TripBase):
 
 @workflow.defn
 class DirectWorkflow(_TripBase):
-    """A saga without a pivot, a call that may fail in it, and a rest after it."""
+    """A saga without a pivot, with a best-effort call in it and a pause after it."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -230,7 +230,7 @@ class DirectWorkflow(_TripBase):
 
 @workflow.defn
 class OwnCancelWorkflow(_TripBase):
-    """Cancels a task of its own and trips over it: nobody asked the saga to stop."""
+    """Cancels a task of its own and waits for it, although the saga was not cancelled."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -244,7 +244,7 @@ class OwnCancelWorkflow(_TripBase):
 
 @workflow.defn
 class LocalCallWorkflow(_TripBase):
-    """How a call of the pivot fails, as a regular and as a local activity: what the kernel makes of each."""
+    """Calls the pivot as a regular and as a local activity, and returns the outcome of each failure."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> list[str]:

@@ -106,7 +106,7 @@ _DECISION = (
                 "        # a cancel that came",
             ),
         ),
-        (f"{_TEST}::test_a_cancel_that_comes_before_a_takeover_finds_the_saga_confirmed_is_forgotten",),
+        (f"{_TEST}::test_a_cancel_before_a_recovery_that_finds_the_saga_confirmed_has_no_effect",),
     ),
 )
 
@@ -130,7 +130,7 @@ _TIME = (
     Mutation(
         "a local call that was cancelled is made again over the queue",
         (Edit(_CALLS, " or first.code == outcome.CANCELLED", ""),),
-        ("tests/kernel/test_colocated.py::test_a_call_that_is_cancelled_here_is_not_made_again_over_the_queue",),
+        ("tests/kernel/test_colocated.py::test_a_local_call_that_is_cancelled_is_not_made_again_over_the_queue",),
     ),
     Mutation(
         "the transaction that holds a lane enters a second time",

@@ -104,7 +104,7 @@ _PIVOT = (
                 "        ended = await run_to_completion(attempt(operation, request, policy))\n",
             ),
         ),
-        (f"{_TESTS}/test_forward.py::test_what_is_promised_is_parked_for_a_day_and_then_done[hotel.pay]",),
+        (f"{_TESTS}/test_forward.py::test_a_promised_call_is_parked_for_a_day_and_then_done[hotel.pay]",),
     ),
 )
 
@@ -123,10 +123,7 @@ _UNWINDING = (
                 "for each in top:\n                    await self._unwind(each)",
             ),
         ),
-        (
-            f"{_TESTS}/test_unwinding.py::test_the_undos_of_a_group_run_together",
-            f"{_TESTS}/test_unwinding.py::test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together",
-        ),
+        (f"{_TESTS}/test_unwinding.py::test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together",),
     ),
     Mutation(
         "`except Exception` where the unwinding is waited for: a second cancellation ends the workflow in its midst",
@@ -174,7 +171,7 @@ _COLOCATED = (
         (Edit(_KERNEL, "        if opening:", "        if False:"),),
         (
             f"{_TESTS}/test_colocated.py::"
-            "test_a_trip_without_trouble_needs_the_queue_for_its_first_step_and_its_pivot_alone",
+            "test_a_trip_without_trouble_uses_a_queue_only_for_its_first_step_and_its_pivot",
         ),
     ),
     Mutation(
@@ -185,7 +182,7 @@ _COLOCATED = (
     Mutation(
         "whoever takes a colocated saga over makes its local calls again",
         (Edit("saga/failover.py", "        if self.after_failover:\n", "        if False:\n"),),
-        (f"{_TESTS}/test_colocated.py::test_a_worker_that_takes_a_saga_over_asks_over_the_queue_alone",),
+        (f"{_TESTS}/test_colocated.py::test_a_worker_after_a_failover_makes_no_local_calls",),
     ),
 )
 
