@@ -12,31 +12,33 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 |---|---|
 | `operation` | the typed declaration of what a service does |
 | `policy` | timeouts and retries, each number with its reason |
-| `outcome` | the three ways a call can end: done, refused, unknown |
+| `outcome` | the three outcomes of a call: done, refused, unknown |
 | `journal` | the transaction log, and what is published from it |
 | `calls` | one call: an activity with its retries, or rounds until it is done |
-| `failover` | what a worker may not do for a saga that another worker began |
-| `interruption` | what stops a saga before its pivot |
+| `failover` | why a worker makes no local calls for a saga that another worker began |
 | `earlier` | what another execution of the same saga may have done |
-| `reply` | a service's reply, read by the workflow |
+| `reply` | reading of a service's reply by the workflow |
 | `waiting` | waits that Temporal's cancellation of the workflow does not end |
-| `desk` | what is parked, and what an operator decides about it |
-| `kernel` | the saga: steps, undo stack, pivot, unwinding |
+| `desk` | the parked calls, and what an operator decides about them |
+| `progress` | the phase of a saga, and what stops it before its pivot: deadline, cancel, failure |
+| `undo` | the stack of undos, and the rollback that runs them |
+| `group` | calls that run side by side |
+| `kernel` | the saga: step, parallel, pivot, finish, best_effort, on_rollback, cancel |
 | `plan` | what a saga would do, as data |
 | `transaction` | a list of steps, run on the saga |
 | `workflow` | the queries and updates of a workflow that runs a saga |
 
-It imports the standard library and temporalio, so that it can be lifted into another project as it is.
+The package imports only the standard library and temporalio, so another project can use a copy of it as it is.
 """
 
 from saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from saga.failover import FailoverInterceptor
-from saga.interruption import DEADLINE_EXCEEDED, deadline_exceeded
 from saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
-from saga.kernel import CancelRefused, Saga, StepFailed
+from saga.kernel import Saga
 from saga.operation import Operation
 from saga.plan import Plan, PlannedCall, Stage
 from saga.policy import POLICIES, Policies, Policy, Rounds
+from saga.progress import DEADLINE_EXCEEDED, CancelRefused, StepFailed, deadline_exceeded
 from saga.transaction import Step, run_in_order
 from saga.waiting import run_to_completion
 from saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow

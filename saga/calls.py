@@ -1,5 +1,7 @@
-"""One call of one operation: an activity with its retries, or rounds of them until it is done. The only place that
-starts one."""
+"""One call of one operation: an activity with its retries, or rounds of them until it is done.
+
+Only this module starts an activity for a saga.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ from saga.operation import Operation, Reply, Request
 from saga.outcome import Done, Outcome, Refused, Unknown
 from saga.policy import Policy, Rounds
 from saga.reply import read
-from saga.waiting import until
+from saga.waiting import run_to_completion, until
 
 
 async def attempt(operation: Operation[Request, Reply], request: Request, policy: Policy) -> Outcome[Reply]:
-    """One call with its retries, and what became of it."""
+    """Make one call with its retries, and return its outcome."""
     if policy.local is not None:
         first = await _local(operation, request, policy.local)
     elif policy.eager is not None:
@@ -59,7 +61,8 @@ async def _over_the_queue(
 
 
 async def _local(operation: Operation[Request, Reply], request: Request, at_most: timedelta) -> Outcome[Reply]:
-    """A local activity. After a crash it runs again, as its result is in no history yet: safe behind a fence only."""
+    """Run a local activity. After a crash it runs again, because its result is not in the history yet: the service
+    needs a fence."""
     try:
         raw = await workflow.execute_local_activity(
             operation.name,
@@ -76,7 +79,7 @@ async def _local(operation: Operation[Request, Reply], request: Request, at_most
 
 @dataclass(frozen=True)
 class PersistentCalls:
-    """Calls that must get through: parked while they do not, and on the desk for an operator."""
+    """Calls that must get through. One that does not is parked, and is on the desk for an operator."""
 
     journal: Journal
     desk: Desk
@@ -91,11 +94,11 @@ class PersistentCalls:
         *,
         may_refuse: Callable[[str], bool] = lambda _: False,
     ) -> Done[Reply] | Refused | None:
-        """Rounds of attempts with durable pauses between them; parked from the first round that did not get through.
+        """Make rounds of attempts with durable pauses between them. The call is parked from its first failed round on.
 
-        `None` if an operator skipped it. A refusal whose code `may_refuse` allows is an answer; any other needs a
-        person, and stays parked. The pauses double with the rounds that nobody asked for. A round that an operator
-        asked for costs nothing: the next one comes when it was due anyway.
+        Returns `None` if an operator skipped it. A refusal whose code `may_refuse` allows is an answer; any other needs
+        an operator, and the call stays parked. The pauses double with each automatic round. A round that an operator
+        asks for changes nothing about them: the next automatic round comes when it was due.
         """
         rounds, due = 0, workflow.now()
         decision: Decision | None = None
@@ -125,8 +128,23 @@ class PersistentCalls:
                 request = decision.request
             self.desk.begin_round(entry.step, request)
 
+    async def until_answered(
+        self,
+        entry: Entry,
+        operation: Operation[Request, Reply],
+        request: Request,
+        policy: Policy,
+        may_refuse: Callable[[str], bool],
+    ) -> Done[Reply] | Refused:
+        """Do as `until_done` for a call that may decide the saga: the history has it before it is made, a cancel of the
+        waiting task does not end it, and an operator cannot skip it."""
+        call = self.until_done(entry, operation, request, policy.recorded_first(), may_refuse=may_refuse)
+        ended = await run_to_completion(call)
+        assert ended is not None  # noqa: S101 — the desk skips no such call
+        return ended
+
     async def _decision(self, step: str, pause: timedelta) -> Decision | None:
-        """What an operator decides about a parked call, or has decided while it was tried; `None` after `pause`."""
+        """Return an operator's decision about a parked call, made now or while it was tried; `None` after `pause`."""
         if not self.desk.decided(step):
             await until(lambda: self.desk.decided(step), pause)
         return self.desk.take(step)

@@ -1,4 +1,4 @@
-"""The operator's desk of one saga: the calls that do not get through, and what a person decides about them."""
+"""The operator's desk of one saga: the calls that do not get through, and what an operator decides about them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from saga.journal import CallKind, Failure
 from saga.operation import Operation
 
 _LONGEST_PROBLEM = 300
-"""Characters of a converter's complaint about a request: it is one line of an answer."""
+"""Limit on the characters of a converter's error message: it is one line of a reply."""
 
 
 def transaction_of(request: Any) -> str | None:
-    """The transaction that a request says it belongs to, if it says so."""
+    """The transaction id in a request, or `None` if it has none."""
     found = request.get("transaction_id") if isinstance(request, dict) else getattr(request, "transaction_id", None)
     return None if found is None else str(found)
 
@@ -51,7 +51,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Skip:
-    """Leave it undone: the actor has settled it by other means. The log and the saga's end say so for ever."""
+    """Leave the call undone: the actor has settled it by other means. The log and the end of the saga keep it."""
 
     actor: str
     reason: str
@@ -59,7 +59,7 @@ class Skip:
 
 @dataclass(frozen=True)
 class Fix:
-    """Try again now, with another request."""
+    """Try again now with another request."""
 
     actor: str
     request: Any
@@ -70,7 +70,7 @@ Decision = Retry | Skip | Fix
 
 @dataclass(frozen=True)
 class Decided:
-    """A decision as it was taken: `decision` is `retry`, `skip` or `fix`, and `request` what a fix asks for."""
+    """A decision as it was taken: `decision` is `retry`, `skip` or `fix`; a fix has a `request`."""
 
     decision: str
     at: datetime
@@ -81,9 +81,9 @@ class Decided:
 
 @dataclass(frozen=True)
 class DeskRecord:
-    """All that the desk knows about a call: `original` is what the saga asked for, `request` what it asks for now.
+    """All that the desk knows about a call: `original` is the saga's request, `request` the one of the latest fix.
 
-    `parked` is unset once the call is done or skipped. `waits` is a decision that the end of a round will apply.
+    `parked` is unset once the call is done or skipped. `waits` is a decision that is applied when the round ends.
     """
 
     step: str
@@ -108,7 +108,7 @@ class _Case:
 
 
 class Desk:
-    """The calls that do not get through, by step, and the decisions that their rounds wait for.
+    """The calls that do not get through, by step, and the operators' decisions about them.
 
     A call is on the desk from its first failed round until it is done or skipped, also while a round of attempts runs.
     A decision is taken at any time and applied when the round is over. Until then a second one is refused: an accepted
@@ -123,7 +123,7 @@ class Desk:
         return [case.parked for case in self._cases.values() if case.parked is not None]
 
     def record(self, step: str) -> DeskRecord | None:
-        """What is known about a call that is on the desk, or was; `None` if it never was."""
+        """All about a call that is or was on the desk; `None` if it never was."""
         case = self._cases.get(step)
         if case is None:
             return None
@@ -132,21 +132,21 @@ class Desk:
             step, case.operation.name, case.parked, case.original, case.request, tuple(case.decisions), waits
         )
 
-    # --- what the call says -------------------------------------------------------------------------------------------
+    # --- used by the call ---------------------------------------------------------------------------------------------
 
     def park(self, parked: Parked, operation: Operation[Any, Any], request: Any) -> None:
-        """A round has failed: the call waits for the next, or for a decision."""
+        """Put a call on the desk whose round has failed. It waits for the next round, or for a decision."""
         case = self._cases.setdefault(parked.step, _Case(operation, request, request, parked))
         case.parked, case.request = parked, request
 
     def begin_round(self, step: str, request: Any) -> None:
-        """The call is being tried from now on, with `request`, and stays on the desk."""
+        """Note that the call is being tried with `request` from now on. It stays on the desk."""
         case, now = self._cases[step], workflow.now()
         assert case.parked is not None  # noqa: S101 — it is parked until it is settled
         case.request, case.parked = request, replace(case.parked, next_attempt_at=now, trying_since=now)
 
     def settle(self, step: str) -> None:
-        """The call is done or skipped: it leaves the desk, if it was there, with what still waited for it."""
+        """Take a call that is done or skipped off the desk. A decision that was not applied yet is dropped."""
         if step in self._cases:
             case = self._cases[step]
             case.parked = case.waiting = None
@@ -155,15 +155,15 @@ class Desk:
         return self._cases[step].waiting is not None
 
     def take(self, step: str) -> Decision | None:
-        """The decision about `step`, if one waits; it is applied from here on."""
+        """Return the decision about `step`, if there is one. The caller applies it."""
         case = self._cases[step]
         case.waiting, taken = None, case.waiting
         return taken
 
-    # --- what a person says -------------------------------------------------------------------------------------------
+    # --- used by the operator -----------------------------------------------------------------------------------------
 
     def check(self, step: str, decision: Decision) -> None:
-        """Raises `DeskRefused`."""
+        """Raise `DeskRefused` if the decision cannot be taken now."""
         case = self._cases.get(step)
         if case is None or case.parked is None:
             known = ", ".join(each.step for each in self.parked) or "nothing"
@@ -182,7 +182,7 @@ class Desk:
                 raise DeskRefused(f"not a request for {case.operation.name}: {problem}")
 
     def decide(self, step: str, decision: Decision) -> None:
-        """Take a decision that `check` allows. A replay takes what was allowed then, whatever `check` says today."""
+        """Take a decision that `check` has allowed. A replay takes it without asking the `check` of today's build."""
         case = self._cases[step]
         case.waiting = decision
         said: dict[str, Any] = vars(decision)
@@ -194,9 +194,9 @@ def _name(decision: Decision) -> str:
 
 
 def _problem_of(document: Mapping[str, Any], wanted: type) -> str | None:
-    """What is wrong with `document` as a request of type `wanted`, in the words of the payload converter.
+    """Why the payload converter cannot read `document` as a `wanted`, in its words; `None` if it can.
 
-    A field that the converter does not read is a problem too: what a person writes must have an effect.
+    A field that the converter ignores is a problem too: what an operator writes must have an effect.
     """
     converter = workflow.payload_converter()
     try:

@@ -1,9 +1,9 @@
 """What another execution of the same saga may have done that this one has not begun.
 
-A saga can have more than one execution: its workflow is reset, or it is terminated and started again under its id. The
-services' fences answer the later one what the earlier one did. Two things they cannot tell: what the earlier one did
-beyond the step at which the later one fails, and, where a service does not answer, whether the earlier one has decided.
-So the later one needs to know its whole body (`Saga.foresee`), to undo all of it and to know of its pivot.
+A saga can have more than one execution: its workflow is reset, or it is terminated and started again under its id. For
+a call that the earlier execution made, the service's fence gives the later one the same answer. Two things no fence can
+tell: what the earlier execution did beyond the step at which the later one fails, and, where a service does not answer,
+whether the earlier one has passed the pivot. So the later one must know its whole body (`Saga.foresee`).
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from saga.operation import Operation
 from saga.plan import Plan, PlannedCall
 
 Body: TypeAlias = Callable[[Plan], Coroutine[Any, Any, Any]]
-_BEFORE_THE_FIRST_TASK = 3
-"""Events of a history that nothing has happened to: started, task scheduled, task started."""
+BEFORE_THE_FIRST_TASK = 3
+"""Events of a history before its first workflow task completes: started, task scheduled, task started."""
 
 
 class RerunDetector:
-    """Whether this workflow run repeats an earlier one: after a reset, or as a retry. Made where the run begins.
+    """Detects that this workflow run repeats an earlier one: after a reset, or as a retry. Must be made when it begins.
 
-    A replay must give the answer that the run had at that place. A reset to a later task is announced there by a new
-    random seed. One to the first task leaves no old seed to compare with: it is known by its run id, and by the failed
-    task that a reset leaves before the first. (The SDK's `Replayer` gives such a history the old run id: it replays one
-    where this made no difference.)
+    A replay must give the same answer at the same place. After a reset to a later task, Temporal gives the run a new
+    random seed at that place. After a reset to the first task there is no old seed to compare with: the run has another
+    id than the first run, and a failed task before its first one. (The SDK's `Replayer` gives such a history the old
+    run id, so it can only replay one where this made no difference.)
     """
 
     def __init__(self) -> None:
         info = workflow.info()
         repeated = info.run_id != info.first_execution_run_id
-        was_reset = repeated and info.get_current_history_length() > _BEFORE_THE_FIRST_TASK
+        was_reset = repeated and info.get_current_history_length() > BEFORE_THE_FIRST_TASK
         self._from_the_start = was_reset or info.continued_run_id is not None
         self._seed = workflow.random_seed()
 
@@ -47,31 +47,38 @@ class RerunDetector:
 class EarlierExecutions:
     """What this execution knows of the others, and what it must assume of them."""
 
-    def __init__(self) -> None:
-        self._bodies: list[Body] = []
+    def __init__(self, body: Body | None = None) -> None:
+        self._whole_body = body
+        self._parts: list[Body] = []
         self._rerun = RerunDetector()
         self._told = False
         self._undecided = False
         self._known: Counter[tuple[str, str | None]] = Counter()
 
-    def foresee(self, body: Body) -> None:
-        self._bodies.append(body)
+    def foresee(self, part: Body) -> None:
+        """Add to what this execution is going to do. A body that was given as a whole has it already."""
+        self._parts.append(part)
 
     def tell(self) -> None:
-        """There was one, and it may have done any part of the saga."""
+        """Note that there was one, which may have done any part of the saga."""
+        self._told = True
+
+    def was_rolled_back(self, step: str) -> None:
+        """Note that `step` was undone before: another execution is rolled back, so this one must be, too."""
+        if not self._bodies:
+            raise RuntimeError(
+                f"{step} was undone by another execution of this saga, which may have done more: "
+                "say with Saga.foresee what is to be undone"
+            )
         self._told = True
 
     def was_not_decided(self) -> None:
-        """A step before the pivot was refused, so no execution has come as far as the pivot."""
+        """Note that a step before the pivot was refused, so no execution has reached the pivot."""
         self._undecided = True
 
     def knows(self, undo: str, name: str | None) -> None:
-        """This execution sees to this undo itself, if it is needed."""
+        """Note that this execution runs this undo itself, if it is needed."""
         self._known[undo, name] += 1
-
-    @property
-    def are_foreseen(self) -> bool:
-        return bool(self._bodies)
 
     @property
     def is_rerun(self) -> bool:
@@ -83,10 +90,14 @@ class EarlierExecutions:
 
     @property
     def may_have_decided(self) -> bool:
-        """Whether a pivot that this execution has not come to may be done."""
+        """Whether another execution may have passed a pivot that this one has not reached."""
         if self._undecided or not self.may_be_ahead:
             return False
         return any(stage.kind is CallKind.PIVOT for stage in self.plan.stages)
+
+    @property
+    def _bodies(self) -> list[Body]:
+        return self._parts if self._whole_body is None else [self._whole_body]
 
     @property
     def plan(self) -> Plan:
@@ -96,7 +107,7 @@ class EarlierExecutions:
         return plan
 
     def unseen(self) -> list[tuple[Operation[Any, Any], PlannedCall]]:
-        """The undos that this execution does not see to yet, and what they undo, in the order of the steps."""
+        """The undos that this execution has not registered, and the calls that they undo, in the order of the steps."""
         known, unseen = self._known.copy(), []
         for call in (call for stage in self.plan.stages for call in stage.calls):
             if call.undo is None:

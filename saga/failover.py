@@ -1,4 +1,4 @@
-"""What a worker may not do for a saga that another one began: call in its own process."""
+"""Failover of colocated sagas: a worker makes no local calls for a saga that another worker began."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from temporalio.worker import (
 )
 
 from saga import outcome
+from saga.earlier import BEFORE_THE_FIRST_TASK
 
 _TAKEN_OVER = "saga-taken-over"
-_BEFORE_THE_FIRST_TASK = 3
-"""Events of a history that nothing has happened to: started, task scheduled, task started."""
 
 
 class FailoverInterceptor(Interceptor):
-    """For every worker of sagas with `Policies.colocated`.
+    """Interceptor that every worker of sagas with `Policies.colocated` needs.
 
-    A call that kills its process is in no history. Whoever takes its saga over would make it again, as a first attempt,
-    and die of it too, one worker after the other. So local calls are only made by the worker that has had the saga from
-    its first task on; any other worker declines them, and the kernel asks over the queue, where attempts are counted.
-    The refusal to act is the call's recorded result, so a replay need not know who declined.
+    A local call that kills its process is not in the history. The next worker of the saga would make it again, as a
+    first attempt, and die too, and so on. So only the worker that has run the saga since its first task makes local
+    calls. Any other worker declines them, and the kernel makes them over the task queue, where attempts are counted.
+    The refusal is recorded as the result of the call, so a replay need not know which worker declined.
     """
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
@@ -48,7 +47,7 @@ class _Inbound(WorkflowInboundInterceptor):
         super().init(self._outbound)
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002 — the SDK's name
-        begun_here = workflow.info().get_current_history_length() <= _BEFORE_THE_FIRST_TASK
+        begun_here = workflow.info().get_current_history_length() <= BEFORE_THE_FIRST_TASK
         self._outbound.after_failover = workflow.unsafe.is_replaying() or not begun_here
         return await super().execute_workflow(input)
 

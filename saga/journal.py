@@ -1,7 +1,7 @@
 """The transaction log of one saga: the list behind the `transaction_log` query, and all that is published from it.
 
-Log lines, search attributes and the Web UI's details are written here, from the entries, so that they cannot disagree.
-The log lives in workflow memory and needs no table: Temporal's history rebuilds it after any crash.
+Log lines, search attributes and the Web UI's details are written here from the entries, so that they cannot disagree.
+The log is kept in workflow memory and needs no table: Temporal rebuilds it from the history after a crash.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
 SAGA_ERROR_CODE = SearchAttributeKey.for_keyword("SagaErrorCode")
 """Why the saga was rolled back, or is being rolled back."""
 SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")
-"""Since when a call that must get through has not; unset when none is parked."""
+"""Since when a call is parked; unset when no call is."""
 SAGA_ORDER = SearchAttributeKey.for_keyword("SagaOrder")
-"""What the saga is about, where it is spread over several workflows; set by whoever starts them."""
+"""The order of the saga, where a saga has several workflows. The client sets it when it starts them."""
 _STATES_METRIC = "saga_states"
-"""Counts how often sagas entered a state, by `state` and `error_code`; an alert on PARKED is the one to have."""
+"""Counts how often sagas entered a state, by `state` and `error_code`. An alert should watch PARKED."""
 SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ORDER)
-"""What a namespace must have registered before it runs a saga."""
+"""Search attributes that a namespace must have before it runs a saga."""
 
 
 class State(StrEnum):
-    """Where a saga stands. The last four are ends; PARKED is not: a parked saga goes on trying.
+    """The state of a saga. The last four are ends; PARKED is not: a parked saga goes on trying.
 
-    WITH_SKIPS: an operator has left a call of it undone, so the end is not proven by the services.
+    WITH_SKIPS: an operator has left a call undone, so the services do not prove the end.
     """
 
     RUNNING = "RUNNING"
@@ -55,12 +55,12 @@ class State(StrEnum):
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether it ended past its pivot."""
+        """Whether the saga ended past its pivot."""
         return self in (State.CONFIRMED, State.CONFIRMED_WITH_SKIPS)
 
     @property
     def with_skips(self) -> State:
-        """This end, where an operator has left something undone."""
+        """The same end of a saga of which an operator has left a call undone."""
         return {
             State.CONFIRMED: State.CONFIRMED_WITH_SKIPS,
             State.ROLLED_BACK: State.ROLLED_BACK_WITH_SKIPS,
@@ -98,7 +98,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Skipped:
-    """An operator's decision to leave a call undone. `transaction_id` is the one that its request names."""
+    """An operator's decision to leave a call undone. `transaction_id` is that of the request."""
 
     actor: str
     reason: str
@@ -108,9 +108,9 @@ class Skipped:
 
 @dataclass
 class Entry:
-    """One call of one operation. `attempts` counts what was tried so far; times are UTC.
+    """One call of one operation. `attempts` counts those made so far; times are UTC.
 
-    `step` is the operation's name, made unique within the saga: the desk knows a parked call by it.
+    `step` is the operation's name, made unique within the saga: it identifies a parked call on the desk.
     """
 
     step: str
@@ -123,15 +123,15 @@ class Entry:
     error_code: str | None = None
     parked_since: datetime | None = None
     note: str | None = None
-    """What an operator did about it: who, and why."""
+    """What an operator did about the call, who it was, and why."""
     name: str | None = None
-    """What the workflow itself calls this step, if it has a name of its own for it."""
+    """The workflow's own name for this step, if it has one."""
     skipped: Skipped | None = None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a saga is rolled back: a stable code, words for a person, and the step, if one step is the cause."""
+    """Why a saga is rolled back: a stable code, a message for people, and the step, if one step is the cause."""
 
     code: str
     message: str
@@ -147,7 +147,7 @@ class TransactionLog:
 
 
 def count_states(state: State, error_code: str | None, sagas: int = 1) -> None:
-    """Tell the metrics that `sagas` have entered `state`."""
+    """Count in the metrics that `sagas` have entered `state`."""
     counter = workflow.metric_meter().create_counter(_STATES_METRIC)
     counter.add(sagas, {"state": str(state), "error_code": error_code or ""})
 
@@ -173,6 +173,10 @@ class Journal:
     def log(self) -> TransactionLog:
         return TransactionLog(self.transaction_id, self.state, self.error, tuple(replace(e) for e in self._entries))
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._entries
+
     def begin(self, operation: str, kind: CallKind, name: str | None = None) -> Entry:
         service = operation.partition(".")[0]
         before = sum(e.step.partition("#")[0] == operation and e.kind is kind for e in self._entries)
@@ -192,7 +196,7 @@ class Journal:
         return Failure(ended.code, ended.message, entry.step)
 
     def settle(self, entry: Entry, status: Status, attempts: int, error_code: str | None = None) -> None:
-        """`attempts` more were made and the entry is now in `status`. PARKED leaves it open."""
+        """Set an entry's status and add to its attempts. PARKED leaves it open, any other status ends it."""
         entry.status = status
         entry.attempts += attempts
         entry.error_code = error_code
@@ -204,13 +208,13 @@ class Journal:
         self._publish()
 
     def move(self, phase: State, error: Failure | None = None) -> None:
-        """The saga enters `phase`; `error` is kept from the first time one is given."""
+        """Note that the saga enters `phase`. The first `error` that is given stays."""
         self._phase = phase
         self.error = self.error or error
         self._publish()
 
     def end(self, end: State, *, with_skips: bool = False) -> None:
-        """The saga comes to `end`. The state claims only what is proven: a skip, here or elsewhere, is said with it."""
+        """End the saga. If a call was skipped, here or in another workflow of the saga, the state says so."""
         skipped = with_skips or any(entry.status is Status.SKIPPED for entry in self._entries)
         self.move(end.with_skips if skipped else end)
 
@@ -253,7 +257,7 @@ class Journal:
         log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))
 
     def _details(self) -> str:
-        """What the Web UI shows on top of the execution: the calls that do not get through, in Markdown."""
+        """The parked calls in Markdown, which the Web UI shows on top of the execution."""
         parked = [entry for entry in self._entries if entry.status is Status.PARKED]
         lines = [f"- `{e.step}` since {e.parked_since:%Y-%m-%d %H:%M:%SZ}: {e.error_code}" for e in parked]
         return "\n".join(["**Parked**", *lines]) if parked else ""

@@ -1,4 +1,4 @@
-"""What a service does, declared once and typed, so that a workflow and a service meet only in the declaration."""
+"""Typed declarations of what services do: all that a workflow and a service share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Reply = TypeVar("Reply")
 class Operation(Generic[Request, Reply]):
     """One operation of one service: the name of its activity, its types, and the task queue that serves it.
 
-    `name` is `<service>.<verb>`. An undo names the operation it `undoes` and takes the same request: so it can run when
-    nobody knows whether that operation took effect, and both find each other under one idempotency key.
+    `name` is `<service>.<verb>`. An undo names the operation that it `undoes` and takes the same request, so that it
+    can run without knowing whether that operation took effect: both have the same idempotency key.
 
-    An operation that takes further what an earlier one of its transaction made names the one it `acts_on`, and takes
-    the same request, or one whose every field the earlier one has answered. The service refuses what differs.
+    An operation that changes what an earlier operation of its transaction made names that as `acts_on`. It takes the
+    same request, or one with fields from the earlier reply only. The service refuses a request that differs.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Operation(Generic[Request, Reply]):
 
     def __post_init__(self) -> None:
         if self.acts_on is not None and self.acts_on.queue != self.queue:
-            raise TypeError(f"{self.name} cannot act on {self.acts_on.name}, which is another service's")
+            raise TypeError(f"{self.name} cannot act on {self.acts_on.name}, which has another queue")
         if self.undoes is not None and self.undoes.request is not self.request:
             raise TypeError(f"{self.name} must take the request of {self.undoes.name}, which it undoes")
 

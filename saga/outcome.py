@@ -1,8 +1,8 @@
-"""How a call ended: done, refused or unknown. The one place that reads Temporal's failures.
+"""The outcome of a call: done, refused or unknown. Only this module interprets Temporal's failures.
 
-*Done*: the service says so. *Refused*: the service said no and kept nothing; there is nothing to undo. *Unknown*: it
-timed out, retries ran out, it was cancelled, the worker was lost; it may have taken effect. Unknown is never taken for
-failed.
+*Done*: the service has replied. *Refused*: the service has said no and changed nothing, so there is nothing to undo.
+*Unknown*: the call timed out, its retries ran out, it was cancelled, or its worker was lost; it may have taken effect,
+so the kernel never treats it as refused.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from temporalio.exceptions import TimeoutError as TimedOut
 Reply = TypeVar("Reply")
 
 STEP_TIMEOUT = "STEP_TIMEOUT"
-"""No answer within the attempts and the time that the policy allows."""
+"""The service did not answer within the attempts and the time that the policy allows."""
 CANCELLED = "CANCELLED"
-"""Somebody asked for the saga, or the call, to stop."""
+"""The saga or the call was cancelled."""
 SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
-"""The service answered every attempt with an error that does not say no."""
+"""Every attempt failed with an error that is not a refusal."""
 STEP_UNDONE = "STEP_UNDONE"
-"""A fence's refusal: this very step was undone before. Another execution of the saga unwinds it, or has."""
+"""The fence refuses a step that was undone before: another execution of the saga is or was rolled back."""
 IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
-"""A fence's refusal: the step came before with another request. It does not say what became of that one."""
+"""The fence refuses a step that came before with another request. That one may have been done."""
 UNREADABLE_REPLY = "UNREADABLE_REPLY"
-"""The service has answered, in a form that the build which reads the answer does not know. It may have acted."""
+"""The service has replied, but this build cannot read the reply. The call may have taken effect."""
 
 
 @dataclass(frozen=True)
 class Done(Generic[Reply]):
-    """`before`: attempts of another call for the same, made before the one that the reply belongs to."""
+    """`before` counts attempts by an earlier call for the same step: local or eager, before the one that replied."""
 
     reply: Reply
     before: int = 0
@@ -58,12 +58,20 @@ class Unknown:
 Outcome: TypeAlias = Done[Reply] | Refused | Unknown
 
 
-def classify(error: FailureError, attempts: int) -> Refused | Unknown:
-    """Name the outcome of a failed call that was allowed `attempts` attempts.
+def proves_not_done(code: str) -> bool:
+    """Whether a refusal with `code` says that the call was never done.
 
-    A regular activity fails with an `ActivityError` around the cause, a local one with the bare cause: both arrive
-    here. A service says on which attempt it answered in the first detail of its error, where it can; 0 if nobody has
-    tried. Where the total time was over first, Temporal does not say how many attempts there were: one is certain.
+    A conflict does not: the call came before with another request, and that one may have been done.
+    """
+    return code != IDEMPOTENCY_CONFLICT
+
+
+def classify(error: FailureError, attempts: int) -> Refused | Unknown:
+    """Return the outcome of a failed call that was allowed `attempts` attempts.
+
+    A regular activity fails with an `ActivityError` around the cause, a local one with the bare cause. The first detail
+    of a service's error is the attempt on which it answered, or 0 if no attempt was made. If the total time was over
+    first, Temporal does not tell the number of attempts: one is certain.
     """
     cause = (error.cause or error) if isinstance(error, ActivityError) else error
     if is_cancelled_exception(error):

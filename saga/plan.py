@@ -1,7 +1,7 @@
-"""What a process would do, as data: the same body that a `Saga` runs, run by something that only takes notes.
+"""What a process would do, as data: a `Plan` follows the same body that a `Saga` runs, and records its calls.
 
-A process over many transactions together must know its steps in advance. It does not write them down a second time: it
-has each transaction's body followed by a `Plan`. That works for a body whose way does not depend on replies.
+A process over a batch of transactions, or without an orchestrator, must know its steps in advance. It derives them from
+the body instead of listing them a second time. The body must make the same calls whatever their replies are.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Plan:
 
     @property
     def undos(self) -> list[tuple[Operation[Any, Any], Any]]:
-        """What undoes the whole of it, in the order of the steps."""
+        """The undos of all steps with their requests, in the order of the steps."""
         calls = [call for stage in self.stages for call in stage.calls]
         return [(call.undo, call.request) for call in calls if call.undo is not None]
 
     def follow(self, body: Coroutine[Any, Any, Any]) -> None:
-        """Take notes of `body` to its end."""
+        """Record the calls of `body`."""
         try:
             body.send(None)
         except StopIteration:

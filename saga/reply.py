@@ -1,8 +1,8 @@
-"""A service's reply, read by the workflow itself: one that it cannot read is an unknown outcome, not a failed task.
+"""Reading of a service's reply by the workflow itself: an unreadable reply is an unknown outcome, not a failed task.
 
-The SDK would fail the workflow *task* for such a reply, again and again, and with it the deadline, the cancellation and
-the desk. What a build can read depends on the build, but a replay must decide as the first execution did. So the
-verdict "cannot be read" goes into the history, as a patch marker: a later build finds it there and does not look.
+The SDK would fail the workflow *task* for such a reply, again and again, and the deadline, a cancel and the desk would
+have no effect. Which replies a build can read depends on the build, but a replay must decide as the first execution
+did. So a patch marker in the history records that a reply was unreadable; a later build finds it and does not try.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _LONGEST_REASON = 200
 _MAY_BE_ANYTHING = (Any, object, bytes, type(None))
 
 _read: WeakKeyDictionary[asyncio.AbstractEventLoop, Counter[str]] = WeakKeyDictionary()
-"""How many replies of each operation a workflow has read. Every workflow has a loop of its own."""
+"""How many replies of each operation a workflow has read. Every workflow has its own event loop."""
 
 
 def read(operation: Operation[Any, Reply], raw: RawValue | None) -> Done[Reply] | Unknown:
-    """The reply of a call that was done; an unknown outcome if this build, or one before it, cannot read it."""
+    """Return the reply of a done call, or an unknown outcome if this build or an earlier one cannot read it."""
     unreadable = Unknown(UNREADABLE_REPLY, f"{operation.name} has answered, but the reply could not be read", 1)
     marker = _marker(operation.name)
     if workflow.unsafe.is_replaying() and workflow.patched(marker):
@@ -41,12 +41,12 @@ def read(operation: Operation[Any, Reply], raw: RawValue | None) -> Done[Reply] 
 
 
 def as_declared(raw: RawValue | None, declared: type[Reply]) -> Reply:
-    """The value of `raw`. Raises `ValueError` with one line, which quotes nothing of it."""
+    """Return the value of `raw`. Raises `ValueError` with one line that quotes nothing of it."""
     try:
         value = None if raw is None else workflow.payload_converter().from_payload(raw.payload, declared)
     except (ValueError, TypeError, LookupError) as error:
         raise ValueError(str(error).splitlines()[0][:_LONGEST_REASON]) from None
-    # Nothing, and what is no JSON, the converter hands over as it is, whatever is declared.
+    # The converter returns an empty payload, and one that is not JSON, as it is, whatever type is declared.
     if isinstance(value, bytes | None) and isinstance(declared, type) and declared not in _MAY_BE_ANYTHING:
         raise ValueError("it is empty" if value is None else "it is not JSON")
     return cast("Reply", value)

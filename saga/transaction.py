@@ -1,6 +1,6 @@
 """A transaction as a list of steps, each with its commit, its rollback, an input and a timeout.
 
-For whoever has no process to write, only a list: it is run on a `Saga`, and what holds for a saga holds for it.
+It serves a client that has a list of steps instead of a process. The list runs on a `Saga`, with all its guarantees.
 
     async with Saga("t-1") as saga:
         await run_in_order(saga, [
@@ -18,9 +18,10 @@ from typing import Any, TypeAlias
 
 from temporalio import activity, workflow
 
-from saga.kernel import Saga, StepFailed
+from saga.kernel import Saga
 from saga.operation import Operation
 from saga.plan import Plan
+from saga.progress import StepFailed
 
 Call: TypeAlias = Operation[Any, Any] | Callable[..., Any]
 """A declared operation, or a function or method with `@activity.defn` that takes one argument."""
@@ -28,9 +29,9 @@ Call: TypeAlias = Operation[Any, Any] | Callable[..., Any]
 
 @dataclass(frozen=True)
 class Step:
-    """`timeout` bounds the commit, its retries and the wait for a worker included, and each round of the rollback.
+    """`timeout` bounds the commit with its retries and the wait for a worker, and each round of the rollback.
 
-    Both take `input` and must be idempotent. `queue` is where activities are served, by default the workflow's own.
+    Both take `input` and must be idempotent. `queue` is the task queue of the activities, by default the workflow's.
     """
 
     commit: Call
@@ -41,23 +42,18 @@ class Step:
     queue: str | None = None
 
 
-async def run_in_order(saga: Saga, steps: Sequence[Step], *, resumed: bool = False) -> list[Any]:
-    """Run `steps` one after the other and return their replies; a failing one rolls `saga` back.
+async def run_in_order(saga: Saga | Plan, steps: Sequence[Step], *, resumed: bool = False) -> list[Any]:
+    """Run `steps` one after the other and return their replies; a failing step rolls `saga` back.
 
-    A step without a rollback cannot be taken back, so it decides: it is asked until its answer is known (`Saga.pivot`),
-    and only steps without a rollback may follow, each repeated until it is done (`Saga.finish`).
+    A step without a rollback cannot be undone, so it decides: it is repeated until its answer is known (`Saga.pivot`).
+    Only steps without a rollback may follow, each repeated until it is done (`Saga.finish`).
 
-    `resumed`: an earlier execution may have done any part of this. Every step is run again, which repeats no effect,
-    and all of them are undone if one is refused. With a step that decides, each step before it is repeated until it is
-    done or refused: an unknown outcome does not tell whether the earlier execution has decided (`Saga.foresee`).
+    `resumed`: an earlier execution may have done any of the steps. All of them run again, which repeats no effect, and
+    all of them are undone if one is refused. If a step decides, each step before it is repeated until it is done or
+    refused: an unknown outcome does not tell whether the earlier execution has decided (`Saga.foresee`).
     """
-    saga.foresee(lambda plan: _in_order(plan, steps))
-    if resumed:
-        saga.resume()
-    return await _in_order(saga, steps)
-
-
-async def _in_order(saga: Saga | Plan, steps: Sequence[Step]) -> list[Any]:
+    if isinstance(saga, Saga):
+        saga.foresee(lambda plan: run_in_order(plan, steps), resumed=resumed)
     replies = []
     decided = False
     for step in steps:

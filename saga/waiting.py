@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 async def until(holds: Callable[[], bool], at_most: timedelta | None = None) -> bool:
-    """Wait until `holds()`; false if `at_most` was over first. Only a task that is itself cancelled is interrupted.
+    """Wait until `holds()`; false if `at_most` is over first. Raises `CancelledError` only in a cancelled task.
 
-    `workflow.wait_condition` also interrupts the tasks that nobody has cancelled, when the workflow is, in histories
-    that temporalio 1.36.0 has begun (workflow logic flag 2): it would end an unwinding.
+    When the workflow is cancelled, `workflow.wait_condition` also raises it in all other tasks, in histories that
+    temporalio 1.36.0 has begun (workflow logic flag 2). That would end a rollback.
     """
     try:
         await workflow.wait_condition(holds, timeout=at_most)

@@ -1,4 +1,4 @@
-"""What every workflow with a saga answers: its log, what is parked, and what an operator decides about that."""
+"""Queries and updates of every workflow with a saga: its log, its parked calls, and an operator's decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import TransactionLog
-from saga.kernel import CancelRefused
+from saga.progress import CancelRefused
 
 DESK_REFUSED = "DESK_REFUSED"
 """The operator's decision cannot be taken; the message says why."""
@@ -19,7 +19,7 @@ CANCEL_REFUSED = "CANCEL_REFUSED"
 
 
 class Observed(Protocol):
-    """What is shown of a saga, or of one participant's part in it."""
+    """What a workflow shows of a saga, or of a participant's part in one."""
 
     @property
     def desk(self) -> Desk: ...
@@ -49,17 +49,17 @@ class SagaWorkflow(ABC):
 
     @workflow.query
     def transaction_log(self) -> TransactionLog:
-        """Every step so far: what was called, when, how often, and what became of it."""
+        """Every call so far: when it was made, how often, and its outcome."""
         return self.observed.log
 
     @workflow.query
     def parked(self) -> list[Parked]:
-        """The calls that do not get through, those that are being tried again now among them."""
+        """The parked calls, including those that are being tried again now."""
         return self.observed.desk.parked
 
     @workflow.query
     def desk_record(self, step: str) -> DeskRecord | None:
-        """What is known about one call of the desk: both requests and every decision; also when it is settled."""
+        """All about one call that is or was parked: both requests, and every decision."""
         return self.observed.desk.record(step)
 
     @workflow.update
@@ -73,7 +73,7 @@ class SagaWorkflow(ABC):
 
     @workflow.update
     def desk_skip(self, step: str, decision: Skip) -> None:
-        """Leave the parked `step` undone; it stays in the log for ever who decided so, and why."""
+        """Leave the parked `step` undone; the log keeps who decided so, and why."""
         self.observed.desk.decide(step, decision)
 
     @desk_skip.validator
@@ -82,7 +82,7 @@ class SagaWorkflow(ABC):
 
     @workflow.update
     def desk_fix(self, step: str, decision: Fix) -> None:
-        """Try the parked `step` again now, with another request."""
+        """Try the parked `step` again now with another request."""
         self.observed.desk.decide(step, decision)
 
     @desk_fix.validator
@@ -98,7 +98,7 @@ class SagaWorkflow(ABC):
             raise ApplicationError(str(refused), type=DESK_REFUSED, non_retryable=True) from refused
 
     def _check_request(self, request: dict[str, Any]) -> None:  # noqa: B027 — most workflows accept what has the right form
-        """Raise `DeskRefused` for a new request that the business knows to be wrong. Its form is checked before."""
+        """Raise `DeskRefused` for a new request that is wrong for this workflow. Its form has been checked."""
 
 
 class CancellableSagaWorkflow(SagaWorkflow):

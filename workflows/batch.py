@@ -35,7 +35,7 @@ from saga.outcome import CANCELLED, STEP_UNDONE
 from workflows.batch_call import call_many
 from workflows.batch_member import BatchMember, grouped
 from workflows.detach import detach
-from workflows.order import Requests, batch_plan
+from workflows.order import Requests, planned
 
 _ATTEMPT_TIMEOUT = timedelta(seconds=10)
 """A batch of five hundred requests takes a tenth of a second, and its attempt may wait for other batches."""
@@ -68,7 +68,7 @@ class BatchWorkflow:
         requests = Requests.of(placed, self._id)
         kind = requests.must_notify
         if kind not in self._plans:
-            self._plans[kind] = batch_plan(must_notify=kind)
+            self._plans[kind] = planned(requests)
         return BatchMember(placed, requests, self._plans[kind])
 
     @workflow.run

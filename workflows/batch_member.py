@@ -39,7 +39,7 @@ class BatchMember:
         return self.plan.stages[index].name if index < len(self.plan.stages) else None
 
     def request(self, call: PlannedCall) -> Any:
-        return getattr(self.requests, call.request)
+        return self.requests.to(call.operation)
 
     def must_undo(self, call: PlannedCall) -> bool:
         entry = self.log.get((call.operation.name, CallKind.STEP))

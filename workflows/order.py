@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from temporalio import workflow
@@ -28,6 +29,7 @@ from saga import (
     StepFailed,
     TransactionLog,
 )
+from saga.operation import Request
 from workflows.inputs import check_workflow_id, parse_input
 
 _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
@@ -35,7 +37,7 @@ _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed
 
 @dataclass(frozen=True)
 class Requests:
-    """What the services are asked for this order: the same request goes to an operation and to its undo."""
+    """The requests of one order. An operation and its undo take the same request."""
 
     create: CreateOrder
     payment: AuthorizePayment
@@ -68,13 +70,21 @@ class Requests:
             must_notify=placed.notification is NotificationMode.REQUIRED,
         )
 
+    def to(self, operation: Operation[Request, Any]) -> Request:
+        """The request that `operation` takes for this order, found by its type: no two requests have the same."""
+        request: Request = self._by_type[operation.request]
+        return request
+
+    @cached_property
+    def _by_type(self) -> dict[type, Any]:
+        return {type(request): request for request in vars(self).values()}
+
 
 async def prepare(saga: Saga | Plan, requests: Requests) -> None:
-    """All that can still be undone."""
+    """Make the steps that can still be undone."""
     await saga.step(order.create, requests.create, undo=order.cancel)
-    saga.on_rollback(
-        notification.send_cancellation, requests.notification
-    )  # an order that was never taken has nobody to tell
+    # Only from here on: the customer of an order that was never created is not told of its rollback.
+    saga.on_rollback(notification.send_cancellation, requests.notification)
     await saga.parallel(
         saga.step(payment.authorize, requests.payment, undo=payment.cancel),
         saga.step(inventory.reserve, requests.stock, undo=inventory.release),
@@ -89,7 +99,7 @@ async def decide(saga: Saga | Plan, requests: Requests) -> None:
 
 
 async def commit(saga: Saga | Plan, requests: Requests) -> None:
-    """All that a confirmed order has been promised."""
+    """Do what the customer of a confirmed order was promised."""
     await saga.parallel(
         saga.finish(payment.capture, requests.payment),
         saga.finish(inventory.commit, requests.stock),
@@ -100,21 +110,15 @@ async def commit(saga: Saga | Plan, requests: Requests) -> None:
 
 
 def planned(requests: Requests) -> Plan:
-    """The three above as data, for the lane that carries many orders together."""
+    """Return `prepare`, `decide` and `commit` as data.
+
+    Orders of one kind have the same calls, and may share a plan in one workflow: `Requests.to` finds the request of
+    each order. Two workflows must not share one: where the process has changed, each must ask `workflow.patched`.
+    """
     plan = Plan()
     for phase in (prepare, decide, commit):
         plan.follow(phase(plan, requests))
     return plan
-
-
-def batch_plan(*, must_notify: bool) -> Plan:
-    """`planned` once for all orders of a kind in one batch: in place of a request each call has its name among
-    `Requests`.
-
-    Never kept for another batch: a process that has changed asks `workflow.patched`, and each workflow must ask itself.
-    """
-    names: dict[str, Any] = {each.name: each.name for each in fields(Requests)}
-    return planned(Requests(**names | {"must_notify": must_notify}))
 
 
 @workflow.defn
@@ -128,8 +132,7 @@ class OrderWorkflow(CancellableSagaWorkflow):
         check_workflow_id(self._order.transaction_id, Code.INVALID_ORDER, "one order, one workflow")
         self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
-        self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies)
-        self._saga.foresee(lambda plan: prepare(plan, self._requests))
+        self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies, body=self._foreseen)
 
     @property
     def observed(self) -> Saga:
@@ -137,13 +140,10 @@ class OrderWorkflow(CancellableSagaWorkflow):
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
-        """`document` is an `Order` as JSON, checked here too: any client can start a workflow.
-
-        `options`, if there are any, are `OrderOptions`.
-        """
+        """Place the order. `document` is an `Order` as JSON, and `options` are `OrderOptions` or `None`."""
         async with self._saga as saga:
-            if self._takes_over:
-                await self._take_over(saga)
+            if self._recovers:
+                await self._recover(saga)
             else:
                 await self._until_decided(saga)
             await commit(saga, self._requests)
@@ -151,52 +151,50 @@ class OrderWorkflow(CancellableSagaWorkflow):
 
     async def _until_decided(self, saga: Saga) -> None:
         try:
-            await (self._assume_prepared(saga) if self._options.prepared else prepare(saga, self._requests))
+            if self._options.prepared:
+                saga.assume_prepared()
+            else:
+                await prepare(saga, self._requests)
             await decide(saga, self._requests)
         except (StepFailed, asyncio.CancelledError):
-            if not saga.is_rerun or self._is_anothers(saga) or await self._revoked(saga):
+            if not saga.is_rerun or self._was_not_created(saga) or await self._try_cancel_decision(saga):
                 raise
 
     @staticmethod
-    def _is_anothers(saga: Saga) -> bool:
-        """Whether the order service has refused to create the order: what it has under this id is not this saga's."""
+    def _was_not_created(saga: Saga) -> bool:
+        """Whether the order service has refused to create the order: the order that it has belongs to another saga."""
         first = saga.log.steps[0] if saga.log.steps else None
         return first is not None and first.status is Status.REFUSED and first.error_code != Code.STEP_UNDONE
 
-    async def _revoked(self, saga: Saga) -> bool:
-        """Whether the order can be rolled back: an earlier execution may have confirmed it, where this one failed.
+    async def _try_cancel_decision(self, saga: Saga) -> bool:
+        """Whether the order can be rolled back. An earlier execution may have confirmed it, although this one failed.
 
-        Cancelling the order tells which: it is refused for a confirmed one, and once it is done no late attempt at a
-        confirmation gets through.
+        The order service refuses to cancel a confirmed order. Once it has cancelled one, it refuses to confirm it.
         """
         return await saga.try_cancel_decision(order.cancel, self._requests.create, committed=Code.CANCEL_REFUSED)
 
-    async def _take_over(self, saga: Saga) -> None:
-        """Return if the order was confirmed by whoever had it before; else roll back what that may have done."""
-        if not await self._revoked(saga):
+    async def _recover(self, saga: Saga) -> None:
+        """Return if an earlier execution has confirmed the order. Otherwise roll back what that may have done."""
+        if not await self._try_cancel_decision(saga):
             return
-        await self._assume_prepared(saga, but=order.cancel)
+        saga.assume_prepared(but=order.cancel)
         cause = self._options.cause or _ABANDONED
         raise StepFailed(Failure(cause.code, cause.message, cause.step))
 
-    async def _assume_prepared(self, saga: Saga, but: Operation[Any, Any] | None = None) -> None:
-        """Should the order be rolled back, undo all that `prepare` does, `but` for what is undone already."""
-        plan = planned(self._requests)
-        saga.on_rollback(notification.send_cancellation, self._requests.notification)
-        for undo, request in plan.undos:
-            if undo is not but:
-                saga.register_undo(undo, request)
+    async def _foreseen(self, plan: Plan) -> None:
+        """The body of the saga, without the pivot: `_try_cancel_decision` finds out whether that was reached."""
+        await prepare(plan, self._requests)
 
     @property
     def _deadline(self) -> timedelta | None:
-        """Of the phase before the pivot, where that is this workflow's to run."""
-        if self._takes_over or self._options.prepared:
+        """The deadline of the phase before the pivot, if this workflow runs it."""
+        if self._recovers or self._options.prepared:
             return None
         whole, since = timedelta(seconds=self._order.deadline_s), self._options.placed_at
         return whole if since is None else max(whole - (workflow.now() - since), timedelta(milliseconds=1))
 
     @property
-    def _takes_over(self) -> bool:
+    def _recovers(self) -> bool:
         return self._options.recovering or self._options.cause is not None
 
     def _check_request(self, request: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A transaction given as data: its steps in order, on the saga."""
+"""A transaction given as data: a saga runs its steps in order."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class TransactionWorkflow(SagaWorkflow):
 
     @workflow.run
     async def run(self, document: Any = None, resumed: bool = False) -> TransactionLog:  # noqa: FBT001, FBT002 — JSON
-        """`document` is a `Transaction` as JSON, checked here too: any client can start a workflow.
+        """Run the transaction. `document` is a `Transaction` as JSON.
 
-        `resumed` is for a transaction whose workflow was closed without an end: it is run again, through the fence.
+        `resumed`: its workflow was closed without an end. Its steps run again, which the fence makes safe.
         """
         async with self._saga as saga:
             await run_in_order(saga, _steps(self._transaction), resumed=resumed)

@@ -1,10 +1,12 @@
-"""The saga kernel, on a real Temporal server whose clock can be skipped. The business is a trip that nobody sells.
+"""Tests of the saga kernel on a Temporal server that can skip time. The business of their sagas is a trip.
 
 | module | holds |
 |---|---|
-| `plan` | the trip's operations and its steps, as data: what the workflow runs and what the cases are made from |
+| `plan` | the trip's operations and its steps, as data: the workflow runs it, the cases are made from it |
 | `tree` | a saga of any shape as data, for the random ones |
-| `workflows` | the workflows under test, the one over the plan first |
-| `world` | the services, with real state, and what a test makes of their behaviour |
-| `agency` | starts trips, stops them at a step, reads how they ended |
+| `workflows` | the workflows under test, first the one over the plan |
+| `services` | the services: state in memory behind a fence, and behaviours that a test scripts |
+| `harness` | starts trips, stops them at a step, reads how they ended |
+| `cancels`, `policies` | the ways to cancel, and the policies that several modules use |
+| `expect` | what must hold when a trip has ended |
 """

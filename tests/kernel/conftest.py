@@ -1,4 +1,4 @@
-"""A time-skipping server for each test: an activity that one leaves hanging would stop the clock of all later ones."""
+"""Fixtures of the kernel's tests. Each test has its own server: a hanging activity stops the clock of a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 from runtime.embedded import embedded_server, free_port
 from saga import SEARCH_ATTRIBUTES
 
-from .agency import Agency
+from .harness import Harness
 from .workflows import TripWorkflow
 
 _TYPES = {
@@ -48,34 +48,34 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def max_cached_workflows() -> int:
-    """Modules that want every workflow task to replay from history override it with 0."""
+    """The size of a worker's cache. A module overrides it with 0 to replay every workflow task from history."""
     return 100
 
 
 @pytest.fixture
 def workflows() -> tuple[type, ...]:
-    """Modules whose tests run other workflows override it."""
+    """The workflows of a worker. A module whose tests run others overrides it."""
     return (TripWorkflow,)
 
 
 @pytest.fixture
 def single_batch() -> bool:
-    """Tests for which the order of jobs matters run under `both_orders`."""
+    """The order of a workflow task's jobs. A test for which it matters has the mark `both_orders`."""
     return False
 
 
 @pytest.fixture
-def closed_agency(
+def idle_harness(
     server: WorkflowEnvironment,
     max_cached_workflows: int,
     workflows: tuple[type, ...],
     single_batch: bool,  # noqa: FBT001 — a fixture
-) -> Agency:
-    """An agency without a worker: the test starts and stops them."""
-    return Agency(server, max_cached_workflows=max_cached_workflows, workflows=workflows, single_batch=single_batch)
+) -> Harness:
+    """A harness without a worker: the test starts and stops the workers."""
+    return Harness(server, max_cached_workflows=max_cached_workflows, workflows=workflows, single_batch=single_batch)
 
 
 @pytest.fixture
-async def agency(closed_agency: Agency) -> AsyncIterator[Agency]:
-    async with closed_agency.worker():
-        yield closed_agency
+async def harness(idle_harness: Harness) -> AsyncIterator[Harness]:
+    async with idle_harness.worker():
+        yield idle_harness

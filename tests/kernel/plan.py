@@ -1,6 +1,6 @@
-"""A trip as data. The workflow runs `PLAN`, the tests make their cases and their expectations from it.
+"""A trip as data. The workflow runs `PLAN`, and the tests make their cases and expectations from it.
 
-Whoever adds a step here gets every failure of it tested, and has no test to change.
+A step that is added here has every failure of it tested, without a change to a test.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from saga import Operation
 
 @dataclass(frozen=True)
 class Booking:
-    """What every operation takes: the transaction it belongs to."""
+    """The request of every operation: the transaction that it belongs to."""
 
     transaction_id: str
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What every operation replies, and on which attempt."""
+    """The reply of every operation, and the attempt that it answers."""
 
     step: str
     attempt: int
@@ -70,9 +70,9 @@ PLAN: tuple[Step | Group, ...] = (
 )
 PIVOT = _act("trip.confirm")
 FINISHES = (_act("flight.ticket"), _act("hotel.pay"))
-COURTESY = _act("mail.tickets")
+BEST_EFFORT = _act("mail.tickets")
 """Best effort, after the finishes."""
-FAREWELL = _act("mail.regrets")
+ROLLBACK_CALL = _act("mail.regrets")
 """Best effort, at the end of a rollback."""
 
 
@@ -82,9 +82,19 @@ def branches(part: Step | Group) -> tuple[tuple[Step, ...], ...]:
 
 STEPS = tuple(step for part in PLAN for branch in branches(part) for step in branch)
 UNDOS = tuple(step.undo for step in STEPS if step.undo is not None)
-OPERATIONS = (*(step.operation for step in STEPS), *UNDOS, PIVOT, *FINISHES, COURTESY, FAREWELL)
+OPERATIONS = (*(step.operation for step in STEPS), *UNDOS, PIVOT, *FINISHES, BEST_EFFORT, ROLLBACK_CALL)
 PROMISED = frozenset({step.name for step in STEPS if step.undo} | {PIVOT.name} | {f.name for f in FINISHES})
-"""What a confirmed trip holds, the courtesy aside."""
+"""The steps that a confirmed trip holds, besides the best-effort call."""
+
+PAIRS = [
+    (failing[0].name, hanging[0].name)
+    for part in PLAN
+    if isinstance(part, Group)
+    for failing in part.branches
+    for hanging in part.branches
+    if failing is not hanging
+]
+"""Every two calls that begin side by side."""
 
 Stage: TypeAlias = list[list[str]]
 """The undos of one part of the plan: chains, each in order, that run together."""
@@ -100,13 +110,13 @@ def siblings_of(name: str) -> set[str]:
     finishes = {finish.name for finish in FINISHES}
     if name in finishes:
         return finishes - {name}
-    if name in (PIVOT.name, COURTESY.name, FAREWELL.name):
+    if name in (PIVOT.name, BEST_EFFORT.name, ROLLBACK_CALL.name):
         return set()
     return set(_names(b for b in branches(PLAN[place_of(name)]) if name not in _names([b])))
 
 
 def unwinding_from(name: str, *, undone_too: bool) -> list[Stage]:
-    """The undos that a failure of the step calls for, stage after stage; `undone_too`: its own among them."""
+    """The undos after a failure of the step, stage after stage; `undone_too`: its own among them."""
     place = place_of(name)
     failed: Stage = []
     for branch in branches(PLAN[place]):
@@ -123,14 +133,18 @@ def unwinding_of_all() -> list[Stage]:
     return [[_undos(b) for b in branches(part) if _undos(b)] for part in reversed(PLAN)]
 
 
-def never_called_after(name: str) -> set[str]:
-    """The operations that a failure of the step keeps from being called at all, its own undo aside."""
+def never_begun_after(name: str) -> list[Step]:
+    """The steps that a failure of the step keeps from being begun, in order."""
     place = place_of(name)
     branch = next(b for b in branches(PLAN[place]) if name in _names([b]))
     later = [*branch[_names([branch]).index(name) + 1 :]]
-    later += [step for part in PLAN[place + 1 :] for b in branches(part) for step in b]
-    undos = {step.undo.name for step in later if step.undo}
-    return {step.name for step in later} | undos | {PIVOT.name, COURTESY.name} | {f.name for f in FINISHES}
+    return later + [step for part in PLAN[place + 1 :] for b in branches(part) for step in b]
+
+
+def never_called_after(name: str) -> set[str]:
+    """The forward operations that a failure of the step keeps from being called at all."""
+    later = {step.name for step in never_begun_after(name)}
+    return later | {PIVOT.name, BEST_EFFORT.name} | {finish.name for finish in FINISHES}
 
 
 def _undos(steps: Iterator[Step] | list[Step] | tuple[Step, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Random sagas: a shape, trouble at some of its calls, and an interruption at a random moment."""
+"""Random sagas: a shape, failures of some of its calls, and an interruption at a random moment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import Enum
 
 from hypothesis import strategies as st
 
-from .test_cancel import by_business, by_temporal
+from .cancels import by_business, by_temporal
+from .services import Behaviour, fail, lose_reply, refuse, work
 from .tree import PIVOT, Node, Tree, finish
-from .world import Behaviour, fail, lose_reply, refuse, work
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ T = Trouble
 OF_A_STEP = [T.STUMBLES, T.REPLY_LOST, T.REFUSES, T.DOWN, T.GONE]
 OF_A_PIVOT = [T.REPLY_LOST, T.REFUSES, T.FAILS_LONG, T.LOSES_LONG, T.REFUSES_LATE]
 OF_A_PROMISE = [T.STUMBLES, T.REPLY_LOST, T.FAILS_LONG, T.LOSES_LONG, T.REFUSES_ONCE]
-"""Of an undo or a finish, which must get through: seven failures are more than a round, so it is parked."""
+"""Trouble of an undo or a finish, which must get through: seven failures are more than a round, so it is parked."""
 DECISIVE = {T.REFUSES, T.DOWN, T.GONE, T.REFUSES_LATE}
 """A step or a pivot with such trouble is not known to be done."""
 CANCELS = {"the business": by_business, "Temporal": by_temporal}
@@ -49,12 +49,12 @@ class Story:
     tree: Tree
     troubles: dict[str, Trouble] = field(default_factory=dict)
     cancel: tuple[str, str] | None = None
-    """Who cancels, and the operation during whose first call."""
+    """Who cancels, and the operation whose first call is running then."""
     deadline_s: float | None = None
 
     @property
     def cancel_is_answered(self) -> bool:
-        """With yes or no: Temporal takes any cancel, and leaves it to the workflow what to make of it."""
+        """Whether the cancel is accepted or refused. Temporal accepts any, and leaves it to the workflow what to do."""
         return self.cancel is not None and self.cancel[0] == "the business"
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class Story:
 
 
 def _spelled(nodes: tuple[Node, ...]) -> str:
-    """`a (b, c | d) x?`: a group's branches between bars, a step without an undo with a question mark."""
+    """Write nodes as `a (b c | d) x?`: a group's branches between bars, a step without an undo with a question mark."""
     return " ".join(
         f"({' | '.join(map(_spelled, node.branches))})" if node.branches else node.name + "?" * (not node.undoable)
         for node in nodes

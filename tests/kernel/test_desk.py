@@ -1,8 +1,9 @@
-"""The desk: what is parked stays there until it is done or skipped, and decisions are applied when a round is over."""
+"""The desk: a parked call stays there until it is done or skipped, and a decision is applied when its round is over."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -26,13 +27,14 @@ from saga import (
     Status,
     TransactionLog,
 )
+from tests.eventually import eventually_async
+from tests.gate import Gate
 
 from . import expect
-from .agency import Agency, Handle
-from .plan import FINISHES, PIVOT, STEPS, Booking, Receipt
-from .test_forward import published
+from .harness import Handle, Harness, published
+from .plan import FINISHES, PIVOT, STEPS, Booking
+from .services import Behaviour, Effect, behind, fail, refuse
 from .workflows import Trip, served_here
-from .world import Behaviour, Effect, Gate, Work, fail, refuse
 
 ONE_ATTEMPT = Policy(attempt_timeout=timedelta(seconds=10), attempts=1, total=timedelta(seconds=10))
 FIRST_PAUSE = timedelta(minutes=1)
@@ -40,7 +42,7 @@ POLICIES = Policies(undo=ONE_ATTEMPT, finish=ONE_ATTEMPT, rounds=Rounds(first_pa
 UNDO = STEPS[0].undo.name if STEPS[0].undo is not None else ""
 FINISH = FINISHES[0].name
 BY_ANN = Skip(actor="ann", reason="settled by hand")
-_PATIENCE_S = 20
+_TIMEOUT_S = 20
 
 
 @workflow.defn
@@ -71,32 +73,21 @@ def workflows() -> tuple[type, ...]:
     return (ShortTripWorkflow,)
 
 
-def fails_when_open(gate: Gate) -> Behaviour:
-    async def behave(_: Work) -> Receipt:
-        gate.reached.set()
-        await gate.open.wait()
-        raise ConnectionError("the service is down")
-
-    return behave
-
-
-async def parked(agency: Agency, step: str, *then: Behaviour) -> Handle:
-    """A trip whose call of `step` has failed a round; the next rounds behave like `then`, all later ones work."""
-    agency.world.script(step, fail, *then)
+async def parked(harness: Harness, step: str, *then: Behaviour) -> Handle:
+    """Start a trip whose call of `step` fails a round; the next rounds behave like `then`, and all later ones work."""
+    harness.services.script(step, fail, *then)
     if step == UNDO:
-        agency.world.script(PIVOT.name, then=refuse)
-    handle = await agency.start(ShortTripWorkflow, policies=POLICIES)
-    async with asyncio.timeout(_PATIENCE_S):
-        while not await desk(handle):
-            await asyncio.sleep(0.02)
+        harness.services.script(PIVOT.name, then=refuse)
+    handle = await harness.start(ShortTripWorkflow, policies=POLICIES)
+    await until_desk(handle, bool)
     return handle
 
 
-async def being_tried(agency: Agency, step: str, gate: Gate, behaviour: Behaviour) -> Handle:
-    """A trip whose parked call of `step` is being tried again, and waits at `gate`."""
-    handle = await parked(agency, step, behaviour)
+async def being_tried(harness: Harness, step: str, gate: Gate, behaviour: Behaviour) -> Handle:
+    """Start a trip whose parked call of `step` is tried again, and return when that waits at `gate`."""
+    handle = await parked(harness, step, behaviour)
     await decide(handle, "retry", step)
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(_TIMEOUT_S):
         await gate.reached.wait()
     return handle
 
@@ -104,6 +95,14 @@ async def being_tried(agency: Agency, step: str, gate: Gate, behaviour: Behaviou
 async def desk(handle: Handle) -> list[Parked]:
     found: list[Parked] = await handle.query("parked", result_type=list[Parked])
     return found
+
+
+async def until_desk(handle: Handle, holds: Callable[[list[Parked]], object]) -> list[Parked]:
+    return await eventually_async(lambda: desk(handle), "the desk changes", until=holds, pause_s=0.02)
+
+
+async def until_tried(handle: Handle, attempts: int) -> list[Parked]:
+    return await until_desk(handle, lambda now: now[0].attempts >= attempts and now[0].trying_since is None)
 
 
 async def record(handle: Handle, step: str) -> DeskRecord:
@@ -123,41 +122,41 @@ async def refused(handle: Handle, kind: str, *arguments: Any) -> str:
 
 
 @pytest.mark.parametrize("step", [UNDO, PIVOT.name, FINISH])
-async def test_a_parked_call_stays_on_the_desk_while_it_is_tried_again(agency: Agency, step: str) -> None:
+async def test_a_parked_call_stays_on_the_desk_while_it_is_tried_again(harness: Harness, step: str) -> None:
     gate = Gate()
-    handle = await being_tried(agency, step, gate, gate)
+    handle = await being_tried(harness, step, gate, behind(gate))
     [call] = await desk(handle)
     assert (call.step, call.attempts) == (step, 1)
     assert call.trying_since is not None
     assert call.since <= call.trying_since == call.next_attempt_at
-    assert (await agency.log(handle)).state is State.PARKED
+    assert (await harness.log(handle)).state is State.PARKED
     state, _, since = await published(handle)
     assert (state, since is not None) == (State.PARKED, True)
     gate.open.set()
-    end = await agency.end(handle)
+    end = await harness.end(handle)
     assert expect.entry_of(end, step).attempts == 2
     assert await desk(handle) == []
 
 
-async def test_a_retry_that_is_decided_while_a_round_runs_is_another_round_at_once(agency: Agency) -> None:
+async def test_a_retry_that_is_decided_while_a_round_runs_is_another_round_at_once(harness: Harness) -> None:
     gate = Gate()
-    handle = await being_tried(agency, UNDO, gate, fails_when_open(gate))
+    handle = await being_tried(harness, UNDO, gate, behind(gate, fail))
     await decide(handle, "retry", UNDO)
     gate.open.set()
-    end = await agency.end(handle)
+    end = await harness.end(handle)
     entry = expect.entry_of(end, UNDO)
     assert (entry.status, entry.attempts) == (Status.DONE, 3)
     assert entry.ended_at is not None
     assert entry.ended_at - entry.started_at < FIRST_PAUSE
 
 
-async def test_a_skip_that_is_decided_while_a_round_runs_is_applied_when_that_fails(agency: Agency) -> None:
+async def test_a_skip_that_is_decided_while_a_round_runs_is_applied_when_that_fails(harness: Harness) -> None:
     gate = Gate()
-    handle = await being_tried(agency, UNDO, gate, fails_when_open(gate))
+    handle = await being_tried(harness, UNDO, gate, behind(gate, fail))
     await decide(handle, "skip", UNDO, BY_ANN)
     assert (await record(handle, UNDO)).waits == "skip"
     gate.open.set()
-    end = await agency.end(handle)
+    end = await harness.end(handle)
     assert end.log.state is State.ROLLED_BACK_WITH_SKIPS
     entry = expect.entry_of(end, UNDO)
     assert (entry.status, entry.note) == (Status.SKIPPED, "skipped by ann: settled by hand")
@@ -169,62 +168,58 @@ async def test_a_skip_that_is_decided_while_a_round_runs_is_applied_when_that_fa
     )
 
 
-async def test_a_skip_is_not_applied_to_a_call_whose_running_round_gets_through(agency: Agency) -> None:
+async def test_a_skip_is_not_applied_to_a_call_whose_running_round_gets_through(harness: Harness) -> None:
     gate = Gate()
-    handle = await being_tried(agency, UNDO, gate, gate)
+    handle = await being_tried(harness, UNDO, gate, behind(gate))
     await decide(handle, "skip", UNDO, BY_ANN)
     gate.open.set()
-    end = await agency.end(handle)
+    end = await harness.end(handle)
     assert (end.log.state, expect.entry_of(end, UNDO).status) == (State.ROLLED_BACK, Status.DONE)
-    assert agency.world.of(Effect.HELD) == set()
+    assert harness.services.of(Effect.HELD) == set()
 
 
-async def test_a_second_decision_is_refused_until_the_first_is_applied(agency: Agency) -> None:
+async def test_a_second_decision_is_refused_until_the_first_is_applied(harness: Harness) -> None:
     gate = Gate()
-    handle = await being_tried(agency, UNDO, gate, fails_when_open(gate))
+    handle = await being_tried(harness, UNDO, gate, behind(gate, fail))
     await decide(handle, "retry", UNDO)
     assert "a retry was decided before" in await refused(handle, "skip", UNDO, BY_ANN)
     gate.open.set()
-    assert (await agency.end(handle)).log.state is State.ROLLED_BACK
+    assert (await harness.end(handle)).log.state is State.ROLLED_BACK
     settled = await record(handle, UNDO)  # its workflow has ended, and still tells what was decided
     assert (settled.parked, settled.waits) == (None, None)
     assert [each.decision for each in settled.decisions] == ["retry", "retry"]
 
 
-async def test_a_decision_costs_nothing(agency: Agency) -> None:
+async def test_a_decision_costs_nothing(harness: Harness) -> None:
     """The next automatic round comes when it was due anyway, and its pause has doubled only with rounds of its own."""
-    handle = await parked(agency, UNDO, *[fail] * 4)
+    handle = await parked(harness, UNDO, *[fail] * 4)
     [before] = await desk(handle)
     assert before.next_attempt_at - before.since == FIRST_PAUSE
     for attempts in (2, 3, 4):
         await decide(handle, "retry", UNDO)
-        async with asyncio.timeout(_PATIENCE_S):
-            while (now := (await desk(handle))[0]).attempts < attempts or now.trying_since is not None:
-                await asyncio.sleep(0.02)
+        [now] = await until_tried(handle, attempts)
         assert now.next_attempt_at == before.next_attempt_at
-    await agency.later(FIRST_PAUSE + timedelta(seconds=1))
+    await harness.later(FIRST_PAUSE + timedelta(seconds=1))
     [doubled] = await desk(handle)
     assert doubled.attempts == 5
     assert timedelta(0) <= doubled.next_attempt_at - before.next_attempt_at - 2 * FIRST_PAUSE < timedelta(seconds=5)
-    end = await agency.end(handle)
+    end = await harness.end(handle)
     assert expect.entry_of(end, UNDO).attempts == 6
 
 
-async def test_a_round_that_was_asked_for_and_lasts_beyond_the_next_one_doubles_no_pause(agency: Agency) -> None:
-    hasty = replace(POLICIES, rounds=Rounds(first_pause=timedelta(seconds=2)))
+async def test_a_round_that_was_asked_for_and_lasts_beyond_the_next_one_doubles_no_pause(harness: Harness) -> None:
+    short_timeouts = replace(POLICIES, rounds=Rounds(first_pause=timedelta(seconds=2)))
     gate = Gate()
-    agency.world.script(UNDO, fail, fails_when_open(gate), fail)
-    agency.world.script(PIVOT.name, then=refuse)
-    handle = await agency.start(ShortTripWorkflow, policies=hasty)
-    async with asyncio.timeout(_PATIENCE_S):
-        while not await desk(handle):
-            await asyncio.sleep(0.02)
-        await decide(handle, "retry", UNDO)
+    harness.services.script(UNDO, fail, behind(gate, fail), fail)
+    harness.services.script(PIVOT.name, then=refuse)
+    handle = await harness.start(ShortTripWorkflow, policies=short_timeouts)
+    await until_desk(handle, bool)
+    await decide(handle, "retry", UNDO)
+    async with asyncio.timeout(_TIMEOUT_S):
         await gate.reached.wait()
-        await asyncio.sleep(2.1)
-        gate.open.set()
-        while (call := (await desk(handle))[0]).attempts < 2:
-            await asyncio.sleep(0.02)
+    await asyncio.sleep(2.1)
+    gate.open.set()
+    call = await until_tried(handle, 2)
     history = await handle.fetch_history()
     pauses = [
         event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
@@ -234,19 +229,19 @@ async def test_a_round_that_was_asked_for_and_lasts_beyond_the_next_one_doubles_
     assert pauses == [timedelta(seconds=2)] * 2, call
 
 
-async def test_a_skipped_finish_is_said_in_the_end_and_in_the_search_attribute(agency: Agency) -> None:
-    handle = await parked(agency, FINISH)
+async def test_a_skipped_finish_is_said_in_the_end_and_in_the_search_attribute(harness: Harness) -> None:
+    handle = await parked(harness, FINISH)
     await decide(handle, "skip", FINISH, BY_ANN)
-    end = await agency.end(handle)
+    end = await harness.end(handle)
     assert (end.code, end.log.state) == (None, State.CONFIRMED_WITH_SKIPS)
     assert expect.entry_of(end, FINISH).kind is CallKind.FINISH
     assert await published(handle) == (State.CONFIRMED_WITH_SKIPS, None, None)
-    assert FINISH not in agency.world.of(Effect.HELD)
+    assert FINISH not in harness.services.of(Effect.HELD)
 
 
-async def test_the_pivot_is_not_skipped_while_it_is_tried_again_either(agency: Agency) -> None:
+async def test_the_pivot_is_not_skipped_while_it_is_tried_again_either(harness: Harness) -> None:
     gate = Gate()
-    handle = await being_tried(agency, PIVOT.name, gate, gate)
+    handle = await being_tried(harness, PIVOT.name, gate, behind(gate))
     assert "not skipped" in await refused(handle, "skip", PIVOT.name, BY_ANN)
     gate.open.set()
-    assert (await agency.end(handle)).log.state is State.CONFIRMED
+    assert (await harness.end(handle)).log.state is State.CONFIRMED

@@ -1,4 +1,4 @@
-"""What Temporal bounds: a saga in trouble for a year must still be able to end."""
+"""Temporal's limits: a saga whose calls fail for a year must still be able to end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 from saga import Policies, Policy, State, Status
 
 from . import expect
-from .agency import Agency, Handle
+from .harness import Handle, Harness
 from .plan import PIVOT, UNDOS
-from .test_unwinding import expect_everything_undone
-from .world import fail, refuse, work
+from .services import fail, refuse, work
 
 ONE_TRY = Policies(
     finish=Policy(attempt_timeout=timedelta(seconds=10), attempts=1, total=timedelta(seconds=30)),
@@ -20,44 +19,44 @@ ONE_TRY = Policies(
 )
 """The attempts of a round are one event in the history however many they are; one is enough here."""
 MOST_EVENTS = 51_200 // 2
-"""In a year of trouble. Temporal ends a workflow at 51,200."""
+"""Limit on the events of a year of failures. Temporal ends a workflow at 51,200."""
 MONTH = timedelta(days=31)
 AT_ONCE = UNDOS[:4]
-"""As many as an order can have parked at once."""
+"""As many undos as an order can have parked at once."""
 
 
 async def _events(handle: Handle) -> int:
     return len((await handle.fetch_history()).events)
 
 
-async def _events_of_a_year(agency: Agency, handle: Handle) -> int:
-    """The first month is measured, and the second for all others: the pauses only grow."""
-    await agency.later(MONTH)
+async def _events_of_a_year(harness: Harness, handle: Handle) -> int:
+    """Measure the first month, and the second for all others: the pauses only grow."""
+    await harness.later(MONTH)
     first = await _events(handle)
-    await agency.later(MONTH)
+    await harness.later(MONTH)
     second = await _events(handle) - first
     assert second > 30 * 10, "a round every day"
     return first + 11 * second
 
 
-async def test_a_year_of_a_parked_pivot_stays_far_below_the_limit_of_history(agency: Agency) -> None:
-    agency.world.script(PIVOT.name, then=fail)
-    handle = await agency.start(policies=ONE_TRY)
-    assert await _events_of_a_year(agency, handle) < MOST_EVENTS
-    assert (await agency.log(handle)).state is State.PARKED
-    agency.world.script(PIVOT.name, then=work)
-    expect.confirmed(agency, await agency.end(handle))
+async def test_a_year_of_a_parked_pivot_stays_far_below_the_limit_of_history(harness: Harness) -> None:
+    harness.services.script(PIVOT.name, then=fail)
+    handle = await harness.start(policies=ONE_TRY)
+    assert await _events_of_a_year(harness, handle) < MOST_EVENTS
+    assert (await harness.log(handle)).state is State.PARKED
+    harness.services.script(PIVOT.name, then=work)
+    expect.confirmed(harness, await harness.end(handle))
 
 
 @pytest.mark.timeout(300)  # two months of rounds
-async def test_a_year_of_everything_parked_stays_far_below_the_limit_of_history(agency: Agency) -> None:
-    agency.world.script(PIVOT.name, then=refuse)
+async def test_a_year_of_everything_parked_stays_far_below_the_limit_of_history(harness: Harness) -> None:
+    harness.services.script(PIVOT.name, then=refuse)
     for undo in AT_ONCE:
-        agency.world.script(undo.name, then=fail)
-    handle = await agency.start(policies=ONE_TRY)
-    assert await _events_of_a_year(agency, handle) < MOST_EVENTS
-    log = await agency.log(handle)
+        harness.services.script(undo.name, then=fail)
+    handle = await harness.start(policies=ONE_TRY)
+    assert await _events_of_a_year(harness, handle) < MOST_EVENTS
+    log = await harness.log(handle)
     assert {entry.step for entry in log.steps if entry.status is Status.PARKED} == {undo.name for undo in AT_ONCE}
     for undo in AT_ONCE:
-        agency.world.script(undo.name, then=work)
-    expect_everything_undone(agency, await agency.end(handle))
+        harness.services.script(undo.name, then=work)
+    expect.everything_undone(harness, await harness.end(handle))

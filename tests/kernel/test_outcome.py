@@ -1,4 +1,4 @@
-"""The three ways a call can end, read from what Temporal raises."""
+"""The three outcomes of a call, from the errors that Temporal raises."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def test_a_non_retryable_error_with_a_type_is_a_refusal(error: FailureError) -> 
     "cause",
     [
         ApplicationError("down", type="ConnectionError"),
-        ApplicationError("who knows", non_retryable=True),  # without a type it is no service's no
+        ApplicationError("who knows", non_retryable=True),  # without a type it is no refusal of a service
         ApplicationError("down", "a detail that counts no attempts", type="ConnectionError"),
     ],
 )
-def test_an_error_that_says_no_no_is_unknown(cause: ApplicationError) -> None:
+def test_an_error_that_is_no_refusal_is_unknown(cause: ApplicationError) -> None:
     for error in (regular(cause), cause):
         assert outcome.classify(error, 4) == Unknown(outcome.SERVICE_UNAVAILABLE, cause.message, 4)
 

@@ -1,4 +1,4 @@
-"""The numbers: attempts, timeouts and pauses fit into each other."""
+"""The numbers of the policies: attempts and pauses fit into the total."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def test_an_operation_and_its_undo_share_one_step_of_one_service() -> None:
 
 
 def pauses(policy: Policy) -> timedelta:
-    """Between the attempts of one round, as Temporal makes them."""
+    """The pauses between the attempts of one round, as Temporal makes them."""
     each = [min(policy.first_pause * 2 ** min(n, 30), policy.longest_pause) for n in range(policy.attempts - 1)]
     return sum(each, timedelta())

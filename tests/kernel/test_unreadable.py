@@ -1,4 +1,4 @@
-"""Replies that a workflow cannot read: of an unknown outcome, also for a later build that can read them."""
+"""Replies that a workflow cannot read: the outcome is unknown, also for a later build that can read them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from saga import POLICIES, Policies, State, Status
 from saga.outcome import UNREADABLE_REPLY
 
 from . import expect, workflows
-from .agency import Agency
-from .plan import COURTESY, FINISHES, PIVOT, STEPS, Act, Receipt, unwinding_of_all
-from .test_cancel import by_business, by_temporal
-from .test_deadline import MINUTE
-from .world import SOLD_OUT, Work, refuse, work
+from .cancels import by_business, by_temporal
+from .harness import Harness
+from .plan import BEST_EFFORT, FINISHES, PIVOT, STEPS, Act, Receipt, unwinding_of_all
+from .policies import COLOCATED, MINUTE
+from .services import SOLD_OUT, Work, refuse, work
 
 every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
-every_policy = pytest.mark.parametrize("policies", [POLICIES, POLICIES.colocated()], ids=["queue", "here"])
+every_policy = pytest.mark.parametrize("policies", [POLICIES, COLOCATED], ids=["queue", "colocated"])
 every_promise = pytest.mark.parametrize("operation", [PIVOT.name, FINISHES[0].name])
 
 
 def answers(reply: Any) -> Callable[[Work], Any]:
-    """A service of another version: it does what it is asked for, and says so in its own words."""
+    """A service of another version: it does the work, and replies in a form of its own."""
 
     async def behaviour(do: Work) -> Receipt:
         do()
@@ -39,97 +39,98 @@ garble = answers({"words": "of a later version"})
 
 @every_policy
 @every_step
-async def test_a_step_whose_reply_cannot_be_read_is_undone(agency: Agency, step: str, policies: Policies) -> None:
-    agency.world.script(step, then=garble)
-    end = await agency.run(policies=policies)
-    expect.rolled_back_from(agency, end, step, UNREADABLE_REPLY, undone_too=True)
+async def test_a_step_whose_reply_cannot_be_read_is_undone(harness: Harness, step: str, policies: Policies) -> None:
+    harness.services.script(step, then=garble)
+    end = await harness.run(policies=policies)
+    colocated = policies.are_colocated
+    expect.rolled_back_from(harness, end, step, UNREADABLE_REPLY, undone_too=True, colocated=colocated)
     assert expect.entry_of(end, step).status is Status.UNKNOWN
 
 
 @pytest.mark.parametrize("reply", [None, "text", [1], {"step": "car.hold"}, {"step": [], "attempt": "x"}])
-async def test_a_reply_of_any_other_form_is_of_an_unknown_outcome(agency: Agency, reply: Any) -> None:
+async def test_a_reply_of_any_other_form_is_of_an_unknown_outcome(harness: Harness, reply: Any) -> None:
     step = STEPS[-1].name
-    agency.world.script(step, then=answers(reply))
-    end = await agency.run()
-    expect.rolled_back_from(agency, end, step, UNREADABLE_REPLY, undone_too=True)
+    harness.services.script(step, then=answers(reply))
+    end = await harness.run()
+    expect.rolled_back_from(harness, end, step, UNREADABLE_REPLY, undone_too=True)
     assert "\n" not in end.message
 
 
-async def test_a_field_that_a_reader_does_not_know_is_passed_over(agency: Agency) -> None:
+async def test_an_unknown_field_of_a_reply_is_ignored(harness: Harness) -> None:
     step = STEPS[-1].name
-    agency.world.script(step, then=answers({"step": step, "attempt": 1, "colour": "red"}))
-    expect.confirmed(agency, await agency.run())
+    harness.services.script(step, then=answers({"step": step, "attempt": 1, "colour": "red"}))
+    expect.confirmed(harness, await harness.run())
 
 
 @every_promise
-async def test_past_the_pivot_a_reply_that_cannot_be_read_is_parked_and_asked_for_again(
-    agency: Agency, operation: str
+async def test_past_the_pivot_a_call_whose_reply_cannot_be_read_is_parked_and_made_again(
+    harness: Harness, operation: str
 ) -> None:
-    agency.world.script(operation, then=garble)
-    handle = await agency.start(deadline=MINUTE)
-    await agency.later(timedelta(hours=1))
-    log = await agency.log(handle)
+    harness.services.script(operation, then=garble)
+    handle = await harness.start(deadline=MINUTE)
+    await harness.later(timedelta(hours=1))
+    log = await harness.log(handle)
     assert log.state is State.PARKED
     [parked] = [entry for entry in log.steps if entry.parked_since]
     assert (parked.step, parked.error_code) == (operation, UNREADABLE_REPLY)
-    agency.world.script(operation, then=work)
-    end = await agency.end(handle)
-    expect.confirmed(agency, end)
-    await agency.replay(handle)
+    harness.services.script(operation, then=work)
+    end = await harness.end(handle)
+    expect.confirmed(harness, end)
+    await harness.replay(handle)
 
 
-async def test_an_undo_whose_reply_cannot_be_read_is_parked(agency: Agency) -> None:
+async def test_an_undo_whose_reply_cannot_be_read_is_parked(harness: Harness) -> None:
     undo = unwinding_of_all()[-1][0][0]
-    agency.world.script(PIVOT.name, then=refuse)
-    agency.world.script(undo, garble)
-    end = await agency.run()
-    expect.rolled_back(agency, end, SOLD_OUT, unwinding_of_all(), step=PIVOT.name)
+    harness.services.script(PIVOT.name, then=refuse)
+    harness.services.script(undo, garble)
+    end = await harness.run()
+    expect.rolled_back(harness, end, SOLD_OUT, unwinding_of_all(), step=PIVOT.name)
     assert expect.entry_of(end, undo).parked_since is not None
 
 
-async def test_a_courtesy_whose_reply_cannot_be_read_changes_nothing(agency: Agency) -> None:
-    agency.world.script(COURTESY.name, then=garble)
-    end = await agency.run()
-    expect.confirmed(agency, end)
-    assert expect.entry_of(end, COURTESY.name).error_code == UNREADABLE_REPLY
+async def test_a_best_effort_call_whose_reply_cannot_be_read_changes_nothing(harness: Harness) -> None:
+    harness.services.script(BEST_EFFORT.name, then=garble)
+    end = await harness.run()
+    expect.confirmed(harness, end)
+    assert expect.entry_of(end, BEST_EFFORT.name).error_code == UNREADABLE_REPLY
 
 
 @pytest.mark.parametrize("cancel", [by_business, by_temporal])
-async def test_a_saga_that_was_answered_in_other_words_can_be_cancelled(agency: Agency, cancel: Any) -> None:
-    """The workflow lives: it takes what it is asked, and its clocks run."""
+async def test_a_saga_with_an_unreadable_reply_can_be_cancelled(harness: Harness, cancel: Any) -> None:
+    """The workflow is not stuck: it takes updates, and its timers fire."""
     opening, later = STEPS[0].name, STEPS[-1].name
-    agency.world.script(opening, garble)
-    gate = agency.world.gate(unwinding_of_all()[-1][0][0])
-    handle = await agency.start()
+    harness.services.script(opening, garble)
+    gate = harness.services.gate(unwinding_of_all()[-1][0][0])
+    handle = await harness.start()
     await gate.reached.wait()
     await cancel(handle)
     gate.open.set()
-    end = await agency.end(handle)
-    expect.rolled_back_from(agency, end, opening, UNREADABLE_REPLY, undone_too=True)
-    assert later not in agency.world.calls
+    end = await harness.end(handle)
+    expect.rolled_back_from(harness, end, opening, UNREADABLE_REPLY, undone_too=True)
+    assert later not in harness.services.calls
 
 
 @pytest.mark.parametrize("max_cached_workflows", [0])
 @pytest.mark.parametrize("operation", [STEPS[-1].name, PIVOT.name, FINISHES[-1].name])
 async def test_a_build_that_can_read_the_reply_decides_as_the_one_that_could_not(
-    agency: Agency, monkeypatch: pytest.MonkeyPatch, operation: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    """The cure for such a saga is a newer build: it replays what the older one has decided, and goes on from there."""
-    agency.world.script(operation, garble)
-    handle = await agency.start()
-    last_undo = agency.world.gate(STEPS[0].undo.name) if STEPS[0].undo and operation == STEPS[-1].name else None
+    """A newer build is the remedy: it replays the decisions of the older one, and goes on from there."""
+    harness.services.script(operation, garble)
+    handle = await harness.start()
+    last_undo = harness.services.gate(STEPS[0].undo.name) if STEPS[0].undo and operation == STEPS[-1].name else None
     if last_undo is not None:
         await last_undo.reached.wait()
     else:
-        await agency.until_known(handle)
+        await harness.until_known(handle)
     monkeypatch.setattr(workflows, "served_here", _reads_anything(workflows.served_here))
     if last_undo is not None:
         last_undo.open.set()
-        end = await agency.end(handle)
-        expect.rolled_back_from(agency, end, operation, UNREADABLE_REPLY, undone_too=True)
+        end = await harness.end(handle)
+        expect.rolled_back_from(harness, end, operation, UNREADABLE_REPLY, undone_too=True)
     else:
-        expect.confirmed(agency, await agency.end(handle))
-    await agency.replay(handle)
+        expect.confirmed(harness, await harness.end(handle))
+    await harness.replay(handle)
 
 
 def _reads_anything(served: Callable[[Act], Act]) -> Callable[[Act], Act]:

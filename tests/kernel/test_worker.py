@@ -1,4 +1,4 @@
-"""Workers that come and go while a saga is under way."""
+"""Workers that start and stop while a saga runs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from temporalio.testing import WorkflowEnvironment
 
 from saga import Policies, State
 from saga.outcome import CANCELLED
+from tests.eventually import eventually_async
 
 from . import expect
-from .agency import Agency, Handle, both_orders, real_server
-from .plan import FINISHES, PIVOT, PLAN, STEPS, branches
-from .test_cancel import REASON, Cancel, by_temporal
-from .test_parallel import PAIRS, PATIENT
-from .world import Effect, hang, refuse
+from .cancels import REASON, Cancel, by_temporal
+from .harness import Handle, Harness, both_orders, real_server
+from .plan import FINISHES, PAIRS, PIVOT, PLAN, STEPS, branches
+from .policies import LONG_SETTLE
+from .services import Effect, hang, refuse
 
 FIRST = STEPS[0].name
 _NAME = "cancel"
@@ -37,7 +38,7 @@ async def server(embedded: str) -> WorkflowEnvironment:
 
 @pytest.fixture
 def dropped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What Python could raise nowhere: errors of coroutines that it throws away."""
+    """The errors of coroutines that Python drops, which it can raise nowhere."""
     found: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda drop: found.append(f"{drop.exc_value!r} in {drop.object!r}"))
     return found
@@ -45,69 +46,69 @@ def dropped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_worker_that_goes_down_drops_its_sagas_in_silence(
-    closed_agency: Agency, dropped: list[str], place: str
+    idle_harness: Harness, dropped: list[str], place: str
 ) -> None:
-    """Their coroutines are closed when Python likes, perhaps inside another workflow: they must touch nothing then."""
-    async with closed_agency.worker():
-        await closed_agency.stop_at(place)
+    """Python closes their coroutines at any time, perhaps while another workflow runs: they must not do anything."""
+    async with idle_harness.worker():
+        await idle_harness.stop_at(place)
     gc.collect()
     assert dropped == []
 
 
 async def test_a_worker_that_goes_down_while_a_group_settles_drops_it_in_silence(
-    closed_agency: Agency, dropped: list[str]
+    idle_harness: Harness, dropped: list[str]
 ) -> None:
     failing, hanging = PAIRS[0]
-    closed_agency.world.script(failing, then=refuse)
-    closed_agency.world.script(hanging, then=hang)
-    async with closed_agency.worker():
-        handle = await closed_agency.start(policies=PATIENT)
-        await closed_agency.until_known(handle, [failing])
+    idle_harness.services.script(failing, then=refuse)
+    idle_harness.services.script(hanging, then=hang)
+    async with idle_harness.worker():
+        handle = await idle_harness.start(policies=LONG_SETTLE)
+        await idle_harness.until_known(handle, [failing])
     gc.collect()
     assert dropped == []
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_another_worker_takes_a_saga_over(closed_agency: Agency, place: str) -> None:
-    closed_agency.max_cached_workflows = 0
-    async with closed_agency.worker(workflows=False):
-        async with closed_agency.worker(activities=False):
-            handle, gate = await closed_agency.stop_at(place)
+async def test_another_worker_continues_a_saga(idle_harness: Harness, place: str) -> None:
+    idle_harness.max_cached_workflows = 0
+    async with idle_harness.worker(workflows=False):
+        async with idle_harness.worker(activities=False):
+            handle, gate = await idle_harness.stop_at(place)
         gate.open.set()
-        async with closed_agency.worker(activities=False):
-            expect.confirmed(closed_agency, await closed_agency.end(handle))
+        async with idle_harness.worker(activities=False):
+            expect.confirmed(idle_harness, await idle_harness.end(handle))
 
 
 async def by_a_named_update(handle: Handle) -> None:
-    await handle.execute_update("cancel", REASON, id=_NAME)
+    await handle.execute_update("cancel_order", REASON, id=_NAME)
 
 
 @both_orders
 @pytest.mark.parametrize("cancel", [by_temporal, by_a_named_update])
-async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(closed_agency: Agency, cancel: Cancel) -> None:
-    closed_agency.max_cached_workflows = 0
-    async with closed_agency.worker(workflows=False):
-        async with closed_agency.worker(activities=False):
-            handle, gate = await closed_agency.stop_at(FIRST)
+async def test_a_cancel_that_comes_together_with_a_reply_undoes_the_step(idle_harness: Harness, cancel: Cancel) -> None:
+    idle_harness.max_cached_workflows = 0
+    async with idle_harness.worker(workflows=False):
+        async with idle_harness.worker(activities=False):
+            handle, gate = await idle_harness.stop_at(FIRST)
         gate.open.set()
         await recorded(handle, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
-        request = asyncio.create_task(_as_coroutine(cancel, handle))  # an update is answered once a worker is back
-        await (request if cancel is by_temporal else _admitted(closed_agency.server.client, handle))
-        async with closed_agency.worker(activities=False):
+        request = asyncio.create_task(_as_coroutine(cancel, handle))  # an update is answered when a worker is back
+        await (request if cancel is by_temporal else _admitted(idle_harness.server.client, handle))
+        async with idle_harness.worker(activities=False):
             async with asyncio.timeout(20):
                 await request
-            end = await closed_agency.end(handle)
-    expect.rolled_back_from(closed_agency, end, FIRST, CANCELLED, undone_too=True, blamed=False)
+            end = await idle_harness.end(handle)
+    expect.rolled_back_from(idle_harness, end, FIRST, CANCELLED, undone_too=True, blamed=False)
 
 
-async def test_a_cancel_that_comes_before_a_worker_is_there_leaves_nothing(closed_agency: Agency) -> None:
-    handle = await closed_agency.start(policies=Policies())
+async def test_a_cancel_that_comes_before_a_worker_is_there_leaves_nothing(idle_harness: Harness) -> None:
+    handle = await idle_harness.start(policies=Policies())
     await by_temporal(handle)
-    async with closed_agency.worker():
-        end = await closed_agency.end(handle)
+    async with idle_harness.worker():
+        end = await idle_harness.end(handle)
     assert (end.code, end.log.state) == (CANCELLED, State.ROLLED_BACK)
     expect.nothing_is_open(end)
-    assert not closed_agency.world.of(Effect.HELD) - {"mail.regrets"}
+    assert not idle_harness.services.of(Effect.HELD) - {"mail.regrets"}
 
 
 async def _as_coroutine(cancel: Cancel, handle: Handle) -> None:
@@ -118,18 +119,20 @@ async def _admitted(client: Client, handle: Handle) -> None:
     """Wait until the server knows of the update: without that, a worker may be back before it."""
     update = UpdateRef(workflow_execution=WorkflowExecution(workflow_id=handle.id), update_id=_NAME)
     request = PollWorkflowExecutionUpdateRequest(namespace=client.namespace, update_ref=update)
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                await client.workflow_service.poll_workflow_execution_update(request)
-            except RPCError as error:
-                assert error.status is RPCStatusCode.NOT_FOUND
-                await asyncio.sleep(0.02)
-            else:
-                return
+
+    async def admitted() -> bool:
+        try:
+            await client.workflow_service.poll_workflow_execution_update(request)
+        except RPCError as error:
+            assert error.status is RPCStatusCode.NOT_FOUND
+            return False
+        return True
+
+    await eventually_async(admitted, "the server knows of the update", pause_s=0.02)
 
 
 async def recorded(handle: Handle, kind: EventType.ValueType) -> None:
-    async with asyncio.timeout(20):
-        while kind not in [event.event_type async for event in handle.fetch_history_events()]:
-            await asyncio.sleep(0.02)
+    async def kinds() -> list[EventType.ValueType]:
+        return [event.event_type async for event in handle.fetch_history_events()]
+
+    await eventually_async(kinds, f"the history has event {kind}", until=lambda seen: kind in seen, pause_s=0.02)

@@ -1,4 +1,4 @@
-"""A saga of any shape as data: what `TreeWorkflow` runs, and what the random sagas are made of."""
+"""A saga of any shape as data. `TreeWorkflow` runs it; the random sagas are made of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Node:
 
     name: str = ""
     undoable: bool = True
-    """A step that is not changes nothing."""
+    """A step without an undo changes nothing."""
     branches: tuple[tuple[Node, ...], ...] = ()
 
     @property
@@ -34,7 +34,7 @@ class Tree:
     body: tuple[Node, ...]
     pivot: bool = True
     finishes: tuple[str, ...] = ()
-    """Side by side, after the pivot."""
+    """They run side by side after the pivot."""
 
     @property
     def steps(self) -> tuple[Node, ...]:

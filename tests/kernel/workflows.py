@@ -13,21 +13,20 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from saga import CancelRefused, Plan, Policies, Saga, StepFailed, TransactionLog, outcome
+from saga import CancellableSagaWorkflow, Plan, Policies, Saga, StepFailed, TransactionLog, outcome
 
 from . import tree
-from .plan import COURTESY, FAREWELL, FINISHES, PIVOT, PLAN, STEPS, Act, Booking, Group, Receipt, Step, branches
+from .plan import BEST_EFFORT, FINISHES, PIVOT, PLAN, ROLLBACK_CALL, STEPS, Act, Booking, Group, Receipt, Step, branches
+from .services import SOLD_OUT
 from .tree import Node, Tree
-from .world import SOLD_OUT
 
-TOO_LATE = "TOO_LATE_TO_CANCEL"
 SECOND_THOUGHTS = "SECOND_THOUGHTS"
 
 
-class Whim(StrEnum):
-    """What the traveller's code does just before a part of the plan, or before the pivot or a finish."""
+class BodyAction(StrEnum):
+    """What the workflow's own code does just before a part of the plan, or before the pivot or a finish."""
 
-    NAP = "sleeps for an hour"
+    SLEEP = "sleeps for an hour"
     RAISE = "raises an ApplicationError"
     BUG = "has a bug"
 
@@ -37,12 +36,12 @@ class Trip:
     transaction_id: str
     deadline: timedelta | None = None
     policies: Policies = field(default_factory=Policies)
-    patience: dict[str, timedelta] = field(default_factory=dict)
+    attempt_timeouts: dict[str, timedelta] = field(default_factory=dict)
     """An `attempt_timeout` for some of the steps."""
-    whims: dict[str, Whim] = field(default_factory=dict)
-    """By the name of the first step of a part, or of the pivot."""
+    actions: dict[str, BodyAction] = field(default_factory=dict)
+    """Actions by the name of the call that they come before: the first of a part, the pivot, or the first finish."""
     resumed: bool = False
-    """For `ForeseeingWorkflow`."""
+    """Whether `ForeseeingWorkflow` must assume an earlier execution."""
     tree: Tree = field(default_factory=lambda: Tree(()))
     """What `TreeWorkflow` runs instead of the plan."""
 
@@ -51,87 +50,74 @@ def served_here(operation: Act) -> Act:
     return replace(operation, queue=workflow.info().task_queue, undoes=None)
 
 
-class _Traveller:
-    """What every workflow here has: a saga, its log, and the business's cancel."""
+class _TripBase(CancellableSagaWorkflow):
+    """Base of every workflow here: a saga, the calls of a trip, and a body for the saga where it needs one."""
 
+    @workflow.init
     def __init__(self, trip: Trip) -> None:
         self._trip = trip
         self._booking = Booking(trip.transaction_id)
-        self._saga = Saga(trip.transaction_id, deadline=trip.deadline, policies=trip.policies)
+        body = self._body if trip.policies.are_colocated else None
+        self._saga = Saga(trip.transaction_id, deadline=trip.deadline, policies=trip.policies, body=body)
 
-    async def _one_by_one(self, steps: Iterable[Step]) -> None:
+    @property
+    def observed(self) -> Saga:
+        return self._saga
+
+    async def _body(self, saga: Saga | Plan) -> None:
+        """The whole plan up to the pivot."""
+        saga.on_rollback(served_here(ROLLBACK_CALL), self._booking)
+        for part in PLAN:
+            await self._act_before(branches(part)[0][0].name, saga)
+            if isinstance(part, Group):
+                await saga.parallel(*(self._one_by_one(branch, saga) for branch in part.branches))
+            else:
+                await self._step(part, saga)
+
+    async def _one_by_one(self, steps: Iterable[Step], saga: Saga | Plan) -> None:
         for step in steps:
-            await self._step(step)
+            await self._step(step, saga)
 
-    async def _step(self, step: Step) -> None:
-        await self._saga.step(
+    async def _step(self, step: Step, saga: Saga | Plan | None = None) -> None:
+        await (saga or self._saga).step(
             served_here(step.operation),
             self._booking,
             undo=served_here(step.undo) if step.undo is not None else None,
-            attempt_timeout=self._trip.patience.get(step.name),
+            attempt_timeout=self._trip.attempt_timeouts.get(step.name),
         )
 
     async def _finish(self, operation: Act) -> None:
         await self._saga.finish(served_here(operation), self._booking)
 
-    @workflow.query
-    def transaction_log(self) -> TransactionLog:
-        return self._saga.log
-
-    @workflow.update
-    def cancel(self, reason: str) -> None:
-        self._saga.cancel(reason)
-
-    @cancel.validator
-    def check_cancel(self, reason: str) -> None:  # noqa: ARG002 - a validator takes what its update takes
-        try:
-            self._saga.check_cancellable()
-        except CancelRefused as refused:
-            raise ApplicationError(str(refused), type=TOO_LATE) from refused
-
-
-@workflow.defn
-class TripWorkflow(_Traveller):
-    """The whole plan."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
-
-    @workflow.run
-    async def run(self, _trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
-            saga.on_rollback(served_here(FAREWELL), self._booking)
-            for part in PLAN:
-                await self._follow_whim(branches(part)[0][0].name)
-                if isinstance(part, Group):
-                    await saga.parallel(*(self._one_by_one(branch) for branch in part.branches))
-                else:
-                    await self._step(part)
-            await self._follow_whim(PIVOT.name)
-            await saga.pivot(served_here(PIVOT), self._booking)
-            await self._follow_whim(FINISHES[0].name)
-            await saga.parallel(*map(self._finish, FINISHES))
-            await saga.best_effort(served_here(COURTESY), self._booking)
-        return saga.log
-
-    async def _follow_whim(self, place: str) -> None:
-        whim = self._trip.whims.get(place)
-        if whim is Whim.NAP:
+    async def _act_before(self, place: str, saga: Saga | Plan) -> None:
+        action = self._trip.actions.get(place) if isinstance(saga, Saga) else None
+        if action is BodyAction.SLEEP:
             await workflow.sleep(timedelta(hours=1))
-        if whim is Whim.RAISE:
+        if action is BodyAction.RAISE:
             raise ApplicationError("rather stay at home", type=SECOND_THOUGHTS)
-        if whim is Whim.BUG:
+        if action is BodyAction.BUG:
             raise KeyError("a bug")
 
 
 @workflow.defn
-class TreeWorkflow(_Traveller):
-    """A saga of any shape."""
+class TripWorkflow(_TripBase):
+    """The whole plan."""
 
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
+    @workflow.run
+    async def run(self, _trip: Trip) -> TransactionLog:
+        async with self._saga as saga:
+            await self._body(saga)
+            await self._act_before(PIVOT.name, saga)
+            await saga.pivot(served_here(PIVOT), self._booking)
+            await self._act_before(FINISHES[0].name, saga)
+            await saga.parallel(*map(self._finish, FINISHES))
+            await saga.best_effort(served_here(BEST_EFFORT), self._booking)
+        return saga.log
+
+
+@workflow.defn
+class TreeWorkflow(_TripBase):
+    """A saga of any shape."""
 
     @workflow.run
     async def run(self, trip: Trip) -> TransactionLog:
@@ -151,41 +137,27 @@ class TreeWorkflow(_Traveller):
 
 
 @workflow.defn
-class ForeseeingWorkflow(_Traveller):
+class ForeseeingWorkflow(_TripBase):
     """Says what it is going to do, and does it: the whole plan up to the pivot, and a detour if the last step fails."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
-        self._saga.foresee(self._body)
 
     @workflow.run
     async def run(self, trip: Trip) -> TransactionLog:
+        self._saga.foresee(self._body, resumed=trip.resumed)
         async with self._saga as saga:
-            if trip.resumed:
-                saga.resume()
             await self._body(saga)
         return saga.log
 
     async def _body(self, saga: Saga | Plan) -> None:
         for step in STEPS:
             with suppress(StepFailed) if step is STEPS[-1] else nullcontext():
-                await self._call(saga, step)
-        saga.on_rollback(served_here(FAREWELL), self._booking)
+                await self._step(step, saga)
+        saga.on_rollback(served_here(ROLLBACK_CALL), self._booking)
         await saga.pivot(served_here(PIVOT), self._booking)
-
-    async def _call(self, saga: Saga | Plan, step: Step) -> None:
-        undo = served_here(step.undo) if step.undo is not None else None
-        await saga.step(served_here(step.operation), self._booking, undo=undo)
 
 
 @workflow.defn
-class TakeoverWorkflow(_Traveller):
-    """Takes over from an execution that was cut off, and finishes what that one has confirmed."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
+class RecoveringWorkflow(_TripBase):
+    """Continues an execution that was terminated, and finishes what that one has confirmed."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -197,12 +169,8 @@ class TakeoverWorkflow(_Traveller):
 
 
 @workflow.defn
-class SecondAskingWorkflow(_Traveller):
-    """Catches a refusal of its pivot, and asks again an hour later."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
+class SecondPivotWorkflow(_TripBase):
+    """Catches a refusal of its pivot, and calls it again an hour later."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -217,13 +185,9 @@ class SecondAskingWorkflow(_Traveller):
 
 
 @workflow.defn
-class DetourWorkflow(_Traveller):
+class DetourWorkflow(_TripBase):
     """Tries its first step, takes the last one instead if that fails, and goes on."""
 
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
-
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
         async with self._saga as saga:
@@ -236,12 +200,8 @@ class DetourWorkflow(_Traveller):
 
 
 @workflow.defn
-class RetryWorkflow(_Traveller):
-    """Asks twice for its first step, with another in between."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
+class RetryWorkflow(_TripBase):
+    """Calls its first step twice, with another in between."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -256,29 +216,21 @@ class RetryWorkflow(_Traveller):
 
 
 @workflow.defn
-class DirectWorkflow(_Traveller):
-    """A saga without a pivot, a call that may fail in it, and a rest after it."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
+class DirectWorkflow(_TripBase):
+    """A saga without a pivot, with a best-effort call in it and a pause after it."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
         async with self._saga as saga:
-            await saga.best_effort(served_here(COURTESY), self._booking)
+            await saga.best_effort(served_here(BEST_EFFORT), self._booking)
             await self._step(STEPS[0])
         await workflow.sleep(timedelta(hours=1))
         return saga.log
 
 
 @workflow.defn
-class HomemadeCancelWorkflow(_Traveller):
-    """Cancels a task of its own and trips over it: nobody asked the saga to stop."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
+class OwnCancelWorkflow(_TripBase):
+    """Cancels a task of its own and waits for it, although the saga was not cancelled."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
@@ -291,12 +243,8 @@ class HomemadeCancelWorkflow(_Traveller):
 
 
 @workflow.defn
-class LocalCallWorkflow(_Traveller):
-    """How a call of the pivot fails, as a regular and as a local activity: what the kernel makes of each."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        super().__init__(trip)
+class LocalCallWorkflow(_TripBase):
+    """Calls the pivot as a regular and as a local activity, and returns the outcome of each failure."""
 
     @workflow.run
     async def run(self, _trip: Trip) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .mutation import Edit, Mutation
 
-_KERNEL, _CALLS = "saga/kernel.py", "saga/calls.py"
+_KERNEL, _CALLS, _UNDO, _GROUP = "saga/kernel.py", "saga/calls.py", "saga/undo.py", "saga/group.py"
+_PROGRESS = "saga/progress.py"
 _TESTS = "tests/kernel"
 _RANDOM = f"{_TESTS}/test_random_sagas.py::test_a_random_saga_is_all_done_or_all_undone"
 
@@ -12,12 +13,12 @@ _FORWARD = (
     Mutation(
         "an undo is pushed after its step, once that is known to be done",
         (
-            Edit(_KERNEL, "        if compensation is not None:\n            branch.append(compensation)\n", ""),
+            Edit(_UNDO, "        current_stack.get().append(pushed)\n", ""),
             Edit(
-                _KERNEL,
-                "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n"
-                "            branch.remove(compensation)",
-                "isinstance(ended, Done):\n            branch.append(compensation)",
+                _UNDO,
+                "        if isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n"
+                "            current_stack.get().remove(pushed)",
+                "        if not isinstance(ended, Refused | Unknown):\n            current_stack.get().append(pushed)",
             ),
         ),
         (f"{_TESTS}/test_positions.py::test_a_step_that_took_effect_and_lost_its_reply_is_undone[trip.open]", _RANDOM),
@@ -26,9 +27,9 @@ _FORWARD = (
         "a step of unknown outcome is taken for refused, and not undone",
         (
             Edit(
-                _KERNEL,
-                "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n            branch.remove",
-                "isinstance(ended, Refused | Unknown):\n            branch.remove",
+                _UNDO,
+                "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n            current_stack",
+                "isinstance(ended, Refused | Unknown):\n            current_stack",
             ),
         ),
         (f"{_TESTS}/test_positions.py::test_a_step_that_took_effect_and_lost_its_reply_is_undone[car.hold]", _RANDOM),
@@ -46,12 +47,12 @@ _FORWARD = (
     ),
     Mutation(
         "a group is unwound while a call of it is still under way",
-        (Edit(_KERNEL, "            await run_to_completion(self._end_of(tasks))\n", ""),),
+        (Edit(_GROUP, "        await run_to_completion(_end_of(tasks, settle))\n", ""),),
         (f"{_TESTS}/test_parallel.py::test_a_call_that_settles_in_time_is_known_and_undone[flight.hold-hotel.hold]",),
     ),
     Mutation(
         "a step in doubt that the workflow has replaced by another is left standing",
-        (Edit(_KERNEL, "                await run_to_completion(self._unwind_to_the_end(self._unknown))\n", ""),),
+        (Edit(_KERNEL, "        await run_to_completion(self._rollback.run_unknown())\n", ""),),
         (f"{_TESTS}/test_body.py::test_a_step_of_unknown_outcome_that_was_replaced_is_undone_before_the_confirmation",),
     ),
 )
@@ -61,8 +62,8 @@ _PIVOT = (
         "the pivot is ignored: a cancel is accepted after it",
         (
             Edit(
-                _KERNEL,
-                "        if self._phase is _Phase.COMMITTED:\n            raise CancelRefused",
+                _PROGRESS,
+                "        if self.phase is Phase.COMMITTED:\n            raise CancelRefused",
                 "        if False:\n            raise CancelRefused",
             ),
         ),
@@ -71,15 +72,11 @@ _PIVOT = (
     Mutation(
         "the pivot counts from its answer on, not from its question: a cancel in between is accepted",
         (
+            Edit(_KERNEL, "        self._progress.commit()\n", "        self._progress.stop_timer()\n"),
             Edit(
                 _KERNEL,
-                "        self._require(_Phase.PREPARING)\n        self._phase = _Phase.COMMITTED\n",
-                "        self._require(_Phase.PREPARING)\n",
-            ),
-            Edit(
-                _KERNEL,
-                "            self._phase = _Phase.PREPARING\n            self._start_timer()",
-                "            self._start_timer()\n        else:\n            self._phase = _Phase.COMMITTED",
+                "            self._progress.reopen()\n",
+                "            self._progress.reopen()\n        else:\n            self._progress.commit()\n",
             ),
         ),
         (f"{_TESTS}/test_cancel.py::test_the_business_cannot_cancel_from_the_pivot_on[trip.confirm]",),
@@ -88,15 +85,11 @@ _PIVOT = (
         "the deadline reaches past the pivot",
         (
             Edit(
-                _KERNEL,
-                "        self._phase = _Phase.COMMITTED\n        self._stop_timer()\n        ahead =",
-                "        self._phase = _Phase.COMMITTED\n        ahead =",
+                _PROGRESS,
+                "        self.phase = Phase.COMMITTED\n        self.stop_timer()\n",
+                "        self.phase = Phase.COMMITTED\n",
             ),
-            Edit(
-                _KERNEL,
-                "if self._interruption is None and self._phase is _Phase.PREPARING and not self._may_be_decided:",
-                "if self._interruption is None:",
-            ),
+            Edit(_PROGRESS, "if self.cause is None and self._can_be_stopped:", "if self.cause is None:"),
         ),
         (f"{_TESTS}/test_deadline.py::test_the_deadline_does_not_reach_past_the_pivot[flight.ticket]",),
     ),
@@ -105,32 +98,32 @@ _PIVOT = (
         (
             Edit(
                 _KERNEL,
-                "        policy = _bounded(self._policies.finish, within)\n"
+                "        policy = self._policies.finish.bounded_by(within)\n"
                 "        ended = await run_to_completion(self._calls.until_done(entry, operation, request, policy))\n",
-                "        policy = _bounded(self._policies.finish, within)\n"
+                "        policy = self._policies.finish.bounded_by(within)\n"
                 "        ended = await run_to_completion(attempt(operation, request, policy))\n",
             ),
         ),
-        (f"{_TESTS}/test_forward.py::test_what_is_promised_is_parked_for_a_day_and_then_done[hotel.pay]",),
+        (f"{_TESTS}/test_forward.py::test_a_promised_call_is_parked_for_a_day_and_then_done[hotel.pay]",),
     ),
 )
 
 _UNWINDING = (
     Mutation(
         "undos run in the order of their steps, not in reverse",
-        (Edit(_KERNEL, "top = branch.pop()", "top = branch.pop(0)"),),
+        (Edit(_UNDO, "top = stack.pop()", "top = stack.pop(0)"),),
         (f"{_TESTS}/test_positions.py::test_a_step_whose_attempts_run_out_is_undone_too[car.hold]", _RANDOM),
     ),
     Mutation(
         "the undos of a group run one after the other",
         (
             Edit(
-                _KERNEL,
+                _UNDO,
                 "await asyncio.gather(*map(self._unwind, top))",
                 "for each in top:\n                    await self._unwind(each)",
             ),
         ),
-        (f"{_TESTS}/test_unwinding.py::test_the_undos_of_a_group_run_together",),
+        (f"{_TESTS}/test_unwinding.py::test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together",),
     ),
     Mutation(
         "`except Exception` where the unwinding is waited for: a second cancellation ends the workflow in its midst",
@@ -169,22 +162,27 @@ _UNWINDING = (
 
 _COLOCATED = (
     Mutation(
+        "a colocated saga is built without its body, and so cannot undo what its history has not seen",
+        (Edit(_KERNEL, "        if policies.are_colocated and body is None:", "        if False:"),),
+        (f"{_TESTS}/test_colocated.py::test_a_colocated_saga_cannot_be_built_without_its_body",),
+    ),
+    Mutation(
         "a colocated saga makes its first call before its history says that there is one",
         (Edit(_KERNEL, "        if opening:", "        if False:"),),
         (
             f"{_TESTS}/test_colocated.py::"
-            "test_a_trip_without_trouble_needs_the_queue_for_its_first_step_and_its_pivot_alone",
+            "test_a_trip_without_trouble_uses_a_queue_only_for_its_first_step_and_its_pivot",
         ),
     ),
     Mutation(
         "a deadline that passes within a workflow task is not seen",
-        (Edit(_KERNEL, "        if self._interruption is None and self._is_late:", "        if False:"),),
+        (Edit(_PROGRESS, "        if self.cause is None and self._is_late:", "        if False:"),),
         (f"{_TESTS}/test_colocated.py::test_the_deadline_holds_between_two_calls_of_one_workflow_task",),
     ),
     Mutation(
         "whoever takes a colocated saga over makes its local calls again",
         (Edit("saga/failover.py", "        if self.after_failover:\n", "        if False:\n"),),
-        (f"{_TESTS}/test_colocated.py::test_a_worker_that_takes_a_saga_over_asks_over_the_queue_alone",),
+        (f"{_TESTS}/test_colocated.py::test_a_worker_after_a_failover_makes_no_local_calls",),
     ),
 )
 

@@ -122,7 +122,7 @@ _PROCESS = (
     ),
     Mutation(
         "the sweep rolls back an order that was confirmed before its workflow was closed",
-        (Edit(_ORDER, "        if not await self._revoked(saga):", "        if await self._revoked(saga):"),),
+        (Edit(_ORDER, "        if not await self._try_cancel", "        if await self._try_cancel"),),
         (f"{_WHOLE}/test_recovery.py::test_an_order_terminated_past_the_pivot_is_finished_by_the_sweep",),
     ),
     Mutation(
@@ -151,7 +151,7 @@ _PROCESS = (
     ),
     Mutation(
         "a colocated order that comes second undoes what the first one of its id has done",
-        (Edit("saga/kernel.py", "not (is_colocated and self._opened)", "not is_colocated"),),
+        (Edit("saga/undo.py", "(self._policies.are_colocated and self.has_opened)", "self._policies.are_colocated"),),
         (
             f"{_WHOLE}/test_batch.py::"
             "test_an_order_that_came_before_has_its_first_outcome_and_another_content_is_refused",

@@ -23,7 +23,7 @@ VERSIONS = (
                 "        return outcome.classify(error, policy.attempts)\n    return Done(raw)",
             ),
         ),
-        (f"{_UNREADABLE}::test_a_courtesy_whose_reply_cannot_be_read_changes_nothing",),
+        (f"{_UNREADABLE}::test_a_best_effort_call_whose_reply_cannot_be_read_changes_nothing",),
     ),
     Mutation(
         "the verdict that a reply cannot be read is not kept: a build that can read it decides otherwise on replay",
@@ -91,7 +91,13 @@ VERSIONS = (
     ),
     Mutation(
         "the plan of a batch is kept for the next one: only the first records the guard of a changed process",
-        (Edit("workflows/order.py", "def batch_plan(", '@__import__("functools").cache\ndef batch_plan('),),
+        (
+            Edit(
+                "workflows/batch.py",
+                "self._plans: dict[bool, Plan] = {}",
+                'self._plans: dict[bool, Plan] = Plan.__annotations__.setdefault("kept", {})',
+            ),
+        ),
         (f"{_ADDED_STEP}::test_orders_of_every_mode_get_through_the_change",),
     ),
     Mutation(

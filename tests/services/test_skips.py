@@ -17,9 +17,10 @@ from contracts.order import OrderState, RecordSkips, SkippedStep
 from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
 from recovery.skips import Skip
-from workflows.order import batch_plan
+from workflows.order import Requests, planned
 
 from .conftest import OpenBench
+from .requests import creation
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WHOLE = {
@@ -115,7 +116,7 @@ def test_a_skip_explains_one_part_of_a_transaction_and_not_its_other_parts() -> 
 
 
 def test_the_audit_knows_what_every_undo_and_finish_would_have_done() -> None:
-    plan = batch_plan(must_notify=False)
+    plan = planned(Requests.of(creation().order))
     finishes = {call.operation.name for stage in plan.stages[-2:] for call in stage.calls}
     undos = {operation.name for operation in OPERATIONS.values() if operation.undoes is not None}
     with_traces = {name for name in finishes | undos if name.partition(".")[0] in crossing.SERVICES_WITH_TRACES}

@@ -32,18 +32,6 @@ async def hang() -> None:
     await asyncio.Event().wait()  # the worker cancels it
 
 
-class Gate:
-    """A delay that the test ends. (While an activity hangs, the server skips no time.)"""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-
-    async def __call__(self) -> None:
-        self.reached.set()
-        await self.open.wait()
-
-
 class Bank:
     """Each account starts with 1000. `calls` counts every attempt; `injected` runs before the next attempts act."""
 

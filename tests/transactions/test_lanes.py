@@ -18,11 +18,12 @@ from contracts.lane import MAX_REMEMBERED, MAX_WAITING_BYTES, Holder, LaneEntry,
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction
 from runtime.commandline import CommandFailed
 from saga import Parked, Skip, State
+from tests.gate import Gate
 from worker import workflow_worker
 from workflows.lane import LaneWorkflow
 
 from ..eventually import eventually_async
-from .bank import Gate, fail
+from .bank import fail
 from .harness import Document, Handle, Harness, step, transfer
 from .lane_history import runs_of, started
 

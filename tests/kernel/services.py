@@ -1,4 +1,4 @@
-"""The trip's services in one memory: real state under a fence, and behaviour that a test scripts by operation."""
+"""The trip's services: state in memory behind a fence, and for each operation a behaviour that a test scripts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from saga.outcome import IDEMPOTENCY_CONFLICT, STEP_UNDONE
+from tests.gate import Gate
 
 from .plan import OPERATIONS, STEPS, Act, Booking, Receipt
 
@@ -46,7 +47,7 @@ async def fail(do: Work) -> Receipt:
 
 
 async def hang(do: Work) -> Receipt:
-    await asyncio.Event().wait()  # until the worker cancels it: see World.close
+    await asyncio.Event().wait()  # until the worker shuts down
     return do()
 
 
@@ -55,31 +56,26 @@ async def lose_reply(do: Work) -> Receipt:
     raise ConnectionError("done, but the line went dead")
 
 
-async def nap(do: Work) -> Receipt:
+async def slow(do: Work) -> Receipt:
     await asyncio.sleep(0.2)
     return do()
 
 
-class Gate:
-    """A behaviour that stops in front of the work, or of `then`, until the test lets it pass."""
+def behind(gate: Gate, then: Behaviour = work) -> Behaviour:
+    """Wait at `gate`, then behave like `then`."""
 
-    def __init__(self, then: Behaviour = work) -> None:
-        self._then = then
-        self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-        self.left = asyncio.Event()
-
-    async def __call__(self, do: Work) -> Receipt:
-        self.reached.set()
+    async def behaviour(do: Work) -> Receipt:
         try:
-            await self.open.wait()
-            return await self._then(do)
+            await gate()
+            return await then(do)
         finally:
-            self.left.set()
+            gate.left.set()
+
+    return behaviour
 
 
-class World:
-    """`effects` is the fence, by transaction and step; `undone` the order in which undos took effect.
+class FakeServices:
+    """All services of a trip. `effects` is the fence, by transaction and step; `undone` has the undos in their order.
 
     `calls` has every attempt. The steps in `reads` change nothing.
     """
@@ -94,17 +90,17 @@ class World:
         self._reads = frozenset(reads)
 
     def script(self, operation: str, *first: Behaviour, then: Behaviour = work) -> None:
-        """The next calls of the operation behave like `first`, one by one, and all later ones like `then`."""
+        """Have the next calls of the operation behave like `first`, one by one, and all later ones like `then`."""
         self._scripts[operation] = deque(first)
         self._habits[operation] = then
 
     def gate(self, operation: str, then: Behaviour = work) -> Gate:
-        gate = Gate(then)
-        self.script(operation, gate)
+        gate = Gate()
+        self.script(operation, behind(gate, then))
         return gate
 
     def of(self, effect: Effect) -> set[str]:
-        """The steps whose effect stands so, of every transaction."""
+        """The steps with that effect, of all transactions."""
         return {step for (_, step), state in self.effects.items() if state is effect}
 
     def activities(self) -> list[Callable[..., Any]]:
@@ -121,7 +117,7 @@ class World:
         return serve
 
     def _do(self, operation: Act, request: Booking) -> Receipt:
-        """The local transaction, under the fence."""
+        """Do the local transaction behind the fence."""
         receipt = Receipt(operation.name, activity.info().attempt)
         key = (request.transaction_id, operation.step)
         found = self.effects.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,26 +22,29 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
-from saga import FailoverInterceptor, TransactionLog
+from saga import SEARCH_ATTRIBUTES, FailoverInterceptor, TransactionLog
+from saga.journal import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE
+from tests.eventually import eventually_async
+from tests.gate import Gate
 
 from .plan import siblings_of
+from .services import FakeServices
 from .workflows import Trip, TripWorkflow
-from .world import Gate, World
 
 Handle = WorkflowHandle[Any, TransactionLog]
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _LOG = TypeAdapter(TransactionLog)
 SINGLE_BATCH = _WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BATCH
 both_orders = pytest.mark.parametrize("single_batch", [False, True], ids=["in phases", "in one batch"])
-"""Of the jobs of a workflow task: temporalio 1.36.0 has turned the second on for new workflows, 1.36.1 off again, and
-what 1.36.0 has begun stays with it in every version."""
-_PATIENCE_S = 20
-"""Of real time, for one trip: a hundred times what it takes."""
+"""Runs a test under both orders of a workflow task's jobs. temporalio 1.36.0 uses the second for new workflows, 1.36.1
+does not any more, but a workflow that 1.36.0 has begun keeps it in every version."""
+_TIMEOUT_S = 20
+"""Real time for one trip: a hundred times what it takes."""
 
 
 async def real_server(address: str) -> WorkflowEnvironment:
-    """For sagas that are interrupted at a random moment. The server that skips time loses a workflow task that cancels
-    an activity which has just completed."""
+    """Connect to a real server, for sagas that are interrupted at a random moment: the server that skips time loses a
+    workflow task that cancels an activity which has just completed."""
     quiet = Runtime(telemetry=TelemetryConfig(logging=None))
     client = await Client.connect(address, data_converter=pydantic_data_converter, runtime=quiet)
     return WorkflowEnvironment.from_client(client)
@@ -56,9 +60,9 @@ class End:
 
 
 @dataclass
-class Agency:
+class Harness:
     server: WorkflowEnvironment
-    world: World = field(default_factory=World)
+    services: FakeServices = field(default_factory=FakeServices)
     queue: str = field(default_factory=lambda: f"kernel-{uuid4()}")
     max_cached_workflows: int = 100
     workflows: tuple[type, ...] = (TripWorkflow,)
@@ -71,7 +75,7 @@ class Agency:
             self.server.client,
             task_queue=self.queue,
             workflows=self.workflows if workflows else [],
-            activities=self.world.activities() if activities else [],
+            activities=self.services.activities() if activities else [],
             max_cached_workflows=self.max_cached_workflows,
             workflow_runner=UnsandboxedWorkflowRunner(),
             interceptors=[FailoverInterceptor()],
@@ -81,7 +85,7 @@ class Agency:
         return worker
 
     async def start(self, workflow: type = TripWorkflow, *, task: timedelta | None = None, **trip: Any) -> Handle:
-        """`task` is the timeout of a workflow task: local calls get no news before most of it has passed."""
+        """Start a trip. `task` is the timeout of a workflow task: a local call hears of a cancel late in it."""
         transaction_id = str(uuid4())
         handle: Handle = await self.server.client.start_workflow(
             workflow.__name__,
@@ -97,18 +101,18 @@ class Agency:
         return await self.end(await self.start(workflow, **trip))
 
     async def stop_at(self, step: str, workflow: type = TripWorkflow, **trip: Any) -> tuple[Handle, Gate]:
-        """A trip that waits in `step`, everything before it and beside it done."""
-        gate = self.world.gate(step)
+        """Start a trip and return when it waits in `step`, and all calls before and beside that are done."""
+        gate = self.services.gate(step)
         handle = await self.start(workflow, **trip)
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             await gate.reached.wait()
         await self.until_known(handle, siblings_of(step))
         return handle, gate
 
     async def end(self, handle: Handle) -> End:
-        """How it ended, for the caller and for the query, which is answered from a replay of the history."""
+        """Wait for the end of a trip. The query, answered from a replay of the history, must tell the same log."""
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 log = await handle.result()
             end = End(None, "", log)
         except WorkflowFailureError as failed:
@@ -128,7 +132,7 @@ class Agency:
         return log
 
     async def replay(self, handle: Handle) -> None:
-        """Raises if today's code does not decide as it decided then."""
+        """Replay the history. Raises if the code decides otherwise than it did in the first execution."""
         converter = self.server.client.data_converter
         replayer = Replayer(
             workflows=self.workflows, data_converter=converter, workflow_runner=UnsandboxedWorkflowRunner()
@@ -136,16 +140,19 @@ class Agency:
         await replayer.replay_workflow(await handle.fetch_history())
 
     async def until_known(self, handle: Handle, steps: Iterable[str] = ()) -> None:
-        """Wait until the workflow has taken in all that happened, the answers to `steps` among it.
+        """Wait until the workflow has handled all events so far, the results of `steps` among them.
 
-        Seen in the history: a query could push a worker without a cache off a workflow task, which is then lost.
+        This reads the history: a query could make a worker without a cache drop a workflow task, which is then lost.
         """
-        async with asyncio.timeout(_PATIENCE_S):
-            while not _all_known((await handle.fetch_history()).events, set(steps)):
-                await asyncio.sleep(0.01)
+        wanted = set(steps)
+
+        async def all_known() -> bool:
+            return _all_known((await handle.fetch_history()).events, wanted)
+
+        await eventually_async(all_known, f"the workflow knows of {wanted or 'all events'}", pause_s=0.01)
 
     async def later(self, pause: timedelta) -> None:
-        """Let the server's clock go on, and everything that is due until then happen."""
+        """Skip `pause` of the server's time, in which everything happens that is due."""
         await self.server.sleep(pause)
 
 
@@ -164,6 +171,26 @@ def _is(event: HistoryEvent, end: str) -> bool:
 
 
 def without_times(log: TransactionLog) -> TransactionLog:
-    """A replay joins workflow tasks that decided nothing, and so may read the clock some milliseconds later."""
+    """Remove the times: a replay merges workflow tasks without commands, and may read the clock a little later."""
     steps = [replace(e, started_at=_NEVER, ended_at=e.ended_at and _NEVER, parked_since=None) for e in log.steps]
     return replace(log, steps=tuple(steps))
+
+
+async def failed_task(handle: Handle) -> str:
+    """Wait for a workflow task to fail, and return its error message."""
+
+    async def message() -> str:
+        failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+        events = [event for event in (await handle.fetch_history()).events if event.event_type == failed]
+        return events[0].workflow_task_failed_event_attributes.failure.message if events else ""
+
+    return await eventually_async(message, "a workflow task fails", pause_s=0.02)
+
+
+async def published(handle: Handle) -> tuple[str | None, str | None, str | None]:
+    """The search attributes as last written, from the history: the test server shows an unset one as null."""
+    written: dict[str, str | None] = {key.name: None for key in SEARCH_ATTRIBUTES}
+    async for event in handle.fetch_history_events():
+        fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+        written |= {name: json.loads(payload.data or b"null") for name, payload in fields.items()}
+    return written[SAGA_STATE.name], written[SAGA_ERROR_CODE.name], written[SAGA_PARKED_SINCE.name]

@@ -1,0 +1,162 @@
+"""How far a saga is, and what ends its body before the pivot: a failed step, the deadline, a cancel, or an error."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from enum import Enum, auto
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from saga import outcome
+from saga.earlier import EarlierExecutions
+from saga.journal import Failure
+
+DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+"""The deadline passed before the pivot."""
+
+
+def deadline_exceeded(seconds: float) -> Failure:
+    return Failure(DEADLINE_EXCEEDED, f"not confirmed within {seconds:g} s")
+
+
+class StepFailed(Exception):
+    """A forward step was refused, or its outcome is unknown; `failure` says why. Not caught, it rolls the saga back."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.code}: {failure.message}")
+        self.failure = failure
+
+
+class CancelRefused(Exception):
+    """The pivot has been reached: the saga can only go forward."""
+
+
+class Phase(Enum):
+    PREPARING = auto()
+    ROLLING_BACK = auto()
+    COMMITTED = auto()  # the pivot has been called: from here on only forward, unless it is refused
+
+
+class Progress:
+    """The phase of a saga, and `cause`: why its body is to stop. The first cause stays.
+
+    A deadline or a cancel stops the body while it prepares. It has no effect where an earlier execution may have passed
+    the pivot: then the body goes on until that is known.
+    """
+
+    def __init__(self, deadline: timedelta | None, earlier: EarlierExecutions) -> None:
+        self.phase = Phase.PREPARING
+        self.cause: Failure | None = None
+        self._deadline = deadline
+        self._earlier = earlier
+        self._body: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+
+    @property
+    def may_be_decided(self) -> bool:
+        """Whether an earlier execution may have passed the pivot that is still before this one."""
+        return self.phase is Phase.PREPARING and self._earlier.may_have_decided
+
+    def require(self, phase: Phase) -> None:
+        """Raise `CancelledError` if the body is to stop, and `RuntimeError` if the saga is not in `phase`.
+
+        The cause may have come together with a reply, and so has cancelled no wait. A deadline may pass within a
+        workflow task, where no timer fires.
+        """
+        if self.phase is not phase:
+            raise RuntimeError(f"this call belongs to {phase.name}, the saga is {self.phase.name}")
+        if not self._can_be_stopped:
+            return
+        if self.cause is None and self._is_late:
+            self.cause = self._late
+        if self.cause is not None or workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
+
+    # --- the deadline -------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Note that the current task runs the body, and that the deadline counts from now."""
+        self._body = asyncio.current_task()
+        if self._deadline is not None:
+            self._due = asyncio.get_running_loop().time() + self._deadline.total_seconds()
+            self._start_timer()
+
+    def commit(self) -> None:
+        """Stop the deadline: the call that decides is about to be made."""
+        self.phase = Phase.COMMITTED
+        self.stop_timer()
+
+    def reopen(self) -> None:
+        """Go back before the pivot, which was refused. A workflow that catches the refusal still has its deadline."""
+        self.phase = Phase.PREPARING
+        self._start_timer()
+
+    def stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _start_timer(self) -> None:
+        if self._due is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(self._due - loop.time(), 0), self._stop_body, self._late)
+
+    @property
+    def _is_late(self) -> bool:
+        return self._timer is not None and asyncio.get_running_loop().time() >= self._timer.when()
+
+    @property
+    def _late(self) -> Failure:
+        assert self._deadline is not None  # noqa: S101 — the timer runs only with a deadline
+        return deadline_exceeded(self._deadline.total_seconds())
+
+    # --- stopping the body --------------------------------------------------------------------------------------------
+
+    def cancel(self, reason: str) -> None:
+        self.check_cancellable()
+        self._stop_body(Failure(outcome.CANCELLED, reason))
+
+    def check_cancellable(self) -> None:
+        if self.phase is Phase.COMMITTED:
+            raise CancelRefused("the pivot has been reached: the saga can only go forward")
+        if self.may_be_decided:
+            raise CancelRefused("an earlier execution may have reached the pivot: ask again when that is known")
+
+    def _stop_body(self, cause: Failure) -> None:
+        """Stop the body where it waits. A body that has not begun stops before its first call (`require`)."""
+        if self.cause is None and self._can_be_stopped:
+            self.cause = cause
+            if self._body is not None:
+                self._body.cancel()
+
+    @property
+    def _can_be_stopped(self) -> bool:
+        return self.phase is Phase.PREPARING and not self.may_be_decided
+
+    # --- the end of the body ------------------------------------------------------------------------------------------
+
+    def cause_of(self, error: BaseException | None) -> Failure | None:
+        """Why a saga whose body ended with `error` must be rolled back. `None` if it is confirmed, and for a bug.
+
+        Raises `RuntimeError`, which is a bug too, where the saga can neither be confirmed nor rolled back.
+        """
+        decided = self.phase is Phase.COMMITTED or (self.may_be_decided and not isinstance(error, StepFailed))
+        if error is not None and decided:
+            message = "past the pivot, await only calls of the saga: what else fails there has no undo"
+            raise RuntimeError(message) from error
+        cause = self.cause
+        if cause is None and workflow.cancellation_reason() is not None and self.phase is Phase.PREPARING:
+            cause = Failure(outcome.CANCELLED, workflow.cancellation_reason() or "the workflow was cancelled")
+        if isinstance(error, StepFailed):
+            return error.failure if cause is None or cause.code == outcome.STEP_UNDONE else cause
+        if isinstance(error, asyncio.CancelledError) and cause is None:  # Temporal would end it, with nothing undone
+            raise RuntimeError("cancelled, but nobody has asked the saga to stop") from error
+        if error is None or isinstance(error, asyncio.CancelledError):
+            return cause
+        if not workflow.is_failure_exception(error):
+            return None
+        code = error.type if isinstance(error, ApplicationError) and error.type else type(error).__name__
+        return cause or Failure(code, str(error))

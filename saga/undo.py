@@ -1,0 +1,140 @@
+"""Rollback: undos (compensations) as data, the stack that steps push them onto, and the unwinding that runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from saga.calls import PersistentCalls
+from saga.earlier import EarlierExecutions
+from saga.journal import CallKind, Journal, Status
+from saga.operation import Operation, Request
+from saga.outcome import Outcome, Refused, Unknown
+from saga.plan import PlannedCall
+from saga.policy import Policies, Policy
+from saga.waiting import until
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)  # two calls of one operation are two undos, each at its own place on the stack
+class Undo(Generic[Request]):
+    """What to call, with which request, and how long one round of it may take. `name` is that of its step."""
+
+    operation: Operation[Request, Any]
+    request: Request
+    policy: Policy
+    name: str | None = None
+
+
+class UndoStack(list["Undo[Any] | list[UndoStack]"]):
+    """A stack of undos. A parallel group is one element of it: a list of stacks, which are unwound together."""
+
+    def branch(self, count: int) -> list[UndoStack]:
+        """Push a parallel group of `count` calls, and return a stack for the undos of each."""
+        branches = [UndoStack() for _ in range(count)]
+        self.append(branches)
+        return branches
+
+
+current_stack: ContextVar[UndoStack] = ContextVar("current_stack")
+"""The stack that a step pushes its undo onto: the saga's own, or that of the step's branch in a parallel group."""
+
+
+async def on_stack(stack: UndoStack, call: Coroutine[Any, Any, T]) -> T:
+    """Run `call` with `stack` as its current one. Must have a task of its own, whose context the change stays in."""
+    current_stack.set(stack)
+    return await call
+
+
+class Rollback:
+    """What undoes a saga: the stack of its undos, and those of the steps that only another execution may have done."""
+
+    def __init__(
+        self, journal: Journal, calls: PersistentCalls, policies: Policies, earlier: EarlierExecutions
+    ) -> None:
+        self.stack = UndoStack()
+        self.last_call: PlannedCall | None = None
+        """A `best_effort` call at the end of a rollback."""
+        self.has_opened = False
+        """The first step of the saga is done, so all that is done under the saga's id belongs to it."""
+        self._unknown = UndoStack()
+        self._undo_tasks: list[asyncio.Task[Any]] = []
+        self._journal = journal
+        self._calls = calls
+        self._policies = policies
+        self._earlier = earlier
+
+    # --- going forward ------------------------------------------------------------------------------------------------
+
+    def push(
+        self, undo: Operation[Request, Any], request: Request, within: timedelta | None, name: str | None
+    ) -> Undo[Request]:
+        pushed = self._undo_of(undo, request, within, name)
+        current_stack.get().append(pushed)
+        return pushed
+
+    def settle(self, pushed: Undo[Any], ended: Outcome[Any]) -> None:
+        """Keep or drop the undo of a step that has ended. A refused step has left nothing to undo, unless an earlier
+        execution has done it."""
+        if isinstance(ended, Refused) and not self._earlier.may_be_ahead:
+            current_stack.get().remove(pushed)
+        if isinstance(ended, Unknown):
+            self._unknown.append(pushed)
+
+    def assume_prepared(self, but: Operation[Any, Any] | None = None) -> None:
+        for undo, call in self._earlier.unseen():
+            pushed = self._undo_of(undo, call.request, call.within, call.name)
+            if undo is not but:
+                self.stack.append(pushed)
+        self.last_call = self.last_call or self._earlier.plan.rollback_call
+
+    def was_decided(self) -> None:
+        """Keep the steps that did not answer this execution: an earlier one has passed the pivot, so they are done."""
+        self._unknown.clear()
+
+    def _undo_of(
+        self, undo: Operation[Request, Any], request: Request, within: timedelta | None, name: str | None
+    ) -> Undo[Request]:
+        self._earlier.knows(undo.name, name)
+        return Undo(undo, request, self._policies.undo.bounded_by(within), name)
+
+    # --- going back ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Undo all that was begun, and each foreseen step that another execution may have done beyond this one.
+
+        That may be an earlier execution of the saga or, where calls are made before the history has them, a worker
+        that is thought dead. Such a worker cannot have begun before the first step was in the history.
+        """
+        if self._earlier.may_be_ahead or (self._policies.are_colocated and self.has_opened):
+            self.assume_prepared()
+        await self._unwind_to_the_end(self.stack)
+
+    async def run_unknown(self) -> None:
+        """Undo the steps of unknown outcome of a saga that is confirmed: its workflow went another way after them."""
+        await self._unwind_to_the_end(self._unknown)
+
+    async def _unwind_to_the_end(self, stack: UndoStack) -> None:
+        await self._unwind(stack)
+        await asyncio.gather(*self._undo_tasks)
+
+    async def _unwind(self, stack: UndoStack) -> None:
+        """Run the undos in reverse order, those of a parallel group together."""
+        while stack:
+            top = stack.pop()
+            if isinstance(top, Undo):
+                await self._undo(top)
+            else:
+                await asyncio.gather(*map(self._unwind, top))
+
+    async def _undo(self, undo: Undo[Any]) -> None:
+        """Return when the undo is done, or parked: its task then goes on beside the rest of the unwinding."""
+        entry = self._journal.begin(undo.operation.name, CallKind.UNDO, undo.name)
+        task = asyncio.create_task(self._calls.until_done(entry, undo.operation, undo.request, undo.policy))
+        self._undo_tasks.append(task)
+        await until(lambda: entry.status is not Status.RUNNING or task.done())

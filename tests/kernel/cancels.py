@@ -1,0 +1,23 @@
+"""The two ways to cancel a saga: by the business's own update, and by Temporal's cancellation of the workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from .harness import Handle
+
+Cancel = Callable[[Handle], Awaitable[None]]
+REASON = "the children are ill"
+
+
+async def by_business(handle: Handle) -> None:
+    await handle.execute_update("cancel_order", REASON)
+
+
+async def by_temporal(handle: Handle) -> None:
+    await handle.cancel(reason=REASON)
+
+
+both_cancels = pytest.mark.parametrize("cancel", [by_business, by_temporal])

@@ -1,0 +1,24 @@
+"""Policies and times that more than one module needs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from saga import POLICIES, Policies, Policy
+
+MINUTE = timedelta(minutes=1)
+COLOCATED = POLICIES.colocated()
+MANY_ATTEMPTS = Policies(
+    forward=Policy(
+        attempt_timeout=timedelta(seconds=5),
+        attempts=1_000,
+        total=timedelta(hours=1),
+        first_pause=timedelta(seconds=20),
+        longest_pause=timedelta(seconds=20),
+    )
+)
+"""A failing step lasts longer than the deadline, mostly between two attempts, where the server can skip time."""
+LONG_SETTLE = Policies(settle=timedelta(hours=1))
+MEDIUM_SETTLE = Policies(settle=timedelta(seconds=3))
+"""Long enough for a test on a busy machine to cancel while a group settles."""
+SHORT_SETTLE = Policies(settle=timedelta(milliseconds=500))
