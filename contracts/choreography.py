@@ -6,19 +6,19 @@ transaction: it confirms an order that every service is ready for, and cancels i
 is not yet a decision; the other services undo their steps only after OrderCancelled.
 
 Which service reacts to which event is not written here. `workflows/choreography.py` derives it from the plan of
-`workflows/order.py`; this module adds what a plan does not have, the names of the events (`EVENTS`).
+`workflows/order.py`; this module adds what a plan does not have, the names of the events (`EVENTS`, `ENDS`).
 
 Every event contains the order, so a participant can start, or start again, with whichever event arrives first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, StrictBool
 
+from contracts import inventory, notification, order, payment, shipping
 from contracts.message import Message, Reply, Request, TransactionId
 from contracts.order import Order, RollbackCause
 from saga import Operation, TransactionLog
@@ -56,46 +56,42 @@ REQUESTS_TO_CANCEL = frozenset({Fact.CANCELLATION_REQUESTED, Fact.DEADLINE_PASSE
 """Reasons to cancel an order that come from no service: a client and the clock."""
 
 
-@dataclass(frozen=True)
-class ServiceEvents:
-    """The events that one service can publish about an order."""
+class CallEvents(NamedTuple):
+    """The events of a step, or of the pivot."""
 
     done: Fact
-    """Its step is done."""
     failed: Fact
-    """Its step was refused, or its outcome is unknown."""
-    finished: Fact
-    """It has done all that the confirmation requires of it."""
-    undone: Fact
-    """It has done all that the cancellation requires of it."""
-    not_confirmed: Fact | None = None
-    """The pivot was refused; only for the service that decides."""
+    """It was refused, or its outcome is unknown."""
 
 
-EVENTS = {
-    "order": ServiceEvents(
-        Fact.ORDER_CREATED,
-        Fact.ORDER_NOT_CREATED,
-        Fact.ORDER_CONFIRMED,
-        Fact.ORDER_CANCELLED,
-        Fact.ORDER_NOT_CONFIRMED,
-    ),
-    "payment": ServiceEvents(
-        Fact.PAYMENT_AUTHORIZED, Fact.PAYMENT_FAILED, Fact.PAYMENT_CAPTURED, Fact.PAYMENT_CANCELLED
-    ),
-    "inventory": ServiceEvents(Fact.STOCK_RESERVED, Fact.STOCK_FAILED, Fact.STOCK_COMMITTED, Fact.STOCK_RELEASED),
-    "shipping": ServiceEvents(
-        Fact.SHIPMENT_SCHEDULED, Fact.SHIPMENT_FAILED, Fact.SHIPMENT_DISPATCHED, Fact.SHIPMENT_CANCELLED
-    ),
-    "notification": ServiceEvents(
-        Fact.CUSTOMER_NOTIFIED, Fact.NOTIFICATION_FAILED, Fact.NOTIFICATION_ENDED, Fact.NOTIFICATION_ENDED
-    ),
+class EndEvents(NamedTuple):
+    """The last event of a service: it has made all calls that follow the decision."""
+
+    confirmed: Fact
+    cancelled: Fact
+
+
+EVENTS: dict[Operation[Any, Any], CallEvents] = {
+    order.create: CallEvents(Fact.ORDER_CREATED, Fact.ORDER_NOT_CREATED),
+    payment.authorize: CallEvents(Fact.PAYMENT_AUTHORIZED, Fact.PAYMENT_FAILED),
+    inventory.reserve: CallEvents(Fact.STOCK_RESERVED, Fact.STOCK_FAILED),
+    shipping.schedule: CallEvents(Fact.SHIPMENT_SCHEDULED, Fact.SHIPMENT_FAILED),
+    notification.send_confirmation: CallEvents(Fact.CUSTOMER_NOTIFIED, Fact.NOTIFICATION_FAILED),
+    order.confirm: CallEvents(Fact.ORDER_CONFIRMED, Fact.ORDER_NOT_CONFIRMED),
 }
-"""The names of the events, by service. Both events of the notification service after a decision have one name: the
-order's participant waits for it either way."""
-PARTICIPANTS = tuple(EVENTS)
+ENDS: dict[str, EndEvents] = {
+    "order": EndEvents(Fact.ORDER_CONFIRMED, Fact.ORDER_CANCELLED),
+    "payment": EndEvents(Fact.PAYMENT_CAPTURED, Fact.PAYMENT_CANCELLED),
+    "inventory": EndEvents(Fact.STOCK_COMMITTED, Fact.STOCK_RELEASED),
+    "shipping": EndEvents(Fact.SHIPMENT_DISPATCHED, Fact.SHIPMENT_CANCELLED),
+    "notification": EndEvents(Fact.NOTIFICATION_ENDED, Fact.NOTIFICATION_ENDED),
+}
+"""The last events, by service. The order's participant waits for them; it knows the decision, so both may be one."""
+PARTICIPANTS = tuple(ENDS)
 PUBLISHER: dict[Fact, str] = {
-    fact: service for service, events in EVENTS.items() for fact in vars(events).values() if fact is not None
+    fact: service
+    for service, facts in (*((operation.service, events) for operation, events in EVENTS.items()), *ENDS.items())
+    for fact in facts
 }
 """The service that publishes a fact. OrderPlaced, CancellationRequested and DeadlinePassed come from no service."""
 

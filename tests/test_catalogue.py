@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ import pytest
 
 from activities.catalogue import SERVICES
 from audit import crossing
-from contracts import catalogue
-from contracts.choreography import EVENTS, PARTICIPANTS, PUBLISHER, Fact
-from contracts.message import ListOpen
+from contracts import catalogue, inventory
+from contracts.choreography import ENDS, EVENTS, PARTICIPANTS, PUBLISHER, CallEvents, Fact
+from contracts.message import ListOpen, Reply
 from contracts.order import NotificationMode
-from saga import CallKind, Operation, PlannedCall
-from workflows.choreography import Reaction
+from saga import CallKind, Operation, Plan, PlannedCall, Saga
+from workflows import order
+from workflows.choreography import Call, Reaction
 
 from .roles import plan_in, roles_in
 
@@ -67,27 +67,31 @@ def test_the_audit_knows_what_every_service_that_holds_something_has_of_an_order
     assert crossing.WHOLE.keys() == crossing.NOTHING.keys() == catalogue.HOLDING.keys() - {"order"}
 
 
-def test_every_service_of_the_order_process_has_events_of_its_own() -> None:
-    services = {call.operation.service for mode in NotificationMode for _, call in _calls(mode)}
-    assert set(PARTICIPANTS) == services
-    assert len(PUBLISHER) == sum(len({*vars(events).values()} - {None}) for events in EVENTS.values())
+def test_every_service_and_every_step_of_the_order_process_has_events_of_its_own() -> None:
+    made = [each for mode in NotificationMode for each in _calls(mode)]
+    assert set(PARTICIPANTS) == {call.operation.service for _, call in made}
+    assert EVENTS.keys() == {call.operation for kind, call in made if kind in (CallKind.STEP, CallKind.PIVOT)}
+    by_service = {(fact, operation.service) for operation, events in EVENTS.items() for fact in events}
+    by_service |= {(fact, service) for service, ends in ENDS.items() for fact in ends}
+    assert len(by_service) == len(PUBLISHER), "two services publish one event"
 
 
 @every_mode
 def test_the_choreography_makes_the_steps_and_the_finishes_of_the_plan_and_no_others(mode: NotificationMode) -> None:
-    made = [reaction for role in roles_in(mode).values() for reaction in (role.forward, role.finish)]
-    assert Counter(_made(made)) == Counter((kind, call.operation, call.request) for kind, call in _calls(mode))
+    made = [call for role in roles_in(mode).values() for each in (*role.steps, role.finish) for call in each.calls]
+    assert Counter(made) == Counter(Call(kind, call.operation, call.request) for kind, call in _calls(mode))
 
 
 @every_mode
-def test_the_choreography_makes_the_undos_of_the_plan_and_no_others(mode: NotificationMode) -> None:
-    plan, roles = plan_in(mode), roles_in(mode)
-    rollback_call = [(plan.rollback_call.operation, plan.rollback_call.request)] if plan.rollback_call else []
-    made = [(operation, request) for _, operation, request in _made(role.undo for role in roles.values())]
-    assert Counter(made) == Counter([*plan.undos, *(call for call in rollback_call if call not in plan.undos)])
-    for _, call in _calls(mode):
-        undo = roles[call.operation.service].undo
-        assert call.undo in (None, undo.call and undo.call.operation)
+def test_the_choreography_makes_the_undos_of_the_plan_in_reverse_and_no_others(mode: NotificationMode) -> None:
+    plan = plan_in(mode)
+    undos = defaultdict[str, list[tuple[Operation[Any, Any], Any]]](list)
+    for undo, request in reversed(plan.undos):
+        undos[undo.service].append((undo, request))
+    if plan.rollback_call and plan.rollback_call.operation not in {undo for undo, _ in plan.undos}:
+        undos[plan.rollback_call.operation.service].append((plan.rollback_call.operation, plan.rollback_call.request))
+    made = {name: [(call.operation, call.request) for call in role.undo.calls] for name, role in roles_in(mode).items()}
+    assert made == undos
 
 
 @every_mode
@@ -95,29 +99,45 @@ def test_the_choreography_keeps_the_order_of_the_plan(mode: NotificationMode) ->
     """A step and the pivot follow all stages before. After the decision no participant waits for another."""
     roles, earlier = roles_in(mode), set[Operation[Any, Any]]()
     [decider] = (role for role in roles.values() if role.is_decider)
-    emitting = {role.forward.emits: role.forward for role in roles.values() if role.forward}
-    emitting[decider.finish.emits] = decider.finish
+    emitting = {
+        each.emits: each for each in (*(step for role in roles.values() for step in role.steps), decider.finish)
+    }
+    reaction_of = {call.operation: each for role in roles.values() for each in role.reactions for call in each.calls}
     for stage in plan_in(mode).stages:
         for call in stage.calls:
-            role = roles[call.operation.service]
-            reaction = role.forward if stage.kind is CallKind.STEP else role.finish
-            assert reaction is not None
-            assert _before(reaction, emitting) == earlier, call.operation.name
+            assert _before(reaction_of[call.operation], emitting) == earlier, call.operation.name
         if stage.kind in (CallKind.STEP, CallKind.PIVOT):
             earlier |= {call.operation for call in stage.calls}
     assert {role.undo.on for role in roles.values() if role is not decider} == {frozenset({decider.undo.emits})}
+
+
+def test_a_second_step_of_a_service_follows_the_stage_before_it_and_is_undone_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrap = Operation("inventory.wrap", inventory.ReserveStock, Reply, queue="inventory")
+    unwrap = Operation("inventory.unwrap", inventory.ReserveStock, Reply, queue="inventory", undoes=wrap)
+    before = order.prepare
+
+    async def prepare(saga: Saga | Plan, requests: order.Requests) -> None:
+        await before(saga, requests)
+        await saga.step(wrap, requests.stock, undo=unwrap)
+
+    monkeypatch.setattr(order, "prepare", prepare)
+    monkeypatch.setitem(EVENTS, wrap, CallEvents(Fact.CUSTOMER_NOTIFIED, Fact.NOTIFICATION_FAILED))
+    roles = roles_in(NotificationMode.BEST_EFFORT)
+    first, second = roles["inventory"].steps
+    assert first.after == frozenset({Fact.ORDER_CREATED})
+    assert second.after == frozenset({Fact.SHIPMENT_SCHEDULED})
+    assert [call.operation for call in roles["inventory"].undo.calls] == [unwrap, inventory.release]
+    assert Fact.CUSTOMER_NOTIFIED in roles["order"].finish.after
+    assert Fact.NOTIFICATION_FAILED in roles["order"].undo.on
 
 
 def _calls(mode: NotificationMode) -> list[tuple[CallKind, PlannedCall]]:
     return [(stage.kind, call) for stage in plan_in(mode).stages for call in stage.calls]
 
 
-def _made(reactions: Iterable[Reaction | None]) -> list[tuple[CallKind, Operation[Any, Any], Any]]:
-    return [(each.kind, each.call.operation, each.call.request) for each in reactions if each and each.call]
-
-
 def _before(reaction: Reaction, emitting: dict[Fact, Reaction]) -> set[Operation[Any, Any]]:
     """All operations that must be done before `reaction` is due."""
     causes = [emitting[fact] for fact in reaction.after if fact in emitting]
-    found = {cause.call.operation for cause in causes if cause.call}
-    return found.union(*(_before(cause, emitting) for cause in causes))
+    return {call.operation for cause in causes for call in cause.calls}.union(*(_before(e, emitting) for e in causes))

@@ -13,23 +13,31 @@ it does in every other mode. `contracts/choreography.py` adds the names of the e
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from contracts.choreography import EVENTS, REQUESTS_TO_CANCEL, Event, Fact
-from saga import CallKind, Plan, PlannedCall
+from contracts.choreography import ENDS, EVENTS, REQUESTS_TO_CANCEL, Event, Fact
+from saga import CallKind, Operation, Plan
+
+
+@dataclass(frozen=True)
+class Call:
+    kind: CallKind
+    operation: Operation[Any, Any]
+    request: Any
 
 
 @dataclass(frozen=True)
 class Reaction:
-    """Make `call` and emit `emits`, or `emits_on_failure`, once all of `after` or any of `on` has happened.
+    """Make `calls` in order and emit `emits`, once all of `after` or any of `on` has happened.
 
-    Without a call the event alone is emitted. `until`: the events that must have happened before the participant ends.
+    Without a call the event alone is emitted. If a step or the pivot fails, `emits_on_failure` is emitted instead.
+    `until`: the events that must have happened before the participant ends.
     """
 
-    kind: CallKind
-    call: PlannedCall | None
+    calls: tuple[Call, ...]
     emits: Fact
     emits_on_failure: Fact | None = None
     after: frozenset[Fact] = frozenset()
@@ -46,20 +54,20 @@ class Reaction:
 
 @dataclass(frozen=True)
 class Role:
-    """What a service does for an order: its step, if it has one, and after the decision either the finish or the undo.
+    """What a service does for an order: its steps, if it has any, and after the decision the finish or the undo.
 
-    The service that decides makes the decision by its finish or its undo. Either call may be refused, because of an
-    earlier decision.
+    The service that decides makes the decision by the first call of its finish or its undo. Either may be refused,
+    because of an earlier decision.
     """
 
-    forward: Reaction | None
+    steps: tuple[Reaction, ...]
     finish: Reaction
     undo: Reaction
     is_decider: bool = False
 
     @property
     def reactions(self) -> tuple[Reaction, ...]:
-        return (*((self.forward,) if self.forward else ()), self.finish, self.undo)
+        return (*self.steps, self.finish, self.undo)
 
     @property
     def subscribes_to(self) -> frozenset[Fact]:
@@ -67,67 +75,64 @@ class Role:
 
 
 Roles: TypeAlias = dict[str, Role]
-Reactions: TypeAlias = dict[str, Reaction]
-Calls: TypeAlias = dict[str, tuple[CallKind, PlannedCall | None]]
+_Calls: TypeAlias = defaultdict[str, list[Call]]
 
 
 def roles_of(plan: Plan) -> Roles:
-    """The role of each service in `plan`. Raises where `plan` has no choreography.
-
-    That is where a service has no row in `EVENTS`, or two steps or two finishes, or where there is not exactly one
-    pivot.
-    """
-    forward, finishes, undos = Reactions(), Calls(), Calls()
-    before = frozenset({Fact.ORDER_PLACED})
+    """The role of each service in `plan`. Raises `LookupError` for a call without an event in `EVENTS` or `ENDS`."""
+    steps, finishes, undos = defaultdict[str, list[Reaction]](list), _Calls(list), _Calls(list)
+    decider, before = "", frozenset({Fact.ORDER_PLACED})
     for stage in plan.stages:
         for call in stage.calls:
-            service = call.operation.service
-            if service in (forward if stage.kind is CallKind.STEP else finishes):
-                raise RuntimeError(f"{call.operation.name}: {service} has another {stage.kind}, and no event for this")
+            service, made = call.operation.service, Call(stage.kind, call.operation, call.request)
             if stage.kind is CallKind.STEP:
-                events = EVENTS[service]
-                forward[service] = Reaction(stage.kind, call, events.done, events.failed, after=before)
+                steps[service].append(Reaction((made,), *EVENTS[call.operation], after=before))
             else:
-                finishes[service] = stage.kind, call
+                finishes[service].append(made)
+            if stage.kind is CallKind.PIVOT:
+                decider = service
             if call.undo is not None:
-                undos[service] = CallKind.UNDO, PlannedCall(call.undo, call.request)
+                undos[service].insert(0, Call(CallKind.UNDO, call.undo, call.request))
         if stage.kind is CallKind.STEP:
-            before = frozenset(EVENTS[call.operation.service].done for call in stage.calls)
+            before = frozenset(EVENTS[call.operation].done for call in stage.calls)
     if plan.rollback_call is not None:
-        undos.setdefault(plan.rollback_call.operation.service, (CallKind.BEST_EFFORT, plan.rollback_call))
-    [decider] = (service for service, (kind, _) in finishes.items() if kind is CallKind.PIVOT)
-    confirmed, cancelled = frozenset({EVENTS[decider].finished}), frozenset({EVENTS[decider].undone})
-    roles = {
-        service: Role(
-            forward.get(service),
-            Reaction(*finishes.get(service, (CallKind.FINISH, None)), EVENTS[service].finished, after=confirmed),
-            Reaction(*undos.get(service, (CallKind.UNDO, None)), EVENTS[service].undone, on=cancelled),
-        )
-        for service in dict.fromkeys([*forward, *finishes, *undos])
-    }
+        operation, request = plan.rollback_call.operation, plan.rollback_call.request
+        if not any(call.operation is operation for call in undos[operation.service]):
+            undos[operation.service].append(Call(CallKind.BEST_EFFORT, operation, request))
+    decision, roles = ENDS[decider], Roles()
+    for service in dict.fromkeys([*steps, *finishes, *undos]):
+        finish = Reaction(tuple(finishes[service]), ENDS[service].confirmed, after=frozenset({decision.confirmed}))
+        undo = Reaction(tuple(undos[service]), ENDS[service].cancelled, on=frozenset({decision.cancelled}))
+        roles[service] = Role(tuple(steps[service]), finish, undo)
     return roles | {decider: _deciding(decider, roles)}
 
 
 def _deciding(service: str, roles: Roles) -> Role:
-    """The role of the service that decides: it waits for the steps of the others, and ends after all of them."""
-    role, events = roles[service], EVENTS[service]
+    """The role of the service that decides: it waits for the steps of the others, and ends after all of them.
+
+    Its own first step, the creation of the order, is before all of these, and the undo of that step is the decision to
+    cancel.
+    """
+    role = roles[service]
+    [creation, *_], [pivot, *_], [*later, cancel] = role.steps, role.finish.calls, role.undo.calls
+    steps = [step for each in roles.values() for step in each.steps if step is not creation]
     others = [other for name, other in roles.items() if name != service]
-    steps = [other.forward for other in others if other.forward is not None]
-    failures = (events.failed, events.not_confirmed, *(step.emits_on_failure for step in steps))
     finished = frozenset(other.finish.emits for other in others)
     undone = frozenset(other.undo.emits for other in others)
-    confirm = replace(
+    failures = (step.emits_on_failure for step in (creation, *steps))
+    not_confirmed = EVENTS[pivot.operation].failed
+    finish = replace(
         role.finish,
-        emits_on_failure=events.not_confirmed,
+        emits_on_failure=not_confirmed,
         after=frozenset(step.emits for step in steps),
         # A participant that starts again when the others have ended learns the decision from what followed it.
         on=finished - undone,
         until=finished,
     )
-    cancel = replace(
+    undo = replace(
         role.undo,
-        kind=CallKind.PIVOT,
-        on=REQUESTS_TO_CANCEL | frozenset(filter(None, failures)) | (undone - finished),
+        calls=(replace(cancel, kind=CallKind.PIVOT), *later),
+        on=REQUESTS_TO_CANCEL | {not_confirmed} | frozenset(filter(None, failures)) | (undone - finished),
         until=undone,
     )
-    return replace(role, finish=confirm, undo=cancel, is_decider=True)
+    return Role(role.steps, finish, undo, is_decider=True)

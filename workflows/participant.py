@@ -17,7 +17,7 @@ Every participant ends, and all end in the same way:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -44,9 +44,9 @@ from saga import (
 )
 from saga.calls import PersistentCalls, attempt
 from saga.journal import Journal
-from saga.outcome import Done, Outcome, Refused, Unknown
+from saga.outcome import Outcome, Refused, Unknown
 from saga.waiting import until
-from workflows.choreography import Reaction, roles_of
+from workflows.choreography import Call, Reaction, roles_of
 from workflows.event_log import EventLog
 from workflows.inputs import parse_input
 from workflows.order import Requests, check_order_of, planned
@@ -92,9 +92,9 @@ class Participant:
         timers = [asyncio.create_task(events.republish())]
         if role.is_decider:
             timers.append(asyncio.create_task(self._deadline_timer()))
-        await events.until(lambda: self._is_decided or events.is_due(role.forward))
-        if role.forward is not None and not self._is_decided:
-            await self._step(role.forward)
+        for step in role.steps:
+            if not await self._is_next(step) or not await self._step(step):
+                break
         if self._rejection is None:
             await events.until(lambda: self._is_decided)
             await self._finish_or_undo()
@@ -110,17 +110,24 @@ class Participant:
     def _is_decided(self) -> bool:
         return self.events.is_due(self._role.finish) or self.events.is_due(self._role.undo)
 
+    async def _is_next(self, step: Reaction) -> bool:
+        """Wait until `step` is due. False if the order is decided before."""
+        await self.events.until(lambda: self._is_decided or self.events.is_due(step))
+        return not self._is_decided
+
     async def _deadline_timer(self) -> None:
         await workflow.sleep(timedelta(seconds=self._order.deadline_s))
         cause = _cause_of(deadline_exceeded(self._order.deadline_s))
         self.events.on_event(self.events.event(Fact.DEADLINE_PASSED, cause))
 
-    async def _step(self, forward: Reaction) -> None:
-        """Make the step. It is abandoned if the order is cancelled meanwhile: its undo is safe at any time."""
-        assert forward.call is not None  # noqa: S101 — a step is a call
-        operation = forward.call.operation
-        entry = self._journal.begin(operation.name, forward.kind)
-        call = asyncio.create_task(attempt(operation, forward.call.request, POLICIES.forward))
+    async def _step(self, step: Reaction) -> bool:
+        """Make a step. False if it has failed.
+
+        It is abandoned if the order is cancelled meanwhile: its undo is safe at any time.
+        """
+        [made] = step.calls
+        entry = self._journal.begin(made.operation.name, made.kind)
+        call = asyncio.create_task(attempt(made.operation, made.request, POLICIES.forward))
         await until(lambda: call.done() or self.events.is_due(self._role.undo))
         if not call.done():
             call.cancel()
@@ -131,20 +138,21 @@ class Participant:
             ended = Unknown(Code.CANCELLED, "the call was cancelled before it was made", 0)
         failure = self._journal.record(entry, ended)
         if failure is None:
-            self.events.publish(forward.emits, forward)
-            return
-        self._note_rejection(ended, failure)
-        if forward.emits_on_failure is not None and not self.events.is_due(self._role.undo):
-            self.events.publish(forward.emits_on_failure, forward, cause=_cause_of(failure))
+            self.events.publish(step.emits, step)
+            return True
+        if isinstance(ended, Refused):
+            self._note_rejection(failure)
+        if step.emits_on_failure is not None and not self.events.is_due(self._role.undo):
+            self.events.publish(step.emits_on_failure, step, cause=_cause_of(failure))
+        return False
 
-    def _note_rejection(self, ended: Outcome[Any], failure: Failure) -> None:
+    def _note_rejection(self, refusal: Failure) -> None:
         """Note it if the order service has refused the order itself, and not because of an earlier decision about it.
 
         What the other services have done belongs to the order on record then, and is not undone here.
         """
-        because_of_a_decision = (Code.STEP_UNDONE, Code.CANCEL_REFUSED)
-        if self._role.is_decider and isinstance(ended, Refused) and failure.code not in because_of_a_decision:
-            self._rejection = failure
+        if self._role.is_decider and refusal.code not in (Code.STEP_UNDONE, Code.CANCEL_REFUSED):
+            self._rejection = refusal
 
     async def _finish_or_undo(self) -> None:
         if not self.events.is_due(self._role.undo) and await self._finish():
@@ -157,12 +165,12 @@ class Participant:
     async def _finish(self) -> bool:
         """Make the finish; for the order's participant, confirm the order. False if the order service refuses that."""
         finish, self._confirming = self._role.finish, True
-        ended = await self._call(finish, may_refuse=lambda _: self._role.is_decider)
-        if isinstance(ended, Refused) and finish.emits_on_failure is not None:
+        refusal, skipped = await self._make(finish.calls, may_refuse=lambda _: True)
+        if refusal is not None and finish.emits_on_failure is not None:
             self._confirming = False
-            self.events.publish(finish.emits_on_failure, finish, cause=_cause_of(_failure_of(finish, ended)))
+            self.events.publish(finish.emits_on_failure, finish, cause=_cause_of(refusal))
             return False
-        await self._conclude(finish, State.CONFIRMED, skipped=ended is None)
+        await self._conclude(finish, State.CONFIRMED, skipped=skipped)
         return True
 
     async def _undo(self) -> bool:
@@ -177,13 +185,13 @@ class Participant:
         failure = Failure(cause.code, cause.message, cause.step)
         if not is_decider:
             self._journal.move(State.COMPENSATING, failure)
-        final = (Code.CANCEL_REFUSED, Code.IDEMPOTENCY_CONFLICT) if is_decider else ()
-        ended = await self._call(undo, may_refuse=lambda code: code in final)
-        if is_decider and isinstance(ended, Refused):
-            self._note_rejection(ended, _failure_of(undo, ended))
+        final = (Code.CANCEL_REFUSED, Code.IDEMPOTENCY_CONFLICT)
+        refusal, skipped = await self._make(undo.calls, may_refuse=lambda code: code in final)
+        if refusal is not None:
+            self._note_rejection(refusal)
             return False
         self._journal.move(State.COMPENSATING, failure)
-        await self._conclude(undo, State.ROLLED_BACK, cause=cause, skipped=ended is None)
+        await self._conclude(undo, State.ROLLED_BACK, cause=cause, skipped=skipped)
         return True
 
     async def _conclude(
@@ -195,26 +203,31 @@ class Participant:
         await self.events.delivered()
         self._journal.end(end, with_skips=any(self.events.happened[fact].skipped for fact in last.until))
 
-    async def _call(self, reaction: Reaction, may_refuse: Callable[[str], bool]) -> Outcome[Any] | None:
-        """The outcome of a reaction's call; `None` if an operator skipped it. Without a call, it is done."""
-        if reaction.call is None:
-            return Done(None)
-        operation, request = reaction.call.operation, reaction.call.request
-        entry = self._journal.begin(operation.name, reaction.kind)
-        ended: Outcome[Any] | None
-        if reaction.kind is CallKind.BEST_EFFORT:
-            ended = await attempt(operation, request, POLICIES.best_effort)
-        else:
-            policy = POLICIES.undo if reaction.kind is CallKind.UNDO else POLICIES.finish
-            ended = await self._calls.until_done(entry, operation, request, policy, may_refuse=may_refuse)
-        if ended is not None and entry.ended_at is None:  # a decision and a best effort are recorded by their caller
-            self._journal.record(entry, ended)
-        return ended
+    async def _make(self, calls: Sequence[Call], may_refuse: Callable[[str], bool]) -> tuple[Failure | None, bool]:
+        """Make `calls` in order. Return the refusal of a decision, which ends them, and whether any call was skipped.
+
+        `may_refuse` tells with which codes a decision may be refused; any other call is repeated until it is done.
+        """
+        skipped = False
+        for call in calls:
+            entry = self._journal.begin(call.operation.name, call.kind)
+            if call.kind is CallKind.BEST_EFFORT:
+                self._journal.record(entry, await attempt(call.operation, call.request, POLICIES.best_effort))
+                continue
+            is_decision = call.kind is CallKind.PIVOT
+            policy = POLICIES.undo if call.kind is CallKind.UNDO else POLICIES.finish
+            ended = await self._calls.until_done(
+                entry, call.operation, call.request, policy, may_refuse=may_refuse if is_decision else _never
+            )
+            refusal = self._journal.record(entry, ended) if is_decision and ended is not None else None
+            if refusal is not None:
+                return refusal, skipped
+            skipped = skipped or ended is None
+        return None, skipped
 
 
-def _failure_of(reaction: Reaction, refused: Refused) -> Failure:
-    step = reaction.call.operation.name if reaction.call is not None else None
-    return Failure(refused.code, refused.message, step)
+def _never(_: str) -> bool:
+    return False
 
 
 def _cause_of(failure: Failure) -> RollbackCause:

@@ -20,12 +20,13 @@ from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
 from cli import choreographed
-from contracts import payment
-from contracts.choreography import PARTICIPANTS, Event, Fact
+from contracts import inventory, payment
+from contracts.choreography import EVENTS, PARTICIPANTS, CallEvents, Event, Fact
 from contracts.order import Order
 from runtime.commandline import CommandFailed
 from runtime.events import EventBus
-from saga import Operation, Parked, Skip, State, Status, TransactionLog
+from saga import CallKind, Operation, Parked, Plan, Saga, Skip, State, Status, TransactionLog
+from workflows import order as workflows_order
 from workflows.order import Requests
 
 from ..eventually import eventually_async
@@ -344,6 +345,23 @@ async def test_a_skip_at_one_participant_shows_in_the_end_of_the_order(
     harness.broker.broken.clear()
     await harness.execute(operation, Requests.of(order).payment)  # what the operator has done by hand
     assert await harness.violations() == []
+
+
+async def test_a_service_with_two_steps_makes_both_before_the_decision(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = workflows_order.prepare
+
+    async def prepare(saga: Saga | Plan, requests: Requests) -> None:
+        await before(saga, requests)
+        await saga.step(inventory.commit, requests.stock)
+
+    monkeypatch.setattr(workflows_order, "prepare", prepare)
+    monkeypatch.setitem(EVENTS, inventory.commit, CallEvents(Fact.CUSTOMER_NOTIFIED, Fact.NOTIFICATION_FAILED))
+    logs = await harness.run(_orders("confirmed"), lambda: in_order)
+    assert _ends(logs) == [(State.CONFIRMED, None)]
+    forward = [entry.step for entry in logs[0].steps if entry.kind in (CallKind.STEP, CallKind.PIVOT)]
+    assert forward[-3:] == ["shipping.schedule", "inventory.commit", "order.confirm"]
 
 
 @pytest.mark.chaos

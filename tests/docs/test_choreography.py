@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/choreography.md"
 
 def _row(service: str, reaction: Reaction) -> str:
     heard = " or ".join(filter(None, [" + ".join(sorted(reaction.after)), *sorted(reaction.on)]))
-    called = f"`{reaction.call.operation.name}`" if reaction.call is not None else "nothing"
+    called = ", ".join(f"`{call.operation.name}`" for call in reaction.calls) or "nothing"
     said = f"{reaction.emits}, or {reaction.emits_on_failure}" if reaction.emits_on_failure else reaction.emits
     return f"| {service} | {heard} | {called} | {said} |"
 

@@ -73,7 +73,7 @@ def _cases() -> list[Case]:
             undo = reaction is role.undo
             changes = late_failure if undo else REQUIRED
             for name in _called(reaction, reaction.emits):
-                gives_up = reaction is role.forward and name in OPERATIONS
+                gives_up = reaction in role.steps and name in OPERATIONS
                 found.setdefault(name, Case(name, changes, gives_up=gives_up, may_confirm=not undo))
             if reaction.emits_on_failure is not None and service in _FAILS:
                 name = PUBLISHING[reaction.emits_on_failure].name
@@ -82,8 +82,7 @@ def _cases() -> list[Case]:
 
 
 def _called(reaction: Reaction, emits: Fact) -> Iterator[str]:
-    if reaction.call is not None:
-        yield reaction.call.operation.name
+    yield from (call.operation.name for call in reaction.calls)
     yield PUBLISHING[emits].name
 
 
