@@ -55,7 +55,7 @@ def main(
 def growth(
     orders: Annotated[int, typer.Option(min=2, max=200_000)] = 20_000,
     slices: Annotated[int, typer.Option(min=2, max=100, help="Measured one after the other.")] = 20,
-    only: Annotated[str, typer.Option(help="The contender whose name contains this.")] = "single lane",
+    only: Annotated[str, typer.Option(help="The contender whose name contains this.")] = "ours, saga",
     json: Annotated[Path | None, typer.Option(help="Where to write the figures.")] = None,
     minutes: Minutes = MINUTES,
 ) -> None:

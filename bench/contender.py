@@ -138,10 +138,10 @@ def _same(rate: float) -> dict[Scenario, float]:
 
 
 CONTENDERS = (
-    Contender("ours, single lane", Site.worker, _bulk, _same(40)),
+    Contender("ours, saga", Site.worker, _bulk, _same(40)),
     Contender("ours, colocated", Site.worker, _bulk_colocated, _same(80)),
     Contender(
-        "ours, batch lane",
+        "ours, batch",
         Site.worker,
         _bulk_in_batches,
         {ONE: 10, FIFTY: 300, TWO_HUNDRED: 1000, SOME_REFUSED: 300, ALL_REFUSED: 300, FULL_BATCHES: 1500},

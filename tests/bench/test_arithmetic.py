@@ -158,7 +158,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 @pytest.fixture
 def results() -> Results:
-    samples = [a_sample("ours, single lane", 1, 40), a_sample("naive saga", 1, 5)]
+    samples = [a_sample("ours, saga", 1, 40), a_sample("naive saga", 1, 5)]
     return Results(
         machine={"cores": "2"},
         versions={"python": "3.11"},
@@ -181,7 +181,7 @@ def test_a_report_replaces_the_last_one_and_nothing_else(tmp_path: Path, results
     assert once.startswith(f"before\n{BEGIN}\n")
     assert once.endswith(f"{END}\nafter\n")
     assert "old figures" not in once
-    assert "| ours, single lane | 1 | 40.0 |" in once
+    assert "| ours, saga | 1 | 40.0 |" in once
     assert "Left out: DBOS (not installed)." in once
     assert "(performance.svg)" in once
     assert "naive saga" in (tmp_path / "performance.svg").read_text()
