@@ -18,6 +18,7 @@ from activities.payment import Payment
 from activities.shipping import Shipment
 from audit.report import Check, Violation
 from contracts import order
+from contracts.ids import is_orders, order_id_of, order_workflow_id
 from contracts.inventory import ReservationState
 from contracts.order import OrderState
 from contracts.payment import PaymentState
@@ -105,7 +106,7 @@ async def read_created(connection: AsyncConnection) -> dict[str, datetime]:
 async def first_order_at(connection: AsyncConnection, service: str) -> datetime | None:
     """When a service did something for an order for the first time; `None` if it never has."""
     effects = SERVICES[service].metadata.tables["effects"].c
-    ours = effects.transaction_id.startswith("order/")
+    ours = effects.transaction_id.startswith(order_workflow_id(""))
     first: datetime | None = await connection.scalar(select(func.min(effects.at)).where(ours))
     return first
 
@@ -114,7 +115,7 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
     """`running` are workflow ids. Orders under way are left out: they are on their way to one of the two ends."""
     open_transactions = running | {tx for tx, coordinator in traces.coordinators.items() if coordinator in running}
     for transaction_id, state in traces.orders.items():
-        if transaction_id in open_transactions or not transaction_id.startswith("order/"):
+        if transaction_id in open_transactions or not is_orders(transaction_id):
             continue
         left = traces.of(transaction_id)
         if state is OrderState.PENDING:
@@ -138,7 +139,7 @@ def forgotten(traces: Traces, running: set[str], confirmed: set[str]) -> Iterato
 
 def _without_order(traces: Traces, open_transactions: set[str]) -> Iterator[Violation]:
     known = traces.orders.keys() | open_transactions
-    placed = {tx for states in traces.by_service.values() for tx in states if tx.startswith("order/")}
+    placed = {tx for states in traces.by_service.values() for tx in states if is_orders(tx)}
     for transaction_id in sorted(placed - known):
         left = traces.of(transaction_id)
         if any(left[service] - NOTHING[service] for service in left):
@@ -150,5 +151,5 @@ def _violation(check: Check, transaction_id: str, message: str, left: Mapping[st
     figures: dict[str, int | str | None] = {
         service: ", ".join(sorted(map(str, states))) or None for service, states in left.items()
     }
-    subject = transaction_id.removeprefix("order/")
+    subject = order_id_of(transaction_id)
     return Violation(invariant=check, subject=subject, message=message, figures=figures)

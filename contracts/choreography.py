@@ -203,22 +203,6 @@ def subscribers(event: Event) -> tuple[str, ...]:
     return tuple(service for service, part in parts.items() if event.fact in part.hears)
 
 
-PARTICIPANT_WORKFLOW = "ParticipantWorkflow"
-DECIDERS = f"(WorkflowType = 'OrderWorkflow' OR (WorkflowType = '{PARTICIPANT_WORKFLOW}' AND TaskQueue = 'order'))"
-"""For Temporal's visibility: one execution for each order that no batch carries, the one that decides about it."""
-
-
-def participant_id(order_id: str, service: str) -> str:
-    """The workflow id of a service's participant."""
-    return f"choreography/{order_id}/{service}"
-
-
-def order_id_of(workflow_id: str) -> str:
-    """The order that a workflow is about: one of its participants, or its own."""
-    parts = workflow_id.split("/")
-    return parts[1] if parts[0] == "choreography" else parts[-1]
-
-
 class Publish(Request):
     """Make `event` known to the participants of the services `to`."""
 

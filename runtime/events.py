@@ -17,16 +17,9 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
-from contracts.choreography import (
-    PARTICIPANT_WORKFLOW,
-    PUBLISHING,
-    Event,
-    Participation,
-    Publish,
-    Published,
-    participant_id,
-)
+from contracts.choreography import PUBLISHING, Event, Participation, Publish, Published
 from contracts.errors import Code
+from contracts.ids import PARTICIPANT_WORKFLOW, participant_id
 from contracts.problems import first_problem
 from saga.journal import SAGA_ORDER
 

@@ -24,8 +24,9 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
-from cli.transaction import enter
-from contracts.lane import LaneEntry, lane_id
+from client.transactions import Transactions
+from contracts.ids import lane_id
+from contracts.lane import LaneEntry
 from contracts.transaction import Transaction
 from tests.end_to_end.system import System
 from tests.transactions.line import begun
@@ -90,7 +91,7 @@ async def _to_the_end(client: Client, asked: Transaction, lane: str) -> None:
     """As the command does it: enter, and wait; again from the start if the server goes away."""
     while True:
         try:
-            await enter(client, asked, lane)
+            await Transactions(client).enter(asked, lane)
             while True:
                 try:
                     await client.get_workflow_handle(asked.workflow_id).result()

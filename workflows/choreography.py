@@ -36,10 +36,10 @@ from contracts.choreography import (
     Publish,
     Published,
     Reaction,
-    participant_id,
     subscribers,
 )
 from contracts.errors import Code
+from contracts.ids import participant_id
 from contracts.message import same
 from contracts.order import Order, RollbackCause
 from saga import POLICIES, CallKind, CancelRefused, Desk, Failure, Operation, State, Status, TransactionLog

@@ -19,6 +19,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from contracts.ids import transaction_workflow_id
 from contracts.lane import (
     MAX_LISTED,
     MAX_REMEMBERED,
@@ -60,7 +61,7 @@ class LaneWorkflow:
 
     async def _serve(self) -> None:
         if self._holder is not None:  # it was begun by the run before this one, which is no longer its parent
-            await self._see_out(self._closed_elsewhere(f"transaction/{self._holder.transaction_id}"))
+            await self._see_out(self._closed_elsewhere(transaction_workflow_id(self._holder.transaction_id)))
         while await self._somebody_waits():
             _, entry = self._waiting.popitem(last=False)
             self._bytes -= entry.carried_bytes

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from contracts.choreography import PARTICIPANTS, Event, Participation, participant_id
+from contracts.choreography import PARTICIPANTS, Event, Participation
 from contracts.errors import Code
+from contracts.ids import participant_id
 from contracts.order import Order
 from contracts.problems import first_problem
 from saga import CancelRefused, SagaWorkflow

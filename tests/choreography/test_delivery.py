@@ -19,11 +19,11 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
-from cli import choreographed
+from client.engines.choreography import ChoreographyEngine
+from client.errors import DuplicateOrder
 from contracts import payment
 from contracts.choreography import CHOREOGRAPHY, PARTICIPANTS, Event, Fact
 from contracts.order import Order
-from runtime.commandline import CommandFailed
 from runtime.events import EventBus
 from saga import Operation, Parked, Skip, State, Status, TransactionLog
 from workflows.order import Requests
@@ -130,7 +130,9 @@ async def test_an_order_that_ends_while_its_participants_say_everything_again_ha
         on_stage.broker.again_s = 0
     assert lingered
     for service in PARTICIPANTS:
-        events = choreographed.handle_of(on_stage.client, lingered[0].order.order_id, service).fetch_history_events()
+        events = (
+            ChoreographyEngine(on_stage.client).handle_of(lingered[0].order.order_id, service).fetch_history_events()
+        )
         assert EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT not in [event.event_type async for event in events], service
     assert _ends(logs) == [(State.CONFIRMED, None)]
 
@@ -230,14 +232,14 @@ async def test_an_order_is_not_stranded_by_another_that_is_placed_under_its_id(o
     which those who play the first one bring its participant back."""
     [order] = _orders("confirmed")
     other = an_order(order.order_id, deadline_s=1800)
-    decider = choreographed.handle_of(on_stage.client, order.order_id, "order")
+    decider = ChoreographyEngine(on_stage.client).handle_of(order.order_id, "order")
     refused: list[BaseException | None] = []
 
     async def intrude(event: Event, service: str) -> None:
         if event.fact is Fact.PAYMENT_AUTHORIZED and not refused:
             assert await on_stage.terminate(order, "order")
-            with pytest.raises(CommandFailed, match="another content"):
-                await choreographed.start(on_stage.client, other)
+            with pytest.raises(DuplicateOrder, match="another content"):
+                await ChoreographyEngine(on_stage.client).start(other)
             await on_stage.place(other)
             with pytest.raises(WorkflowFailureError) as failed:
                 await decider.result()
@@ -322,7 +324,7 @@ async def test_a_skip_at_one_participant_is_said_in_the_end_of_the_order(
 ) -> None:
     [order] = _orders(end)
     on_stage.broker.broken.add((order.transaction_id, operation.name))
-    participant = choreographed.handle_of(on_stage.client, order.order_id, operation.service)
+    participant = ChoreographyEngine(on_stage.client).handle_of(order.order_id, operation.service)
 
     async def skip() -> None:
         parked: list[Parked] = []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from cli import choreographed
+from client.engines.choreography import ChoreographyEngine
 from contracts.catalogue import OPERATIONS
 from contracts.choreography import CHOREOGRAPHY, PUBLISHING, Fact, Reaction
 from contracts.order import NotificationMode, Order
@@ -89,8 +89,8 @@ async def _placed(client: Client, documents: Sequence[dict[str, Any]]) -> dict[s
 
     async def end_of(order: Order) -> TransactionLog:
         async with turn:
-            await choreographed.start(client, order)
-            while not (log := await choreographed.wait(client, order)).state.is_end:
+            await ChoreographyEngine(client).start(order)
+            while (log := await ChoreographyEngine(client).wait(order)) is None or not log.state.is_end:
                 await asyncio.sleep(0.5)
             return log
 

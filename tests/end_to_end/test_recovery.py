@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from client.standing import look
+from client.standing import log_by_query
 from contracts import inventory, payment
 from contracts.inventory import ReserveStock, StockLine
 from contracts.message import ListOpen
@@ -60,7 +60,7 @@ async def _until_it_runs(client: Client, placed: dict[str, Any], step: str) -> N
     """Asked of the workflow itself: a command of its own for each look would come too late on a busy machine."""
 
     async def steps() -> list[str]:
-        return [entry.step for entry in (await look(client, f"order/{placed['order_id']}")).steps]
+        return [entry.step for entry in (await log_by_query(client, f"order/{placed['order_id']}")).steps]
 
     await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, pause_s=0.02)
 

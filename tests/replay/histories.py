@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 
-from contracts.order import transaction_id
+from contracts.ids import order_workflow_id
 from saga import TransactionLog
 
 from .batch_scenes import BatchScene
@@ -22,7 +22,7 @@ _LOG = TypeAdapter(TransactionLog)
 
 
 def read(order_id: str) -> WorkflowHistory:
-    return WorkflowHistory.from_json(transaction_id(order_id), (HISTORIES / f"{order_id}.json").read_text())
+    return WorkflowHistory.from_json(order_workflow_id(order_id), (HISTORIES / f"{order_id}.json").read_text())
 
 
 def read_batch(scene: BatchScene) -> WorkflowHistory:

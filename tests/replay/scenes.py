@@ -10,10 +10,11 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 
 from cli import demo, documents
-from client.standing import look
+from client.standing import log_by_query
 from contracts import recovery
 from contracts.errors import Code
-from contracts.order import WORKFLOWS_QUEUE, transaction_id
+from contracts.ids import order_workflow_id
+from contracts.order import WORKFLOWS_QUEUE
 from contracts.recovery import SweepOrders
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
@@ -38,7 +39,7 @@ class Stage:
 
     async def until(self, true: Callable[[TransactionLog], bool]) -> TransactionLog:
         async with asyncio.timeout(_PATIENCE_S):
-            while not true(log := await look(self.client, self.handle.id)):
+            while not true(log := await log_by_query(self.client, self.handle.id)):
                 await asyncio.sleep(_LOOK_EVERY_S)
         return log
 
@@ -115,7 +116,7 @@ class Scene:
     @property
     def fault(self) -> Fault:
         """As a fault file would name it; without a broken operation it strikes none."""
-        return Fault(operation=self.broken, transaction=transaction_id(self.order_id), kind=self.kind)
+        return Fault(operation=self.broken, transaction=order_workflow_id(self.order_id), kind=self.kind)
 
 
 _CUSTOMER = "c-demo"  # the demo opens their account, and sets the stock of both skus
@@ -201,7 +202,7 @@ async def play(client: Client, scene: Scene, faults: list[Fault]) -> None:
     """Place the order of `scene` and see it to its end; `faults` are those at work, and lose its own at a repair."""
     document = documents.document(scene.order_id, _CUSTOMER, _LINES) | scene.changes
     handle = await client.start_workflow(
-        OrderWorkflow.run, document, id=transaction_id(scene.order_id), task_queue=WORKFLOWS_QUEUE
+        OrderWorkflow.run, document, id=order_workflow_id(scene.order_id), task_queue=WORKFLOWS_QUEUE
     )
 
     def repair() -> None:

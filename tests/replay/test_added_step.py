@@ -15,15 +15,17 @@ from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Worker
 
-from cli import choreographed, documents, placing
+from cli import documents
+from client.engines.batch import Batch, BatchEngine
+from client.engines.choreography import ChoreographyEngine
+from client.orders import Mode, Orders
 from contracts.batch_operation import BatchReply, batched
 from contracts.catalogue import OPERATIONS
-from contracts.choreography import CHOREOGRAPHY, PARTICIPANTS, Fact, Part, participant_id
+from contracts.choreography import CHOREOGRAPHY, PARTICIPANTS, Fact, Part
+from contracts.ids import participant_id
 from contracts.message import Reply
 from contracts.order import Order
 from contracts.shipping import ScheduleShipment
-from lanes import batches
-from lanes.batches import Batch
 from runtime import connection
 from runtime.embedded import embedded_server, free_port
 from runtime.execute import execute
@@ -133,18 +135,18 @@ async def _placed(client: Client, age: str) -> Callable[[], Awaitable[set[State]
     for number in range(2):
         placed = _order(f"{age}-batch-{number}")
         batch.add(placed.order_id, placed.model_dump_json().encode())
-    carried = await batches.start(client, batch)
+    engine, orders = BatchEngine(client, batch.id), Orders(client)
+    await engine.start(batch)
     alone, together, told = (_order(f"{age}-{kind}") for kind in ("alone", "colocated", "told"))
-    await placing.start(client, alone)
-    await placing.start(client, together, colocated=True)
-    await choreographed.start(client, told)
+    modes = {Mode.SAGA: alone, Mode.COLOCATED: together, Mode.CHOREOGRAPHY: told}
+    for mode, placed in modes.items():
+        await orders.start(placed, mode)
 
     async def ends() -> set[State]:
-        single = [await placing.wait(client, each) for each in (alone, together)]
-        single.append(await choreographed.wait(client, told))
+        single = [await orders.place(placed, mode) for mode, placed in modes.items()]
         for service in PARTICIPANTS:
-            await choreographed.handle_of(client, told.order_id, service).result()
-        return {log.state for log in (*single, *(await carried.result()).logs().values())}
+            await ChoreographyEngine(client).handle_of(told.order_id, service).result()
+        return {log.state for log in (*single, *(await engine.outcome()).logs().values())}
 
     return ends
 

@@ -14,9 +14,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from cli import placing
+from client import updates
+from client.errors import NotAnswered
 from contracts.order import WORKFLOWS_QUEUE
-from runtime.commandline import CommandFailed, Exit
 from runtime.embedded import embedded_server, free_port
 from saga import DESK_REFUSED, DeskRecord, Fix, Parked, State
 
@@ -109,11 +109,11 @@ async def test_a_decision_that_is_sent_twice_without_a_worker_is_asked_for_and_t
         while await handle.query("parked", result_type=list[Parked]) == []:
             await asyncio.sleep(0.1)
     with monkeypatch.context() as hasty:
-        hasty.setattr(placing, "_UPDATE_TIMEOUT_S", 1)
-        with pytest.raises(CommandFailed, match=r"asked; .* it is decided when one runs") as failed:
-            await placing.update(branch.client, handle, "desk_retry", [PARKED])
-    assert (failed.value.code, failed.value.exit_code) == ("ASKED", Exit.NOT_ENDED)
-    again = asyncio.create_task(placing.update(branch.client, handle, "desk_retry", [PARKED]))
+        hasty.setattr(updates, "_UPDATE_TIMEOUT_S", 1)
+        with pytest.raises(NotAnswered, match=r"asked; .* it is decided when one runs") as failed:
+            await updates.update(branch.client, handle.id, "desk_retry", [PARKED])
+    assert failed.value.code == "ASKED"
+    again = asyncio.create_task(updates.update(branch.client, handle.id, "desk_retry", [PARKED]))
     await asyncio.sleep(0.5)  # until it waits too
     async with branch.open():
         await again  # the answer to the first
@@ -125,7 +125,7 @@ async def test_a_question_that_is_repeated_later_is_asked_anew(branch: Branch, s
     handle = await parked(branch, server)
     branch.bank.trouble[PARKED].extend([fail] * 5)
     for tried in (6, 11):
-        await placing.update(branch.client, handle, "desk_retry", [PARKED])
+        await updates.update(branch.client, handle.id, "desk_retry", [PARKED])
         await server.sleep(timedelta(seconds=1))
         async with asyncio.timeout(20):
             while branch.bank.calls[PARKED] < tried and (await record(handle)).parked is not None:
