@@ -13,7 +13,6 @@ COPY saga saga/
 COPY contracts contracts/
 COPY workflows workflows/
 COPY activities activities/
-COPY lanes lanes/
 COPY runtime runtime/
 COPY client client/
 COPY recovery recovery/

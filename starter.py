@@ -8,8 +8,7 @@ from cli.demo import demo
 from cli.desk import desk
 from cli.goods import account, stock
 from cli.listing import list_
-from cli.orders import cancel, place, status
-from cli.redo import redo
+from cli.orders import cancel, place, redo, status
 from cli.sweep import sweep
 from cli.transaction import transaction
 from runtime.commandline import run

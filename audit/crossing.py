@@ -19,6 +19,7 @@ from activities.payment import Payment
 from activities.shipping import Shipment
 from audit.report import Check, Violation
 from contracts import order
+from contracts.ids import is_orders, order_id_of, order_workflow_id
 from contracts.inventory import ReservationState
 from contracts.order import OrderState
 from contracts.payment import PaymentState
@@ -106,7 +107,7 @@ async def read_created(connection: AsyncConnection) -> dict[str, datetime]:
 async def first_order_at(connection: AsyncConnection, service: str) -> datetime | None:
     """The time of a service's first effect for an order; `None` if there was none."""
     effects = SERVICES[service].metadata.tables["effects"].c
-    is_order = effects.transaction_id.startswith("order/")
+    is_order = effects.transaction_id.startswith(order_workflow_id(""))
     first: datetime | None = await connection.scalar(select(func.min(effects.at)).where(is_order))
     return first
 
@@ -115,7 +116,7 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
     """The orders that break the invariants. Orders of the workflows in `running` are left out: they are under way."""
     open_transactions = running | {tx for tx, coordinator in traces.coordinators.items() if coordinator in running}
     for transaction_id, state in traces.orders.items():
-        if transaction_id in open_transactions or not transaction_id.startswith("order/"):
+        if transaction_id in open_transactions or not is_orders(transaction_id):
             continue
         left = traces.of(transaction_id)
         if state is OrderState.PENDING:
@@ -139,7 +140,7 @@ def forgotten(traces: Traces, running: set[str], confirmed: set[str]) -> Iterato
 
 def _without_order(traces: Traces, open_transactions: set[str]) -> Iterator[Violation]:
     known = traces.orders.keys() | open_transactions
-    placed = {tx for states in traces.by_service.values() for tx in states if tx.startswith("order/")}
+    placed = {tx for states in traces.by_service.values() for tx in states if is_orders(tx)}
     for transaction_id in sorted(placed - known):
         left = traces.of(transaction_id)
         if any(left[service] - NOTHING[service] for service in left):
@@ -151,5 +152,5 @@ def _violation(check: Check, transaction_id: str, message: str, left: Mapping[st
     figures: dict[str, int | str | None] = {
         service: ", ".join(sorted(map(str, states))) or None for service, states in left.items()
     }
-    subject = transaction_id.removeprefix("order/")
+    subject = order_id_of(transaction_id)
     return Violation(invariant=check, subject=subject, message=message, figures=figures)

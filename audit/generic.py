@@ -12,11 +12,11 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from audit.crossing import NOTHING, Traces
 from audit.report import Check, Violation
 from client import handles
+from contracts.ids import TRANSACTION_WORKFLOW, is_orders, transaction_workflow_id, whole_of
 from contracts.order import OrderState
-from contracts.transaction import workflow_id
 
 _NOT_CONFIRMED = (
-    "WorkflowType = 'TransactionWorkflow' AND ExecutionStatus IN ('Failed', 'Terminated', 'TimedOut', 'Canceled')"
+    f"WorkflowType = '{TRANSACTION_WORKFLOW}' AND ExecutionStatus IN ('Failed', 'Terminated', 'TimedOut', 'Canceled')"
 )
 
 
@@ -27,7 +27,7 @@ async def violations(client: Client, traces: Traces) -> list[Violation]:
     closed = {run.id async for run in handles.listed(client, _NOT_CONFIRMED)}
     found = []
     for transaction_id in sorted(holding):
-        its_workflow = workflow_id(transaction_id)
+        its_workflow = transaction_workflow_id(transaction_id)
         status = await handles.status_of(client, its_workflow) if its_workflow in closed else None
         if status in (None, WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
             continue  # a later run may have confirmed what an earlier one left
@@ -52,9 +52,9 @@ def holding_of(traces: Traces) -> dict[str, dict[str, set[str]]]:
     holding: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for service, states in traces.by_service.items():
         for ours, found in states.items():
-            if not ours.startswith("order/") and found - NOTHING[service]:
-                holding[ours.partition("/")[0]][service] |= found - NOTHING[service]
+            if not is_orders(ours) and found - NOTHING[service]:
+                holding[whole_of(ours)][service] |= found - NOTHING[service]
     for ours, state in traces.orders.items():
-        if not ours.startswith("order/") and state is not OrderState.CANCELLED:
-            holding[ours.partition("/")[0]]["order"].add(state)
+        if not is_orders(ours) and state is not OrderState.CANCELLED:
+            holding[whole_of(ours)]["order"].add(state)
     return holding

@@ -17,13 +17,13 @@ from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import DecidedSkip, Report, Violation
 from client import handles
 from contracts.identity import TemporalIdentity
-from contracts.order import transaction_id
+from contracts.ids import ORDER_WORKFLOW, order_workflow_id
 from runtime.connection import Unreachable, identity_of
 from runtime.settings import Settings, SettingsError
 
 MAX_SECOND_LOOKS = 1000
 """Suspects that are looked up in Temporal one by one; more than that is no race but a catastrophe, and is reported."""
-_CONFIRMED = "WorkflowType = 'OrderWorkflow' AND ExecutionStatus = 'Completed'"
+_CONFIRMED = f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus = 'Completed'"
 """Orders that have told their customer so. Temporal keeps them for its retention."""
 
 
@@ -60,7 +60,7 @@ async def _audit(client: Client, settings: Settings) -> Report:
             before = {violation.subject for violation in suspects}
             second = [violation for violation in again if violation.subject in before]
             if len(second) <= MAX_SECOND_LOOKS:
-                second = [v for v in second if not await _is_open(client, transaction_id(v.subject), traces)]
+                second = [v for v in second if not await _is_open(client, order_workflow_id(v.subject), traces)]
             suspects = second
         if len(suspects) <= MAX_SECOND_LOOKS:
             fresh = await skips.not_recorded_yet(client, suspects)

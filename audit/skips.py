@@ -15,12 +15,12 @@ from audit import crossing, generic
 from audit.crossing import Traces
 from audit.report import DecidedSkip, Violation
 from contracts import inventory, order, payment, shipping
-from contracts.choreography import PARTICIPANTS, participant_id
+from contracts.choreography import PARTICIPANTS
+from contracts.ids import Coordinator, Kind, order_workflow_id, participant_id, transaction_workflow_id, whole_of
 from contracts.inventory import ReservationState
 from contracts.order import OrderState
 from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
-from contracts.transaction import workflow_id
 from recovery.skips import Skip, skips_in
 
 DOES: dict[str, dict[str, str]] = {
@@ -62,7 +62,7 @@ def set_apart(
     """
     by_transaction: dict[str, list[Skip]] = defaultdict(list)
     for skip in skips:
-        by_transaction[_whole(skip.transaction_id)].append(skip)
+        by_transaction[whole_of(skip.transaction_id)].append(skip)
     left = _parts_of(traces, by_transaction.keys())
     violations, decided = list[Violation](), dict[Skip, DecidedSkip]()
     for suspect in suspects:
@@ -106,11 +106,11 @@ def _parts_of(traces: Traces, wanted: Set[str]) -> dict[str, Traces]:
     orders: dict[str, dict[str, OrderState]] = defaultdict(dict)
     states: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(dict)
     for tx, state in traces.orders.items():
-        if (whole := _whole(tx)) in wanted:
+        if (whole := whole_of(tx)) in wanted:
             orders[whole][tx] = state
     for service, known in traces.by_service.items():
         for tx, found in known.items():
-            if (whole := _whole(tx)) in wanted:
+            if (whole := whole_of(tx)) in wanted:
                 states[whole, service][tx] = found
     return {
         whole: replace(
@@ -123,21 +123,16 @@ def _parts_of(traces: Traces, wanted: Set[str]) -> dict[str, Traces]:
     }
 
 
-def _whole(transaction_id: str) -> str:
-    """The order, or the transaction that this is a part of: `t-1` for `t-1/goods`."""
-    return transaction_id if transaction_id.startswith("order/") else transaction_id.partition("/")[0]
-
-
 def _transaction_of(suspect: Violation) -> str:
-    kind, _, id_ = suspect.subject.partition("/")
-    return id_ if kind == "transaction" and id_ else order.transaction_id(suspect.subject)
+    about = Coordinator.parse(suspect.subject)
+    return about.name if about.kind is Kind.TRANSACTION else order_workflow_id(suspect.subject)
 
 
-def _workflows_of(transaction_id: str) -> list[str]:
-    kind, _, order_id = transaction_id.partition("/")
-    if kind != "order":
-        return [workflow_id(transaction_id)]
-    return [transaction_id, *(participant_id(order_id, service) for service in PARTICIPANTS)]
+def _workflows_of(transaction: str) -> list[str]:
+    about = Coordinator.parse(transaction)
+    if about.kind is not Kind.ORDER:
+        return [transaction_workflow_id(transaction)]
+    return [transaction, *(participant_id(about.name, service) for service in PARTICIPANTS)]
 
 
 async def _readable_skips(client: Client, workflow_id: str) -> list[Skip]:

@@ -24,7 +24,7 @@ from bench.footprint import billed, settled
 from bench.load import closed_loop
 from bench.orders import orders
 from bench.processes import ROOT, BenchFailed, Program, environment_of
-from cli import choreographed, placing
+from client.orders import Mode, Orders
 from contracts.errors import Code
 from contracts.order import Order
 from runtime import connection
@@ -33,10 +33,7 @@ from runtime.embedded import free_port
 from runtime.settings import Settings
 
 _WARM_UP = 5
-_WAYS = {
-    "orchestrated": placing.Way(placing.start, placing.wait),
-    "choreographed": placing.Way(choreographed.start, choreographed.wait),
-}
+_MODES = {"orchestrated": Mode.SAGA, "choreographed": Mode.CHOREOGRAPHY}
 CODE = {
     "orchestrated": ["workflows/order.py"],
     "choreographed": [
@@ -47,27 +44,29 @@ CODE = {
         "runtime/events.py",
     ],
 }
-"""What each way has for itself; both stand on `saga/`, the services and their fence."""
+"""The code of each mode alone; both stand on `saga/`, the services and their fence."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def main(
-    count: Annotated[int, typer.Option(min=1, max=500, help="Orders of each kind, each way, one at a time.")] = 20,
+    count: Annotated[int, typer.Option(min=1, max=500, help="Orders of each kind and mode, one at a time.")] = 20,
 ) -> None:
-    """Place the same orders both ways and show what they cost."""
+    """Place the same orders in both modes and show what they cost."""
     try:
         rows = _compare(count)
     except BenchFailed as error:
         raise CommandFailed(Code.SERVICE_UNAVAILABLE, str(error), Exit.NOT_ENDED) from error
-    table = Table("way", "orders", "workflows", "history events", "actions", "p50 ms", "server CPU ms", "worker CPU ms")
+    table = Table(
+        "mode", "orders", "workflows", "history events", "actions", "p50 ms", "server CPU ms", "worker CPU ms"
+    )
     for row in rows:
         table.add_row(*row)
     console = Console() if sys.stdout.isatty() else Console(width=120)
     console.print(table)
-    for way, files in CODE.items():
-        console.print(f"{way}: {lines_of(files)} lines in {', '.join(files)}")
+    for mode, files in CODE.items():
+        console.print(f"{mode}: {lines_of(files)} lines in {', '.join(files)}")
 
 
 def _compare(count: int) -> list[Sequence[str]]:
@@ -82,27 +81,27 @@ def _compare(count: int) -> list[Sequence[str]]:
 
 async def _measure(address: str, pid: int, count: int) -> list[Sequence[str]]:
     client = await connection.connect(Settings(), address=address)
-    for way in _WAYS.values():
-        await closed_loop(_place(client, way), list(orders(_WARM_UP, 0)), 1)
+    for mode in _MODES.values():
+        await closed_loop(_place(client, mode), list(orders(_WARM_UP, 0)), 1)
     kinds = {"confirmed": 0.0, "refused": 1.0}
     return [
-        [name, kind, *await _cost(client, pid, way, list(orders(count, refused_share)))]
+        [name, kind, *await _cost(client, pid, mode, list(orders(count, refused_share)))]
         for kind, refused_share in kinds.items()
-        for name, way in _WAYS.items()
+        for name, mode in _MODES.items()
     ]
 
 
-def _place(client: Client, way: placing.Way) -> Callable[[Order], Awaitable[str]]:
+def _place(client: Client, mode: Mode) -> Callable[[Order], Awaitable[str]]:
     async def place(order: Order) -> str:
-        return (await placing.place(client, order, placing.Patience(), way)).state
+        return (await Orders(client).place(order, mode)).state
 
     return place
 
 
-async def _cost(client: Client, pid: int, way: placing.Way, placed: Sequence[Order]) -> list[str]:
+async def _cost(client: Client, pid: int, mode: Mode, placed: Sequence[Order]) -> list[str]:
     """For each order, as the columns have it."""
     since, before = datetime.now(UTC), cpu.used([pid])
-    load = await closed_loop(_place(client, way), placed, 1)
+    load = await closed_loop(_place(client, mode), placed, 1)
     used = cpu.used([pid]) - before
     executions = await settled(client, since)
     actions = [await billed(client, execution) for execution in executions]

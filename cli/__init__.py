@@ -1,1 +1,1 @@
-"""The commands of `starter.py`: each module one group, `placing` what they share, `show` all that is printed."""
+"""The commands of `starter.py`: options, a call to `client`, and what is shown of the answer (`show`)."""

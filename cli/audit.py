@@ -10,15 +10,8 @@ from runtime.settings import Settings
 
 def audit(json: Json = False) -> int:
     """Prove over every database that each order is everywhere or nowhere, and that no stock or money is lost."""
-    return session.run(_audit, json=json)
+    from audit.run import audit as prove  # noqa: PLC0415 — SQLAlchemy and the services' tables, for this command alone
 
-
-async def _audit(*, json: bool) -> int:
-    from audit.run import audit as run_audit  # noqa: PLC0415 — SQLAlchemy and the services' tables, for this command alone
-
-    report = await run_audit(await session.connect(), Settings.read())
-    if json:
-        show.document(report)
-    else:
-        show.audit(report)
+    report = session.run(lambda client: prove(client, Settings.read()))
+    show.result(report, show.audit, json=json)
     return Exit.OK if report.clean else Exit.VIOLATIONS

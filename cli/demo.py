@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from rich.text import Text
 from temporalio.client import Client
 
-from cli import documents, placing, session, show
+from cli import documents, session, show
 from cli.session import Json
-from client.standing import look
+from client.orders import Mode, Orders
 from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.inventory import SetStock
@@ -31,7 +31,6 @@ from runtime.embedded import DIE_WITH_PARENT, free_port
 from runtime.execute import execute
 from runtime.settings import Settings
 from saga import State, TransactionLog
-from workflows.order import OrderWorkflow
 
 FAULTS = Path(__file__).with_name("demo_faults.toml")
 _START_TIMEOUT_S = 60
@@ -51,8 +50,7 @@ class Scene:
 
 
 async def _place(client: Client, order: Order) -> TransactionLog:
-    await placing.start(client, order)
-    return await placing.wait(client, order)
+    return await Orders(client).place(order, Mode.SAGA)
 
 
 async def _place_twice(client: Client, order: Order) -> TransactionLog:
@@ -62,14 +60,14 @@ async def _place_twice(client: Client, order: Order) -> TransactionLog:
 
 
 async def _place_and_cancel(client: Client, order: Order) -> TransactionLog:
-    handle = await placing.start(client, order)
-    log = await look(client, handle.id)
+    orders = Orders(client)
+    log = await orders.start(order, Mode.SAGA)
     while not log.state.is_end and all(entry.step != "shipping.schedule" for entry in log.steps):
         await asyncio.sleep(0.1)  # its courier is slow, see the fault file: there is time to change one's mind
-        log = await look(client, handle.id)
+        log = (await orders.status(order.order_id)).log
     if not log.state.is_end:
-        await handle.execute_update(OrderWorkflow.cancel_order, "the customer changed their mind")
-    return await placing.wait(client, order)
+        await orders.cancel(order.order_id, "the customer changed their mind")
+    return await orders.place(order, Mode.SAGA)
 
 
 def _line(sku: str, quantity: int = 1) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def demo(
     json: Json = False,
 ) -> int:
     """Start a fresh system, place an order for every way to end, show how they ended, and audit."""
-    return session.run(_demo, keep=keep, json=json)
+    return session.run_alone(lambda: _demo(keep=keep, json=json))
 
 
 async def _demo(*, keep: bool, json: bool) -> int:

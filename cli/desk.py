@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
-from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from temporalio.client import Client
 
-from cli import choreographed, documents, placing, session, show
+from cli import documents, session, show
 from cli.session import Json
-from client import handles, silence
-from client.handles import WorkflowPaused
+from client import silence
+from client.desk import OperatorsDesk, ParkedCall
+from client.errors import DeskRefused, NotAnswered, UnknownOrder
 from contracts.catalogue import OPERATIONS
-from contracts.choreography import PARTICIPANT_WORKFLOW, order_id_of
 from contracts.errors import Code
 from contracts.message import as_written
-from contracts.order import transaction_id
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
-from saga import CallKind, DeskRecord, Failure, Fix, Parked, Skip
-from workflows.order import OrderWorkflow
+from saga import Failure, Fix, Skip
 
 desk = typer.Typer(help="Calls that do not get through: see them, retry, skip or fix them.")
 
-_RETRY, _SKIP, _FIX = "desk_retry", "desk_skip", "desk_fix"
-"""The updates of `SagaWorkflow`."""
 Step = Annotated[str, typer.Argument(help="As `desk list` names it, such as payment.cancel.")]
 Actor = Annotated[str, typer.Option(help="Who decides; kept in the order's log.")]
 RequestId = Annotated[str | None, typer.Option(help="A decision sent twice under one id is taken once.")]
-
-
-class ParkedCall(BaseModel):
-    """`transaction_id` is the id of the workflow; `order_id`, what people call it by."""
-
-    order_id: str
-    transaction_id: str
-    step: str
-    kind: CallKind
-    since: datetime
-    attempts: int
-    next_attempt_at: datetime
-    error: Failure
-    trying_since: datetime | None
-    """Since when a round of attempts runs; unset between two rounds."""
+_CALL = TypeAdapter(ParkedCall)
 
 
 class DeskAnswer(BaseModel):
@@ -57,20 +35,30 @@ class DeskAnswer(BaseModel):
 @desk.command("list")
 def list_(json: Json = False) -> int:
     """Every parked call, with its age, attempts, last error and next attempt; exit code 3 if a saga cannot say."""
-    return session.run(_list, json=json)
+    silent: set[str] = set()
+    calls = session.run(lambda client: _parked(client, silent))
+    if json:
+        show.document([_CALL.dump_python(call, mode="json", exclude={"error": {"step"}}) for call in calls])
+    else:
+        _show(calls)
+    return Exit.UNREACHABLE if silent else Exit.OK
 
 
-async def _list(*, json: bool) -> int:
-    silent: list[str] = []
-    client = await session.connect()
-    calls = [call async for call in _parked(client, silent)]
+async def _parked(client: Client, silent: set[str]) -> list[ParkedCall]:
+    """The parked calls; `silent` gets the names of the workflows that cannot say."""
+
+    def left_out(workflow_id: str, why: Failure) -> None:
+        _remark(workflow_id, why)
+        silent.add(workflow_id)
+
+    calls = [call async for call in OperatorsDesk(client).parked(left_out)]
     async for workflow_id, paused in silence.all_paused(client):
         if workflow_id not in silent:
             _remark(workflow_id, paused)
-    code = Exit.UNREACHABLE if silent else Exit.OK
-    if json:
-        show.document([call.model_dump(mode="json", exclude={"error": {"step"}}) for call in calls])
-        return code
+    return calls
+
+
+def _show(calls: list[ParkedCall]) -> None:
     rows = [
         (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, _next(c),
          f"{c.error.code}: {c.error.message}")
@@ -78,7 +66,6 @@ async def _list(*, json: bool) -> int:
     ]  # fmt: skip
     columns = ["order", "step", "kind", "since (UTC)", "attempts", "next attempt (UTC)", "error"]
     show.table(f"{len(calls)} parked calls", columns, rows)
-    return code
 
 
 def _next(call: ParkedCall) -> str:
@@ -90,25 +77,8 @@ def _next(call: ParkedCall) -> str:
 @desk.command(name="show")
 def show_(order_id: str, step: Step, json: Json = False) -> int:
     """One call of the desk: the request as it was and as it is, and all decisions; also when it is settled."""
-    return session.run(_show, order_id, step, json=json)
-
-
-async def _show(order_id: str, step: str, *, json: bool) -> int:
-    client = await session.connect()
-    try:
-        handle = await choreographed.where_parked(client, order_id, service=_service(step))
-    except CommandFailed:  # where_parked looks for participants that run
-        handle = choreographed.handle_of(client, order_id.removeprefix(transaction_id("")), _service(step))
-        if await handles.status_of(client, handle.id) is None:
-            raise
-    try:
-        found: DeskRecord | None = await handles.query(client, handle, OrderWorkflow.desk_record, step)
-    except (WorkflowPaused, WorkflowQueryFailedError, RPCError) as error:
-        why = await silence.why_silent(client, handle.id, error)
-        raise CommandFailed(why.code, f"{handle.id}: {why.message}", Exit.UNREACHABLE) from error
-    if found is None:
-        raise CommandFailed(Code.DESK_REFUSED, f"{order_id}: {step} was never parked", Exit.INVALID)
-    show.document(found) if json else show.desk_record(found)
+    record = session.run(lambda client: OperatorsDesk(client).record(order_id, step))
+    show.result(record, show.desk_record, json=json)
     return Exit.OK
 
 
@@ -125,30 +95,35 @@ def retry(
     if all_ == (order_id is not None and step is not None) or (code is not None and not all_):
         raise CommandFailed(Code.USAGE, "desk retry takes ID STEP, or --all [--code X]", Exit.INVALID)
     if all_:
-        return session.run(_retry_all, code, json=json)
-    return session.run(_decide, order_id or "", _RETRY, [step], request_id, json=json)
+        retried, exit_code = session.run(lambda client: _retry_all(client, code))
+        return _accepted(retried, json=json, code=exit_code)
+    session.run(lambda client: OperatorsDesk(client).retry(order_id or "", step or "", request_id))
+    return _accepted(1, json=json)
 
 
-async def _retry_all(code: str | None, *, json: bool) -> int:
-    client = await session.connect()
-    retried, asked = 0, 0
-    silent: list[str] = []
-    async for call in _parked(client, silent):
+async def _retry_all(client: Client, code: str | None) -> tuple[int, Exit]:
+    """How many calls are tried again, and the exit code: an answer of some workflows may be missing."""
+    retried, asked, operators = 0, 0, OperatorsDesk(client)
+    silent: set[str] = set()
+
+    def left_out(workflow_id: str, why: Failure) -> None:
+        _remark(workflow_id, why)
+        silent.add(workflow_id)
+
+    async for call in operators.parked(left_out):
         if code not in (None, call.error.code):
             continue
         try:
-            await _update(client, call.transaction_id, _RETRY, [call.step], None)
+            await operators.retry(call.transaction_id, call.step)
             retried += 1
-        except CommandFailed as failed:
-            if failed.code == Code.ASKED:
-                show.remark(failed.message)
-                asked += 1
-            elif failed.code not in (Code.DESK_REFUSED, Code.UNKNOWN_ORDER):  # settled, or decided, in the meantime
-                raise
-    _accepted(retried, json=json)
+        except NotAnswered as waits:
+            show.remark(waits.message)
+            asked += 1
+        except (DeskRefused, UnknownOrder):  # settled, or decided, in the meantime
+            continue
     if silent:
-        return Exit.UNREACHABLE
-    return Exit.NOT_ENDED if asked else Exit.OK
+        return retried, Exit.UNREACHABLE
+    return retried, Exit.NOT_ENDED if asked else Exit.OK
 
 
 @desk.command()
@@ -160,9 +135,10 @@ def skip(
     request_id: RequestId = None,
     json: Json = False,
 ) -> int:
-    """Leave a parked call undone, because somebody has seen to it; the order says so for ever."""
-    arguments = [step, Skip(actor=documents.remark(actor, "--actor"), reason=documents.remark(reason, "--reason"))]
-    return session.run(_decide, order_id, _SKIP, arguments, request_id, json=json)
+    """Leave a parked call undone, because an operator has settled it; the order says so for ever."""
+    decision = Skip(actor=documents.remark(actor, "--actor"), reason=documents.remark(reason, "--reason"))
+    session.run(lambda client: OperatorsDesk(client).skip(order_id, step, decision, request_id))
+    return _accepted(1, json=json)
 
 
 @desk.command()
@@ -177,8 +153,9 @@ def fix(
     """Try a parked call again with another request."""
     request = documents.read_json(input, Code.INVALID_REQUEST)
     _check_request(step, request, where=input)
-    arguments = [step, Fix(actor=documents.remark(actor, "--actor"), request=request)]
-    return session.run(_decide, order_id, _FIX, arguments, request_id, json=json)
+    decision = Fix(actor=documents.remark(actor, "--actor"), request=request)
+    session.run(lambda client: OperatorsDesk(client).fix(order_id, step, decision, request_id))
+    return _accepted(1, json=json)
 
 
 def _check_request(step: str, request: Any, *, where: str) -> None:
@@ -196,60 +173,10 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
         raise CommandFailed(Code.INVALID_REQUEST, message, Exit.INVALID) from error
 
 
-async def _decide(order_id: str, update: str, arguments: list[Any], request_id: str | None, *, json: bool) -> int:
-    await _update(await session.connect(), order_id, update, arguments, request_id)
-    return _accepted(1, json=json)
-
-
-def _service(step: str) -> str:
-    return step.partition(".")[0]
-
-
-def _accepted(count: int, *, json: bool) -> int:
-    show.document(DeskAnswer(accepted=count)) if json else show.line(f"{count} decisions accepted")
-    return Exit.OK
-
-
-async def _update(client: Client, order_id: str, update: str, arguments: list[Any], request_id: str | None) -> None:
-    try:
-        handle = await choreographed.where_parked(client, order_id, service=_service(arguments[0]))
-        await placing.update(client, handle, update, arguments, request_id)
-    except WorkflowUpdateFailedError as error:
-        if isinstance(error.cause, ApplicationError):
-            raise CommandFailed(Code.DESK_REFUSED, f"{order_id}: {error.cause.message}", Exit.INVALID) from error
-        raise
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            message = f"there is no order or transaction {order_id[:80]} under way"
-            raise CommandFailed(Code.UNKNOWN_ORDER, message, Exit.INVALID) from error
-        raise
+def _accepted(count: int, *, json: bool, code: Exit = Exit.OK) -> int:
+    show.result(DeskAnswer(accepted=count), lambda told: show.line(f"{told.accepted} decisions accepted"), json=json)
+    return code
 
 
 def _remark(workflow_id: str, why: Failure) -> None:
     show.remark(f"{workflow_id}: {why.message}")
-
-
-async def _parked(client: Client, silent: list[str]) -> AsyncIterator[ParkedCall]:
-    """The parked calls of whoever answers; `silent` gets the names of the others."""
-    async for found in handles.listed(client, f"SagaState = 'PARKED' AND {handles.OPEN}"):
-        try:
-            handle = client.get_workflow_handle(found.id)
-            parked: list[Parked] = await handles.query(client, handle, OrderWorkflow.parked)
-        except (WorkflowPaused, WorkflowQueryFailedError, RPCError) as error:
-            why = await silence.why_silent(client, found.id, error)
-            _remark(found.id, why)
-            silent.append(found.id)
-            continue
-        own = found.workflow_type != PARTICIPANT_WORKFLOW
-        for call in parked:
-            yield ParkedCall(
-                order_id=order_id_of(found.id),
-                transaction_id=found.id if own else transaction_id(order_id_of(found.id)),
-                step=call.step,
-                kind=call.kind,
-                since=call.since,
-                attempts=call.attempts,
-                next_attempt_at=call.next_attempt_at,
-                error=call.error,
-                trying_since=call.trying_since,
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 from uuid import uuid4
 
@@ -18,48 +19,37 @@ from contracts.payment import Account, ListAccounts, SetAccount
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
 from runtime.execute import execute
+from saga import Operation
 
 stock = typer.Typer(help="The goods on the shelves.", no_args_is_help=False)
 account = typer.Typer(help="The customers' accounts.", no_args_is_help=False)
 
 M = TypeVar("M", bound=BaseModel)
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+T = TypeVar("T")
 
 
 @stock.command("list")
 def list_stock(json: Json = False) -> int:
     """What is on the shelves, and how much of it is reserved."""
-
-    async def command() -> int:
-        levels = (await execute(await session.connect(), inventory.list_stock, ListStock())).levels
-        _show_stock(levels) if not json else show.document(levels)
-        return Exit.OK
-
-    return session.run(command)
+    levels = _ask(inventory.list_stock, ListStock()).levels
+    return _shown(levels, _show_stock, json=json)
 
 
 @stock.command("set")
 def set_stock(sku: str, units: Annotated[int, typer.Argument(metavar="N")], json: Json = False) -> int:
     """Say how many units of SKU there are, the reserved ones included."""
     request = _valid(SetStock, transaction_id=f"set-{uuid4()}", sku=sku, on_hand=units)
-
-    async def command() -> int:
-        level = (await execute(await session.connect(), inventory.set_stock, request)).level
-        _show_stock([level]) if not json else show.document(level)
-        return Exit.OK
-
-    return session.run(command)
+    level = _ask(inventory.set_stock, request).level
+    return _shown(level, lambda one: _show_stock([one]), json=json)
 
 
 @account.command("list")
 def list_accounts(json: Json = False) -> int:
     """The balances, and how much of each is held for orders."""
-
-    async def command() -> int:
-        accounts = (await execute(await session.connect(), payment.list_accounts, ListAccounts())).accounts
-        _show_accounts(accounts) if not json else show.document(accounts)
-        return Exit.OK
-
-    return session.run(command)
+    accounts = _ask(payment.list_accounts, ListAccounts()).accounts
+    return _shown(accounts, _show_accounts, json=json)
 
 
 @account.command("set")
@@ -73,21 +63,25 @@ def set_account(
     request = _valid(
         SetAccount, transaction_id=f"set-{uuid4()}", customer_id=customer, balance_minor=amount_minor, currency=currency
     )
-
-    async def command() -> int:
-        filled = (await execute(await session.connect(), payment.set_account, request)).account
-        _show_accounts([filled]) if not json else show.document(filled)
-        return Exit.OK
-
-    return session.run(command)
+    filled = _ask(payment.set_account, request).account
+    return _shown(filled, lambda one: _show_accounts([one]), json=json)
 
 
-def _show_stock(levels: tuple[StockLevel, ...] | list[StockLevel]) -> None:
+def _ask(operation: Operation[Request, Reply], request: Request) -> Reply:
+    return session.run(lambda client: execute(client, operation, request))
+
+
+def _shown(value: T, people: Callable[[T], None], *, json: bool) -> int:
+    show.result(value, people, json=json)
+    return Exit.OK
+
+
+def _show_stock(levels: Sequence[StockLevel]) -> None:
     rows = [(level.sku, level.on_hand, level.reserved, level.on_hand - level.reserved) for level in levels]
     show.table("stock", ["sku", "on hand", "reserved", "available"], rows)
 
 
-def _show_accounts(accounts: tuple[Account, ...] | list[Account]) -> None:
+def _show_accounts(accounts: Sequence[Account]) -> None:
     rows = [
         (a.customer_id, a.currency, a.balance_minor, a.held_minor, a.balance_minor - a.held_minor) for a in accounts
     ]

@@ -1,42 +1,57 @@
-"""How a command runs: settings and logs, a client, one event loop; and how it hands back its exit code."""
+"""How a command runs: settings and logs, a client, one event loop; and which exit code an error or an end has."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from enum import StrEnum
-from typing import Annotated, Any, ParamSpec
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, TypeVar
 
 import typer
 from temporalio.client import Client
 
 from cli import show
+from client.errors import ClientError
+from contracts.errors import Code
 from runtime import connection, logs
+from runtime.commandline import CommandFailed, Exit
 from runtime.settings import Settings
-
-
-class Mode(StrEnum):
-    """How an order travels; `docs/architecture.md` compares the modes."""
-
-    SAGA = "saga"
-    COLOCATED = "colocated"
-    CHOREOGRAPHY = "choreography"
-    BATCH = "batch"
-
+from saga import TransactionLog
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
+_EXITS: dict[str, Exit] = {
+    Code.PAUSED: Exit.NOT_ENDED,
+    Code.ASKED: Exit.NOT_ENDED,
+    Code.CLOSED_FROM_OUTSIDE: Exit.NOT_ENDED,
+    Code.LANE_FULL: Exit.NOT_ENDED,
+    Code.SERVICE_UNAVAILABLE: Exit.UNREACHABLE,
+    Code.UNREADABLE: Exit.UNREACHABLE,
+}
+"""The exit codes of a client's errors; the others are the caller's mistakes."""
+T = TypeVar("T")
 
-P = ParamSpec("P")
+
+def run(work: Callable[[Client], Awaitable[T]]) -> T:
+    """The result of `work` with a client for the Temporal that the settings name. Raises `CommandFailed`."""
+
+    async def connected() -> T:
+        return await work(await connection.connect(Settings.read()))
+
+    return run_alone(connected)
 
 
-def run(command: Callable[P, Coroutine[Any, Any, int]], *args: P.args, **kwargs: P.kwargs) -> int:
-    """Run an async command to its exit code, which typer hands on to `runtime.commandline`."""
+def run_alone(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of `work`, which brings its own client. Raises `CommandFailed`."""
     logs.configure(Settings.read().log_format, level=logging.WARNING)
     logs.tell_outages(show.remark)
-    return asyncio.run(command(*args, **kwargs))
+    try:
+        return asyncio.run(work())
+    except ClientError as error:
+        raise CommandFailed(error.code, error.message, _EXITS.get(error.code, Exit.INVALID)) from error
 
 
-async def connect() -> Client:
-    return await connection.connect(Settings.read())
+def exit_code(log: TransactionLog) -> Exit:
+    if log.state.is_confirmed:
+        return Exit.OK
+    return Exit.ROLLED_BACK if log.state.is_end else Exit.NOT_ENDED

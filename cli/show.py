@@ -6,9 +6,9 @@ any client. What is to have a colour is a `Text`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 from rich.console import Console
@@ -17,10 +17,12 @@ from rich.text import Text
 
 from audit.report import Report
 from client.standing import Closed, Standing, standing_of
+from contracts.ids import Coordinator
 from runtime.commandline import write
 from runtime.visible import visible
 from saga import DeskRecord, Entry, Failure, State, TransactionLog
 
+T = TypeVar("T")
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 _COLOURS: dict[Standing, str] = {
     State.CONFIRMED: "green",
@@ -47,10 +49,9 @@ class Outcome(BaseModel):
 
     @classmethod
     def of(cls, log: TransactionLog) -> Outcome:
-        order_id = log.transaction_id.rpartition("/")[2]
         return cls(
             transaction_id=log.transaction_id,
-            order_id=order_id,
+            order_id=Coordinator.parse(log.transaction_id).name,
             state=standing_of(log),
             error=log.error,
             steps=log.steps,
@@ -60,6 +61,11 @@ class Outcome(BaseModel):
 def document(value: Any) -> None:
     """One JSON document on stdout, in ASCII: a terminal finds nothing to obey in it."""
     write(_ANY.dump_json(value, ensure_ascii=True).decode() + "\n")
+
+
+def result(value: T, people: Callable[[T], None], *, json: bool) -> None:
+    """The result of a command, as a document or as `people` are shown it."""
+    document(value) if json else people(value)
 
 
 def line(*parts: str | Text) -> None:
@@ -90,7 +96,18 @@ def _shown(value: object) -> Text:
     return value if isinstance(value, Text) else Text(visible(str(value)))
 
 
-def outcome(shown: Outcome) -> None:
+def outcome(log: TransactionLog, *, json: bool = False) -> None:
+    result(Outcome.of(log), _outcome, json=json)
+
+
+def notes(log: TransactionLog) -> None:
+    """What keeps calls from being tried, where the order's error is another one."""
+    for entry in log.steps:
+        if entry.note is not None and entry.ended_at is None:
+            line(entry.note)
+
+
+def _outcome(shown: Outcome) -> None:
     why = f" — {shown.error.code}: {shown.error.message}" if shown.error else ""
     at = f" (at {shown.error.step})" if shown.error and shown.error.step else ""
     line(f"{shown.order_id}: ", state(shown.state), f"{why}{at}")

@@ -17,11 +17,7 @@ _TIMEOUT = timedelta(minutes=10)
 
 def sweep(json: Json = False) -> int:
     """Find orders whose workflow was closed without an end (terminated, timed out) and finish them."""
-    return session.run(_sweep, json=json)
-
-
-async def _sweep(*, json: bool) -> int:
-    swept = await execute(await session.connect(), recovery.sweep, SweepOrders(), attempt_timeout=_TIMEOUT)
+    swept = session.run(lambda client: execute(client, recovery.sweep, SweepOrders(), attempt_timeout=_TIMEOUT))
     if json:
         show.document(swept.model_dump(exclude={"attempt"}))
     else:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
 from cli import show
-from contracts.batch import OutcomeGroup
-from saga import State, TransactionLog
+from client.bulk import Placed
+from saga import State
 
 
 class Latency(BaseModel):
@@ -29,22 +28,6 @@ class Summary(BaseModel):
     outcomes: list[show.Outcome] | None = None
 
 
-@dataclass(frozen=True)
-class Placed:
-    """Orders that have ended, or that nobody waits for any longer, `seconds` after they were begun together."""
-
-    groups: Sequence[OutcomeGroup]
-    seconds: float
-
-    @classmethod
-    def of(cls, logs: Iterable[TransactionLog], seconds: float) -> Placed:
-        return cls([OutcomeGroup.of(log) for log in logs], seconds)
-
-    @property
-    def orders(self) -> int:
-        return sum(len(way.order_ids) for way in self.groups)
-
-
 @dataclass
 class Tally:
     keeps_outcomes: bool
@@ -54,12 +37,12 @@ class Tally:
     _outcomes: list[show.Outcome] = field(default_factory=list)
 
     def add(self, placed: Placed) -> None:
-        for way in placed.groups:
-            self._states[way.state] += len(way.order_ids)
-            if way.code is not None:
-                self._errors[way.code] += len(way.order_ids)
+        for group in placed.groups:
+            self._states[group.state] += len(group.order_ids)
+            if group.code is not None:
+                self._errors[group.code] += len(group.order_ids)
             if self.keeps_outcomes:
-                self._outcomes += [show.Outcome.of(log) for _, log in way.logs()]
+                self._outcomes += [show.Outcome.of(log) for _, log in group.logs()]
         self._latencies_ms += [placed.seconds * 1000] * placed.orders
 
     @property

@@ -1,8 +1,16 @@
-"""How those who stand outside the workflows talk to the system: no printing, no exit codes, no command line.
+"""The system as seen from outside a workflow: no printing, no exit codes, no command line.
 
 | module | holds |
 |---|---|
-| `handles` | workflows as Temporal describes and lists them, whatever their status; a query that knows a pause |
+| `orders` | `Orders`: an order placed, looked at, cancelled and redone, whichever way it travels |
+| `engines` | the ways in which an order travels: saga, choreography, batch |
+| `bulk`, `coalesce` | many orders at a time; orders that arrive one by one, gathered into batches |
+| `transactions` | transactions given as data, and their turn in a serial lane |
+| `listing`, `desk` | orders in rows; calls that do not get through, and decisions about them |
+| `records` | what the order service has on record |
+| `standing` | how a saga stands and how it ended, also where its workflow cannot say so |
 | `silence` | why a workflow does not answer, and what is paused: a sentence and a remedy for each |
-| `standing` | how an order stands, also where its workflow cannot say so |
+| `handles`, `updates` | workflows described, listed, queried and updated, whatever their status |
+| `outage` | how long a client outlives a Temporal that does not answer |
+| `errors` | what a client is told instead of an answer |
 """

@@ -1,4 +1,4 @@
-"""Workflows as Temporal describes and lists them, whatever their status.
+"""Workflows as Temporal describes, lists and queries them, whatever their status.
 
 The SDK raises `ValueError` for a status that it does not know, in `describe`, `list_workflows` and `query`: 1.35 does
 so for a workflow that is paused, which servers from 1.30 on allow. So these three are asked for here, and nowhere else.
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import WorkflowExecution
@@ -35,6 +35,9 @@ server that does not know the word 'Paused' refuses a query with it."""
 CLOSED_BY_OTHERS = "ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
 """For visibility: `CLOSED_FROM_OUTSIDE`."""
 QUERY_TIMEOUT_S = 5
+_NOT_CLOSED = "No completion event found"
+"""The SDK's words for a workflow that is paused: the server ends a wait for its end at once, and it has none."""
+_WHILE_PAUSED_S = 1
 _CLOSED = {
     int(status): status
     for status in (
@@ -47,6 +50,7 @@ _CLOSED = {
 _PAGE = 1000
 _AT_ONCE = 100
 """Workflows described at a time."""
+T = TypeVar("T")
 
 
 class WorkflowPaused(Exception):
@@ -156,12 +160,31 @@ async def newest(client: Client, runs: Sequence[Run]) -> list[Run]:
     return kept
 
 
-async def first_arguments(client: Client, workflow_id: str, run_id: str | None = None) -> list[Any]:
-    """What a run was started with, by default the newest, from the first event of its history."""
+async def started_with(client: Client, workflow_id: str, run_id: str | None = None) -> list[Any]:
+    """The arguments of a run, by default the newest, from the first event of its history; empty if it is gone.
+
+    Raises `SettingsError` for arguments that another key has encrypted.
+    """
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
-    first = await anext(handle.fetch_history_events(page_size=1))
+    try:
+        first = await anext(handle.fetch_history_events(page_size=1))
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return []
     started = first.workflow_execution_started_event_attributes
     return await client.data_converter.decode(started.input.payloads)
+
+
+async def result_of(handle: WorkflowHandle[Any, T]) -> T:
+    """`handle.result()`, also of a workflow that is paused meanwhile. Raises as that does."""
+    while True:
+        try:
+            return await handle.result()
+        except RuntimeError as error:
+            if str(error) != _NOT_CLOSED:
+                raise
+        await asyncio.sleep(_WHILE_PAUSED_S)
 
 
 async def query(

@@ -1,21 +1,34 @@
-"""How an order stands: by its workflow's log, and by what Temporal knows where that cannot say."""
+"""How a saga stands and how it ended: by its workflow's log, and by what Temporal knows where the log is not told."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from enum import StrEnum
+from typing import Any
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
+from pydantic import TypeAdapter
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from client import handles, silence
 from client.handles import Described, Run, WorkflowPaused
 from contracts.errors import Code
-from contracts.order import transaction_id
-from lanes.outcome import closed_from_outside, outcome_of
-from saga import Entry, Failure, State, Status, TransactionLog
+from contracts.ids import Coordinator, Kind, order_workflow_id
+from saga import Entry, Failure, SagaWorkflow, State, Status, TransactionLog
 from saga.journal import SAGA_STATE
 
+LOOK_EVERY_S = 5
+"""Between two looks at a saga that has not ended: one that is parked will not end soon."""
+_LOG = TypeAdapter(TransactionLog)
 _ENDED_BY_ITSELF = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED)
 
 
@@ -44,17 +57,78 @@ def standing_in_list(run: Run) -> Standing:
     return State.ROLLED_BACK if refused_at_once else state
 
 
+async def outcome_of(handle: WorkflowHandle[Any, TransactionLog]) -> TransactionLog:
+    """The log of a workflow that runs one saga, when it ends."""
+    try:
+        return await handles.result_of(handle)
+    except WorkflowFailureError as error:
+        return _log_in(error, handle.id)
+
+
+def _log_in(error: WorkflowFailureError, workflow_id: str) -> TransactionLog:
+    """The log in a workflow's failure: a saga that rolls back fails its workflow, with its log as detail."""
+    cause = error.cause
+    if not isinstance(cause, ApplicationError):
+        return TransactionLog(workflow_id, State.RUNNING, closed_from_outside(workflow_id))
+    if not cause.details:  # it did not get as far as a step
+        failure = Failure(cause.type or Code.SERVICE_UNAVAILABLE, cause.message)
+        return TransactionLog(workflow_id, State.ROLLED_BACK, failure)
+    return _LOG.validate_python(cause.details[0])
+
+
+def closed_from_outside(workflow_id: str) -> Failure:
+    """Why a saga has no end though its workflow is closed, and what brings it to one."""
+    remedy = "`starter.py sweep` brings it to its end"
+    if Coordinator.parse(workflow_id).kind is Kind.TRANSACTION:
+        remedy = "the same `starter.py transaction FILE` again brings it to its end"
+    return Failure(Code.CLOSED_FROM_OUTSIDE, f"{workflow_id} was closed from outside; {remedy}")
+
+
+async def wait_for_end(
+    end: Coroutine[Any, Any, TransactionLog | None],
+    look: Callable[[], Awaitable[TransactionLog | None]],
+    seconds: float,
+) -> TransactionLog | None:
+    """The log that `end` returns, or what `look` sees when the saga is parked or paused, or `seconds` are over.
+
+    `None` if Temporal knows no workflow of it.
+    """
+    result = asyncio.ensure_future(end)
+    loop = asyncio.get_running_loop()
+    overdue = loop.time() + seconds
+    try:
+        while True:
+            done, _ = await asyncio.wait([result], timeout=min(LOOK_EVERY_S, max(0.0, overdue - loop.time())))
+            if done:
+                return result.result()
+            log = await look()
+            if log is None or log.state.is_end or is_stuck(log) or loop.time() >= overdue:
+                return log
+    finally:  # also when a look fails: an outage ends both, and is told once
+        result.cancel()
+        await asyncio.gather(result, return_exceptions=True)
+
+
+def is_stuck(log: TransactionLog) -> bool:
+    """Whether a saga will not go on soon, or not by itself."""
+    return log.state is State.PARKED or is_paused(log)
+
+
+def is_paused(log: TransactionLog) -> bool:
+    return log.error is not None and log.error.code == Code.PAUSED
+
+
 async def log_of(client: Client, found: Described) -> TransactionLog:
     """The log of a workflow that runs one saga; where it cannot tell it, what is known, and why it cannot."""
     if found.status in _ENDED_BY_ITSELF:
         return await outcome_of(client.get_workflow_handle(found.id, result_type=TransactionLog))
-    log = await look(client, found.id)
+    log = await log_by_query(client, found.id)
     if found.is_closed_from_outside:
         return told_as_closed(log, found.id)
     return told_as_paused(log, found)
 
 
-async def look(client: Client, workflow_id: str, *order_id: str) -> TransactionLog:
+async def log_by_query(client: Client, workflow_id: str, *order_id: str) -> TransactionLog:
     """The log of a workflow that has not ended, by query; without an answer, how it stands in the list, and why.
 
     `order_id` says which of the orders of a batch is meant.
@@ -62,14 +136,18 @@ async def look(client: Client, workflow_id: str, *order_id: str) -> TransactionL
     state = State.RUNNING
     try:
         log: TransactionLog = await handles.query(
-            client, client.get_workflow_handle(workflow_id), "transaction_log", *order_id, result_type=TransactionLog
+            client,
+            client.get_workflow_handle(workflow_id),
+            SagaWorkflow.transaction_log.__name__,  # by name: a batch has a query of this name with an argument
+            *order_id,
+            result_type=TransactionLog,
         )
         return log  # noqa: TRY300 — what follows is about failures
     except WorkflowPaused as paused:
         state, failure = State(paused.described.attributes.get(SAGA_STATE, state)), silence.paused(paused.described)
     except (WorkflowQueryFailedError, RPCError) as error:
         failure = await silence.why_silent(client, workflow_id, error)
-    return TransactionLog(transaction_id(*order_id) if order_id else workflow_id, state, failure)
+    return TransactionLog(order_workflow_id(*order_id) if order_id else workflow_id, state, failure)
 
 
 def told_as_closed(log: TransactionLog, workflow_id: str) -> TransactionLog:

@@ -9,12 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.batch_operation import MAX_REQUESTS
 from contracts.documents import parse_each, require_each_key_once
+from contracts.ids import order_id_of, order_workflow_id
 from contracts.message import Message
-from contracts.order import Order, transaction_id
+from contracts.order import Order
 from contracts.problems import first_problem
 from saga import Entry, Failure, State, TransactionLog
 
-BATCH_WORKFLOW = "BatchWorkflow"
 MAX_ORDERS = MAX_REQUESTS
 MAX_BYTES = 1_000_000
 """Limit on a batch's JSON. Its largest request, the creation of all orders, is a tenth larger: half of Temporal's limit
@@ -45,7 +45,7 @@ class OutcomeGroup(Message):
     @classmethod
     def of(cls, log: TransactionLog) -> Self:
         """The group of a single order."""
-        error, order_id = log.error, log.transaction_id.rpartition("/")[2]
+        error, order_id = log.error, order_id_of(log.transaction_id)
         if error is None:
             return cls(state=log.state, steps=log.steps, order_ids=(order_id,))
         code, step, messages = error.code, error.step, (error.message,)
@@ -54,7 +54,7 @@ class OutcomeGroup(Message):
     def logs(self) -> Iterator[tuple[str, TransactionLog]]:
         for place, order_id in enumerate(self.order_ids):
             error = Failure(self.code, self.messages[place], self.step) if self.code is not None else None
-            yield order_id, TransactionLog(transaction_id(order_id), self.state, error, self.steps)
+            yield order_id, TransactionLog(order_workflow_id(order_id), self.state, error, self.steps)
 
 
 class BatchOutcome(Message):

@@ -123,22 +123,8 @@ def _known(events: Any) -> Any:
 
 Events = Annotated[tuple[Event, ...], BeforeValidator(_known)]
 
-PARTICIPANT_WORKFLOW = "ParticipantWorkflow"
 EVENT_SIGNAL = "on_event"
 """The signal that delivers an event to a participant."""
-DECIDERS = f"(WorkflowType = 'OrderWorkflow' OR (WorkflowType = '{PARTICIPANT_WORKFLOW}' AND TaskQueue = 'order'))"
-"""A query for Temporal's visibility: one execution for each order outside a batch, the one that decides about it."""
-
-
-def participant_id(order_id: str, service: str) -> str:
-    """The workflow id of a service's participant."""
-    return f"choreography/{order_id}/{service}"
-
-
-def order_id_of(workflow_id: str) -> str:
-    """The order of a workflow: one of the order's participants, or the order's own workflow."""
-    parts = workflow_id.split("/")
-    return parts[1] if parts[0] == "choreography" else parts[-1]
 
 
 class Publish(Request):

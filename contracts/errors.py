@@ -45,6 +45,8 @@ class Code(StrEnum):
     # an operator changed the workflow through Temporal
     PAUSED = "PAUSED"
     CLOSED_FROM_OUTSIDE = "CLOSED_FROM_OUTSIDE"
+    FORGOTTEN = "FORGOTTEN"
+    """Temporal knows the workflow no more, so the state is that of the order service's record, without its steps."""
     # the command line's own
     USAGE = "USAGE"
     UNREACHABLE = "UNREACHABLE"

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictBool, StrictInt
 
+from contracts.ids import transaction_workflow_id
 from contracts.message import Id, Message, Reply
 from contracts.order import WORKFLOWS_QUEUE
-from contracts.transaction import workflow_id
 from saga import Operation
 
 GLOBAL = "global"
@@ -35,7 +35,7 @@ class LaneEntry(Message):
 
     @property
     def workflow_id(self) -> str:
-        return workflow_id(self.transaction_id)
+        return transaction_workflow_id(self.transaction_id)
 
     @property
     def carried_bytes(self) -> int:
@@ -79,7 +79,3 @@ class Closed(Reply):
 
 await_close = Operation("lane.await_close", AwaitClose, Closed, queue=WORKFLOWS_QUEUE)
 """Returns when the workflow is closed, in any way. The lane needs it for a workflow that is not its run's child."""
-
-
-def lane_id(key: str) -> str:
-    return f"lane/{key}"

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, AwareDatetime, Field, StrictBool, model_validator
 
 from contracts.countries import WITHOUT_POSTCODE, iso_3166
+from contracts.ids import order_workflow_id
 from contracts.message import (
     TEXT_PATTERN,
     AmountMinor,
@@ -109,11 +110,7 @@ class Order(Message):
     @property
     def transaction_id(self) -> str:
         """The id of the order's one transaction, which is also the id of its workflow."""
-        return transaction_id(self.order_id)
-
-
-def transaction_id(order_id: str) -> str:
-    return f"order/{order_id}"
+        return order_workflow_id(self.order_id)
 
 
 class OrderState(StrEnum):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, JsonValue, ValidationError, ValidationInfo, model_validator
 
 from contracts.catalogue import OPERATIONS
+from contracts.ids import transaction_workflow_id
 from contracts.message import WRITTEN, Id, InWords, Message, as_written
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
@@ -82,7 +83,7 @@ class Transaction(Message):
 
     @property
     def workflow_id(self) -> str:
-        return workflow_id(self.transaction_id)
+        return transaction_workflow_id(self.transaction_id)
 
     def disagreement(self) -> str | None:
         """The first step that asks for something else than the earlier step that it acts on, with the field.
@@ -154,10 +155,6 @@ class Transaction(Message):
                 own = f"{self.transaction_id}/{step.name}"
                 problem = f"{operation.name} is step {first} already; set input.transaction_id, say to {own}"
                 raise ValueError(f"step {step.name}: commit: {problem}")
-
-
-def workflow_id(transaction_id: str) -> str:
-    return f"transaction/{transaction_id}"
 
 
 def _problem_of(step: TransactionStep) -> str | None:

@@ -9,8 +9,8 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
+from client.handles import result_of
 from contracts.lane import AwaitClose, Closed, await_close
-from lanes.outcome import result_of
 
 _HEARTBEAT_EVERY_S = 15
 """A quarter of the timeout: a worker that dies is replaced within a minute."""

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from temporalio.client import Client
 
 from client import handles
+from client.records import on_record
 from contracts.catalogue import LEASES
 from contracts.errors import Code
+from contracts.ids import transaction_workflow_id, whole_of
 from contracts.message import Lease, ListOpen, Request
-from contracts.transaction import workflow_id
-from recovery.orders import on_record
 from recovery.tolerance import Round
 from runtime.execute import execute
 
@@ -58,8 +58,8 @@ class LeaseSweep:
     async def _if_without_workflow(self, request: Request) -> Request | None:
         """`request`, unless a workflow is named after its transaction, as an order's and a generic transaction's are.
         A part of one, `t-1/goods`, is `t-1`'s."""
-        whole = request.transaction_id.partition("/")[0]
-        for name in {request.transaction_id, whole, workflow_id(whole)}:
+        whole = whole_of(request.transaction_id)
+        for name in {request.transaction_id, whole, transaction_workflow_id(whole)}:
             if await handles.status_of(self._client, name) is not None:
                 return None
         return request

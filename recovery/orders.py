@@ -21,57 +21,36 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
-from temporalio.client import Client, WorkflowFailureError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from client import handles
+from client.engines.choreography import ChoreographyEngine
+from client.engines.engine import OrderInput
+from client.engines.saga import SagaEngine
+from client.records import coordinator_of, on_record
 from contracts import order
-from contracts.batch import BATCH_WORKFLOW, InvalidBatch, parse
+from contracts.batch import InvalidBatch, parse
 from contracts.catalogue import HOLDING
-from contracts.choreography import DECIDERS, Event, Fact, order_id_of, participant_id
 from contracts.errors import Code
-from contracts.message import Id, ListOpen, OpenTransactions
-from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions, OrderState, ReadOrders, transaction_id
-from lanes.outcome import result_of
-from recovery.runs import Asked, Status, asked, newest_run_for, started_with
-from recovery.tolerance import Round, parts
+from contracts.ids import BATCH_WORKFLOW, DECIDERS, Coordinator, Kind, is_orders
+from contracts.message import Id, ListOpen, OpenTransactions, same
+from contracts.order import OrderOnRecord, OrderState
+from recovery.tolerance import Round
 from runtime.connection import CLOSED_FROM_OUTSIDE
-from runtime.events import EventBus
 from runtime.execute import execute
 from saga import Operation
 
+Status = WorkflowExecutionStatus
+
 FINISH_TIMEOUT_S = 60
 """How long the sweep waits for one order. What takes longer is parked, and goes on without it."""
-_A_QUESTION = 100
-"""Orders that `order.read_orders` takes at a time."""
 _CLOSED = f"{DECIDERS} AND {handles.CLOSED_BY_OTHERS}"
 _CLOSED_BATCHES = f"WorkflowType = '{BATCH_WORKFLOW}' AND {handles.CLOSED_BY_OTHERS}"
 _ID: TypeAdapter[str] = TypeAdapter(Id)
-
-
-@dataclass
-class Records:
-    """What the order service knows of some transactions. `unreadable` are orders too."""
-
-    orders: dict[str, OrderOnRecord] = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
-
-    def __contains__(self, transaction: str) -> bool:
-        return transaction in self.orders or transaction in self.unreadable
-
-
-async def on_record(client: Client, transactions: Sequence[str]) -> Records:
-    """Raises `OperationFailed`: without the record nobody knows whose a transaction is."""
-    found = Records()
-    for part in parts(transactions, _A_QUESTION):
-        answer = await execute(client, order.read_orders, ReadOrders(transaction_ids=tuple(part)))
-        found.orders |= {placed.order.transaction_id: placed for placed in answer.orders}
-        found.unreadable |= {each.transaction_id: each.problem for each in answer.unreadable}
-    return found
 
 
 @dataclass(frozen=True)
@@ -79,7 +58,7 @@ class Coordinated:
     """An order, and the workflow that has the last word about it."""
 
     placed: OrderOnRecord
-    coordinator: str
+    coordinator: Coordinator
     status: Status | None
 
     @property
@@ -87,14 +66,10 @@ class Coordinated:
         return self.status in CLOSED_FROM_OUTSIDE
 
     @property
-    def is_choreographed(self) -> bool:
-        return self.coordinator == _participant(self.placed)
-
-    @property
     def may_be_left(self) -> bool:
         """Whether nobody brings it to an end, if something is held for it."""
         # A participant fails because another order is on record under its id, and that is the one looked at here.
-        failed = self.is_choreographed and self.status is Status.FAILED
+        failed = self.coordinator.kind is Kind.PARTICIPANT and self.status is Status.FAILED
         forgotten = self.status is None and not self.placed.has_skips
         return forgotten or self.is_closed_from_outside or failed
 
@@ -117,14 +92,14 @@ class OrderSweep:
         still_open = await self._open()
         closed = await self._closed()
         batched = await self._in_closed_batches()
-        wanted = sorted(still_open | batched.keys() | {transaction_id(order_id_of(name)) for name in closed})
+        wanted = sorted(still_open | batched.keys() | {each.transaction_id for each in closed})
         records = await self._round.tried(order.read_orders.name, on_record(self._client, wanted))
         if records is None:
             return []
         for transaction, problem in records.unreadable.items():
             self._round.note(transaction, Code.UNREADABLE, f"the order on record: {problem}")
-        forgotten = [name for name in closed if transaction_id(order_id_of(name)) not in records]
-        unrecorded = await self._round.each(forgotten, str, self._in_history)
+        forgotten = [each for each in closed if each.transaction_id not in records]
+        unrecorded = await self._round.each(forgotten, lambda each: each.workflow_id, self._in_history)
         unrecorded += [placed for transaction, placed in batched.items() if transaction not in records]
         placed = [*records.orders.values(), *unrecorded]
         candidates = [each for each in await self._coordinated(placed) if each.may_be_left]
@@ -145,15 +120,15 @@ class OrderSweep:
         after = ""
         while True:
             page = (await execute(self._client, operation, ListOpen(after=after, limit=self._page))).transaction_ids
-            found |= {transaction for transaction in page if transaction.startswith("order/")}
+            found |= {transaction for transaction in page if is_orders(transaction)}
             if len(page) < self._page:
                 return found
             after = page[-1]
 
-    async def _closed(self) -> list[str]:
+    async def _closed(self) -> list[Coordinator]:
         """The workflows that have, or had, a run that was closed from outside, and that can be an order's."""
         found = {run.id async for run in handles.listed(self._client, _CLOSED)}
-        return sorted(name for name in found if _is_an_orders(name))
+        return [parsed for name in sorted(found) if _is_an_orders(parsed := Coordinator.parse(name))]
 
     async def _in_closed_batches(self) -> dict[str, OrderOnRecord]:
         """The orders of batches that were closed from outside, by transaction: as they were placed."""
@@ -164,7 +139,7 @@ class OrderSweep:
         return found
 
     async def _orders_of(self, batch: str) -> dict[str, OrderOnRecord]:
-        documents, *_ = [*await started_with(self._client, batch), None]
+        documents, *_ = [*await handles.started_with(self._client, batch), None]
         try:
             orders, _ = parse(json.dumps(documents).encode())
         except InvalidBatch as error:
@@ -175,82 +150,74 @@ class OrderSweep:
             for placed in orders
         }
 
-    async def _in_history(self, workflow_id: str) -> OrderOnRecord | None:
+    async def _in_history(self, closed: Coordinator) -> OrderOnRecord | None:
         """An order that is on no record, from what its workflow was started with; `None` if that is gone as well, or
         has an end by now."""
+        workflow_id = closed.workflow_id
         if await handles.status_of(self._client, workflow_id) not in CLOSED_FROM_OUTSIDE:
             return None
-        arguments = await started_with(self._client, workflow_id)
+        arguments = await handles.started_with(self._client, workflow_id)
         if not arguments:
             return None
-        wanted = asked(arguments)
-        if wanted is None or transaction_id(order_id_of(workflow_id)) != wanted.order.transaction_id:
+        wanted = OrderInput.of(arguments)
+        if wanted is None or closed.transaction_id != wanted.order.transaction_id:
             self._round.note(
                 workflow_id, Code.INVALID_ORDER, "it was started with something that is no order of its id"
             )
             return None
-        choreographed = workflow_id == participant_id(wanted.order.order_id, order.create.service)
-        coordinator = workflow_id if choreographed else wanted.coordinator
+        coordinator = workflow_id if closed.kind is Kind.PARTICIPANT else wanted.coordinator
         return OrderOnRecord(order=wanted.order, coordinator=coordinator, state=OrderState.PENDING)
 
     async def _coordinated(self, placed: Sequence[OrderOnRecord]) -> list[Coordinated]:
         return await self._round.each(placed, lambda each: each.order.transaction_id, self._look_up)
 
     async def _look_up(self, placed: OrderOnRecord) -> Coordinated:
-        transaction, coordinator = placed.order.transaction_id, placed.coordinator
-        own = await newest_run_for(self._client, transaction, Asked(placed.order, coordinator))
-        if own is not None or coordinator is None:
-            return Coordinated(placed, transaction, own)
-        return Coordinated(placed, coordinator, await handles.status_of(self._client, coordinator))
+        own, coordinator = Coordinator.parse(placed.order.transaction_id), coordinator_of(placed)
+        status = await self._newest_run_for(placed)
+        if status is not None or coordinator == own:
+            return Coordinated(placed, own, status)
+        return Coordinated(placed, coordinator, await handles.status_of(self._client, coordinator.workflow_id))
+
+    async def _newest_run_for(self, placed: OrderOnRecord) -> Status | None:
+        """How the newest run of the order's own workflow stands that was started with just this order, in the name of
+        just this coordinator; `None` if there is none.
+
+        A run with another order, or in another's name, was refused by the order service before it did anything: it
+        neither ends nor needs what is on record. An open run is taken in any case: no other can begin beside it.
+        """
+        workflow_id = placed.order.transaction_id
+        newest = await handles.status_of(self._client, workflow_id)
+        if newest in (None, Status.RUNNING) or await self._is_for(placed):
+            return newest
+        runs = [run async for run in handles.listed(self._client, f"WorkflowId = '{workflow_id}'")]
+        for run in sorted(runs, key=lambda run: run.started_at, reverse=True):
+            if await self._is_for(placed, run.run_id):
+                return await handles.status_of(self._client, workflow_id, run.run_id)
+        return None
+
+    async def _is_for(self, placed: OrderOnRecord, run_id: str | None = None) -> bool:
+        arguments = await handles.started_with(self._client, placed.order.transaction_id, run_id)
+        found = OrderInput.of(arguments)
+        return found is not None and found.coordinator == placed.coordinator and same(found.order, placed.order)
 
     async def finish(self, left: Coordinated) -> bool:
-        """Give the order a new run of its workflow; true if that came to an end."""
-        if left.is_choreographed:
-            return await self._play_on(left.placed.order)
-        placed = left.placed
+        """Have the order resumed; true if it came to an end."""
+        choreographed = left.coordinator.kind is Kind.PARTICIPANT
+        engine = ChoreographyEngine(self._client) if choreographed else SagaEngine(self._client)
         try:
-            handle = await self._client.start_workflow(
-                "OrderWorkflow",
-                args=[
-                    placed.order.model_dump(mode="json"),
-                    OrderOptions(recovering=True, coordinator=placed.coordinator),
-                ],
-                id=placed.order.transaction_id,
-                task_queue=WORKFLOWS_QUEUE,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            )
-        except WorkflowAlreadyStartedError:
-            return False  # another sweep was faster
-        try:
-            await asyncio.wait_for(result_of(handle), FINISH_TIMEOUT_S)
+            handle = await engine.resume(left.placed)
+            await asyncio.wait_for(handles.result_of(handle), FINISH_TIMEOUT_S)
         except WorkflowFailureError as error:
-            return isinstance(error.cause, ApplicationError)  # rolled back: that is an end
-        except TimeoutError:
-            return False
-        return True
-
-    async def _play_on(self, placed: Order) -> bool:
-        """Tell the order's participant anew that it was placed; true if it has come to its end."""
-        event = Event(transaction_id=placed.transaction_id, fact=Fact.ORDER_PLACED, order=placed)
-        await EventBus(self._client).tell(event, order.create.service)
-        participant = self._client.get_workflow_handle(participant_id(placed.order_id, order.create.service))
-        try:
-            await asyncio.wait_for(result_of(participant), FINISH_TIMEOUT_S)
-        except (TimeoutError, WorkflowFailureError):
+            return not choreographed and isinstance(error.cause, ApplicationError)  # rolled back: that is an end
+        except (WorkflowAlreadyStartedError, TimeoutError):  # another sweep was faster, or a call is parked
             return False
         return True
 
 
-def _participant(placed: OrderOnRecord) -> str:
-    return participant_id(placed.order.order_id, order.create.service)
-
-
-def _is_an_orders(workflow_id: str) -> bool:
-    """Any client can start a workflow under any name; no order can have another than these."""
-    order_id = order_id_of(workflow_id)
+def _is_an_orders(closed: Coordinator) -> bool:
+    """Any client can start a workflow under any id; no order can have another than these."""
     try:
-        _ID.validate_python(order_id)
+        _ID.validate_python(closed.name)
     except ValidationError:
         return False
-    return workflow_id in (transaction_id(order_id), participant_id(order_id, order.create.service))
+    return closed.decides_an_order

@@ -14,6 +14,7 @@ from temporalio.client import (
     ScheduleSpec,
 )
 
+from contracts.ids import SWEEP_WORKFLOW
 from contracts.order import WORKFLOWS_QUEUE
 
 SCHEDULE_ID = "sweep"
@@ -23,7 +24,7 @@ EVERY = timedelta(minutes=5)
 
 async def keep_sweeping(client: Client) -> None:
     """Have Temporal run the sweep from now on; whoever changes the schedule there, or pauses it, has the last word."""
-    action = ScheduleActionStartWorkflow("SweepWorkflow", id="sweep", task_queue=WORKFLOWS_QUEUE)
+    action = ScheduleActionStartWorkflow(SWEEP_WORKFLOW, id="sweep", task_queue=WORKFLOWS_QUEUE)
     schedule = Schedule(action=action, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=EVERY)]))
     with suppress(ScheduleAlreadyRunningError):
         await client.create_schedule(SCHEDULE_ID, schedule)

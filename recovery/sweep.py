@@ -15,7 +15,6 @@ What is held for a transaction that no order and no workflow knows, it gives bac
 | module | holds |
 |---|---|
 | `orders`, `transactions`, `leases` | the three things that can be left behind |
-| `runs` | what Temporal knows of a workflow |
 | `tolerance` | how a round survives each of its items |
 """
 

@@ -6,27 +6,22 @@ One that Temporal calls canceled is not resumed: nobody wants it done, and a sag
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from temporalio.client import Client, WorkflowFailureError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
-from client import handles
+from client import handles, transactions
+from client.handles import result_of
 from contracts.errors import Code
-from contracts.lane import LaneEntry, LaneState, lane_id
-from contracts.order import WORKFLOWS_QUEUE
+from contracts.ids import TRANSACTION_WORKFLOW, Coordinator, Kind
 from contracts.problems import first_problem
 from contracts.transaction import Transaction
-from lanes.outcome import result_of
 from recovery.orders import FINISH_TIMEOUT_S
-from recovery.runs import Status, started_with
 from recovery.tolerance import Round
 
-_TYPE = "TransactionWorkflow"
-_CLOSED = f"WorkflowType = '{_TYPE}' AND ExecutionStatus IN ('Terminated', 'TimedOut')"
+_CLOSED = f"WorkflowType = '{TRANSACTION_WORKFLOW}' AND ExecutionStatus IN ('Terminated', 'TimedOut')"
 _LOOK_EVERY_S = 0.5
 
 
@@ -55,9 +50,12 @@ class TransactionSweep:
 
     async def _if_left(self, workflow_id: str) -> Left | None:
         newest = await handles.describe(self._client, workflow_id)
-        if newest is None or newest.status not in (Status.TERMINATED, Status.TIMED_OUT):
+        if newest is None or newest.status not in (
+            WorkflowExecutionStatus.TERMINATED,
+            WorkflowExecutionStatus.TIMED_OUT,
+        ):
             return None
-        document, *_ = [*await started_with(self._client, workflow_id), None]
+        document, *_ = [*await handles.started_with(self._client, workflow_id), None]
         try:
             transaction = Transaction.model_validate(document)
         except ValidationError as error:
@@ -66,41 +64,20 @@ class TransactionSweep:
         if transaction.workflow_id != workflow_id:
             self._round.note(workflow_id, Code.INVALID_TRANSACTION, f"its document is {transaction.workflow_id}'s")
             return None
-        lane = newest.parent_id if newest.parent_id.startswith(lane_id("")) else None
+        lane = newest.parent_id if Coordinator.parse(newest.parent_id).kind is Kind.LANE else None
         return Left(transaction, document, newest.run_id, lane)
 
     async def finish(self, left: Left) -> bool:
         """Resume it, in its turn if it had one; true if it came to an end."""
         try:
-            await (self._start(left) if left.lane is None else self._enter(left.lane, left))
+            if left.lane is None:
+                await transactions.start(self._client, left.workflow_id, left.document, resumed=True)
+            else:
+                name = left.transaction.transaction_id
+                await transactions.enter(self._client, left.lane, name, left.document, resumed=True)
             return await asyncio.wait_for(self._ended(left), FINISH_TIMEOUT_S)
         except (WorkflowAlreadyStartedError, TimeoutError):  # another sweep, or its owner, was faster; or it is parked
             return False
-
-    async def _start(self, left: Left) -> None:
-        await self._client.start_workflow(
-            _TYPE,
-            args=[left.document, True],
-            id=left.workflow_id,
-            task_queue=WORKFLOWS_QUEUE,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-        )
-
-    async def _enter(self, lane: str, left: Left) -> None:
-        """One of a lane runs at a time, also of those that are resumed."""
-        size = len(json.dumps(left.document))
-        transaction_id = left.transaction.transaction_id
-        entry = LaneEntry(transaction_id=transaction_id, document=left.document, size=size, resumed=True)
-        await self._client.start_workflow(
-            "LaneWorkflow",
-            LaneState(),
-            id=lane,
-            task_queue=WORKFLOWS_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            start_signal="enter",
-            start_signal_args=[entry],
-        )
 
     async def _ended(self, left: Left) -> bool:
         """Wait until a later run has ended; false if it did not do so by itself."""

@@ -19,15 +19,14 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from contracts.choreography import (
     EVENT_SIGNAL,
-    PARTICIPANT_WORKFLOW,
     PUBLISHING,
     Event,
     Participation,
     Publish,
     Published,
-    participant_id,
 )
 from contracts.errors import Code
+from contracts.ids import PARTICIPANT_WORKFLOW, participant_id
 from contracts.problems import first_problem
 from saga.journal import SAGA_ORDER
 

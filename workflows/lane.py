@@ -19,6 +19,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from contracts.ids import transaction_workflow_id
 from contracts.lane import (
     MAX_LISTED,
     MAX_REMEMBERED,
@@ -30,7 +31,6 @@ from contracts.lane import (
     LaneView,
     await_close,
 )
-from contracts.transaction import workflow_id
 from saga import run_to_completion
 from saga.waiting import until
 from workflows.transaction import TransactionWorkflow
@@ -63,7 +63,7 @@ class LaneWorkflow:
 
     async def _serve(self) -> None:
         if self._holder is not None:  # the previous run started it, and is no longer its parent
-            await self._wait_until_closed(self._close_of(workflow_id(self._holder.transaction_id)))
+            await self._wait_until_closed(self._close_of(transaction_workflow_id(self._holder.transaction_id)))
         while await self._has_entry():
             _, entry = self._waiting.popitem(last=False)
             self._bytes -= entry.carried_bytes
@@ -170,7 +170,7 @@ class LaneWorkflow:
         """Show in the Web UI which transaction holds the lane, and log it if that takes long."""
         assert self._holder is not None  # noqa: S101 — a transaction runs
         holder = self._holder
-        line = f"Held by `{workflow_id(holder.transaction_id)}` since {holder.since:%Y-%m-%d %H:%M:%SZ}"
+        line = f"Held by `{transaction_workflow_id(holder.transaction_id)}` since {holder.since:%Y-%m-%d %H:%M:%SZ}"
         workflow.set_current_details(line)
         if held_up:
             fields = {"transaction_id": holder.transaction_id, "service": "lane", "status": "HELD_UP"}

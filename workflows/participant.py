@@ -26,8 +26,9 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from contracts.choreography import PARTICIPANTS, Event, Fact, Participation, participant_id
+from contracts.choreography import PARTICIPANTS, Event, Fact, Participation
 from contracts.errors import Code
+from contracts.ids import participant_id
 from contracts.order import Order, RollbackCause
 from contracts.problems import first_problem
 from saga import (
@@ -56,7 +57,7 @@ class Participant:
     """The execution of one service's role for one order."""
 
     def __init__(self, service: str, placed: Order) -> None:
-        roles = roles_of(planned(Requests.of(placed, coordinator=participant_id(placed.order_id, "order"))))
+        roles = roles_of(planned(Requests.of(placed, coordinator=participant_id(placed.order_id))))
         self.desk = Desk()
         self._service = service
         self._order = placed

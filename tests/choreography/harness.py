@@ -21,12 +21,13 @@ from activities.database import Database, connect, migrate, reading
 from activities.service import Service
 from audit import crossing, invariants
 from audit.report import Violation
-from cli import choreographed
 from cli.documents import document
 from client import handles
+from client.engines.choreography import ChoreographyEngine
 from contracts import inventory, payment
-from contracts.choreography import PARTICIPANTS, Event, Fact, Publish, Published, participant_id
+from contracts.choreography import PARTICIPANTS, Event, Fact, Publish, Published
 from contracts.errors import Code
+from contracts.ids import participant_id
 from contracts.inventory import SetStock
 from contracts.order import Order
 from contracts.payment import SetAccount
@@ -123,7 +124,9 @@ class Harness:
         await EventBus(self.client).tell(placed, "order")
 
     async def log(self, order: Order) -> TransactionLog:
-        return (await choreographed.status(self.client, order.order_id)).log
+        found = await ChoreographyEngine(self.client).status(order.order_id)
+        assert found is not None
+        return found.log
 
     async def run(
         self, orders: Sequence[Order], schedule: Callable[[], Schedule], after_delivery: AfterDelivery | None = None
@@ -167,7 +170,7 @@ class Harness:
     async def terminate(self, order: Order, service: str) -> bool:
         """Terminate a participant. False if it does not run."""
         try:
-            await choreographed.handle_of(self.client, order.order_id, service).terminate("terminated by a test")
+            await ChoreographyEngine(self.client).handle_of(order.order_id, service).terminate("terminated by a test")
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

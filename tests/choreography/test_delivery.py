@@ -19,11 +19,11 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
-from cli import choreographed
+from client.engines.choreography import ChoreographyEngine
+from client.errors import DuplicateOrder
 from contracts import inventory, payment
 from contracts.choreography import EVENTS, PARTICIPANTS, CallEvents, Event, Fact
 from contracts.order import Order
-from runtime.commandline import CommandFailed
 from runtime.events import EventBus
 from saga import CallKind, Operation, Parked, Plan, Saga, Skip, State, Status, TransactionLog
 from workflows import order as workflows_order
@@ -133,7 +133,9 @@ async def test_a_participant_whose_order_ends_while_it_publishes_again_completes
         harness.broker.republish_s = 0
     assert lingered
     for service in PARTICIPANTS:
-        events = choreographed.handle_of(harness.client, lingered[0].order.order_id, service).fetch_history_events()
+        events = (
+            ChoreographyEngine(harness.client).handle_of(lingered[0].order.order_id, service).fetch_history_events()
+        )
         assert EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT not in [event.event_type async for event in events], service
     assert _ends(logs) == [(State.CONFIRMED, None)]
 
@@ -234,14 +236,14 @@ async def test_an_order_ends_although_another_is_placed_under_its_id(harness: Ha
     client that does not check, its participant fails, and the participants of the first order start theirs again."""
     [order] = _orders("confirmed")
     other = an_order(order.order_id, deadline_s=1800)
-    decider = choreographed.handle_of(harness.client, order.order_id, "order")
+    decider = ChoreographyEngine(harness.client).handle_of(order.order_id, "order")
     refused: list[BaseException | None] = []
 
     async def intrude(event: Event, service: str) -> None:
         if event.fact is Fact.PAYMENT_AUTHORIZED and not refused:
             assert await harness.terminate(order, "order")
-            with pytest.raises(CommandFailed, match="another content"):
-                await choreographed.start(harness.client, other)
+            with pytest.raises(DuplicateOrder, match="another content"):
+                await ChoreographyEngine(harness.client).start(other)
             await harness.place(other)
             with pytest.raises(WorkflowFailureError) as failed:
                 await decider.result()
@@ -328,7 +330,7 @@ async def test_a_skip_at_one_participant_shows_in_the_end_of_the_order(
 ) -> None:
     [order] = _orders(end)
     harness.broker.broken.add((order.transaction_id, operation.name))
-    participant = choreographed.handle_of(harness.client, order.order_id, operation.service)
+    participant = ChoreographyEngine(harness.client).handle_of(order.order_id, operation.service)
 
     async def parked() -> list[Parked]:
         with suppress(RPCError):  # the participant is not started yet

@@ -12,8 +12,9 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli import placing
-from cli.placing import Handle, Patience
+from client import standing
+from client.engines.engine import wait_for_saga
+from client.outage import OutageBudget
 from runtime import logs
 
 
@@ -30,12 +31,18 @@ class _HandleOfAServerThatIsGone:
         await asyncio.sleep(0.05)
         raise _gone()
 
-    async def query(self, *_: Any, **__: Any) -> Any:
-        raise _gone()
-
 
 class _ClientOfAServerThatIsGone:
-    def get_workflow_handle(self, _: str) -> _HandleOfAServerThatIsGone:
+    namespace = "default"
+
+    @property
+    def workflow_service(self) -> Any:
+        return self
+
+    async def describe_workflow_execution(self, *_: Any, **__: Any) -> Any:
+        raise _gone()
+
+    def get_workflow_handle(self, _: str, **__: Any) -> _HandleOfAServerThatIsGone:
         return _HandleOfAServerThatIsGone()
 
 
@@ -44,9 +51,9 @@ async def test_a_wait_that_an_outage_ends_leaves_no_failure_that_nobody_retrieve
 ) -> None:
     unretrieved: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
-    monkeypatch.setattr(placing, "LOOK_EVERY_S", 0.01)
-    client, handle = cast("Client", _ClientOfAServerThatIsGone()), cast("Handle", _HandleOfAServerThatIsGone())
-    ended = await asyncio.gather(placing.wait_for(client, handle, 10), return_exceptions=True)
+    monkeypatch.setattr(standing, "LOOK_EVERY_S", 0.01)
+    client = cast("Client", _ClientOfAServerThatIsGone())
+    ended = await asyncio.gather(wait_for_saga(client, "order/o-1", 10), return_exceptions=True)
     assert isinstance(ended[0], RPCError)
     del ended  # its traceback holds what was waited for
     await asyncio.sleep(0.1)
@@ -77,10 +84,10 @@ def test_a_later_outage_is_told_again(told: list[str], monkeypatch: pytest.Monke
     assert len(told) == 2
 
 
-def test_what_a_command_has_patience_with_is_the_same_outage(told: list[str]) -> None:
-    patience = Patience()
+def test_what_an_outage_budget_waits_for_is_the_same_outage(told: list[str]) -> None:
+    budget = OutageBudget()
     logs.CORE.warning("gRPC call retried")
-    assert [patience.outlasts(_gone()) for _ in range(20)] == [True] * 20
+    assert [budget.allows_retry(_gone()) for _ in range(20)] == [True] * 20
     assert len(told) == 1
 
 

@@ -122,7 +122,7 @@ def test_what_can_be_seen_is_shown_as_it_is(text: str) -> None:
 
 def _all_that_is_shown(capsys: pytest.CaptureFixture[str]) -> str:
     log = TransactionLog(f"order/{HOSTILE}", State.CONFIRMED, Failure("CODE", HOSTILE, HOSTILE))
-    show.outcome(show.Outcome.of(log))
+    show.outcome(log)
     show.line(HOSTILE, Text("coloured", "red"))
     show.remark(HOSTILE)
     show.table("hostile", ["a"], [(HOSTILE,)])

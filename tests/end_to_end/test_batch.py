@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from cli import carried, placing, show
+from cli import show
 from cli.documents import generated_orders
-from client.standing import look
+from client.coalesce import Coalescer
+from client.engines.batch import Batch, BatchEngine, Handle, batches
+from client.errors import DuplicateOrder
+from client.orders import Mode, Orders
+from client.records import on_record
+from client.standing import log_by_query
 from contracts import inventory, payment
 from contracts.inventory import SetStock
 from contracts.order import Order
 from contracts.payment import SetAccount
-from lanes import batches
-from lanes.batches import Batch, Handle
-from lanes.coalesce import Coalescer
-from lanes.outcome import outcome_of
-from runtime.commandline import CommandFailed
 from runtime.connection import connect
 from runtime.execute import execute
 from runtime.settings import Settings
@@ -94,14 +94,20 @@ async def _start(system: System, *orders: dict[str, Any]) -> Handle:
     batch = Batch()
     for order in orders:
         batch.add(order["order_id"], json.dumps(order).encode())
-    return await batches.start(await _client(system), batch)
+    return await _sent(await _client(system), batch)
+
+
+async def _sent(client: Client, batch: Batch) -> Handle:
+    engine = BatchEngine(client, batch.id)
+    await engine.start(batch)
+    return engine.handle
 
 
 async def _reaches(client: Client, handle: Handle, order_id: str, step: str) -> None:
     """Wait until a batch that has just been started is at `step` with this order."""
 
     async def steps() -> list[str]:
-        return [entry.step for entry in (await look(client, handle.id, order_id)).steps]
+        return [entry.step for entry in (await log_by_query(client, handle.id, order_id)).steps]
 
     await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, timeout_s=_REACH_S)
 
@@ -172,7 +178,7 @@ async def test_an_order_that_needs_long_retries_does_not_delay_its_batch(lane: S
     logs = (await (await _start(lane, good, patient, refused)).result()).logs()
     ends = [logs[each["order_id"]].state for each in (good, patient, refused)]
     assert ends == [State.CONFIRMED, State.COMPENSATING, State.ROLLED_BACK]
-    own = await outcome_of(placing.handle_of(await _client(lane), patient["order_id"]))
+    own = await Orders(await _client(lane)).end_of(Order.model_validate(patient))
     assert (own.state, own.error and own.error.code) == (State.ROLLED_BACK, "OUT_OF_STOCK")
 
 
@@ -200,7 +206,7 @@ async def test_an_order_of_a_batch_can_be_looked_at_and_cancelled_before_its_piv
     assert error is not None
     assert (error.code, error.message) == ("CANCELLED", "changed my mind")
     assert logs[neighbour["order_id"]].state is State.CONFIRMED
-    assert (await carried.status(await _client(lane), slow["order_id"])).log.state is State.ROLLED_BACK
+    assert (await Orders(await _client(lane)).status(slow["order_id"])).log.state is State.ROLLED_BACK
 
 
 @pytest.mark.chaos
@@ -247,17 +253,16 @@ async def test_an_order_placed_before_keeps_its_first_outcome_and_another_conten
     assert (await asyncio.to_thread(lane.run, "audit")).code == 0, "the second placing has changed nothing"
 
     other = batched | {"customer_id": "c-2"}
-    with pytest.raises(CommandFailed) as failed:
+    with pytest.raises(DuplicateOrder):
         await _placed(client, other)
-    assert failed.value.code == "DUPLICATE_ORDER"
     [told] = (await asyncio.to_thread(_batched, lane, [other])).values()
     assert (told["state"], told["error"]["code"]) == ("ROLLED_BACK", "DUPLICATE_ORDER")
 
 
 async def _placed(client: Client, document: dict[str, Any], *, colocated: bool = False) -> dict[str, Any]:
     """Place the order; the outcome document that `place` prints."""
-    way = placing.Way.own_workflow(colocated=colocated)
-    log = await carried.place(client, Order.model_validate(document), placing.Patience(), way)
+    mode = Mode.COLOCATED if colocated else Mode.SAGA
+    log = await Orders(client).place(Order.model_validate(document), mode)
     return show.Outcome.of(log).model_dump(mode="json")
 
 
@@ -267,7 +272,7 @@ async def test_a_malformed_order_in_a_batch_is_refused_alone(lane: System, order
     batch = Batch()
     for place, document in enumerate((good, bad, twice, {"no": "order"})):
         batch.add(str(place), json.dumps(document).encode())
-    outcome = await (await batches.start(await _client(lane), batch)).result()
+    outcome = await (await _sent(await _client(lane), batch)).result()
     states = {order_id: (log.state, log.error and log.error.code) for order_id, log in outcome.logs().items()}
     assert states[good["order_id"]] == (State.CONFIRMED, None)
     assert states[bad["order_id"]] == (State.ROLLED_BACK, "INVALID_ORDER")
@@ -286,7 +291,7 @@ async def test_a_terminated_batch_is_found_by_the_audit_and_brought_to_its_end_b
     assert (audit.code, {found["subject"] for found in audit.document["violations"]}) == (5, ids)
     swept = lane.run("sweep", "--json").document
     assert (set(swept["orders"]), swept["finished"]) == (ids, 2)
-    error = (await carried.status(await _client(lane), slow["order_id"])).log.error
+    error = (await Orders(await _client(lane)).status(slow["order_id"])).log.error
     assert error is not None
     assert error.code == "ABANDONED"
 
@@ -305,14 +310,14 @@ async def test_a_hundred_callers_share_batches_and_each_has_its_own_outcome(lane
     ]
     assert logs[100] == logs[0]
     assert alone.state is State.CONFIRMED
-    known = await carried.on_record(client, [each.order_id for each in orders])
-    sizes = Counter(each.coordinator for each in known.values())
+    known = await on_record(client, [each.transaction_id for each in orders])
+    sizes = Counter(each.coordinator for each in known.orders.values())
     assert sorted(sizes.values()) == [25, 25, 25, 25]
 
 
 def test_orders_are_cut_into_batches_of_bounded_length_and_size_and_no_id_is_twice_in_one() -> None:
     [first, *others] = list(generated_orders(7))
-    cut = [list(batch.documents) for batch in batches.batches([first, first, *others], size=3)]
+    cut = [list(batch.documents) for batch in batches([first, first, *others], size=3)]
     ids = [each.order_id for each in others]
     assert cut == [[first.order_id], [first.order_id, *ids[:2]], ids[2:5], ids[5:]]
-    assert all(batch.size_bytes == len(batch.json) + 1 for batch in batches.batches(others))
+    assert all(batch.size_bytes == len(batch.json) + 1 for batch in batches(others))

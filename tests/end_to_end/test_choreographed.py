@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from cli import choreographed
 from client import handles
+from client.engines.choreography import ChoreographyEngine
+from client.orders import Orders
 from contracts.choreography import PARTICIPANTS, Event, Fact
 from contracts.order import Order
 from runtime import connection
@@ -128,12 +129,12 @@ async def test_the_sweep_resumes_a_choreography_whose_participants_were_all_term
     client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
 
     async def steps() -> list[str]:
-        return [entry.step for entry in (await choreographed.status(client, placed["order_id"])).log.steps]
+        return [entry.step for entry in (await Orders(client).status(placed["order_id"])).log.steps]
 
     what = "stock and money are held, and the courier is slow"
     await eventually_async(steps, what, until=lambda names: "shipping.schedule" in names, pause_s=0.02)
     for service in ("order", "payment", "inventory", "shipping", "notification"):
-        handle = choreographed.handle_of(client, placed["order_id"], service)
+        handle = ChoreographyEngine(client).handle_of(placed["order_id"], service)
         if await handles.status_of(client, handle.id) is not None:
             await handle.terminate("a slip of the hand")
     if intruder:
@@ -141,7 +142,7 @@ async def test_the_sweep_resumes_a_choreography_whose_participants_were_all_term
         said = Event(transaction_id=other.transaction_id, fact=Fact.ORDER_PLACED, order=other)
         await EventBus(client).tell(said, "order")
         with pytest.raises(WorkflowFailureError):
-            await choreographed.handle_of(client, placed["order_id"], "order").result()
+            await ChoreographyEngine(client).handle_of(placed["order_id"], "order").result()
     audit = system.run("audit", "--json")
     assert (audit.code, audit.document["checks"]["orphans"]) == (5, 1), audit
 

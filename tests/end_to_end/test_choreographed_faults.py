@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from cli import choreographed
+from client.engines.choreography import ChoreographyEngine
 from contracts.catalogue import OPERATIONS
 from contracts.choreography import PUBLISHING, Fact
 from contracts.order import NotificationMode, Order
@@ -92,13 +92,16 @@ async def _placed(client: Client, documents: Sequence[dict[str, Any]]) -> dict[s
 
     async def end_of(order: Order) -> TransactionLog:
         async with turn:
-            await choreographed.start(client, order)
-            return await eventually_async(
-                lambda: choreographed.wait(client, order),
+            engine = ChoreographyEngine(client)
+            await engine.start(order)
+            log = await eventually_async(
+                lambda: engine.wait(order),
                 f"{order.order_id} ends",
-                until=lambda log: log.state.is_end,
+                until=lambda log: log is not None and log.state.is_end,
                 timeout_s=_END_S,
             )
+            assert log is not None
+            return log
 
     logs = await asyncio.gather(*(end_of(Order.model_validate(document)) for document in documents))
     return {document["order_id"]: log for document, log in zip(documents, logs, strict=True)}

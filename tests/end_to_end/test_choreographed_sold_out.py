@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from cli import choreographed
+from client.orders import Mode, Orders
 from contracts.order import Order
 from runtime import connection
 from runtime.settings import Settings
@@ -34,8 +34,7 @@ async def test_twice_as_many_choreographed_orders_as_units_confirm_exactly_one_f
 
     async def place(placed: Order) -> str:
         async with turn:
-            await choreographed.start(client, placed)
-            log = await choreographed.wait(client, placed)
+            log = await Orders(client).place(placed, Mode.CHOREOGRAPHY)
         return log.error.code if log.error is not None else log.state
 
     ends = Counter(await asyncio.gather(*(place(Order.model_validate(placed)) for placed in orders)))

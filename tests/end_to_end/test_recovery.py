@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from client.standing import look
+from client.standing import log_by_query
 from contracts import inventory, payment
 from contracts.inventory import ReserveStock, StockLine
 from contracts.message import ListOpen
@@ -59,7 +59,7 @@ async def _until_it_runs(client: Client, placed: dict[str, Any], step: str) -> N
     """Query the workflow until `step` runs. A command for each query would be too slow on a busy machine."""
 
     async def steps() -> list[str]:
-        return [entry.step for entry in (await look(client, f"order/{placed['order_id']}")).steps]
+        return [entry.step for entry in (await log_by_query(client, f"order/{placed['order_id']}")).steps]
 
     await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, pause_s=0.02)
 

@@ -15,8 +15,8 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
 
-from cli import placing
-from runtime.commandline import CommandFailed, Exit
+from client import updates
+from client.errors import NotAnswered
 from saga import State
 from saga.journal import SAGA_STATE
 
@@ -161,15 +161,15 @@ def test_a_namespace_that_is_not_there_is_an_error_that_names_the_variable(syste
     assert answer.err.count("\n") == 1
 
 
-async def test_a_workflow_that_no_worker_serves_is_said_with_exit_code_4(
+async def test_a_workflow_that_no_worker_serves_is_told_as_asked(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placing, "_UPDATE_TIMEOUT_S", 1)
+    monkeypatch.setattr(updates, "_UPDATE_TIMEOUT_S", 1)
     client = await Client.connect(f"127.0.0.1:{system.port}")
     handle = await client.start_workflow("Nobodys", id=f"nobodys-{uuid4().hex[:8]}", task_queue="nobody")
-    with pytest.raises(CommandFailed, match="asked; no worker has answered within 1 s") as failed:
-        await placing.update(client, handle, "cancel_order", ["changed my mind"])
-    assert (failed.value.code, failed.value.exit_code) == ("ASKED", Exit.NOT_ENDED)
+    with pytest.raises(NotAnswered, match="asked; no worker has answered within 1 s") as failed:
+        await updates.update(client, handle.id, "cancel_order", ["changed my mind"])
+    assert failed.value.code == "ASKED"
     await handle.terminate("nobody will")
 
 

@@ -18,7 +18,8 @@ from activities.catalogue import SERVICES
 from audit.report import Report
 from audit.run import audit
 from cli import documents
-from contracts.order import WORKFLOWS_QUEUE, transaction_id
+from contracts.ids import order_workflow_id
+from contracts.order import WORKFLOWS_QUEUE
 from runtime import connection
 from runtime.settings import Settings
 from tests.end_to_end import processes
@@ -95,7 +96,7 @@ async def _open(client: Client, sagas: int) -> AsyncIterator[int]:
 
 
 async def _place(client: Client, order: dict[str, Any]) -> None:
-    transaction = transaction_id(order["order_id"])
+    transaction = order_workflow_id(order["order_id"])
     await client.start_workflow(OrderWorkflow.run, order, id=transaction, task_queue=WORKFLOWS_QUEUE)
 
 

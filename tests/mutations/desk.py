@@ -121,12 +121,12 @@ _REQUESTS = (
     ),
     Mutation(
         "a decision that is sent again while no worker runs is another decision",
-        (Edit("cli/placing.py", 'return f"{found.run_id}-', 'return f"{time.monotonic()}-'),),
+        (Edit("client/updates.py", 'return f"{found.run_id}-', 'return f"{asyncio.get_running_loop().time()}-'),),
         (f"{_TESTS}::test_a_decision_that_is_sent_twice_without_a_worker_is_taken_once",),
     ),
     Mutation(
         "the same decision is taken only once in the life of a workflow",
-        (Edit("cli/placing.py", "-{found.history_length}-", "-"),),
+        (Edit("client/updates.py", "-{found.history_length}-", "-"),),
         (f"{_TESTS}::test_a_decision_that_is_sent_again_later_is_another_one",),
     ),
 )

@@ -148,8 +148,8 @@ _ENDS = (
     Mutation(
         "a wait that an outage ends leaves a failure that nobody retrieves",
         (
-            Edit("cli/placing.py", "        await asyncio.gather(result, return_exceptions=True)\n", ""),
-            Edit("cli/placing.py", "        result.cancel()\n", "        pass\n"),
+            Edit("client/standing.py", "        await asyncio.gather(result, return_exceptions=True)\n", ""),
+            Edit("client/standing.py", "        result.cancel()\n", "        pass\n"),
         ),
         (f"{_OUTAGE}::test_a_wait_that_an_outage_ends_leaves_no_failure_that_nobody_retrieves",),
     ),

@@ -129,7 +129,9 @@ _PROCESS = (
         "the sweep restarts an order that is running",
         (
             Edit(_SWEEP, "return forgotten or self.is_closed_from_outside or failed", "return True"),
-            Edit(_SWEEP, "WorkflowIDConflictPolicy.FAIL", "WorkflowIDConflictPolicy.TERMINATE_EXISTING"),
+            Edit(
+                "client/engines/saga.py", "WorkflowIDConflictPolicy.FAIL", "WorkflowIDConflictPolicy.TERMINATE_EXISTING"
+            ),
         ),
         (f"{_WHOLE}/test_recovery.py::test_a_sweep_leaves_running_orders_alone",),
     ),
@@ -146,7 +148,7 @@ _PROCESS = (
     ),
     Mutation(
         "the sweep ends the lease of a part of a transaction that is running",
-        (Edit(_LEASES, 'whole = request.transaction_id.partition("/")[0]', "whole = request.transaction_id"),),
+        (Edit(_LEASES, "whole = whole_of(request.transaction_id)", "whole = request.transaction_id"),),
         (f"{_WHOLE}/test_recovery.py::test_a_hold_without_an_open_workflow_is_released_when_its_lease_has_expired",),
     ),
     Mutation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .mutation import Edit, Mutation
 
-_ORDERS, _RUNS, _LEASES = "recovery/orders.py", "recovery/runs.py", "recovery/leases.py"
+_ORDERS, _LEASES = "recovery/orders.py", "recovery/leases.py"
 _TRANSACTIONS, _TOLERANCE = "recovery/transactions.py", "recovery/tolerance.py"
 _TESTS = "tests/recovery"
 _CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing.py"
@@ -12,7 +12,7 @@ _CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing
 _COORDINATORS = (
     Mutation(
         "the sweep begins a closed workflow as what it was started with, whoever coordinates the order on record",
-        (Edit(_ORDERS, "if transaction_id(order_id_of(name)) not in records]", "]"),),
+        (Edit(_ORDERS, "if each.transaction_id not in records]", "]"),),
         (
             f"{_TESTS}/test_orders.py::"
             "test_an_order_of_a_batch_that_is_confirmed_is_not_begun_because_a_second_placing_was_terminated",
@@ -26,8 +26,8 @@ _COORDINATORS = (
         "the sweep takes the newest workflow of an order's name for its coordinator",
         (
             Edit(
-                _RUNS,
-                "if newest in (None, Status.RUNNING) or _is_for(await started_with(client, workflow_id), wanted):",
+                _ORDERS,
+                "if newest in (None, Status.RUNNING) or await self._is_for(placed):",
                 "if True:",
             ),
         ),
@@ -35,7 +35,7 @@ _COORDINATORS = (
     ),
     Mutation(
         "the sweep overrules an operator's skip: a terminated batch coordinates also what it has handed over",
-        (Edit(_ORDERS, "if own is not None or coordinator is None:", "if coordinator is None:"),),
+        (Edit(_ORDERS, "if status is not None or coordinator == own:", "if coordinator == own:"),),
         (
             f"{_TESTS}/test_orders.py::"
             "test_what_an_operator_has_skipped_stays_skipped_when_the_batch_is_terminated_afterwards",
@@ -59,7 +59,13 @@ _COORDINATORS = (
     ),
     Mutation(
         "a refused second placing is told as the end of the order whose batch was terminated",
-        (Edit("cli/carried.py", "if own is None or _came_before(own.log):", "if own is None:"),),
+        (
+            Edit(
+                "client/orders.py",
+                "        if own is not None and not own.is_duplicate_of_other:\n            log =",
+                "        if own is not None:\n            log =",
+            ),
+        ),
         (
             f"{_TESTS}/test_orders.py::"
             "test_an_order_of_a_terminated_batch_is_not_told_as_rolled_back_when_it_is_placed_again",
@@ -67,7 +73,7 @@ _COORDINATORS = (
     ),
     Mutation(
         "an order that was placed again in another way is listed as rolled back",
-        (Edit("cli/listing.py", "row = await _as_it_stands(client, found)", "row = found"),),
+        (Edit("client/listing.py", "row = await _as_it_stands(orders, found)", "row = found"),),
         (f"{_TESTS}/test_orders.py::test_an_order_that_was_placed_again_in_another_way_is_listed_as_it_stands",),
     ),
     Mutation(
@@ -142,7 +148,13 @@ _TOLERANT = (
     ),
     Mutation(
         "an order that was placed under another key ends the placing of many",
-        (Edit("cli/bulk.py", "except SettingsError as error:", "except ZeroDivisionError as error:"),),
+        (
+            Edit(
+                "client/bulk.py",
+                "(ClientError, OperationFailed, RPCError, SettingsError)",
+                "(ClientError, OperationFailed, RPCError)",
+            ),
+        ),
         (f"{_TESTS}/test_tolerance.py::test_bulk_places_the_others_beside_an_order_that_was_placed_under_another_key",),
     ),
 )

@@ -9,13 +9,13 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from cli import carried, choreographed, listing
-from cli.placing import Patience, Way
+from client import listing
+from client.handles import started_with
+from client.orders import Mode, Orders
 from client.standing import standing_of
 from contracts import inventory, order, payment, shipping
-from contracts.choreography import participant_id
+from contracts.ids import participant_id
 from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
-from recovery.runs import started_with
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from saga import Operation, Skip, State
@@ -52,8 +52,7 @@ async def test_a_choreographed_order_that_is_confirmed_is_not_begun_because_a_se
     system: Rig,
 ) -> None:
     placed = an_order()
-    await choreographed.start(system.client, placed)
-    await choreographed.wait(system.client, placed)
+    await Orders(system.client).place(placed, Mode.CHOREOGRAPHY)
     await system.never_runs("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))
     assert placed.order_id not in (await system.sweep()).orders
     assert await system.status(placed.transaction_id) is WorkflowExecutionStatus.TERMINATED
@@ -239,10 +238,10 @@ async def test_an_order_of_a_terminated_batch_is_not_told_as_rolled_back_when_it
     batch = await _in_a_batch(system, placed)
     await system.terminate(batch)
     for _ in range(2):
-        log = await carried.place(system.client, placed, Patience(), Way.own_workflow(colocated=False))
+        log = await Orders(system.client).place(placed, Mode.SAGA)
         assert standing_of(log) == "CLOSED_FROM_OUTSIDE"
     await system.sweep()
-    log = await carried.place(system.client, placed, Patience(), Way.own_workflow(colocated=False))
+    log = await Orders(system.client).place(placed, Mode.SAGA)
     assert log.error is not None
     assert (log.state, log.error.code) == (State.ROLLED_BACK, "ABANDONED")
 
@@ -258,8 +257,9 @@ async def test_an_order_that_was_placed_again_in_another_way_is_listed_as_it_sta
         await again.result()
     await system.until_listed(f'WorkflowId = "{first_in_batch.transaction_id}" AND ExecutionStatus = "Failed"')
 
+    orders = Orders(system.client)
     ours = {first_single.order_id, first_in_batch.order_id}
     for state, expected in ((None, ours), (State.CONFIRMED, ours), (State.ROLLED_BACK, set())):
-        rows = [row async for row in listing.each_listed(system.client, state, 1000) if row.order_id in ours]
+        rows = [row async for row in listing.listed(orders, state, 1000, print) if row.order_id in ours]
         assert {row.order_id for row in rows} == expected
         assert {row.state for row in rows} <= {State.CONFIRMED}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from cli.bulk import _place_all
-from cli.placing import Way
+from client.bulk import place_many
+from client.orders import Mode, Orders
 from contracts import inventory, payment
 from contracts.recovery import Swept
 from runtime import connection
@@ -144,13 +144,9 @@ async def test_bulk_places_the_others_beside_an_order_that_was_placed_under_anot
     client = await _with_another_key(system)
     document = sealed.model_dump(mode="json")
     await system.waits("OrderWorkflow", sealed.transaction_id, document, client=client)
-    ways = _place_all(system.client, [sealed, other], 2, Way.own_workflow(colocated=False))
-    ends = {
-        order_id: log
-        for placed in [each async for each in ways]
-        for way in placed.groups
-        for order_id, log in way.logs()
-    }
+    placing = place_many(Orders(system.client), [sealed, other], Mode.SAGA, 2)
+    groups = [group async for placed in placing for group in placed.groups]
+    ends = {order_id: log for group in groups for order_id, log in group.logs()}
     assert ends[other.order_id].state is State.CONFIRMED
     error = ends[sealed.order_id].error
     assert error is not None

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from cli import transaction as transactions
+from client.transactions import Transactions
 from contracts import inventory
-from contracts.lane import lane_id
+from contracts.ids import lane_id
 from contracts.transaction import Transaction
 from runtime import connection
 from runtime.execute import execute
@@ -45,9 +45,9 @@ async def _terminated_past_its_pivot(system: Rig, asked: Transaction, lane: str 
         Fault(operation="inventory.commit", transaction=asked.transaction_id, kind=FaultKind.ERROR_BEFORE)
     )
     if lane is None:
-        await transactions.start(system.client, asked)
+        await Transactions(system.client).start(asked)
     else:
-        await transactions.enter(system.client, asked, lane)
+        await Transactions(system.client).enter(asked, lane)
         await system.until_listed(f"WorkflowId = '{asked.workflow_id}'")
     await system.until_begun(system.client.get_workflow_handle(asked.workflow_id), "inventory.commit")
     await system.terminate(asked.workflow_id)

@@ -10,11 +10,10 @@ from typing import Any
 from temporalio.client import Client, WorkflowHistory
 
 from cli import documents
+from client.engines.batch import Batch, BatchEngine
 from contracts.batch import BatchOutcome
 from contracts.errors import Code
-from contracts.order import transaction_id
-from lanes import batches
-from lanes.batches import Batch
+from contracts.ids import order_workflow_id
 from runtime.faults import Fault, FaultKind
 from saga import State
 
@@ -47,7 +46,7 @@ class BatchScene:
     @property
     def fault(self) -> Fault:
         """A fault of the batched operation, if the order `poison` is in the batch."""
-        poison = transaction_id(self.order_id("poison"))
+        poison = order_workflow_id(self.order_id("poison"))
         return Fault(operation=f"{self.broken}.batch", transaction=poison, kind=FaultKind.ERROR_AFTER)
 
 
@@ -95,7 +94,9 @@ async def play_batch(client: Client, scene: BatchScene) -> None:
     for suffix, changes in scene.orders.items():
         order_id = scene.order_id(suffix)
         batch.add(order_id, json.dumps(documents.document(order_id, "c-demo", [_LINE]) | changes).encode())
-    await (await batches.start(client, batch)).result()
+    engine = BatchEngine(client, batch.id)
+    await engine.start(batch)
+    await engine.outcome()
 
 
 def check_batch(history: WorkflowHistory, scene: BatchScene) -> None:

@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, WorkflowRunner
 
-from contracts.order import transaction_id
+from contracts.ids import order_workflow_id
 from runtime import connection
 from runtime.settings import Settings
 from saga import TransactionLog
@@ -41,7 +41,7 @@ def recorded() -> list[WorkflowHistory]:
 
 
 def read(order_id: str) -> WorkflowHistory:
-    return WorkflowHistory.from_json(transaction_id(order_id), (HISTORIES / f"{order_id}.json").read_text())
+    return WorkflowHistory.from_json(order_workflow_id(order_id), (HISTORIES / f"{order_id}.json").read_text())
 
 
 def read_batch(scene: BatchScene) -> WorkflowHistory:

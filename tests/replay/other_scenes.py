@@ -10,12 +10,14 @@ from typing import Any
 from pydantic import TypeAdapter
 from temporalio.client import Client, WorkflowHistory
 
-from cli import choreographed, documents, placing
-from cli import transaction as transactions
-from contracts.choreography import PARTICIPANTS, participant_id
-from contracts.lane import lane_id
-from contracts.order import Order, transaction_id
-from contracts.transaction import Transaction, workflow_id
+from cli import documents
+from client.engines.choreography import ChoreographyEngine
+from client.orders import Mode, Orders
+from client.transactions import Transactions
+from contracts.choreography import PARTICIPANTS
+from contracts.ids import lane_id, order_workflow_id, participant_id, transaction_workflow_id
+from contracts.order import Order
+from contracts.transaction import Transaction
 from saga import State, TransactionLog
 
 _LOG = TypeAdapter(TransactionLog)
@@ -43,19 +45,17 @@ def _order(order_id: str, sku: str = "BOOK-1") -> Order:
 
 def _colocated(order_id: str) -> Callable[[Client], Awaitable[Any]]:
     async def play(client: Client) -> None:
-        handle = await placing.start(client, _order(order_id), colocated=True)
-        await placing.wait(client, _order(order_id))
-        assert (await handle.describe()).close_time is not None
+        await Orders(client).place(_order(order_id), Mode.COLOCATED)
+        assert (await client.get_workflow_handle(order_workflow_id(order_id)).describe()).close_time is not None
 
     return play
 
 
 def _choreographed(order_id: str, sku: str = "BOOK-1") -> Callable[[Client], Awaitable[Any]]:
     async def play(client: Client) -> None:
-        await choreographed.start(client, _order(order_id, sku))
-        await choreographed.wait(client, _order(order_id, sku))
+        await Orders(client).place(_order(order_id, sku), Mode.CHOREOGRAPHY)
         for service in PARTICIPANTS:
-            await choreographed.handle_of(client, order_id, service).result()
+            await ChoreographyEngine(client).handle_of(order_id, service).result()
 
     return play
 
@@ -76,7 +76,7 @@ def _in_a_lane(name: str, sku: str) -> Callable[[Client], Awaitable[Any]]:
     transaction = Transaction.model_validate({"transaction_id": name, "steps": steps})
 
     async def play(client: Client) -> None:
-        await transactions.enter(client, transaction, name)
+        await Transactions(client).enter(transaction, name)
         await client.get_workflow_handle(lane_id(name)).result()  # it waits for the transaction, then for more entries
 
     return play
@@ -88,7 +88,7 @@ def _participants(order_id: str, state: State) -> dict[str, State | None]:
 
 OTHER_SCENES = (
     OtherScene(
-        "colocated", _colocated("colocated-confirmed"), {transaction_id("colocated-confirmed"): State.CONFIRMED}
+        "colocated", _colocated("colocated-confirmed"), {order_workflow_id("colocated-confirmed"): State.CONFIRMED}
     ),
     OtherScene(
         "choreographed",
@@ -103,12 +103,12 @@ OTHER_SCENES = (
     OtherScene(
         "transaction",
         _in_a_lane("recorded-confirmed", "BOOK-1"),
-        {workflow_id("recorded-confirmed"): State.CONFIRMED, lane_id("recorded-confirmed"): None},
+        {transaction_workflow_id("recorded-confirmed"): State.CONFIRMED, lane_id("recorded-confirmed"): None},
     ),
     OtherScene(
         "transaction refused",
         _in_a_lane("recorded-refused", _NO_SKU),
-        {workflow_id("recorded-refused"): State.ROLLED_BACK, lane_id("recorded-refused"): None},
+        {transaction_workflow_id("recorded-refused"): State.ROLLED_BACK, lane_id("recorded-refused"): None},
     ),
 )
 

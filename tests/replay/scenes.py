@@ -10,10 +10,11 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 
 from cli import demo, documents
-from client.standing import look
+from client.standing import log_by_query
 from contracts import recovery
 from contracts.errors import Code
-from contracts.order import WORKFLOWS_QUEUE, transaction_id
+from contracts.ids import order_workflow_id
+from contracts.order import WORKFLOWS_QUEUE
 from contracts.recovery import SweepOrders
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
@@ -38,7 +39,9 @@ class Running:
     broken: str
 
     async def until(self, holds: Callable[[TransactionLog], bool], what: str) -> None:
-        await eventually_async(partial(look, self.client, self.handle.id), what, until=holds, timeout_s=_TIMEOUT_S)
+        await eventually_async(
+            partial(log_by_query, self.client, self.handle.id), what, until=holds, timeout_s=_TIMEOUT_S
+        )
 
     async def until_called(self) -> None:
         await self.until(lambda log: any(entry.step == self.broken for entry in log.steps), f"{self.broken} is called")
@@ -118,7 +121,7 @@ class Scene:
     @property
     def fault(self) -> Fault:
         """The fault as a fault file names it; without a broken operation it matches no call."""
-        return Fault(operation=self.broken, transaction=transaction_id(self.order_id), kind=self.kind)
+        return Fault(operation=self.broken, transaction=order_workflow_id(self.order_id), kind=self.kind)
 
 
 _CUSTOMER = "c-demo"  # the demo sets this account, and the stock of both skus
@@ -206,7 +209,7 @@ async def play(client: Client, scene: Scene, faults: list[Fault]) -> None:
     """Place the order of `scene` and wait for its end. A repair removes its fault from `faults`."""
     document = documents.document(scene.order_id, _CUSTOMER, _LINES) | scene.changes
     handle = await client.start_workflow(
-        OrderWorkflow.run, document, id=transaction_id(scene.order_id), task_queue=WORKFLOWS_QUEUE
+        OrderWorkflow.run, document, id=order_workflow_id(scene.order_id), task_queue=WORKFLOWS_QUEUE
     )
 
     def repair() -> None:

@@ -15,12 +15,14 @@ import pytest
 from temporalio import workflow
 from temporalio.client import Client, WorkflowHistory
 
-from cli import choreographed, documents, placing
+from cli import documents
+from client.engines.batch import Batch, BatchEngine
+from client.engines.choreography import ChoreographyEngine
+from client.orders import Mode, Orders
 from contracts import notification
-from contracts.choreography import PARTICIPANTS, participant_id
+from contracts.choreography import PARTICIPANTS
+from contracts.ids import participant_id
 from contracts.order import Order
-from lanes import batches
-from lanes.batches import Batch
 from runtime import connection
 from runtime.embedded import embedded_server, free_port
 from runtime.execute import execute
@@ -146,18 +148,18 @@ async def _placed(client: Client, age: str) -> Callable[[], Awaitable[list[Trans
     for kind in _IN_A_BATCH:
         placed = _order(f"{age}-{kind}")
         batch.add(placed.order_id, placed.model_dump_json().encode())
-    started = await batches.start(client, batch)
+    engine, orders = BatchEngine(client, batch.id), Orders(client)
+    await engine.start(batch)
     alone, colocated, by_events = (_order(f"{age}-{kind}") for kind in (*_ALONE, _CHOREOGRAPHED))
-    await placing.start(client, alone)
-    await placing.start(client, colocated, colocated=True)
-    await choreographed.start(client, by_events)
+    modes = {Mode.SAGA: alone, Mode.COLOCATED: colocated, Mode.CHOREOGRAPHY: by_events}
+    for mode, placed in modes.items():
+        await orders.start(placed, mode)
 
     async def ends() -> list[TransactionLog]:
-        logs = [await placing.wait(client, each) for each in (alone, colocated)]
-        logs.append(await choreographed.wait(client, by_events))
+        logs = [await orders.place(placed, mode) for mode, placed in modes.items()]
         for service in _participants(age):
-            await choreographed.handle_of(client, by_events.order_id, service).result()
-        return [*logs, *(await started.result()).logs().values()]
+            await ChoreographyEngine(client).handle_of(by_events.order_id, service).result()
+        return [*logs, *(await engine.outcome()).logs().values()]
 
     return ends
 

@@ -18,7 +18,7 @@ from typing import Any
 from temporalio.client import WorkflowHistory
 
 from cli import demo
-from contracts.order import transaction_id
+from contracts.ids import order_workflow_id
 from runtime import connection, logs
 from runtime.embedded import embedded_server, free_port
 from runtime.faults import FaultInterceptor, read_faults
@@ -48,7 +48,7 @@ async def record() -> None:
                     *(scene.play(client) for scene in OTHER_SCENES),
                 )
                 for scene in SCENES:
-                    history = await client.get_workflow_handle(transaction_id(scene.order_id)).fetch_history()
+                    history = await client.get_workflow_handle(order_workflow_id(scene.order_id)).fetch_history()
                     check(history, scene)
                     _write(scene.order_id, history)
                 for batch in BATCH_SCENES:

@@ -24,8 +24,9 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
-from cli.transaction import enter
-from contracts.lane import LaneEntry, lane_id
+from client.transactions import Transactions
+from contracts.ids import lane_id
+from contracts.lane import LaneEntry
 from contracts.transaction import Transaction
 from tests.end_to_end.system import System
 from tests.transactions.lane_history import started
@@ -88,7 +89,7 @@ async def _to_the_end(client: Client, transaction: Transaction, lane: str) -> No
     """Enter the lane and wait, as the command does; begin again when the server goes away."""
     while True:
         try:
-            await enter(client, transaction, lane)
+            await Transactions(client).enter(transaction, lane)
             while True:
                 try:
                     await client.get_workflow_handle(transaction.workflow_id).result()

@@ -14,7 +14,8 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from contracts.lane import LaneEntry, LaneState, lane_id
+from contracts.ids import lane_id
+from contracts.lane import LaneEntry, LaneState
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
 from saga import TransactionLog

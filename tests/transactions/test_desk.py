@@ -15,9 +15,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from cli import placing
+from client import updates
+from client.errors import NotAnswered
 from contracts.order import WORKFLOWS_QUEUE
-from runtime.commandline import CommandFailed, Exit
 from runtime.embedded import embedded_server, free_port
 from saga import DESK_REFUSED, DeskRecord, Fix, Parked, State
 
@@ -110,11 +110,11 @@ async def test_a_decision_that_is_sent_twice_without_a_worker_is_taken_once(
         handle = await harness.start(document)
         await eventually_async(lambda: handle.query("parked", result_type=list[Parked]), "the undo is parked")
     with monkeypatch.context() as hasty:
-        hasty.setattr(placing, "_UPDATE_TIMEOUT_S", 1)
-        with pytest.raises(CommandFailed, match=r"asked; .* it is decided when one runs") as failed:
-            await placing.update(harness.client, handle, "desk_retry", [PARKED])
-    assert (failed.value.code, failed.value.exit_code) == ("ASKED", Exit.NOT_ENDED)
-    again = asyncio.create_task(placing.update(harness.client, handle, "desk_retry", [PARKED]))
+        hasty.setattr(updates, "_UPDATE_TIMEOUT_S", 1)
+        with pytest.raises(NotAnswered, match=r"asked; .* it is decided when one runs") as failed:
+            await updates.update(harness.client, handle.id, "desk_retry", [PARKED])
+    assert failed.value.code == "ASKED"
+    again = asyncio.create_task(updates.update(harness.client, handle.id, "desk_retry", [PARKED]))
     await asyncio.sleep(0.5)  # so that it waits too
     async with harness.serving():
         await again  # it gets the answer to the first
@@ -132,7 +132,7 @@ async def test_a_decision_that_is_sent_again_later_is_another_one(
     handle = await parked(harness, server)
     harness.bank.injected[PARKED].extend([fail] * 5)
     for tried in (6, 11):
-        await placing.update(harness.client, handle, "desk_retry", [PARKED])
+        await updates.update(harness.client, handle.id, "desk_retry", [PARKED])
         await server.sleep(timedelta(seconds=1))
         await eventually_async(partial(_tried, harness, handle, tried), "the undo is tried again")
     assert len((await record(handle)).decisions) == 2

@@ -13,10 +13,11 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
-from cli.transaction import Place, ask
-from contracts.lane import MAX_REMEMBERED, MAX_WAITING_BYTES, Holder, LaneEntry, LaneState, LaneView, lane_id
+from client.errors import LaneFull
+from client.transactions import Place, Transactions
+from contracts.ids import lane_id
+from contracts.lane import MAX_REMEMBERED, MAX_WAITING_BYTES, Holder, LaneEntry, LaneState, LaneView
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction
-from runtime.commandline import CommandFailed
 from saga import Parked, Skip, State
 from tests.gate import Gate
 from worker import workflow_worker
@@ -149,8 +150,8 @@ async def test_a_full_lane_refuses_an_entry_and_shows_it(realtime: Harness) -> N
     assert view.count + len(view.refused) == fits + 3
     assert 0 < len(view.refused) <= 3
     last = Transaction.model_validate(document)
-    with pytest.raises(CommandFailed, match="lane full is full"):
-        await ask(realtime.client, last, "full")
+    with pytest.raises(LaneFull, match="lane full is full"):
+        await Transactions(realtime.client).place_in(last, "full")
     await realtime.client.get_workflow_handle("transaction/slow").terminate("let the others through")
     gate.open.set()
     runs = await _idle(realtime, lane)
@@ -159,7 +160,7 @@ async def test_a_full_lane_refuses_an_entry_and_shows_it(realtime: Harness) -> N
     await realtime.enter(document, "full")
     assert last.transaction_id in started(await _idle(realtime, lane))
     assert last.transaction_id not in (await _view(lane)).refused
-    await ask(realtime.client, last, "full")
+    await Transactions(realtime.client).place_in(last, "full")
 
 
 async def test_an_entry_is_lost_only_if_the_lane_is_closed_or_does_not_have_it(realtime: Harness) -> None:
@@ -167,18 +168,19 @@ async def test_an_entry_is_lost_only_if_the_lane_is_closed_or_does_not_have_it(r
     realtime.bank.injected["bank.withdraw"].append(gate)
     slow, behind = (_small(number) for number in range(2))
     slow["steps"][0]["timeout_s"] = 3600
+    transactions = Transactions(realtime.client)
     first, second, stranger = map(Transaction.model_validate, (slow, behind, _small(2)))
-    assert await ask(realtime.client, second, "asked") == Place(lost=True), "there is no such lane"
+    assert await transactions.place_in(second, "asked") == Place(lost=True), "there is no such lane"
     await realtime.enter(slow, "asked")
     lane = await realtime.enter(behind, "asked")
     await gate.reached.wait()
-    assert await ask(realtime.client, first, "asked") == Place()
-    assert await ask(realtime.client, second, "asked") == Place(ahead=1, behind=first.transaction_id)
-    assert await ask(realtime.client, stranger, "asked") == Place(lost=True)
+    assert await transactions.place_in(first, "asked") == Place()
+    assert await transactions.place_in(second, "asked") == Place(ahead=1, behind=first.transaction_id)
+    assert await transactions.place_in(stranger, "asked") == Place(lost=True)
     await lane.terminate("by mistake")
-    assert await ask(realtime.client, second, "asked") == Place(lost=True), "a closed lane would still name its place"
+    assert await transactions.place_in(second, "asked") == Place(lost=True), "a closed lane would still name its place"
     await realtime.client.start_workflow(LaneWorkflow.run, LaneState(), id=lane_id("mute"), task_queue="nobody")
-    assert await ask(realtime.client, second, "mute") == Place(), "without an answer the place is kept"
+    assert await transactions.place_in(second, "mute") == Place(), "without an answer the place is kept"
     gate.open.set()
 
 

@@ -1,7 +1,7 @@
-"""Orders that arrive one by one, gathered into batches: for a service whose callers each wait for their own order.
+"""Gathers orders that arrive one by one into batches: for a service whose callers each wait for their own order.
 
 async with Coalescer(client) as orders:
-    log = await orders.place(order)     # from as many callers as there are
+    log = await orders.place(order)     # from many callers at a time
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from typing import Self
 
 from temporalio.client import Client
 
+from client.engines.batch import DEFAULT_SIZE, Batch, BatchEngine
+from client.standing import outcome_of
 from contracts.batch import MAX_ORDERS
 from contracts.order import Order
-from lanes import batches
-from lanes.batches import DEFAULT_SIZE, Batch
-from lanes.outcome import outcome_of, result_of
 from saga import TransactionLog
 
 MAX_WAIT = timedelta(milliseconds=20)
-"""What an order may wait for others: little against the quarter of a second that a batch takes, much against the time
-between two orders where there are many."""
+"""How long an order may wait for others: short against the quarter of a second that a batch takes, long against the
+time between two of many orders."""
 MAX_UNDER_WAY = 8
-"""Batches under way from one process. While they are, callers wait here, and what they wait for grows fuller."""
+"""Batches under way from one process. Meanwhile the next batch gathers more orders."""
 
 
 @dataclass
@@ -35,11 +34,11 @@ class _Gathering:
     batch: Batch = field(default_factory=Batch)
     callers: dict[str, asyncio.Future[TransactionLog]] = field(default_factory=dict)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Nothing joins it any more."""
+    """Set when no order joins it any more."""
 
 
 class Coalescer:
-    """A batch goes when it is full, or when its first order has waited for `max_wait`."""
+    """Sends a batch when it is full, or when its first order has waited for `max_wait`."""
 
     def __init__(self, client: Client, *, max_wait: timedelta = MAX_WAIT, max_size: int = DEFAULT_SIZE) -> None:
         self._client = client
@@ -56,16 +55,17 @@ class Coalescer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Every order that was placed goes, and is waited for."""
+        """Send every order that was placed, and wait for its end."""
         self._close()
         if self._sent:
             await asyncio.wait(self._sent)
 
     async def place(self, order: Order) -> TransactionLog:
-        """The end of this order. An order that came before ends with IDEMPOTENCY_CONFLICT: its record says who has it.
+        """The end of this order. One that was placed before elsewhere ends with IDEMPOTENCY_CONFLICT: `Orders.status`
+        tells how it stands.
 
         Raises `RPCError` if Temporal does not answer, and `WorkflowFailureError` if the batch was closed from outside.
-        A caller that no longer waits takes nothing with it: the order goes on.
+        The order goes on when its caller no longer waits.
         """
         document = order.model_dump_json().encode()
         known, caller = self._under_way.get(order.order_id, (None, None))
@@ -78,7 +78,7 @@ class Coalescer:
             self._close()
         if self._gathering is None:
             self._gathering = _Gathering()
-            task = asyncio.create_task(self._carry(self._gathering))
+            task = asyncio.create_task(self._send(self._gathering))
             self._sent.add(task)
             task.add_done_callback(self._sent.discard)
         caller: asyncio.Future[TransactionLog] = asyncio.get_running_loop().create_future()
@@ -99,15 +99,17 @@ class Coalescer:
             self._gathering.closed.set()
             self._gathering = None
 
-    async def _carry(self, gathering: _Gathering) -> None:
+    async def _send(self, gathering: _Gathering) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(gathering.closed.wait(), self._max_wait_s)
-        async with self._slots:  # meanwhile others may join it
+        async with self._slots:  # until there is one, orders may join the batch
             if self._gathering is gathering:
                 self._close()
             try:
-                outcome = await result_of(await batches.start(self._client, gathering.batch))
-            except Exception as error:  # noqa: BLE001 — it is for the callers, whatever it is
+                batch = BatchEngine(self._client, gathering.batch.id)
+                await batch.start(gathering.batch)
+                outcome = await batch.outcome()
+            except Exception as error:  # noqa: BLE001 — each caller raises it, whatever it is
                 for caller in gathering.callers.values():
                     caller.set_exception(error)
                 return
@@ -115,7 +117,7 @@ class Coalescer:
         await asyncio.gather(*(self._answer(caller, logs[each]) for each, caller in gathering.callers.items()))
 
     async def _answer(self, caller: asyncio.Future[TransactionLog], log: TransactionLog) -> None:
-        """With the end of the order, also where the batch has handed it to a workflow of its own."""
+        """Give a caller the end of its order, also where the batch has detached it to a workflow of its own."""
         try:
             if not log.state.is_end:
                 log = await outcome_of(self._client.get_workflow_handle(log.transaction_id, result_type=TransactionLog))

@@ -1,0 +1,103 @@
+"""Calls that do not get through, across all workflows with a saga, and operators' decisions about them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from client import handles, silence, updates
+from client.errors import DeskRefused, Silent, UnknownOrder
+from client.handles import WorkflowPaused
+from contracts.ids import Coordinator, Kind, order_id_of, order_workflow_id, participant_id, transaction_workflow_id
+from saga import DeskRecord, Failure, Fix, Parked, SagaWorkflow, Skip
+
+_CANNOT_SAY = (WorkflowPaused, WorkflowQueryFailedError, RPCError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParkedCall(Parked):
+    """A parked call and its saga. `transaction_id` names its workflow; people call it by `order_id`."""
+
+    order_id: str
+    transaction_id: str
+
+
+class OperatorsDesk:
+    """`known_as` is an order's id, a transaction's id, or the id of the workflow of either."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def parked(self, silent: Callable[[str, Failure], None]) -> AsyncIterator[ParkedCall]:
+        """The parked calls of all workflows that answer; `silent` is told of the others, and why they do not."""
+        async for found in handles.listed(self._client, f"SagaState = 'PARKED' AND {handles.OPEN}"):
+            try:
+                handle = self._client.get_workflow_handle(found.id)
+                parked: list[Parked] = await handles.query(self._client, handle, SagaWorkflow.parked)
+            except _CANNOT_SAY as error:
+                silent(found.id, await silence.why_silent(self._client, found.id, error))
+                continue
+            about = Coordinator.parse(found.id)
+            for call in parked:
+                yield ParkedCall(**vars(call), order_id=about.name, transaction_id=about.transaction_id)
+
+    async def record(self, known_as: str, step: str) -> DeskRecord:
+        """One call of the desk, also when it is settled. Raises `UnknownOrder`, `DeskRefused` and `Silent`."""
+        workflow_id = await self._workflow_of(known_as, step, is_open=False)
+        try:
+            handle = self._client.get_workflow_handle(workflow_id)
+            found: DeskRecord | None = await handles.query(self._client, handle, SagaWorkflow.desk_record, step)
+        except _CANNOT_SAY as error:
+            raise Silent(workflow_id, await silence.why_silent(self._client, workflow_id, error)) from error
+        if found is None:
+            raise DeskRefused(f"{known_as}: {step} was never parked")
+        return found
+
+    async def retry(self, known_as: str, step: str, request_id: str | None = None) -> None:
+        """Have a parked call tried again now. Raises `UnknownOrder`, `DeskRefused`, `Paused` and `NotAnswered`."""
+        await self._decide(known_as, SagaWorkflow.desk_retry, [step], request_id)
+
+    async def skip(self, known_as: str, step: str, decision: Skip, request_id: str | None = None) -> None:
+        """Have a parked call left undone for ever. Raises as `retry` does."""
+        await self._decide(known_as, SagaWorkflow.desk_skip, [step, decision], request_id)
+
+    async def fix(self, known_as: str, step: str, decision: Fix, request_id: str | None = None) -> None:
+        """Have a parked call tried again with another request. Raises as `retry` does."""
+        await self._decide(known_as, SagaWorkflow.desk_fix, [step, decision], request_id)
+
+    async def _decide(self, known_as: str, update: Any, arguments: list[Any], request_id: str | None) -> None:
+        try:
+            workflow_id = await self._workflow_of(known_as, arguments[0])
+            await updates.require_not_paused(self._client, workflow_id)
+            await updates.update(self._client, workflow_id, update, arguments, request_id)
+        except WorkflowUpdateFailedError as error:
+            if isinstance(error.cause, ApplicationError):
+                raise DeskRefused(f"{known_as}: {error.cause.message}") from error
+            raise
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise UnknownOrder(f"there is no order or transaction {known_as[:80]} under way") from error
+            raise
+
+    async def _workflow_of(self, known_as: str, step: str, *, is_open: bool = True) -> str:
+        """The workflow with the desk of a call: the participant of its service, or the order's or transaction's own.
+
+        A participant that must be `is_open` and is not, has no desk any more: the order may have a workflow of its own.
+        Raises `UnknownOrder`.
+        """
+        participant = participant_id(order_id_of(known_as), step.partition(".")[0])
+        found = await handles.describe(self._client, participant)
+        if found is not None and found.is_open:
+            return participant
+        whole = Coordinator.parse(known_as).kind in (Kind.ORDER, Kind.TRANSACTION)
+        for workflow_id in [known_as] if whole else [order_workflow_id(known_as), transaction_workflow_id(known_as)]:
+            if await handles.status_of(self._client, workflow_id) is not None:
+                return workflow_id
+        if found is not None and not is_open:
+            return participant
+        raise UnknownOrder(f"there is no order or transaction {known_as[:80]}")

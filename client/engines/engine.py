@@ -1,0 +1,113 @@
+"""What all ways in which an order travels have in common: the protocol, and how a workflow with one saga is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+
+from client import handles
+from client.standing import log_of, outcome_of, wait_for_end
+from contracts import order
+from contracts.errors import Code
+from contracts.ids import Coordinator
+from contracts.order import Order, OrderOnRecord, OrderOptions
+from saga import TransactionLog
+
+WAIT_BEYOND_DEADLINE_S = 60
+"""Past its deadline an order unwinds: two rounds of undos and a minute later the client is told how it stands."""
+
+
+@dataclass(frozen=True)
+class OrderStatus:
+    """What is known of an order: its log, the workflow that coordinates it, and whether that is closed."""
+
+    log: TransactionLog
+    closed: bool
+    coordinator: Coordinator
+
+    @property
+    def is_duplicate_of_other(self) -> bool:
+        """Whether the workflow was refused because another coordinator, or another content, has this order's id."""
+        error = self.log.error
+        return error is not None and is_duplicate_of_other(error.code, error.step)
+
+
+def is_duplicate_of_other(code: str | None, step: str | None) -> bool:
+    """Whether a saga's error says that another coordinator or another content has the order's id."""
+    return step == order.create.name and code == Code.IDEMPOTENCY_CONFLICT
+
+
+class Engine(Protocol):
+    """One way in which an order travels, once it is under way."""
+
+    async def status(self, order_id: str) -> OrderStatus | None:
+        """How the order stands; `None` if Temporal knows no workflow of it."""
+
+    async def wait(self, placed: Order) -> TransactionLog | None:
+        """The order's end, or how it stands when it is parked, paused or overdue; `None` as for `status`."""
+
+    async def cancel(self, order_id: str, reason: str) -> bool:
+        """Ask for the order's cancellation; false if it has just ended.
+
+        Raises `CancelRefused`, `Paused`, and `NotAnswered` if no worker takes it up.
+        """
+
+
+class SingleOrderEngine(Engine, Protocol):
+    """An engine that takes orders one by one. A batch is started with all of its orders, and resumed order by order as
+    a saga."""
+
+    async def start(self, placed: Order) -> None:
+        """Start the order, or find it if it was started before with the same content. Raises `DuplicateOrder`."""
+
+    async def resume(self, placed: OrderOnRecord) -> WorkflowHandle[Any, Any]:
+        """Bring an order on record to its end whose coordinator is closed without one; the workflow that does so.
+
+        Raises `WorkflowAlreadyStartedError` if another client was faster.
+        """
+
+
+class OrderInput(NamedTuple):
+    """What a workflow of an order was started with: the order, and the coordinator in whose name it acts."""
+
+    order: Order
+    coordinator: str | None
+
+    @classmethod
+    def of(cls, arguments: list[Any]) -> OrderInput | None:
+        """The order in a workflow's arguments; `None` if there is none in them."""
+        document, options = [*arguments, None, None][:2]
+        try:
+            return cls(Order.model_validate(document), OrderOptions.model_validate(options or {}).coordinator)
+        except ValidationError:
+            return None
+
+
+async def status_at(client: Client, workflow_id: str) -> OrderStatus | None:
+    """How the saga of one workflow stands; `None` if there is no such workflow."""
+    found = await handles.describe(client, workflow_id)
+    if found is None:
+        return None
+    return OrderStatus(await log_of(client, found), not found.is_open, Coordinator.parse(workflow_id))
+
+
+async def wait_for_saga(client: Client, workflow_id: str, seconds: float) -> TransactionLog | None:
+    """The end of a workflow that runs one saga, or how it stands when it is parked or paused, or `seconds` are over."""
+
+    async def end() -> TransactionLog | None:
+        try:
+            return await outcome_of(client.get_workflow_handle(workflow_id, result_type=TransactionLog))
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+
+    async def look() -> TransactionLog | None:
+        now = await status_at(client, workflow_id)
+        return None if now is None else now.log
+
+    return await wait_for_end(end(), look, seconds)

@@ -1,0 +1,153 @@
+"""The orders and transactions that Temporal lists, one row each, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+
+from pydantic import BaseModel
+from temporalio.client import WorkflowQueryFailedError
+from temporalio.service import RPCError
+
+from client import handles
+from client.engines.batch import BatchEngine
+from client.errors import ClientError
+from client.handles import CLOSED_BY_OTHERS, OPEN, Run, WorkflowPaused
+from client.orders import Orders
+from client.standing import Closed, Standing, standing_in_list, standing_of
+from contracts.errors import Code
+from contracts.ids import (
+    BATCH_WORKFLOW,
+    DECIDERS,
+    PARTICIPANT_WORKFLOW,
+    TRANSACTION_WORKFLOW,
+    Coordinator,
+    Kind,
+    is_orders,
+    order_id_of,
+)
+from runtime.execute import OperationFailed
+from runtime.settings import SettingsError
+from saga import State, TransactionLog
+from saga.journal import SAGA_ERROR_CODE
+
+_PAGE = 100
+"""Executions asked for at a time: a batch among them stands for some hundreds of orders."""
+_OWN = f"({DECIDERS} OR WorkflowType = '{TRANSACTION_WORKFLOW}')"
+_PARKED_PARTICIPANTS = f"WorkflowType = '{PARTICIPANT_WORKFLOW}' AND SagaState = 'PARKED' AND {OPEN}"
+"""The call that does not get through may be that of any service; the order is parked with it."""
+
+
+class ListedOrder(BaseModel):
+    """`paused` is whether its workflow is: then `state` is the one that it was paused in."""
+
+    order_id: str
+    transaction_id: str
+    state: Standing
+    error_code: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    paused: bool = False
+
+
+async def listed(
+    orders: Orders, state: Standing | None, limit: int, left_out: Callable[[str, Exception], None]
+) -> AsyncIterator[ListedOrder]:
+    """Orders with a workflow of their own, and at the place of each batch the orders in it.
+
+    An order is listed once, by the newest run of its workflow: an earlier one tells how the order stood. A workflow
+    that cannot say how its orders stand is `left_out`.
+    """
+    parked = {Coordinator.parse(run.id).name async for run in handles.listed(orders.client, _PARKED_PARTICIPANTS)}
+    known: set[str] = set()
+    async for page in _pages(orders, _query(state)):
+        # Without a filter the newest run of an order comes first; with one, it may be another that is not found.
+        for run in page if state is None else await handles.newest(orders.client, page):
+            for found in await _rows(orders, run, parked, left_out):
+                if found.transaction_id in known:
+                    continue
+                row = await _as_it_stands(orders, found)
+                if state not in (None, row.state):
+                    continue
+                known.add(row.transaction_id)
+                yield row
+                if len(known) == limit:
+                    return
+
+
+def _query(state: Standing | None) -> str:
+    """Where the runs are that may be in `state`. A batch must be queried for the states of its orders."""
+    by_state = {
+        State.RUNNING: "SagaState IS NULL OR SagaState = 'RUNNING'",
+        State.ROLLED_BACK: "SagaState = 'ROLLED_BACK' OR ExecutionStatus = 'Failed'",  # refused before its first step
+        Closed.CLOSED_FROM_OUTSIDE: CLOSED_BY_OTHERS,
+    }
+    other = f"SagaState = '{state}'"
+    runs = _OWN if state is None else f"{_OWN} AND ({by_state.get(state, other)})"
+    if state is State.PARKED:
+        runs += f" OR {_PARKED_PARTICIPANTS}"
+    if state is not Closed.CLOSED_FROM_OUTSIDE:
+        runs += f" OR WorkflowType = '{BATCH_WORKFLOW}'"
+    may_be_closed = state is None or isinstance(state, Closed) or state.is_end
+    return runs if may_be_closed else f"({runs}) AND {OPEN}"
+
+
+async def _pages(orders: Orders, query: str) -> AsyncIterator[list[Run]]:
+    page: list[Run] = []
+    async for run in handles.listed(orders.client, query, page_size=_PAGE):
+        page.append(run)
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    yield page
+
+
+async def _rows(
+    orders: Orders, run: Run, parked: set[str], left_out: Callable[[str, Exception], None]
+) -> list[ListedOrder]:
+    try:
+        if run.workflow_type == BATCH_WORKFLOW:
+            batch = BatchEngine(orders.client, run.id)
+            return [_row_of_batch(run, log) for log in await batch.listed(run.status)]
+        return [_row(run, parked)]
+    except (WorkflowPaused, WorkflowQueryFailedError, RPCError, SettingsError, ValueError) as error:
+        left_out(run.id, error)
+        return []
+
+
+async def _as_it_stands(orders: Orders, row: ListedOrder) -> ListedOrder:
+    """`row`, or, if its run was refused because the order was placed before, how that order stands."""
+    if row.error_code != Code.IDEMPOTENCY_CONFLICT or not is_orders(row.transaction_id):
+        return row
+    try:
+        now = await orders.status(row.order_id)
+    except (ClientError, OperationFailed, RPCError):
+        return row
+    code = now.log.error.code if now.log.error else None
+    return row.model_copy(update={"state": standing_of(now.log), "error_code": code})
+
+
+def _row_of_batch(run: Run, log: TransactionLog) -> ListedOrder:
+    return ListedOrder(
+        order_id=order_id_of(log.transaction_id),
+        transaction_id=log.transaction_id,
+        state=log.state,
+        error_code=log.error.code if log.error else None,
+        started_at=run.started_at,
+        ended_at=run.closed_at if log.state.is_end else None,
+    )
+
+
+def _row(run: Run, parked: set[str]) -> ListedOrder:
+    about, state = Coordinator.parse(run.id), standing_in_list(run)
+    if about.kind is Kind.PARTICIPANT and run.is_open and about.name in parked:
+        state = State.PARKED
+    return ListedOrder(
+        order_id=about.name,
+        transaction_id=about.name if about.kind is Kind.TRANSACTION else about.transaction_id,
+        state=state,
+        error_code=run.attributes.get(SAGA_ERROR_CODE),
+        started_at=run.started_at,
+        ended_at=run.closed_at,
+        paused=run.is_paused,
+    )

@@ -1,0 +1,257 @@
+"""Orders, whichever way they travel: placed, looked at, cancelled and redone.
+
+Which workflow coordinates an order is looked up in this order:
+
+1. the order's own workflow, if there is one that was not refused as a duplicate: it acts in the coordinator's name;
+2. the coordinator that the order service's record names;
+3. without a record, or a worker that reads it, the order's participant in a choreography.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from pydantic import ValidationError
+from temporalio.client import Client
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from client import handles
+from client.engines.batch import BatchEngine
+from client.engines.choreography import ChoreographyEngine
+from client.engines.engine import (
+    Engine,
+    OrderInput,
+    OrderStatus,
+    SingleOrderEngine,
+    is_duplicate_of_other,
+    status_at,
+)
+from client.engines.saga import SagaEngine, take_over
+from client.errors import (
+    AlreadyEnded,
+    CancelRefused,
+    ClosedFromOutside,
+    DuplicateOrder,
+    NothingToRedo,
+    UnknownOrder,
+    UnreadableOrder,
+)
+from client.outage import OutageBudget
+from client.records import as_on_record, coordinator_of, on_record
+from client.standing import closed_from_outside
+from contracts.errors import Code
+from contracts.ids import (
+    Coordinator,
+    Kind,
+    order_id_of,
+    order_workflow_id,
+    participant_id,
+    transaction_workflow_id,
+)
+from contracts.message import same
+from contracts.order import Order, OrderOnRecord
+from runtime.execute import OperationFailed
+from saga import Failure, State, TransactionLog
+
+
+class Mode(StrEnum):
+    """How an order travels."""
+
+    SAGA = "saga"
+    COLOCATED = "colocated"
+    CHOREOGRAPHY = "choreography"
+    BATCH = "batch"
+
+
+class Orders:
+    """`known_as` is an order's id, a transaction's id, or the id of the workflow of either."""
+
+    def __init__(self, client: Client, budget: OutageBudget | None = None) -> None:
+        self.client = client
+        self.budget = budget or OutageBudget()
+        self._batches: dict[str, BatchEngine] = {}
+
+    async def start(self, placed: Order, mode: Mode) -> TransactionLog:
+        """Start the order and return how it stands. Raises `DuplicateOrder`."""
+        engine = self._engine_for(mode)
+        await engine.start(placed)
+        now = await engine.status(placed.order_id)
+        return TransactionLog(placed.transaction_id, State.RUNNING) if now is None else now.log
+
+    async def place(self, placed: Order, mode: Mode) -> TransactionLog:
+        """Start the order and wait for its end, through outages of Temporal. A second placing has the first outcome.
+
+        Raises `DuplicateOrder`, and `RPCError` when the outage budget is spent.
+        """
+        engine = self._engine_for(mode)
+
+        async def start_and_wait() -> TransactionLog | None:
+            await engine.start(placed)
+            self.budget.answered()
+            return await engine.wait(placed)
+
+        duplicate = DuplicateOrder.of_other_content(placed.order_id)
+        may_be_its_own = True
+        try:
+            log = await self.budget.retried(start_and_wait)
+        except DuplicateOrder as error:
+            duplicate, may_be_its_own = error, False
+        else:
+            if log is not None and not _is_duplicate(log):
+                return log
+        first = (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
+        if first is None or not same(first.order, placed) or not (may_be_its_own or first.coordinator):
+            raise duplicate
+        return await self._first_outcome(first)
+
+    async def first_outcomes(self, again: Iterable[Order]) -> list[TransactionLog]:
+        """The outcomes of orders that were placed before. An order of another content is a log with DUPLICATE_ORDER.
+
+        Raises `OperationFailed` and `UnreadableOrder`.
+        """
+        placed = list(again)
+        known = await on_record(self.client, [each.transaction_id for each in placed])
+        logs = []
+        for each in placed:
+            first = known.get(each.transaction_id)
+            if first is None or not same(first.order, each):
+                refused = DuplicateOrder.of_other_content(each.order_id)
+                failure = Failure(refused.code, refused.message)
+                logs.append(TransactionLog(each.transaction_id, State.ROLLED_BACK, failure))
+            else:
+                logs.append(await self._first_outcome(first))
+        return logs
+
+    async def end_of(self, placed: Order) -> TransactionLog:
+        """The end of an order that has a workflow of its own; how it stands otherwise, for it may wait for a sweep."""
+        own = await SagaEngine(self.client).status(placed.order_id)
+        if own is not None and not own.is_duplicate_of_other:
+            log = await SagaEngine(self.client).wait(placed)
+            if log is not None:
+                return log
+        return (await self.status(placed.order_id)).log
+
+    async def status(self, known_as: str) -> OrderStatus:
+        """How an order or a transaction stands. Raises `UnknownOrder`, `UnreadableOrder` and `OperationFailed`."""
+        order_id, kind = order_id_of(known_as), Coordinator.parse(known_as).kind
+        own = None if kind is Kind.TRANSACTION else await status_at(self.client, order_workflow_id(order_id))
+        if own is None and kind is not Kind.ORDER:
+            name = known_as if kind is Kind.TRANSACTION else transaction_workflow_id(known_as)
+            own = await status_at(self.client, name)
+        if own is not None and not own.is_duplicate_of_other:
+            return own
+        found = await self._by_record(order_id, is_refused=own is not None) or own
+        if found is None:
+            raise UnknownOrder(f"there is no order or transaction {known_as[:80]}")
+        return found
+
+    async def cancel(self, known_as: str, reason: str) -> TransactionLog:
+        """Ask for an order's cancellation, and return how it stands then.
+
+        Raises `CancelRefused`, `AlreadyEnded`, `ClosedFromOutside`, `Paused`, and `NotAnswered` without a worker.
+        """
+        now, asked = await self.status(known_as), False
+        if not now.closed:
+            if now.coordinator.kind is Kind.TRANSACTION:
+                workflow_id = now.coordinator.workflow_id
+                told = f"`temporal workflow cancel -w {workflow_id}` rolls it back, as long as it can be"
+                raise CancelRefused(f"{workflow_id} is no order: {told}")
+            asked = await self._engine_at(now.coordinator).cancel(order_id_of(known_as), reason)
+            now = await self.status(known_as)
+        if now.closed:
+            _require_cancelled(known_as, now.log, asked=asked)
+        return now.log
+
+    async def redo(self, known_as: str) -> TransactionLog:
+        """Bring a closed order to its end once more, through the fence: where the services have forgotten it.
+
+        Raises `UnknownOrder` and `NothingToRedo`.
+        """
+        try:
+            now = await self.status(known_as)
+        except UnknownOrder as unknown:
+            forgotten = "if the order service has forgotten one of a batch, docs/runbook.md says what to do"
+            raise UnknownOrder(f"{unknown.message}; {forgotten}") from unknown
+        if not now.closed:
+            raise NothingToRedo(f"{known_as} is under way; redo is for orders that have ended")
+        placed, coordinator = await self._started_with(known_as, now.coordinator)
+        try:
+            await take_over(self.client, placed, coordinator, recovering=not now.log.state.is_confirmed)
+        except WorkflowAlreadyStartedError as error:
+            raise NothingToRedo(f"{known_as} is under way: another client was faster") from error
+        return await self.end_of(placed)
+
+    async def _started_with(self, known_as: str, coordinator: Coordinator) -> OrderInput:
+        """The order that a coordinator has brought to its end, and in whose name."""
+        if coordinator.kind is Kind.TRANSACTION:
+            raise NothingToRedo(f"{known_as} was not started with an order; there is nothing to redo")
+        if coordinator.kind is not Kind.BATCH:  # a batch was started with hundreds
+            arguments = await handles.started_with(self.client, coordinator.workflow_id)
+            started = OrderInput.of(arguments)
+            if started is not None:
+                by = started.coordinator if coordinator.kind is Kind.ORDER else coordinator.workflow_id
+                return OrderInput(started.order, by)
+        transaction = order_workflow_id(order_id_of(known_as))
+        known = (await on_record(self.client, [transaction])).get(transaction)
+        if known is None:
+            raise NothingToRedo(f"{known_as} is not on record any more; docs/runbook.md says what to do")
+        return OrderInput(known.order, known.coordinator)
+
+    async def _first_outcome(self, first: OrderOnRecord) -> TransactionLog:
+        log = await self._engine_at(coordinator_of(first)).wait(first.order)
+        if log is not None and log.state.is_end and not _is_duplicate(log):
+            return log
+        return await self.end_of(first.order)
+
+    async def _by_record(self, order_id: str, *, is_refused: bool) -> OrderStatus | None:
+        """How an order stands by the coordinator on its record; `is_refused` is whether its own workflow was."""
+        transaction, decider = order_workflow_id(order_id), participant_id(order_id)
+        first, problem = None, None
+        try:
+            first = (await on_record(self.client, [transaction])).get(transaction)
+        except ValidationError:  # no order can have this id
+            return None
+        except (OperationFailed, UnreadableOrder) as error:
+            problem = error
+        if first is None:
+            if await handles.status_of(self.client, decider) is not None:
+                return await ChoreographyEngine(self.client).status(order_id)
+            if problem is not None:
+                raise problem
+            return None
+        coordinator = coordinator_of(first)
+        if coordinator.kind is Kind.ORDER and is_refused:
+            return None
+        return await self._engine_at(coordinator).status(order_id) or as_on_record(first)
+
+    def _engine_for(self, mode: Mode) -> SingleOrderEngine:
+        if mode is Mode.CHOREOGRAPHY:
+            return ChoreographyEngine(self.client)
+        return SagaEngine(self.client, colocated=mode is Mode.COLOCATED)
+
+    def _engine_at(self, coordinator: Coordinator) -> Engine:
+        match coordinator.kind:
+            case Kind.BATCH:
+                return self._batches.setdefault(
+                    coordinator.workflow_id, BatchEngine(self.client, coordinator.workflow_id)
+                )
+            case Kind.PARTICIPANT:
+                return ChoreographyEngine(self.client)
+            case _:
+                return SagaEngine(self.client)
+
+
+def _is_duplicate(log: TransactionLog) -> bool:
+    return log.error is not None and is_duplicate_of_other(log.error.code, log.error.step)
+
+
+def _require_cancelled(known_as: str, log: TransactionLog, *, asked: bool) -> None:
+    """Raise `ClientError` if the order came to its end without this cancel, and without one before it."""
+    if not log.state.is_end:
+        raise ClosedFromOutside(f"{known_as}: {(log.error or closed_from_outside(log.transaction_id)).message}")
+    if log.state.is_confirmed or log.error is None:
+        raise CancelRefused(f"{known_as} is confirmed: it ended {log.state}")
+    if not asked and log.error.code != Code.CANCELLED:
+        message = f"{known_as} has ended before: {log.state}, {log.error.code}; there is nothing left to cancel"
+        raise AlreadyEnded(message)

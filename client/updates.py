@@ -1,0 +1,71 @@
+"""Updates of workflows: cancellations and operators' decisions, each sent once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from client import silence
+from client.errors import CancelRefused, NotAnswered, Paused
+from client.handles import describe
+
+_UPDATE_TIMEOUT_S = 15
+"""A worker takes an update up within a second, one that restarts within ten."""
+_CANCEL_ORDER = "cancel_order"
+"""The update of every workflow that coordinates an order."""
+
+
+async def update(
+    client: Client, workflow_id: str, name: Any, arguments: list[Any], request_id: str | None = None
+) -> None:
+    """Send an update to a workflow, once for each `request_id`, and wait until it is accepted and done.
+
+    Without a `request_id` the update is sent once for each state of the workflow: a command that is repeated before a
+    worker has answered joins its first call, and a command that is repeated later sends the update anew.
+    Raises `NotAnswered` if no worker takes it up: Temporal keeps the update until one runs.
+    """
+    update_id = request_id or await _derived_id(client, workflow_id, name, arguments)
+    try:
+        async with asyncio.timeout(_UPDATE_TIMEOUT_S):
+            await client.get_workflow_handle(workflow_id).execute_update(name, args=arguments, id=update_id)
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        message = f"{workflow_id}: asked; no worker has answered within {_UPDATE_TIMEOUT_S} s, so it is decided when"
+        message += " one runs: `starter.py status ID`"
+        raise NotAnswered(message) from error
+
+
+async def _derived_id(client: Client, workflow_id: str, name: Any, arguments: list[Any]) -> str:
+    """The id of an update: what it asks for, and how long the workflow's history is when it is sent."""
+    found = await describe(client, workflow_id)
+    asked = json.dumps([getattr(name, "__name__", name), arguments], default=vars, sort_keys=True)
+    digest = hashlib.sha256(asked.encode()).hexdigest()
+    return f"{found.run_id}-{found.history_length}-{digest[:32]}" if found else digest[:32]
+
+
+async def request_cancel(client: Client, workflow_id: str, order_id: str, arguments: list[Any]) -> bool:
+    """Send the update that cancels an order; false if its workflow has just ended. See `Engine.cancel`."""
+    try:
+        await update(client, workflow_id, _CANCEL_ORDER, arguments)
+    except WorkflowUpdateFailedError as error:
+        if isinstance(error.cause, ApplicationError):
+            raise CancelRefused(f"{order_id}: {error.cause.message}") from error
+        raise
+    except RPCError as error:
+        await require_not_paused(client, workflow_id)
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+async def require_not_paused(client: Client, workflow_id: str) -> None:
+    """Raise `Paused` if the workflow is: then it takes no update."""
+    found = await describe(client, workflow_id)
+    if found is not None and found.is_paused:
+        raise Paused(f"{workflow_id}: {silence.paused(found).message}")
