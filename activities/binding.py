@@ -1,4 +1,4 @@
-"""To which Temporal a database belongs. Two that work on one database would each roll back what the other has begun."""
+"""The binding of a database to one Temporal. Two that shared a database would each roll back the other's orders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BoundElsewhere(Exception):
 
 
 def binding_table(metadata: MetaData) -> Table:
-    """A table of one row."""
+    """Declare the table of the binding, which has one row."""
     return Table(
         "temporal_binding",
         metadata,
@@ -37,7 +37,7 @@ _BOUND: Select[Any] = select(_BINDING.c.namespace_id, _BINDING.c.namespace, _BIN
 
 
 async def bind(database: Database, here: TemporalIdentity, *, adopt: bool = False) -> None:
-    """Bind a database that belongs to no Temporal yet to this one; with `adopt`, any database.
+    """Bind a database to this Temporal if it is not bound yet; with `adopt`, rebind any database.
 
     Raises `BoundElsewhere`.
     """
@@ -48,19 +48,19 @@ async def bind(database: Database, here: TemporalIdentity, *, adopt: bool = Fals
 def _bind(connection: Connection, *, here: TemporalIdentity, adopt: bool) -> TemporalIdentity | None:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     insert = dialect.insert(_BINDING).values(only=1, **here._asdict())
-    # On a conflict, and not after a look: of two workers that start at once the second sees the first.
-    taken_over = insert.on_conflict_do_update(index_elements=["only"], set_=here._asdict())
-    connection.execute(taken_over if adopt else insert.on_conflict_do_nothing())
+    # The conflict decides, not a SELECT before: of two workers that start at once, the second sees the first.
+    adopted = insert.on_conflict_do_update(index_elements=["only"], set_=here._asdict())
+    connection.execute(adopted if adopt else insert.on_conflict_do_nothing())
     return _identity(connection.execute(_BOUND).first())
 
 
 async def bound_to(connection: AsyncConnection) -> TemporalIdentity | None:
-    """`None` for a database that no worker has opened yet."""
+    """The Temporal that a database is bound to; `None` before the first worker has opened it."""
     return _identity((await connection.execute(_BOUND)).first())
 
 
 def require_same(there: TemporalIdentity | None, here: TemporalIdentity) -> None:
-    """Raises `BoundElsewhere`."""
+    """Raise `BoundElsewhere` if the database is bound to another namespace."""
     if there is not None and there.namespace_id != here.namespace_id:
         raise BoundElsewhere(there, here)
 

@@ -1,4 +1,4 @@
-"""The connection of one service to its own database, on SQLite or PostgreSQL, and the versions of its schema."""
+"""The connection of a service to its own database, on SQLite or PostgreSQL, and the versions of its schema."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ Outcome = TypeVar("Outcome")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 UNUSABLE = (DBAPIError, OSError, CommandError)
-"""How a database that cannot be opened shows it; Alembic, for a schema that a newer build has left."""
+"""The errors of a database that cannot be opened; Alembic's means that a newer build has changed the schema."""
 _MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-"""Alembic keeps the migration at work in module globals: one process runs one at a time, whatever the database."""
+"""Alembic keeps the running migration in module globals, so a process runs one at a time, whatever the database."""
 
 
 class Database(Protocol):
-    """One service's database. Nothing is opened until the first transaction, and nothing is made but by a migration."""
+    """The database of one service. The first transaction opens it; only a migration creates anything in it."""
 
     sync_engine: Engine
 
     async def transaction(self, work: Callable[[Connection], Outcome]) -> Outcome:
-        """Do `work` in one local transaction, within a time that is shorter than the attempt that asks for it.
+        """Do `work` in one local transaction, within less time than an activity attempt has.
 
-        It comes to its own end even when the caller is cancelled: cut between two statements, it would keep its locks
-        for as long as its connection is in memory. Raises `OSError` if the database does not answer in time or is
-        gone: whether the transaction was committed is then unknown.
+        The transaction ends by itself even when the caller is cancelled: stopped between two statements, it would hold
+        its locks until its connection is garbage-collected. Raises `OSError` if the database does not answer in time
+        or is gone; it is then unknown whether the transaction was committed.
         """
 
     async def migration(self, work: Callable[[Connection], Outcome]) -> Outcome:
-        """Do `work` on the schema: as a transaction, with more time, and making the database where that is a file."""
+        """Do `work` on the schema: a transaction with more time, which also creates a database that is a file."""
 
     def new_file(self) -> Path | None:
-        """The file that a migration would make; `None` if it is there, or if the database is on a server."""
+        """The file that a migration would create; `None` if it exists, or if the database is on a server."""
 
     async def dispose(self) -> None:
-        """Close what is open, at once, though a connection may be dead. The next transaction opens it again."""
+        """Close all connections at once, dead ones too. The next transaction opens new ones."""
 
 
 def reason_of(error: Exception) -> str:
-    """One of `UNUSABLE` in one line."""
+    """The reason of one of the `UNUSABLE` errors, on one line."""
     if isinstance(error, CommandError):
         return f"its schema is not of this build, but of a newer one ({error})"
     words = str(error.orig if isinstance(error, DBAPIError) else error) or type(error).__name__
@@ -62,21 +62,21 @@ def reason_of(error: Exception) -> str:
 
 
 def connect(url: str) -> Database:
-    """The database at `url`. Percent-encoding in it is that of any URL: `%3F` for a `?` in a folder's name."""
+    """The database at `url`, which is percent-encoded like any URL: `%3F` stands for a `?` in a folder's name."""
     parsed = make_url(url)
     return SqliteDatabase(parsed) if parsed.get_backend_name() == "sqlite" else PostgresqlDatabase(parsed)
 
 
 def reading(url: str) -> AbstractAsyncContextManager[AsyncConnection]:
-    """A connection whose transactions read one snapshot each and stay out of writers' way. It creates no file."""
+    """A connection for reading: each transaction sees one snapshot and blocks no writer. It creates no file."""
     parsed = make_url(url)
     return sqlite.reading(parsed) if parsed.get_backend_name() == "sqlite" else postgresql.reading(parsed)
 
 
 async def migrate(database: Database, service: str) -> None:
-    """Bring the schema of `service` to the newest version. Safe when many workers start at once."""
+    """Bring the schema of `service` to the newest version. Many workers may do so at once."""
     one_at_a_time = _MIGRATING.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    async with one_at_a_time:  # whoever has waited for another's lock must see what its holder has done
+    async with one_at_a_time:  # a task that has waited must see the versions that the task before it applied
         await database.migration(partial(_migrate, service=service))
 
 

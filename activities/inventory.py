@@ -1,8 +1,9 @@
-"""The inventory service: stock by sku, and for each transaction the units it has put aside.
+"""The inventory service: stock by sku, and the reservations of each transaction.
 
-Several lines are reserved together or not at all. `on_hand` counts what is on the shelf, the reserved units included:
-for each sku, `received` = `on_hand` + committed - returned, and `reserved` = the sum of its held reservations.
-Concurrent orders meet in the version of the stock row: the slower one reads and decides again, so nothing is oversold.
+The lines of a request are reserved together or not at all. `on_hand` counts the units on the shelf, the reserved ones
+included: for each sku, `received` = `on_hand` + committed - returned, and `reserved` = the sum of held reservations.
+Concurrent orders conflict on the version of the stock row. The slower one reads and decides again, so nothing is
+oversold.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, MetaData, select
 
 from activities.fence import Decision, Refusal, declare_fence
-from activities.records import Record, Ref, Rows, effects_table, record
+from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import inventory
 from contracts.errors import Code
@@ -63,30 +64,30 @@ class Reservation(Record):
     lease_until: datetime
 
 
-def _its_rows(request: ReserveStock) -> Iterable[Ref]:
+def _rows_of(request: ReserveStock) -> Iterable[Ref]:
     for line in request.lines:
         yield Ref(Stock, (line.sku,))
         yield Ref(Reservation, (request.transaction_id, line.sku))
 
 
-def _reservations(rows: Rows, request: ReserveStock) -> list[Reservation]:
-    found = (rows.get(Reservation, request.transaction_id, line.sku) for line in request.lines)
+def _reservations(uow: UnitOfWork, request: ReserveStock) -> list[Reservation]:
+    found = (uow.get(Reservation, request.transaction_id, line.sku) for line in request.lines)
     return [reservation for reservation in found if reservation is not None]
 
 
-def _stock(rows: Rows, sku: str) -> Stock:
-    stock = rows.get(Stock, sku)
+def _stock(uow: UnitOfWork, sku: str) -> Stock:
+    stock = uow.get(Stock, sku)
     if stock is None:
         raise Refusal(Code.UNKNOWN_SKU, f"there is no sku {sku}")
     return stock
 
 
-@implements(inventory.reserve, touches=_its_rows)
-def reserve(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
+@implements(inventory.reserve, touches=_rows_of)
+def reserve(uow: UnitOfWork, request: ReserveStock) -> Decision[StockMoved]:
     changed: list[Record] = []
-    until = rows.now + LEASE
+    until = uow.now + LEASE
     for line in request.lines:
-        stock = _stock(rows, line.sku)
+        stock = _stock(uow, line.sku)
         if stock.available < line.quantity:
             message = f"{line.sku}: {line.quantity} wanted, {stock.available} available"
             raise Refusal(Code.OUT_OF_STOCK, message)
@@ -96,12 +97,12 @@ def reserve(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
     return Decision(StockMoved(lines=request.lines), changed)
 
 
-@implements(inventory.release, touches=_its_rows)
-def release(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
-    """Put held units back into the available stock; units that were already taken out come back to the shelf."""
+@implements(inventory.release, touches=_rows_of)
+def release(uow: UnitOfWork, request: ReserveStock) -> Decision[StockMoved]:
+    """Make held units available again; return committed units to the shelf."""
     changed: list[Record] = []
-    for reservation in _reservations(rows, request):
-        stock = _stock(rows, reservation.sku)
+    for reservation in _reservations(uow, request):
+        stock = _stock(uow, reservation.sku)
         if reservation.state is ReservationState.HELD:
             changed.append(replace(stock, reserved=stock.reserved - reservation.quantity))
             changed.append(replace(reservation, state=ReservationState.RELEASED))
@@ -111,23 +112,23 @@ def release(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
     return Decision(StockMoved(lines=request.lines), changed)
 
 
-@implements(inventory.commit, touches=_its_rows)
-def commit(rows: Rows, request: ReserveStock) -> Decision[StockMoved]:
-    """Take the reserved units out of stock."""
-    reservations = _reservations(rows, request)
+@implements(inventory.commit, touches=_rows_of)
+def commit(uow: UnitOfWork, request: ReserveStock) -> Decision[StockMoved]:
+    """Take the reserved units off the shelf."""
+    reservations = _reservations(uow, request)
     if len(reservations) < len(request.lines) or any(r.state is not ReservationState.HELD for r in reservations):
-        raise Refusal(Code.NOTHING_TO_ACT_ON, f"{request.transaction_id} does not hold all it wants to take")
+        raise Refusal(Code.NOTHING_TO_ACT_ON, f"{request.transaction_id} does not hold all units that it commits")
     changed: list[Record] = []
     for reservation in reservations:
-        stock, quantity = _stock(rows, reservation.sku), reservation.quantity
+        stock, quantity = _stock(uow, reservation.sku), reservation.quantity
         changed.append(replace(stock, on_hand=stock.on_hand - quantity, reserved=stock.reserved - quantity))
         changed.append(replace(reservation, state=ReservationState.COMMITTED))
     return Decision(StockMoved(lines=request.lines), changed)
 
 
 @implements(inventory.set_stock, touches=lambda request: [Ref(Stock, (request.sku,))])
-def set_stock(rows: Rows, request: SetStock) -> Decision[StockSet]:
-    stock = rows.get(Stock, request.sku) or Stock(request.sku, 0, 0, 0)
+def set_stock(uow: UnitOfWork, request: SetStock) -> Decision[StockSet]:
+    stock = uow.get(Stock, request.sku) or Stock(request.sku, 0, 0, 0)
     if request.on_hand < stock.reserved:
         raise Refusal(
             Code.INVALID_REQUEST, f"{stock.reserved} units of {stock.sku} are reserved: there cannot be fewer"
@@ -143,16 +144,18 @@ def _list_expired(connection: Connection, question: ListOpen) -> ExpiredReservat
     ids = select(columns.transaction_id).where(expired & (columns.transaction_id > question.after)).distinct()
     ids = ids.order_by(columns.transaction_id).limit(question.limit)
     found = connection.execute(select(Reservation.table).where(columns.transaction_id.in_(ids)))
-    rows: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    by_transaction: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for row in found.mappings():
-        rows[row["transaction_id"], row["order_id"]].append(row)
-    requests, unreadable = readable(sorted(rows.items()), lambda one: one[0][0], lambda one: _asked_for(*one))
+        by_transaction[row["transaction_id"], row["order_id"]].append(row)
+    requests, unreadable = readable(
+        sorted(by_transaction.items()), lambda item: item[0][0], lambda item: _original_request(*item)
+    )
     return ExpiredReservations(requests=requests, unreadable=unreadable)
 
 
-def _asked_for(whose: tuple[str, str], rows: Sequence[Any]) -> ReserveStock:
+def _original_request(ids: tuple[str, str], rows: Sequence[Any]) -> ReserveStock:
     lines = tuple(StockLine(sku=row["sku"], quantity=row["quantity"]) for row in rows)
-    return ReserveStock(transaction_id=whose[0], order_id=whose[1], lines=lines)
+    return ReserveStock(transaction_id=ids[0], order_id=ids[1], lines=lines)
 
 
 def _list_stock(connection: Connection, _: ListStock) -> StockLevels:

@@ -1,7 +1,7 @@
-"""The notification service: what the customer is told, by e-mail and SMS, once for each end of an order.
+"""The notification service: tells the customer by e-mail and SMS how the order ended, once for each outcome.
 
-The gateway is a simulated one: a message is delivered by being kept in `messages`, in the local transaction of its
-operation, so it is sent exactly as often as the fence lets it. Addresses under `.invalid` bounce (RFC 2606).
+The gateway is simulated: a message counts as sent when it is in `messages`, which its operation writes in its local
+transaction, so the fence bounds how often it is sent. Addresses under `.invalid` bounce (RFC 2606).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from decimal import Decimal
 from sqlalchemy import MetaData
 
 from activities.fence import Decision, Refusal, declare_fence
-from activities.records import Record, Ref, Rows, effects_table, record
+from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.service import ServiceDefinition, implements
 from contracts import notification
 from contracts.errors import Code
@@ -28,10 +28,9 @@ effects_table(metadata)
 @record(metadata, "messages", key=("transaction_id", "subject", "channel"))
 @dataclass(frozen=True)
 class SentMessage(Record):
-    """`subject` is the end of the order that the customer was told."""
-
     transaction_id: str
     subject: OrderState
+    """The outcome of the order that the message is about."""
     channel: Channel
     address: str
     text: str
@@ -40,32 +39,32 @@ class SentMessage(Record):
 _DECIMAL_PLACES = dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX"), 0)
 _DECIMAL_PLACES |= dict.fromkeys(("VND", "VUV", "XAF", "XOF", "XPF"), 0)
 _DECIMAL_PLACES |= dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
-"""Where the minor unit is not a hundredth (ISO 4217)."""
+"""The currencies whose minor unit is not a hundredth (ISO 4217)."""
 
 
-def _none(_: NotifyCustomer) -> Iterable[Ref]:
+def _no_rows(_: NotifyCustomer) -> Iterable[Ref]:
     return ()
 
 
-@implements(notification.send_confirmation, touches=_none)
-def send_confirmation(rows: Rows, request: NotifyCustomer) -> Decision[CustomerNotified]:  # noqa: ARG001 — a decision takes rows
+@implements(notification.send_confirmation, touches=_no_rows)
+def send_confirmation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:  # noqa: ARG001 — every decision has this signature
     if not _mail_can_be_delivered(request):
         raise Refusal(Code.NOTIFICATION_FAILED, "the customer's mail server does not exist")
     total = f"{_in_major_units(request)} {request.currency}"
-    return _tell(request, OrderState.CONFIRMED, f"Your order {request.order_id} over {total} is confirmed.")
+    return _send(request, OrderState.CONFIRMED, f"Your order {request.order_id} over {total} is confirmed.")
 
 
-@implements(notification.send_cancellation, touches=_none)
-def send_cancellation(rows: Rows, request: NotifyCustomer) -> Decision[CustomerNotified]:  # noqa: ARG001 — a decision takes rows
-    """The one undo that acts when there is nothing to undo: a customer who was told nothing is told this.
+@implements(notification.send_cancellation, touches=_no_rows)
+def send_cancellation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:  # noqa: ARG001 — every decision has this signature
+    """Tell the customer of the cancellation: the one undo that also acts when there is nothing to undo.
 
-    It says no to nobody, as an undo must not: where mail cannot be delivered there is still the SMS.
+    Like any undo it never refuses: a customer whose mail cannot be delivered gets the SMS alone.
     """
     text = f"Your order {request.order_id} could not be completed. Nothing is charged; what was held is released."
-    return _tell(request, OrderState.CANCELLED, text)
+    return _send(request, OrderState.CANCELLED, text)
 
 
-def _tell(request: NotifyCustomer, subject: OrderState, text: str) -> Decision[CustomerNotified]:
+def _send(request: NotifyCustomer, subject: OrderState, text: str) -> Decision[CustomerNotified]:
     addresses = {Channel.EMAIL: request.contact.email, Channel.SMS: request.contact.phone}
     if not _mail_can_be_delivered(request):
         del addresses[Channel.EMAIL]

@@ -1,4 +1,4 @@
-"""Opening the services' databases for work: none serves two Temporals, and none is made anew where one was lost."""
+"""Opens the services' databases for a worker, and refuses those of another Temporal and those whose file was lost."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from contracts.identity import TemporalIdentity
 
 
 class NotToBeUsed(Exception):
-    """A database is not what this worker should work on; the message says why. An operator may `adopt` it."""
+    """This worker must not use a database; the message says why. An operator may `adopt` it."""
 
 
 class CannotBeOpened(Exception):
-    """A database is not there or does not answer. The message names the service and says why."""
+    """A database does not exist or does not answer. The message names the service and says why."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What a worker knows when it opens databases. `urls` are those of all services, the ones it serves or not."""
+    """What a worker knows when it opens databases."""
 
     urls: Mapping[str, str]
+    """The databases of all services, also of those that this worker does not serve."""
     temporal: TemporalIdentity | None
-    """`None` where the worker may not read it: nothing is bound and nothing is compared."""
+    """`None` if the worker has no permission to read it; databases are then neither bound nor compared."""
     has_orders: Callable[[], Awaitable[bool]]
     """Whether this Temporal knows any order."""
     adopt: bool = False
-    """Take the databases as they are: an operator has said so."""
+    """An operator has confirmed that the databases are the right ones: skip the checks and bind them here."""
 
     async def open(self, stack: AsyncExitStack, services: Sequence[str]) -> dict[str, Database]:
         """The databases of `services`, migrated and bound; `stack` closes them.
@@ -59,7 +60,7 @@ class Opening:
             raise NotToBeUsed(f"the {service} database {error}") from error
 
     async def _require_that_none_is_lost(self, opened: Mapping[str, Database]) -> None:
-        """A file that is not there is made at a system's first start, and only then. Raises `NotToBeUsed`."""
+        """Raise `NotToBeUsed` if a file is missing in a system that has been in use: only a first start makes files."""
         missing = {service: file for service, database in opened.items() if (file := database.new_file()) is not None}
         if not missing:
             return
@@ -82,7 +83,7 @@ def _named(service: str) -> Iterator[None]:
 
 
 async def _has_worked(url: str) -> bool:
-    """Whether a service has performed any operation in the database at `url`, if there is one."""
+    """Whether a service has performed any operation in the database at `url`; false if there is no database."""
     if connect(url).new_file() is not None:
         return False
     async with reading(url) as connection:

@@ -1,4 +1,4 @@
-"""The order service: owns the order document and whether the order is pending, confirmed or cancelled."""
+"""The order service: owns the order documents, and the state of each order: pending, confirmed or cancelled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Column, Connection, MetaData, Table, Text, exists, insert, select
 
 from activities.fence import Decision, Refusal, declare_fence
-from activities.records import Record, Ref, Rows, UtcDateTime, effects_table, record
+from activities.records import Record, Ref, UnitOfWork, UtcDateTime, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import order
 from contracts.errors import Code
@@ -37,14 +37,13 @@ SKIPS = Table(
     Column("reason", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
 )
-"""What operators left undone, of orders and of other transactions: Temporal forgets it with the closed workflow."""
+"""The steps of orders and other transactions that operators skipped. Temporal deletes its own record of them when the
+retention of the closed workflow ends."""
 
 
 @record(metadata, "orders", key=("order_id",), indexed=("transaction_id",))
 @dataclass(frozen=True)
 class PlacedOrder(Record):
-    """`document` is the order as it was placed, in JSON: enough to finish or undo the order without its workflow."""
-
     order_id: str
     transaction_id: str
     customer_id: str
@@ -52,20 +51,21 @@ class PlacedOrder(Record):
     total_minor: int
     state: OrderState
     document: str
+    """The order as it was placed, in JSON: enough to finish or undo it without its workflow."""
     coordinator: str | None
 
     def answer(self) -> OrderRecorded:
         return OrderRecorded(order_id=self.order_id, state=self.state, total_minor=self.total_minor)
 
 
-def _its_order(request: CreateOrder) -> Iterable[Ref]:
+def _order_of(request: CreateOrder) -> Iterable[Ref]:
     return [Ref(PlacedOrder, (request.order.order_id,))]
 
 
-@implements(order.create, touches=_its_order)
-def create(rows: Rows, request: CreateOrder) -> Decision[OrderRecorded]:
+@implements(order.create, touches=_order_of)
+def create(uow: UnitOfWork, request: CreateOrder) -> Decision[OrderRecorded]:
     placed = request.order
-    if rows.get(PlacedOrder, placed.order_id) is not None:
+    if uow.get(PlacedOrder, placed.order_id) is not None:
         raise Refusal(Code.DUPLICATE_ORDER, f"order {placed.order_id} exists under another transaction")
     row = PlacedOrder(
         order_id=placed.order_id,
@@ -80,10 +80,10 @@ def create(rows: Rows, request: CreateOrder) -> Decision[OrderRecorded]:
     return Decision(row.answer(), [row])
 
 
-@implements(order.cancel, touches=_its_order)
-def cancel(rows: Rows, request: CreateOrder) -> Decision[OrderRecorded]:
+@implements(order.cancel, touches=_order_of)
+def cancel(uow: UnitOfWork, request: CreateOrder) -> Decision[OrderRecorded]:
     placed = request.order
-    row = rows.get(PlacedOrder, placed.order_id)
+    row = uow.get(PlacedOrder, placed.order_id)
     if row is None or row.transaction_id != request.transaction_id:
         nothing = OrderRecorded(order_id=placed.order_id, state=OrderState.CANCELLED, total_minor=placed.total_minor)
         return Decision(nothing)
@@ -94,8 +94,8 @@ def cancel(rows: Rows, request: CreateOrder) -> Decision[OrderRecorded]:
 
 
 @implements(order.confirm, touches=lambda request: [Ref(PlacedOrder, (request.order_id,))])
-def confirm(rows: Rows, request: ConfirmOrder) -> Decision[OrderRecorded]:
-    row = rows.get(PlacedOrder, request.order_id)
+def confirm(uow: UnitOfWork, request: ConfirmOrder) -> Decision[OrderRecorded]:
+    row = uow.get(PlacedOrder, request.order_id)
     if row is None or row.state is not OrderState.PENDING:
         raise Refusal(Code.NOTHING_TO_ACT_ON, f"there is no pending order {request.order_id}")
     row = replace(row, state=OrderState.CONFIRMED)
@@ -121,7 +121,7 @@ def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord
 
 
 def _record_skips(connection: Connection, request: RecordSkips) -> Reply:
-    """Needs no fence: a skip that is recorded stays as it is."""
+    """Add the skips that are not on record. It needs no fence, because a recorded skip never changes."""
     of_transaction = SKIPS.c.transaction_id == request.transaction_id
     known = set(connection.scalars(select(SKIPS.c.step).where(of_transaction)))
     fresh = {skip.step: skip for skip in request.skips if skip.step not in known}

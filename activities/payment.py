@@ -1,6 +1,6 @@
 """The payment service: accounts with balances, and for each transaction a payment that moves through its states.
 
-It simulates a card network with real state: what is held cannot be spent twice, and money is neither made nor lost:
+It simulates a card network with real state. Held money cannot be spent twice, and money is neither created nor lost:
 for each account, `deposited` = `balance` + captured - refunded, and `held` = the sum of its authorized payments.
 """
 
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, MetaData, select
 
 from activities.fence import Decision, Refusal, declare_fence
-from activities.records import Record, Ref, Rows, effects_table, record
+from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import payment
 from contracts.errors import Code
@@ -39,12 +39,12 @@ effects_table(metadata)
 @record(metadata, "accounts", key=("customer_id",))
 @dataclass(frozen=True)
 class Account(Record):
-    """`balance_minor` includes what is held; `deposited_minor` is all that was ever paid in, less what was paid out."""
-
     customer_id: str
     currency: str
     deposited_minor: int
+    """All money ever paid in, less what was paid out."""
     balance_minor: int
+    """The money in the account, the held part included."""
     held_minor: int
 
     @property
@@ -62,16 +62,16 @@ class Payment(Record):
     currency: str
     state: PaymentState
     lease_until: datetime | None
-    """Of the hold; rows older than this column have none."""
+    """The end of the hold's lease; rows older than this column have none."""
 
 
-def _its_rows(request: AuthorizePayment) -> Iterable[Ref]:
+def _rows_of(request: AuthorizePayment) -> Iterable[Ref]:
     return [Ref(Account, (request.customer_id,)), Ref(Payment, (request.transaction_id,))]
 
 
-@implements(payment.authorize, touches=_its_rows)
-def authorize(rows: Rows, request: AuthorizePayment) -> Decision[Authorization]:
-    account = rows.get(Account, request.customer_id)
+@implements(payment.authorize, touches=_rows_of)
+def authorize(uow: UnitOfWork, request: AuthorizePayment) -> Decision[Authorization]:
+    account = uow.get(Account, request.customer_id)
     if account is None:
         raise Refusal(Code.PAYMENT_DECLINED, f"customer {request.customer_id} has no account")
     if account.currency != request.currency:
@@ -88,25 +88,25 @@ def authorize(rows: Rows, request: AuthorizePayment) -> Decision[Authorization]:
         amount_minor=request.amount_minor,
         currency=request.currency,
         state=PaymentState.AUTHORIZED,
-        lease_until=rows.now + LEASE,
+        lease_until=uow.now + LEASE,
     )
     return Decision(Authorization(amount_minor=hold.amount_minor, currency=hold.currency), [held, hold])
 
 
-@implements(payment.cancel, touches=_its_rows)
-def cancel(rows: Rows, request: AuthorizePayment) -> Decision[Cancellation]:
-    """Release the hold; if the money was already taken, give it back."""
-    account, held = rows.get(Account, request.customer_id), rows.get(Payment, request.transaction_id)
+@implements(payment.cancel, touches=_rows_of)
+def cancel(uow: UnitOfWork, request: AuthorizePayment) -> Decision[Cancellation]:
+    """Release the hold; if the money was captured already, refund it."""
+    account, held = uow.get(Account, request.customer_id), uow.get(Payment, request.transaction_id)
     if account is None or held is None or held.state is not PaymentState.AUTHORIZED:
-        return _give_back(account, held)
+        return _refunded(account, held)
     account = replace(account, held_minor=account.held_minor - held.amount_minor)
     released = Cancellation(released_minor=held.amount_minor)
     return Decision(released, [account, replace(held, state=PaymentState.CANCELLED)])
 
 
-@implements(payment.capture, touches=_its_rows)
-def capture(rows: Rows, request: AuthorizePayment) -> Decision[Receipt]:
-    account, hold = rows.get(Account, request.customer_id), rows.get(Payment, request.transaction_id)
+@implements(payment.capture, touches=_rows_of)
+def capture(uow: UnitOfWork, request: AuthorizePayment) -> Decision[Receipt]:
+    account, hold = uow.get(Account, request.customer_id), uow.get(Payment, request.transaction_id)
     if account is None or hold is None or hold.state is not PaymentState.AUTHORIZED:
         raise Refusal(Code.NOTHING_TO_ACT_ON, f"no authorized payment for {request.transaction_id}")
     charged = replace(
@@ -117,13 +117,13 @@ def capture(rows: Rows, request: AuthorizePayment) -> Decision[Receipt]:
     return Decision(Receipt(captured_minor=hold.amount_minor), [charged, replace(hold, state=PaymentState.CAPTURED)])
 
 
-@implements(payment.refund, touches=_its_rows)
-def refund(rows: Rows, request: AuthorizePayment) -> Decision[Cancellation]:
-    """Give captured money back: the undo of a capture. Money that is only held is for `cancel` to release."""
-    return _give_back(rows.get(Account, request.customer_id), rows.get(Payment, request.transaction_id))
+@implements(payment.refund, touches=_rows_of)
+def refund(uow: UnitOfWork, request: AuthorizePayment) -> Decision[Cancellation]:
+    """Refund captured money, as the undo of a capture. Held money is left for `cancel` to release."""
+    return _refunded(uow.get(Account, request.customer_id), uow.get(Payment, request.transaction_id))
 
 
-def _give_back(account: Account | None, taken: Payment | None) -> Decision[Cancellation]:
+def _refunded(account: Account | None, taken: Payment | None) -> Decision[Cancellation]:
     if account is None or taken is None or taken.state is not PaymentState.CAPTURED:
         return Decision(Cancellation())
     account = replace(account, balance_minor=account.balance_minor + taken.amount_minor)
@@ -132,8 +132,8 @@ def _give_back(account: Account | None, taken: Payment | None) -> Decision[Cance
 
 
 @implements(payment.set_account, touches=lambda request: [Ref(Account, (request.customer_id,))])
-def set_account(rows: Rows, request: SetAccount) -> Decision[AccountSet]:
-    account = rows.get(Account, request.customer_id)
+def set_account(uow: UnitOfWork, request: SetAccount) -> Decision[AccountSet]:
+    account = uow.get(Account, request.customer_id)
     if account is None:
         account = Account(request.customer_id, request.currency, 0, 0, 0)
     if account.currency != request.currency:

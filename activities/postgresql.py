@@ -1,7 +1,7 @@
-"""A service's database on a PostgreSQL server, behind a network that may swallow what is sent.
+"""A service's database on a PostgreSQL server, behind a network that may drop packets without an error.
 
-A half-open connection says nothing: no answer, no error. So everything that waits for one has a bound of its own, here
-and at the server, and the connections of a database that kept a transaction waiting are closed without a farewell.
+A half-open connection returns neither an answer nor an error. Every wait for one is therefore bounded, here and at the
+server, and after a transaction that got no answer all connections are closed without waiting for the server.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 Outcome = TypeVar("Outcome")
 
 POOL_SIZE = 10
-"""Connections a service holds. Each is in use for one short transaction; ten saturate two cores."""
+"""Connections of one service. Each serves short transactions; ten saturate two cores."""
 CONNECT_TIMEOUT_S = 3
-"""From the first packet to a session. Less than a transaction's time, so that the error says what was waited for."""
+"""Time to open a connection. It is less than a transaction's time, so that the error names the connection."""
 TRANSACTION_TIMEOUT_S = 4
-"""From the wait for a connection to the answer to COMMIT. The shortest attempt that waits for it has 5 s."""
+"""Time of a transaction, from the wait for a connection to the answer to COMMIT. The shortest attempt has 5 s."""
 MIGRATION_TIMEOUT_S = 600
-"""An index on a large table takes minutes, and so does the wait for another worker that builds it."""
+"""Time of a migration: to build an index on a large table, or to wait for a worker that builds it, takes minutes."""
 READ_TIMEOUT_S = 60
-"""One statement of the audit, which reads whole tables. Between two of one database it reads all the others."""
+"""Time of one statement of the audit, which reads whole tables."""
 _LOCK_TIMEOUT_MS = 3_000
-"""Less than a transaction's time: a row that is locked is the server's error, and no reason to close a connection."""
+"""Less than a transaction's time: a locked row is then an error of the server, and the connections stay open."""
 _ABANDONED_AFTER_MS = TRANSACTION_TIMEOUT_S * 1_000
-"""The server gives up a statement, and a session that is idle in a transaction, when nobody can wait for it any more:
-the locks of a half-open connection are free for the next attempt."""
+"""Time after which the server ends a statement or an idle transaction. Its client has given up by then, and the locks
+of a half-open connection must be free for the next attempt."""
 
 
 class NoAnswer(OSError):
@@ -41,7 +41,7 @@ class NoAnswer(OSError):
 
 class PostgresqlDatabase:
     def __init__(self, url: URL) -> None:
-        # One snapshot for all reads of a transaction: a fence row and the rows it guards must be of the same instant.
+        # All reads of a transaction see one snapshot: a fence row and the rows that it guards must be of one instant.
         self._engine = create_async_engine(
             url,
             pool_size=POOL_SIZE,
@@ -67,14 +67,14 @@ class PostgresqlDatabase:
         return await asyncio.shield(self._within(MIGRATION_TIMEOUT_S, self._run(engine, with_more_time)))
 
     def new_file(self) -> Path | None:
-        return None  # who makes a database on a server does so by hand
+        return None  # an operator creates a database on a server
 
     async def _run(self, engine: AsyncEngine, work: Callable[[Connection], Outcome]) -> Outcome:
         async with engine.begin() as connection:
             return await connection.run_sync(work)
 
     async def _within(self, seconds: float, steps: Coroutine[Any, Any, Outcome]) -> Outcome:
-        """Take `steps`, or raise `NoAnswer` after `seconds`. Raised at the bound: what is cut ends on its own."""
+        """Run `steps`, or raise `NoAnswer` after `seconds` without waiting for the cancelled steps to end."""
         running = asyncio.create_task(steps)
         self._under_way.add(running)
         running.add_done_callback(self._ended)
@@ -93,10 +93,10 @@ class PostgresqlDatabase:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # nobody else reads that of a task that was cut
+            task.exception()  # marks it as retrieved: no caller waits for a task that was given up
 
     def _give_up(self) -> None:
-        """Close every connection and cut what waits for one: they all lead to the server that does not answer."""
+        """Close every connection and cancel every wait for one: they all lead to the server that does not answer."""
         self._connections.abort()
         for waiting in self._under_way:
             waiting.cancel()
@@ -119,7 +119,7 @@ async def reading(url: URL) -> AsyncIterator[AsyncConnection]:
             try:
                 yield connection
             except TimeoutError:
-                connections.abort()  # or else its ROLLBACK would wait as long again
+                connections.abort()  # otherwise its ROLLBACK would wait as long again
                 raise
     except TimeoutError as error:
         raise NoAnswer("no answer in time") from error
@@ -128,7 +128,7 @@ async def reading(url: URL) -> AsyncIterator[AsyncConnection]:
 
 
 class _Connections:
-    """The open connections of an engine, also those that are idle in its pool."""
+    """The open connections of an engine, including those that are idle in its pool."""
 
     def __init__(self, engine: Engine, statement_ms: int, idle_ms: int) -> None:
         self._open: WeakSet[Any] = WeakSet()
@@ -143,13 +143,13 @@ class _Connections:
             "lock_timeout": _LOCK_TIMEOUT_MS,
             "idle_in_transaction_session_timeout": self._idle_ms,
         }
-        # As statements, not as parameters of the connection, which a pooler between would refuse.
+        # Statements set them, because a connection pooler would refuse them as parameters of the connection.
         cursor = connection.cursor()
         cursor.execute("SELECT " + ", ".join(f"set_config('{name}', '{ms}', false)" for name, ms in settings.items()))
         cursor.close()
         connection.commit()
 
     def abort(self) -> None:
-        """Close all of them without a word to the server, for whose answer a polite end would wait."""
+        """Close all connections without a message to the server: an orderly close would wait for its answer."""
         for connection in list(self._open):
             connection.terminate()

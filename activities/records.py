@@ -1,7 +1,7 @@
-"""Rows as frozen dataclasses: declared once, loaded by key in one query, saved under a version check in one statement.
+"""Rows as frozen dataclasses, and the unit of work that loads them by key and saves them under a version check.
 
 The version check is optimistic concurrency control, the same for every row of every service: a row is written only if
-nobody has written it since it was read. It needs no lock that outlives a statement, so nothing can deadlock.
+no other transaction has written it since it was read. No lock outlives a statement, so nothing can deadlock.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 KEYS_PER_QUERY = 5_000
-"""Keys one SELECT asks for: SQLite takes 32,766 parameters, and a key has at most two columns."""
+"""Keys that one SELECT names: SQLite takes 32,766 parameters, and a key has at most two columns."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware and UTC on both databases; SQLite alone would forget the zone."""
+    """A time that is aware and UTC on both databases; SQLite alone would lose the zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -53,14 +53,15 @@ Key = tuple[Any, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A row. Subclasses are frozen dataclasses made with `@record`; `version` counts how often the row was written."""
+    """A row. Subclasses are frozen dataclasses declared with `@record`."""
 
     table: ClassVar[Table]
     key_columns: ClassVar[tuple[str, ...]]
     columns: ClassVar[tuple[str, ...]]
-    """In the order of the table."""
+    """The names of the columns, in the order of the table."""
     _key_of: ClassVar[Callable[[Any], Key]]
     version: int = dataclasses.field(default=0, kw_only=True)
+    """The number of times that the row was written."""
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -68,7 +69,7 @@ class Record:
 
     @property
     def values(self) -> dict[str, Any]:
-        """By column."""
+        """The values by column."""
         return {name: getattr(self, name) for name in self.columns}
 
 
@@ -83,14 +84,13 @@ class Ref(NamedTuple):
 
 
 class Stale(Exception):
-    """Somebody wrote a row between our reading and our writing it. Read again, decide again."""
+    """Another transaction wrote a row after this one had read it: read and decide again."""
 
 
 def record(
     metadata: MetaData, name: str, *, key: Sequence[str], indexed: Sequence[str] = ()
 ) -> Callable[[type[R]], type[R]]:
-    """Class decorator: declare the table of a `Record` from its fields; `indexed` are those it is asked for by, besides
-    its key."""
+    """Class decorator that declares the table of a `Record` from its fields, with an index on those in `indexed`."""
 
     def declare(cls: type[R]) -> type[R]:
         hints = typing.get_type_hints(cls)
@@ -136,8 +136,8 @@ def _column_type(hint: Any) -> Any:
 
 
 def effects_table(metadata: MetaData) -> Table:
-    """An append-only list of what was done: one row for each time an operation changed something, with no key that
-    could hide a second time. The audit reads it to see that no operation took effect twice."""
+    """An append-only table with a row for each effect of an operation, by which the audit sees that none took effect
+    twice. It has no key on the operation: that would hide the second effect."""
     return Table(
         "effects",
         metadata,
@@ -148,10 +148,10 @@ def effects_table(metadata: MetaData) -> Table:
     )
 
 
-class Rows:
-    """What one local transaction has read, and what it will write. Decisions read through `get`.
+class UnitOfWork:
+    """The rows that one local transaction has read and those that it will write (Fowler, Unit of Work).
 
-    `now` is the instant of the transaction, the same for all that it decides: a decision reads no clock.
+    Decisions read rows with `get`. Their time is `now`, the one instant of the transaction: they read no clock.
     """
 
     def __init__(self, metadata: MetaData, now: datetime) -> None:
@@ -174,7 +174,7 @@ class Rows:
         self._done.append({"transaction_id": transaction_id, "operation": operation})
 
     def load(self, tx: Connection, refs: Iterable[Ref]) -> None:
-        """Read the rows that exist among `refs`: one query a table, for each `KEYS_PER_QUERY` of its keys."""
+        """Read the rows that exist among `refs`, with one query for each `KEYS_PER_QUERY` keys of a table."""
         keys: dict[type[Record], dict[Key, None]] = defaultdict(dict)
         for kind, key in refs:
             keys[kind][key] = None
@@ -189,9 +189,10 @@ class Rows:
                         self._rows[Ref(kind, row.key)] = row
 
     def save(self, tx: Connection) -> None:
-        """Write what was put: one statement a table, rows in key order so that two savers never wait in a circle.
+        """Write the rows that were put, with one statement for each table.
 
-        Raises `Stale` if any row has been written since it was loaded; the transaction must then be rolled back.
+        The rows are in key order, so that two transactions never wait for each other in a circle. Raises `Stale` if
+        any row has been written since it was loaded; the transaction must then be rolled back.
         """
         changed: dict[type[Record], list[Record]] = defaultdict(list)
         for ref in sorted(self._changed, key=lambda ref: (ref.kind.table.name, ref.key)):
@@ -205,7 +206,7 @@ class Rows:
 
 
 def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> int:
-    """How many of the rows were written. SQLite's driver counts them; PostgreSQL's has each returned."""
+    """The number of rows written. SQLite's driver counts them; with PostgreSQL's, each written row is returned."""
     upsert = _upsert(kind.table, kind.key_columns, tx.dialect.name)
     if tx.dialect.name == "sqlite":
         return tx.execute(upsert, values, execution_options={"preserve_rowcount": True}).rowcount
@@ -214,9 +215,9 @@ def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> 
 
 @cache
 def select_by_key(table: Table, key_columns: tuple[str, ...]) -> Select[Any]:
-    """The rows whose key columns are among those given for each, which may be a few more than the keys asked for.
+    """Select the rows whose key columns are each in a list: the wanted rows, and perhaps a few more.
 
-    SQLite finds them by the primary key; for a list of whole keys, (a, b) IN (...), it reads the whole table.
+    SQLite finds them by the primary key. For a list of whole keys, (a, b) IN (...), it would scan the table.
     """
     columns = (table.c[name] for name in key_columns)
     return select(table).where(*(column.in_(bindparam(column.name, expanding=True)) for column in columns))
@@ -224,7 +225,7 @@ def select_by_key(table: Table, key_columns: tuple[str, ...]) -> Select[Any]:
 
 @cache
 def _upsert(table: Table, key_columns: tuple[str, ...], dialect: str) -> postgresql.Insert | sqlite.Insert:
-    """Insert at version 1, or update from the version before."""
+    """Insert a row at version 1, or update it if the table still has the version before."""
     insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
     fresh = insert.excluded
     return insert.on_conflict_do_update(

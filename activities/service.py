@@ -1,8 +1,8 @@
-"""An operation from request to commit: read, pass the fence, decide, write, in one local transaction.
+"""An operation from request to commit: read, pass the fence, decide and write, in one local transaction.
 
-A service is a list of `Handler`s over its own database. Each is set-based: it takes a list of requests, reads the rows
-of all of them at once, decides them one after the other in memory, writes all at once and commits once. The activity
-of a single request is a list of one.
+A service is a list of `Handler`s over its own database. A handler is set-based: it takes a list of requests, reads the
+rows of all of them at once, decides them one after the other in memory, writes all changes at once and commits once.
+The activity of a single request hands it a list of one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,67 +27,68 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from activities.database import Database
-from activities.fence import Decision, Passage, Refusal, UnreadableAnswer, admit
+from activities.fence import Decision, OperationRecord, Refusal, UnreadableReply, apply_once
 from activities.group_commit import GroupCommit
-from activities.records import Record, Ref, Rows, Stale
+from activities.records import Record, Ref, Stale, UnitOfWork
 from contracts.batch_operation import SUFFIX, BatchReply, BatchRequest, RefusedRequest, batched
 from contracts.errors import Code
 from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request, Unreadable
 from contracts.problems import first_problem
 from saga import Operation
 
-Asked = TypeVar("Asked", bound=Request)
-Question = TypeVar("Question", bound=Message)
-Answer = TypeVar("Answer", bound=Reply)
+RequestT = TypeVar("RequestT", bound=Request)
+QuestionT = TypeVar("QuestionT", bound=Message)
+ReplyT = TypeVar("ReplyT", bound=Reply)
 Row = TypeVar("Row")
 Read = TypeVar("Read")
 
 OPTIMISTIC_ATTEMPTS = 20
-"""Times a transaction is read and decided again when another was faster. At each round at least one contender gets
-through; what loses twenty times (about a second) goes back to Temporal's retries instead of spinning here."""
+"""Times a local transaction is read and decided again after a conflict with another writer. At least one contender
+commits in each round; a loser of twenty rounds (about a second) goes back to Temporal's retries."""
 
 OPTIMISTIC_S = 2
-"""The same as a time, for a slow database: other requests wait for this group, and their attempts have five seconds."""
+"""The same bound as a time, for a slow database: other requests wait for this group, and their attempts have 5 s."""
 _ANY_BATCH: TypeAdapter[BatchRequest[Any]] = TypeAdapter(BatchRequest[Any])
 SERIALIZATION_FAILURE = "40001"
-"""PostgreSQL's code for a row that changed since our snapshot."""
-_OF_THE_SERVER = {"08", "25", "53", "55", "57", "58"}
-"""PostgreSQL's classes of codes for what is lost, abandoned, full, locked, shut down or broken."""
+"""PostgreSQL's code for a row that changed after the transaction's snapshot."""
+_SERVER_ERROR_CLASSES = {"08", "25", "53", "55", "57", "58"}
+"""PostgreSQL's classes of codes for a server that is unreachable, full, locked, shutting down or broken."""
 
 
 @dataclass(frozen=True)
-class Handler(Generic[Asked, Answer]):
-    """How a service performs an operation: `touches` names the rows it needs, `decide` is a pure function of
-    them, the request and the instant of the transaction."""
+class Handler(Generic[RequestT, ReplyT]):
+    """How a service performs an operation."""
 
-    operation: Operation[Asked, Answer]
-    touches: Callable[[Asked], Iterable[Ref]]
-    decide: Callable[[Rows, Asked], Decision[Answer]]
+    operation: Operation[RequestT, ReplyT]
+    touches: Callable[[RequestT], Iterable[Ref]]
+    """Names the rows that the decision needs."""
+    decide: Callable[[UnitOfWork, RequestT], Decision[ReplyT]]
+    """A pure function of those rows, the request and the instant of the transaction."""
 
 
 def implements(
-    operation: Operation[Asked, Answer], *, touches: Callable[[Asked], Iterable[Ref]]
-) -> Callable[[Callable[[Rows, Asked], Decision[Answer]]], Handler[Asked, Answer]]:
-    """Decorator: this decision is how the service performs `operation`. mypy holds it to the declared types."""
+    operation: Operation[RequestT, ReplyT], *, touches: Callable[[RequestT], Iterable[Ref]]
+) -> Callable[[Callable[[UnitOfWork, RequestT], Decision[ReplyT]]], Handler[RequestT, ReplyT]]:
+    """Decorator of the decision with which the service performs `operation`; mypy checks it against the contract."""
 
-    def bind(decide: Callable[[Rows, Asked], Decision[Answer]]) -> Handler[Asked, Answer]:
+    def bind(decide: Callable[[UnitOfWork, RequestT], Decision[ReplyT]]) -> Handler[RequestT, ReplyT]:
         return Handler(operation, touches, decide)
 
     return bind
 
 
 @dataclass(frozen=True)
-class Query(Generic[Question, Answer]):
-    """A question that changes nothing, or a note that changes nothing when it comes again, and so needs no fence."""
+class Query(Generic[QuestionT, ReplyT]):
+    """A request that changes nothing, or nothing when it is repeated, and so needs no fence."""
 
-    operation: Operation[Question, Answer]
-    read: Callable[[Connection, Question], Answer]
+    operation: Operation[QuestionT, ReplyT]
+    read: Callable[[Connection, QuestionT], ReplyT]
 
 
 def lists_open(
     operation: Operation[ListOpen, OpenTransactions], kind: type[Record], *states: StrEnum
 ) -> Query[ListOpen, OpenTransactions]:
-    """The question which transactions have a row of `kind` in one of `states`."""
+    """A query for the transactions that have a row of `kind` in one of `states`."""
     column = kind.table.c
 
     def read(connection: Connection, question: ListOpen) -> OpenTransactions:
@@ -101,8 +103,10 @@ def lists_open(
 def readable(
     rows: Iterable[Row], transaction_of: Callable[[Row], str], read: Callable[[Row], Read]
 ) -> tuple[tuple[Read, ...], tuple[Unreadable, ...]]:
-    """What `read` makes of `rows`, and those that it cannot read: an earlier version may have written what this one
-    would refuse, and the others must be answered all the same."""
+    """Read `rows`, and list those that cannot be read beside the others.
+
+    An earlier build may have written a row that this one refuses; that row must not hide the rest.
+    """
     found, unreadable = list[Read](), list[Unreadable]()
     for row in rows:
         try:
@@ -114,28 +118,28 @@ def readable(
 
 @dataclass(frozen=True)
 class ServiceDefinition:
-    """What a service is, apart from where its database lies."""
+    """A service without its database: name, tables, operations and queries."""
 
     name: str
     metadata: MetaData
-    passages: type[Passage]
+    operation_records: type[OperationRecord]
     handlers: Sequence[Handler[Any, Any]]
     queries: Sequence[Query[Any, Any]] = ()
 
 
-class _Asking(NamedTuple):
-    """One operation, asked for one or more times at once."""
+class _OperationCall(NamedTuple):
+    """One call of an operation with one or more requests."""
 
     handler: Handler[Any, Any]
     requests: Sequence[Request]
 
-    def touches(self, passages: type[Passage]) -> Iterator[Ref]:
-        """The rows it needs, those of the fence included."""
+    def touches(self, operation_records: type[OperationRecord]) -> Iterator[Ref]:
+        """The rows that the call needs, those of the fence included."""
         operation = self.handler.operation
         for request in self.requests:
-            yield Ref(passages, (request.transaction_id, operation.step))
+            yield Ref(operation_records, (request.transaction_id, operation.step))
             if operation.acts_on is not None:
-                yield Ref(passages, (request.transaction_id, operation.acts_on.step))
+                yield Ref(operation_records, (request.transaction_id, operation.acts_on.step))
             yield from self.handler.touches(request)
 
 
@@ -145,88 +149,84 @@ class Service:
     def __init__(self, definition: ServiceDefinition, database: Database) -> None:
         self.definition = definition
         self._database = database
-        self._group: GroupCommit[_Asking, list[Reply | Refusal]] = GroupCommit(
+        self._group: GroupCommit[_OperationCall, list[Reply | Refusal]] = GroupCommit(
             self._perform_group, is_shared=_is_about_the_database
         )
 
-    async def perform(self, handler: Handler[Asked, Answer], requests: Sequence[Asked]) -> list[Answer | Refusal]:
-        """Perform one operation for many requests in one local transaction; one refusal leaves the others alone.
+    async def perform(self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]) -> list[ReplyT | Refusal]:
+        """Perform one operation for many requests in one local transaction; a refusal affects only its own request.
 
-        It may be shared with whatever else this service is asked at that moment. Raises `Stale` when other writers were
-        faster every time.
+        Other calls of the same moment may share the transaction. Raises `Stale` if every try met a conflicting write.
         """
-        return cast("list[Answer | Refusal]", await self._group.submit(_Asking(handler, requests)))
+        return cast("list[ReplyT | Refusal]", await self._group.submit(_OperationCall(handler, requests)))
 
     async def execute(self, operation: Operation[Any, Any], request: Any) -> Any:
-        """The reply to a single request or question of this process itself, without Temporal. Raises `Refusal`."""
-        if questions := [query for query in self.definition.queries if query.operation is operation]:
-            return await self._database.transaction(lambda tx: questions[0].read(tx, request))
+        """The reply to one request or query from within this process, without Temporal. Raises `Refusal`."""
+        if queries := [query for query in self.definition.queries if query.operation is operation]:
+            return await self._database.transaction(lambda tx: queries[0].read(tx, request))
         [handler] = [handler for handler in self.definition.handlers if handler.operation is operation]
         [answer] = await self.perform(handler, [request])
         if isinstance(answer, Refusal):
             raise answer
         return answer
 
-    async def _perform_group(self, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
+    async def _perform_group(self, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
         attempt, began = 0, time.monotonic()
         while True:
             attempt += 1
             try:
                 return await self._database.transaction(lambda tx: self._perform_once(tx, group))
             except (Stale, DBAPIError) as error:
-                if not _another_was_faster(error):
+                if not _is_write_conflict(error):
                     raise
                 if attempt == OPTIMISTIC_ATTEMPTS or time.monotonic() - began > OPTIMISTIC_S:
-                    raise Stale(f"another was faster {attempt} times") from error
-                # Full jitter, growing to about 100 ms: contenders must not meet again in step.
+                    raise Stale(f"another transaction was faster {attempt} times") from error
+                # Full jitter, growing to about 100 ms: contenders must not retry in step.
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
-    def _perform_once(self, tx: Connection, group: Sequence[_Asking]) -> list[list[Reply | Refusal]]:
-        rows = Rows(self.definition.metadata, datetime.now(UTC))
-        rows.load(tx, (ref for asking in group for ref in asking.touches(self.definition.passages)))
-        answers = [[self._decide(rows, asking.handler, request) for request in asking.requests] for asking in group]
-        rows.save(tx)
+    def _perform_once(self, tx: Connection, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
+        uow = UnitOfWork(self.definition.metadata, datetime.now(UTC))
+        uow.load(tx, (ref for call in group for ref in call.touches(self.definition.operation_records)))
+        answers = [[self._decide(uow, call.handler, request) for request in call.requests] for call in group]
+        uow.save(tx)
         return answers
 
-    def _decide(self, rows: Rows, handler: Handler[Any, Any], request: Request) -> Reply | Refusal:
-        decide = partial(handler.decide, rows, request)
+    def _decide(self, uow: UnitOfWork, handler: Handler[Any, Any], request: Request) -> Reply | Refusal:
+        decide = partial(handler.decide, uow, request)
         try:
-            return cast("Reply", admit(rows, self.definition.passages, handler.operation, request, decide))
+            reply: Reply = apply_once(uow, self.definition.operation_records, handler.operation, request, decide)
         except Refusal as refusal:
             return refusal
+        return reply
 
     def activities(self) -> list[Callable[..., Any]]:
-        """What a worker serves on this service's task queue."""
+        """The activities that a worker serves on this service's task queue."""
         handlers, queries = self.definition.handlers, self.definition.queries
         served = [*map(self._activity, handlers), *map(self._query_activity, queries)]
-        return [*served, *map(self._many_activity, handlers)]
+        return [*served, *map(self._batch_activity, handlers)]
 
     def _activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
         @activity.defn(name=handler.operation.name)
         async def perform(document: Any) -> Any:
             request = _valid(handler.operation, document)
-            try:
+            with self._database_errors():
                 [answer] = await self.perform(handler, [request])
-            except (DBAPIError, PoolTimeout, OSError, Stale, UnreadableAnswer) as error:
-                raise self._unavailable(error) from None
             if isinstance(answer, Refusal):
                 raise _refused(answer)
             return answer.model_copy(update={"attempt": activity.info().attempt})
 
         return perform
 
-    def _many_activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
+    def _batch_activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
         declared = batched(handler.operation)
-        asked = TypeAdapter(declared.request)
+        batch_type = TypeAdapter(declared.request)
 
         @activity.defn(name=declared.name)
         async def perform(document: RawValue) -> BatchReply:
-            requests, refused = _valid_many(handler.operation, asked, document.payload.data)
+            requests, refused = _valid_many(handler.operation, batch_type, document.payload.data)
             count = len(requests) + len(refused)
-            try:
+            with self._database_errors():
                 answers = await self.perform(handler, list(requests.values()))
-            except (DBAPIError, PoolTimeout, OSError, Stale, UnreadableAnswer) as error:
-                raise self._unavailable(error) from None
             refused |= {at: no for at, no in zip(requests, answers, strict=True) if isinstance(no, Refusal)}
             return BatchReply(
                 attempt=activity.info().attempt,
@@ -240,34 +240,36 @@ class Service:
         @activity.defn(name=query.operation.name)
         async def perform(document: Any) -> Any:
             question = _valid(query.operation, document)
-            try:
+            with self._database_errors():
                 return await self._database.transaction(lambda tx: query.read(tx, question))
-            except (DBAPIError, PoolTimeout, OSError) as error:
-                raise self._unavailable(error) from None
 
         return perform
 
-    def _unavailable(self, error: Exception) -> ApplicationError:
-        """The database's own words, on one line. Its exception, with statement and data, goes no further.
+    @contextmanager
+    def _database_errors(self) -> Iterator[None]:
+        """Turn an error of the database into one that Temporal retries: the outcome is unknown, not a refusal.
 
-        To be tried again: no of these says no. An answer that this build cannot read another one may.
+        The message is the database's own, on one line; the exception itself, with statement and data, is dropped.
         """
-        if isinstance(error, UnreadableAnswer):
-            return ApplicationError(str(error), type=Code.UNREADABLE_REPLY)
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        words = str(cause) or type(cause).__name__
-        message = f"{self.definition.name} database: {words.splitlines()[0]}"
-        return ApplicationError(message, type=Code.SERVICE_UNAVAILABLE)
+        try:
+            yield
+        except UnreadableReply as error:  # the build of another worker may read it
+            raise ApplicationError(str(error), type=Code.UNREADABLE_REPLY) from None
+        except (DBAPIError, PoolTimeout, OSError, Stale) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            words = str(cause) or type(cause).__name__
+            message = f"{self.definition.name} database: {words.splitlines()[0]}"
+            raise ApplicationError(message, type=Code.SERVICE_UNAVAILABLE) from None
 
 
-def _another_was_faster(error: Stale | DBAPIError) -> bool:
-    """Whether another transaction wrote what this one has read: our version check says so, or PostgreSQL itself."""
+def _is_write_conflict(error: Stale | DBAPIError) -> bool:
+    """Whether another transaction wrote a row that this one has read: the version check or PostgreSQL found it."""
     return isinstance(error, Stale) or getattr(error.orig, "sqlstate", None) == SERIALIZATION_FAILURE
 
 
 def _is_about_the_database(error: Exception) -> bool:
-    """Locked, full, unreachable, too contended: whoever shared the transaction would meet the same alone."""
-    if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", None) or "")[:2] in _OF_THE_SERVER:
+    """Whether each call of the group would meet the error alone too: the database is locked, full or unreachable."""
+    if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", None) or "")[:2] in _SERVER_ERROR_CLASSES:
         return True
     return isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError, Stale))
 
@@ -280,15 +282,15 @@ def _valid(operation: Operation[Any, Any], document: Any) -> Any:
 
 
 def _valid_many(
-    operation: Operation[Any, Any], asked: TypeAdapter[BatchRequest[Any]], document: bytes
+    operation: Operation[Any, Any], batch_type: TypeAdapter[BatchRequest[Any]], document: bytes
 ) -> tuple[dict[int, Any], dict[int, Refusal]]:
-    """The valid requests of a list and the refusals of the others, by their place in it. One look if all are valid."""
+    """The valid requests of a batch and the refusals of the others, by their index; one pass if all are valid."""
     try:
-        return dict(enumerate(asked.validate_json(document).requests)), {}
+        return dict(enumerate(batch_type.validate_json(document).requests)), {}
     except ValidationError as error:
         try:
             one_by_one = _ANY_BATCH.validate_json(document).requests
-        except ValidationError:  # not a list, or not of a length that is served
+        except ValidationError:  # not a batch, or longer than a service takes
             message = f"{operation.name}{SUFFIX}: {first_problem(error)}"
             raise _refused(Refusal(Code.INVALID_REQUEST, message)) from None
     valid: dict[int, Any] = {}
@@ -302,5 +304,5 @@ def _valid_many(
 
 
 def _refused(refusal: Refusal) -> ApplicationError:
-    """A no that Temporal must not retry. The attempt that heard it travels along, for the saga's log."""
+    """An error that Temporal must not retry. It carries the number of the attempt, for the saga's log."""
     return ApplicationError(refusal.message, activity.info().attempt, type=refusal.code, non_retryable=True)

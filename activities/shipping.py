@@ -1,4 +1,4 @@
-"""The shipping service: books a simulated courier, who serves the countries of `SERVED` and no other."""
+"""The shipping service: books a simulated courier, which delivers to the countries of `SERVED` only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import MetaData
 
 from activities.fence import Decision, Refusal, declare_fence
-from activities.records import Record, Ref, Rows, effects_table, record
+from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.service import ServiceDefinition, implements, lists_open
 from contracts import shipping
 from contracts.errors import Code
@@ -21,7 +21,7 @@ effects_table(metadata)
 
 _COUNTRIES = "AE AT BE CH CZ DE DK ES FI FR GB HK IE IT LU NL NO PL PT SE US"
 SERVED = frozenset(_COUNTRIES.split())
-"""Where the courier delivers."""
+"""The countries that the courier delivers to."""
 
 
 @record(metadata, "shipments", key=("transaction_id",))
@@ -37,7 +37,7 @@ class Shipment(Record):
         return ShipmentRecorded(tracking_code=self.tracking_code, state=self.state)
 
 
-def _its_shipment(request: ScheduleShipment) -> Iterable[Ref]:
+def _shipment_of(request: ScheduleShipment) -> Iterable[Ref]:
     return [Ref(Shipment, (request.transaction_id,))]
 
 
@@ -45,8 +45,8 @@ def _tracking_code(transaction_id: str) -> str:
     return "TRK-" + hashlib.sha256(transaction_id.encode()).hexdigest()[:12].upper()
 
 
-@implements(shipping.schedule, touches=_its_shipment)
-def schedule(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded]:  # noqa: ARG001 — a decision takes rows
+@implements(shipping.schedule, touches=_shipment_of)
+def schedule(uow: UnitOfWork, request: ScheduleShipment) -> Decision[ShipmentRecorded]:  # noqa: ARG001 — every decision has this signature
     country = request.ship_to.country
     if country not in SERVED:
         raise Refusal(Code.SHIPPING_UNAVAILABLE, f"the courier does not deliver to {country}")
@@ -60,10 +60,10 @@ def schedule(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded
     return Decision(shipment.answer(), [shipment])
 
 
-@implements(shipping.cancel, touches=_its_shipment)
-def cancel(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded]:
-    """Call the courier off; a parcel that is already on its way is recalled."""
-    shipment = rows.get(Shipment, request.transaction_id)
+@implements(shipping.cancel, touches=_shipment_of)
+def cancel(uow: UnitOfWork, request: ScheduleShipment) -> Decision[ShipmentRecorded]:
+    """Cancel the shipment; recall one that was dispatched already."""
+    shipment = uow.get(Shipment, request.transaction_id)
     if shipment is None:
         code = _tracking_code(request.transaction_id)
         return Decision(ShipmentRecorded(tracking_code=code, state=ShipmentState.CANCELLED))
@@ -72,9 +72,9 @@ def cancel(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded]:
     return Decision(shipment.answer(), [shipment])
 
 
-@implements(shipping.dispatch, touches=_its_shipment)
-def dispatch(rows: Rows, request: ScheduleShipment) -> Decision[ShipmentRecorded]:
-    shipment = rows.get(Shipment, request.transaction_id)
+@implements(shipping.dispatch, touches=_shipment_of)
+def dispatch(uow: UnitOfWork, request: ScheduleShipment) -> Decision[ShipmentRecorded]:
+    shipment = uow.get(Shipment, request.transaction_id)
     if shipment is None or shipment.state is not ShipmentState.SCHEDULED:
         raise Refusal(Code.NOTHING_TO_ACT_ON, f"no scheduled shipment for {request.transaction_id}")
     shipment = replace(shipment, state=ShipmentState.DISPATCHED)

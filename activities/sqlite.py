@@ -1,4 +1,4 @@
-"""A service's database as a SQLite file: one writing thread, and a file that is noticed when it goes."""
+"""A service's database as a SQLite file, with one writing thread and a check that the file is still there."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 Outcome = TypeVar("Outcome")
 
 BUSY_TIMEOUT_S = 4
-"""How long SQLite waits for another process's write: less than a step's timeout, so the error is the database's."""
+"""Time SQLite waits for a write of another process. It is less than a step's timeout, so that the error is SQLite's."""
 
 
 class FileGone(OSError):
-    """The file was deleted or replaced while it was open: what is written now would be in no file at all."""
+    """The file was deleted or replaced while it was open; a further write would be lost."""
 
 
 class SqliteDatabase:
-    """SQLite has one writer at a time: here one thread with one connection, which queues fairly where many would poll
-    a lock. A whole transaction costs one change of threads, where a driver for asyncio makes one for each statement."""
+    """A SQLite file with one writing thread and one connection, because SQLite allows one writer at a time.
+
+    The thread's queue is fair, where several connections would poll a lock. A transaction costs one thread switch; an
+    asyncio driver makes one for each statement.
+    """
 
     def __init__(self, url: URL) -> None:
         self._file = _file_of(url)
@@ -36,7 +39,7 @@ class SqliteDatabase:
             _at(url, mode="rw").set(drivername="sqlite"),
             pool_size=1,
             max_overflow=0,
-            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},  # each step of it is on our thread
+            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},  # every use is on `_thread`
         )
         event.listen(self.sync_engine, "connect", self._prepare)
         event.listen(self.sync_engine, "begin", _begin_immediate)
@@ -62,7 +65,7 @@ class SqliteDatabase:
             return work(connection)
 
     def _require_its_file(self) -> None:
-        """SQLite itself goes on writing into a file that has no name any more."""
+        """Raise `FileGone` if the path no longer leads to the open file: SQLite would go on writing into it."""
         if self._file is None or self._opened is None:
             return
         try:
@@ -78,7 +81,7 @@ class SqliteDatabase:
         _let_sqlalchemy_begin(connection, None)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        # FULL: a committed hold survives a power cut, as the workflow history that says so does.
+        # FULL: a committed hold must survive a power cut, as the workflow history that records it does.
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
@@ -106,24 +109,24 @@ async def reading(url: URL) -> AsyncIterator[AsyncConnection]:
 
 
 def _file_of(url: URL) -> Path | None:
-    """The file's path; `None` for a URL that holds a URI of SQLite's own (`uri=true`), whose parts are its author's."""
+    """The path of the file; `None` for a URL with a URI of SQLite's own (`uri=true`), which is used unchanged."""
     return None if "uri" in url.query or url.database is None else Path(url.database)
 
 
 def _at(url: URL, *, mode: str) -> URL:
-    """`url` opened in `mode`, in which SQLite makes no file. Whatever a folder's name holds, it is one path."""
+    """`url` with a `mode` in which SQLite creates no file; the path is quoted, so any character may be in it."""
     if (file := _file_of(url)) is not None:
         return url.set(database=f"file:{quote(str(file))}").update_query_dict({"mode": mode, "uri": "true"})
     return url.update_query_dict({"mode": mode}) if mode == "ro" else url
 
 
 def _require_that_it_opens(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
-    """aiosqlite leaves the thread of a connection that does not open behind, to fail when the event loop is gone."""
+    """Raise the error of a file that does not open here: aiosqlite would leave a thread behind that fails later."""
     sqlite3.connect(arguments[0], uri=options["uri"]).close()
 
 
 def _let_sqlalchemy_begin(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # else the driver says BEGIN, and only before the first write
+    connection.isolation_level = None  # otherwise the driver sends BEGIN, and only before the first write
 
 
 def _begin(connection: Connection) -> None:
@@ -131,5 +134,5 @@ def _begin(connection: Connection) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A transaction that reads first and writes later would fail when another has written between; this one waits.
+    # IMMEDIATE takes the write lock at once and waits for it. A lock taken between a read and a write would fail.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""What must hold inside one service's database, as one query each, which returns only the rows that break it."""
+"""The invariants inside one service's database: one query for each, which returns only the rows that break it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
-from activities.fence import PassageState
+from activities.fence import OperationState
 from activities.inventory import Reservation, Stock
 from activities.payment import Account, Payment
 from audit.report import Check, Violation
@@ -15,11 +15,11 @@ from contracts.payment import PaymentState
 
 
 async def stock(connection: AsyncConnection) -> list[Violation]:
-    """on_hand + committed = received; 0 <= reserved <= on_hand; reserved = the sum of the held reservations."""
-    goods, put_aside = Stock.table.c, Reservation.table.c
+    """Check that on_hand + committed = received, reserved = the held reservations, and 0 <= reserved <= on_hand."""
+    goods, reservations = Stock.table.c, Reservation.table.c
 
     def units(state: ReservationState) -> ColumnElement[int]:
-        return func.coalesce(func.sum(case((put_aside.state == state, put_aside.quantity), else_=0)), 0)
+        return func.coalesce(func.sum(case((reservations.state == state, reservations.quantity), else_=0)), 0)
 
     held, committed = units(ReservationState.HELD), units(ReservationState.COMMITTED)
     broken = or_(
@@ -32,7 +32,7 @@ async def stock(connection: AsyncConnection) -> list[Violation]:
         select(
             goods.sku, goods.received, goods.on_hand, goods.reserved, held.label("held"), committed.label("committed")
         )
-        .select_from(Stock.table.outerjoin(Reservation.table, goods.sku == put_aside.sku))
+        .select_from(Stock.table.outerjoin(Reservation.table, goods.sku == reservations.sku))
         .group_by(goods.sku, goods.received, goods.on_hand, goods.reserved)
         .having(broken)
     )
@@ -42,7 +42,7 @@ async def stock(connection: AsyncConnection) -> list[Violation]:
 
 
 async def money(connection: AsyncConnection) -> list[Violation]:
-    """balance + captured = deposited; 0 <= held <= balance; held = the sum of the authorized payments."""
+    """Check that balance + captured = deposited, held = the authorized payments, and 0 <= held <= balance."""
     accounts, payments = Account.table.c, Payment.table.c
 
     def amount(state: PaymentState) -> ColumnElement[int]:
@@ -68,17 +68,19 @@ async def money(connection: AsyncConnection) -> list[Violation]:
 
 
 async def single_effect(connection: AsyncConnection, service: str) -> list[Violation]:
-    """No operation took effect twice for a transaction, and none after its step was undone before it came."""
+    """Check that no operation took effect twice for a transaction, or although it was refused or undone before."""
     effects = SERVICES[service].metadata.tables["effects"].c
-    passages = SERVICES[service].passages.table.c
+    operation_records = SERVICES[service].operation_records.table.c
     times = func.count().label("times")
     twice = select(effects.transaction_id, effects.operation, times).group_by(effects.transaction_id, effects.operation)
     found = (await connection.execute(twice.having(func.count() > 1))).mappings()
     violations = [_violation(Check.SINGLE_EFFECT, row, "transaction_id", "took effect more than once") for row in found]
 
-    same_step = and_(passages.transaction_id == effects.transaction_id, passages.step == effects.operation)
-    late = select(effects.transaction_id, effects.operation, passages.state).where(
-        same_step, passages.state.in_([PassageState.TOMBSTONE, PassageState.REFUSED])
+    same_step = and_(
+        operation_records.transaction_id == effects.transaction_id, operation_records.step == effects.operation
+    )
+    late = select(effects.transaction_id, effects.operation, operation_records.state).where(
+        same_step, operation_records.state.in_([OperationState.TOMBSTONE, OperationState.REFUSED])
     )
     found = (await connection.execute(late)).mappings()
     message = "took effect although it was undone or refused"

@@ -58,13 +58,13 @@ _SILENT = (
     ),
     Mutation(
         "callers that stopped waiting stay in the queue of the group commit",
-        (Edit(_GROUP, "[each for each in asked if not each.result.done()]", "list(asked)"),),
+        (Edit(_GROUP, "[each for each in submitted if not each.result.done()]", "list(submitted)"),),
         (f"{_GROUPS}::test_a_caller_that_stops_waiting_before_its_group_is_formed_leaves_the_queue",),
     ),
     Mutation(
         "a database that goes down is asked once for each item that is tried alone",
         (Edit(_GROUP, "if error is not None and self._is_shared(error):", "if False:"),),
-        (f"{_GROUPS}::test_a_database_that_goes_down_while_items_are_tried_alone_is_not_asked_for_each",),
+        (f"{_GROUPS}::test_a_database_that_goes_down_while_items_are_tried_alone_is_not_tried_for_each",),
     ),
 )
 
@@ -76,7 +76,7 @@ _OWNED = (
     ),
     Mutation(
         "each worker binds a database anew",
-        (Edit(_BINDING, "taken_over if adopt else insert.on_conflict_do_nothing()", "taken_over"),),
+        (Edit(_BINDING, "adopted if adopt else insert.on_conflict_do_nothing()", "adopted"),),
         (
             f"{_BOUND}::test_a_database_is_bound_to_the_first_temporal_and_refused_to_another[postgresql]",
             f"{_BOUND}::test_a_database_is_bound_to_the_first_temporal_and_refused_to_another[sqlite]",

@@ -37,8 +37,8 @@ _UNDONE = (
         (
             Edit(
                 _FENCE,
-                "    _same_request(found, fresh)\n    if found.state in (PassageState.UNDONE, PassageState.TOMBSTONE):",
-                "    if found.state in (PassageState.UNDONE, PassageState.TOMBSTONE):",
+                "self._require_same_request(found)\n        if found.state in (OperationState.UNDONE, ",
+                "if found.state in (OperationState.UNDONE, ",
             ),
         ),
         ("tests/services/test_fence.py::test_a_late_forward_after_a_tombstone_is_refused[sqlite-payment.cancel]",),

@@ -9,7 +9,7 @@ _TESTS = "tests/services"
 _SECOND = f"{_TESTS}/test_second_operations.py"
 _TRANSACTIONS = "tests/transactions/test_second_operations.py"
 _ANY_FIELD = f"{_SECOND}::test_a_second_operation_with_any_field_changed_is_refused_and_changes_no_row"
-_DECIDED_ANEW = "test_a_row_written_by_another_is_decided_anew_where_the_database_tells_of_no_conflict"
+_DECIDED_ANEW = "test_a_row_written_meanwhile_is_decided_again_where_the_database_reports_no_conflict"
 
 _ACTS_ON = (
     Mutation(
@@ -26,7 +26,7 @@ _ACTS_ON = (
     ),
     Mutation(
         "requests of two types are not compared: an order is confirmed under the id of another",
-        (Edit(_FENCE, "else _was_answered(request, earlier)):", "else True):"),),
+        (Edit(_FENCE, "else _is_in_reply(request, earlier)):", "else True):"),),
         (f"{_SECOND}::test_an_order_is_confirmed_under_its_own_id_only[sqlite]",),
     ),
     Mutation(
@@ -39,11 +39,11 @@ _ACTS_ON = (
         (
             Edit(
                 _FENCE,
-                "        _same_as_acted_on(earlier, fresh, operation, request)\n",
+                "        _require_same_as_acted_on(earlier, fresh, operation, request)\n",
                 "        try:\n"
-                "            _same_as_acted_on(earlier, fresh, operation, request)\n"
+                "            _require_same_as_acted_on(earlier, fresh, operation, request)\n"
                 "        except Refusal as no:\n"
-                "            rows.put([replace(fresh, state=PassageState.REFUSED, answer=f'{no.code} {no.message}')])\n"
+                "            uow.put([replace(fresh, state=OperationState.REFUSED, answer=no.code)])\n"
                 "            raise\n",
             ),
         ),
@@ -56,7 +56,13 @@ _ACTS_ON = (
     ),
     Mutation(
         "a document whose steps disagree is begun",
-        (Edit("contracts/transaction.py", "if getattr(second_request, name) != getattr(first_request, name):", "if False:"),),
+        (
+            Edit(
+                "contracts/transaction.py",
+                "if getattr(second_request, name) != getattr(first_request, name):",
+                "if False:",
+            ),
+        ),
         (
             "tests/transactions/test_documents.py::"
             "test_a_step_that_asks_for_something_else_than_the_one_it_acts_on_is_said_before_anything_starts"
@@ -68,8 +74,8 @@ _ACTS_ON = (
         (
             Edit(
                 "activities/inventory.py",
-                "return ReserveStock(transaction_id=whose[0], order_id=whose[1],",
-                "return ReserveStock(transaction_id=whose[0], order_id='o-1',",
+                "return ReserveStock(transaction_id=ids[0], order_id=ids[1],",
+                "return ReserveStock(transaction_id=ids[0], order_id='o-1',",
             ),
         ),
         (f"{_TESTS}/test_leases.py::test_what_is_listed_as_expired_is_the_request_that_made_it[sqlite-inventory]",),
@@ -80,8 +86,8 @@ _DECISIONS = (
     Mutation(
         "a decision reads the clock",
         (
-            Edit("activities/payment.py", "lease_until=rows.now + LEASE", "lease_until=datetime.now(UTC) + LEASE"),
-            Edit("activities/inventory.py", "until = rows.now + LEASE", "until = datetime.now(UTC) + LEASE"),
+            Edit("activities/payment.py", "lease_until=uow.now + LEASE", "lease_until=datetime.now(UTC) + LEASE"),
+            Edit("activities/inventory.py", "until = uow.now + LEASE", "until = datetime.now(UTC) + LEASE"),
         ),
         (
             f"{_TESTS}/test_purity.py::"
@@ -96,7 +102,7 @@ _DECISIONS = (
         (
             f"{_TESTS}/test_concurrency.py::{_DECIDED_ANEW}",
             f"{_TESTS}/test_concurrency.py::"
-            "test_of_two_who_act_on_one_key_one_acts_where_the_database_tells_of_no_conflict",
+            "test_of_two_requests_for_one_key_one_acts_where_the_database_reports_no_conflict",
         ),
     ),
     Mutation(

@@ -12,8 +12,8 @@ _RANDOM = f"{_TESTS}/test_random_orders.py::test_orders_that_cross_in_any_order_
 
 _ACT_AGAIN = Edit(
     _FENCE,
-    "        raise Refusal(code, message)\n    return _kept(found, operation)",
-    "        raise Refusal(code, message)\n    return _act(rows, found, PassageState.DONE, operation, decide)",
+    "            raise Refusal(code, message)\n        return self._kept_reply(found)",
+    "            raise Refusal(code, message)\n        return self.act(found, OperationState.DONE)",
 )
 
 _KEYS = (
@@ -22,8 +22,8 @@ _KEYS = (
         (
             Edit(
                 _FENCE,
-                "return _act(rows, found or fresh, PassageState.TOMBSTONE, operation, decide)",
-                "return decide().reply",
+                "return self.act(found or self.fresh, OperationState.TOMBSTONE)",
+                "return self.decide().reply",
             ),
         ),
         (f"{_TESTS}/test_fence.py::test_a_late_forward_after_a_tombstone_is_refused[sqlite-payment.cancel]", _RANDOM),
@@ -49,8 +49,8 @@ _KEYS = (
         (
             Edit(
                 _FENCE,
-                "            rows.put([replace(fresh, state=PassageState.REFUSED, ",
-                "            ([replace(fresh, state=PassageState.REFUSED, ",
+                "self.uow.put([replace(self.fresh, state=OperationState.REFUSED, ",
+                "([replace(self.fresh, state=OperationState.REFUSED, ",
             ),
         ),
         (
@@ -60,7 +60,7 @@ _KEYS = (
     ),
     Mutation(
         "requests are not compared: another one under the same key gets the first one's reply",
-        (Edit(_FENCE, "if found.digest != fresh.digest:", "if False:"),),
+        (Edit(_FENCE, "if found.digest != self.fresh.digest:", "if False:"),),
         (f"{_TESTS}/test_fence.py::test_another_request_under_the_same_key_is_a_conflict[sqlite-payment.authorize]",),
     ),
     Mutation(
@@ -94,12 +94,12 @@ _ROWS = (
                 "for ref in self._changed:",
             ),
         ),
-        (f"{_TESTS}/test_concurrency.py::test_two_lists_over_the_same_skus_in_opposite_order_cannot_deadlock",),
+        (f"{_TESTS}/test_concurrency.py::test_two_batches_over_the_same_skus_in_opposite_order_cannot_deadlock",),
     ),
     Mutation(
         "who was slower is not decided again: a hot sku starves",
         (Edit(_SERVICE, "OPTIMISTIC_ATTEMPTS = 20", "OPTIMISTIC_ATTEMPTS = 1"),),
-        (f"{_TESTS}/test_concurrency.py::test_whoever_was_slower_decides_anew_within_the_call",),
+        (f"{_TESTS}/test_concurrency.py::test_a_transaction_that_lost_a_race_is_decided_again_within_the_call",),
     ),
     Mutation(
         "reserved units are sold again",

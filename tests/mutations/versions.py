@@ -35,7 +35,7 @@ VERSIONS = (
         (Edit("contracts/message.py", 'frozen=True, extra="ignore"', 'frozen=True, extra="forbid"'),),
         (
             f"{_VERSIONS}::test_a_kept_reply_is_read_by_the_other_build",
-            f"{_VERSIONS}::test_a_list_of_requests_may_have_fields_that_its_service_does_not_know",
+            f"{_VERSIONS}::test_a_batch_may_have_fields_that_its_service_does_not_know",
         ),
     ),
     Mutation(
@@ -65,15 +65,15 @@ VERSIONS = (
         ),
     ),
     Mutation(
-        "a kept answer that cannot be read is a bug of the service, without a code",
+        "a kept reply that cannot be read is a bug of the service, without a code",
         (
             Edit(
                 "activities/service.py",
-                "        if isinstance(error, UnreadableAnswer):\n",
-                "        if False:\n",
+                "            raise ApplicationError(str(error), type=Code.UNREADABLE_REPLY) from None\n",
+                "            raise\n",
             ),
         ),
-        (f"{_VERSIONS}::test_a_kept_reply_that_cannot_be_read_is_said_and_leaves_the_others_alone[False]",),
+        (f"{_VERSIONS}::test_a_kept_reply_that_cannot_be_read_is_reported_and_changes_nothing[False]",),
     ),
     Mutation(
         "an order that a later build placed is another order for the builds before it",

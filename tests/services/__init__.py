@@ -1,1 +1,1 @@
-"""The services on real databases: the fence, concurrency, lists, domain rules, migrations, and what breaks."""
+"""The services on real databases: the fence, concurrency, batches, domain rules, migrations and failures."""

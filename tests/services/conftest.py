@@ -1,24 +1,31 @@
-"""Fixtures: each test gets databases of its own, on SQLite and on PostgreSQL; processes to contend with are shared."""
+"""Fixtures: each test gets its own databases, on SQLite and on PostgreSQL; the servers and processes are shared."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from ..postgresql import postgresql_server
-from .bench import Bench
 from .databases import Databases, PostgresDatabases, SqliteFiles
 from .processes import Contenders
+from .service_harness import ServiceHarness
 
-OpenBench = Callable[[str], Awaitable[Bench]]
+OpenHarness = Callable[[str], Awaitable[ServiceHarness]]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests with other processes in one worker of pytest-xdist, which then starts these only once."""
+    for item in items:
+        if "contenders" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("contenders"))
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Path]:
-    """The socket directory of a PostgreSQL server that lives as long as this test process."""
+    """The socket directory of a PostgreSQL server, which runs as long as this test process."""
     with postgresql_server() as server:
         yield server.socket
 
@@ -30,18 +37,18 @@ def sqlite_templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def contenders() -> Iterator[Contenders]:
-    """Other OS processes, each with engines of its own."""
+    """Other OS processes, each with its own database engines."""
     with Contenders() as processes:
         yield processes
 
 
 @pytest.fixture
-def sqlite(tmp_path: Path, sqlite_templates: Path) -> SqliteFiles:
+def sqlite_files(tmp_path: Path, sqlite_templates: Path) -> SqliteFiles:
     return SqliteFiles(tmp_path, sqlite_templates)
 
 
 @pytest.fixture
-async def postgresql(postgres: Path) -> AsyncIterator[PostgresDatabases]:
+async def postgresql_databases(postgres: Path) -> AsyncIterator[PostgresDatabases]:
     made = PostgresDatabases(postgres)
     yield made
     await made.remove()
@@ -49,7 +56,7 @@ async def postgresql(postgres: Path) -> AsyncIterator[PostgresDatabases]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def databases(request: pytest.FixtureRequest, tmp_path: Path, sqlite_templates: Path) -> AsyncIterator[Databases]:
-    """Each test that asks for it runs twice, once on each."""
+    """Each test that uses it runs twice, once on each kind of database."""
     made: Databases
     if request.param == "sqlite":
         made = SqliteFiles(tmp_path, sqlite_templates)
@@ -60,13 +67,19 @@ async def databases(request: pytest.FixtureRequest, tmp_path: Path, sqlite_templ
 
 
 @pytest.fixture
-async def open_bench(databases: Databases) -> AsyncIterator[OpenBench]:
-    """Puts a service to work on a new database."""
-    async with AsyncExitStack() as stack:
+def open_harness(databases: Databases) -> OpenHarness:
+    """Starts a service on its own database."""
 
-        async def opened(name: str) -> Bench:
-            bench = Bench(name, await databases.migrated(name))
-            stack.push_async_callback(bench.database.dispose)
-            return bench
+    async def opened(name: str) -> ServiceHarness:
+        return ServiceHarness(name, await databases.migrated(name))
 
-        yield opened
+    return opened
+
+
+@pytest.fixture(autouse=True)
+async def closed_databases() -> AsyncIterator[None]:
+    """Closes the database of every harness at the end of its test."""
+    yield
+    for harness in ServiceHarness.opened:
+        await harness.database.dispose()
+    ServiceHarness.opened.clear()

@@ -1,21 +1,23 @@
-"""Where the tests' databases lie: SQLite files and a real PostgreSQL, each database new, copied from a migrated one."""
+"""The tests' databases: SQLite files and a real PostgreSQL. Each test gets its own, without rows."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from pathlib import Path
+from typing import ClassVar
 
-from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+import asyncpg
+from sqlalchemy import make_url
 
+from activities.catalogue import SERVICES
 from activities.database import connect, migrate
 
 
 class Databases(ABC):
-    """Makes databases for one test and removes them after it."""
+    """The databases of one test."""
 
     kind: str
 
@@ -57,7 +59,7 @@ class SqliteFiles(Databases):
         return url
 
     async def remove(self) -> None:
-        """pytest keeps the files of the last runs, for a look at them."""
+        """Leave the files to pytest, which keeps those of the last runs."""
 
 
 def _sqlite_url(path: Path) -> str:
@@ -65,41 +67,60 @@ def _sqlite_url(path: Path) -> str:
 
 
 class PostgresDatabases(Databases):
+    """Databases on the one server of this test process.
+
+    A migrated database is emptied after its test and used again: on PostgreSQL a new one costs as much as ten tests.
+    """
+
     kind = "postgresql"
-    numbers = itertools.count()
-    templates: frozenset[str] = frozenset()
-    """The services a template was made for. There is one server in a test process, so it is the class's."""
+    _numbers = itertools.count()
+    _free: ClassVar[dict[str, list[str]]] = defaultdict(list)
+    """The empty databases with the schema of a service."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         self._made: list[str] = []
+        self._lent: list[tuple[str, str]] = []
 
     def _url(self, database: str) -> str:
         return f"postgresql+asyncpg://postgres@/{database}?host={self._socket}"
 
-    async def _create(self, template: str) -> str:
-        name = f"test_{next(self.numbers)}"
+    async def empty(self) -> str:
+        name = f"test_{next(self._numbers)}"
         self._made.append(name)
-        await self.administer(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await self.administer(f"CREATE DATABASE {name} TEMPLATE template0")
         return self._url(name)
 
-    async def empty(self) -> str:
-        return await self._create("template0")
-
     async def migrated(self, service: str) -> str:
-        template = f"template_{service}"
-        if service not in self.templates:
-            await self.administer(f"CREATE DATABASE {template}")
-            await _migrate_at(self._url(template), service)
-            PostgresDatabases.templates |= {service}
-        return await self._create(template)
+        if not self._free[service]:
+            await _migrate_at(await self.empty(), service)
+            self._free[service].append(self._made.pop())
+        name = self._free[service].pop()
+        self._lent.append((service, name))
+        return self._url(name)
 
     async def remove(self) -> None:
+        for service, name in self._lent:
+            (self._free[service] if await self._emptied(service, name) else self._made).append(name)
         await self.administer(*(f"DROP DATABASE {name} WITH (FORCE)" for name in self._made))
 
+    async def _emptied(self, service: str, name: str) -> bool:
+        """Delete every row; false if a test has left a lock behind."""
+        connection = await asyncpg.connect(host=str(self._socket), user="postgres", database=name)
+        try:
+            await connection.execute("SET lock_timeout = 200")
+            for table in SERVICES[service].metadata.tables:
+                await connection.execute(f"DELETE FROM {table}")  # noqa: S608 — a name of ours
+        except asyncpg.LockNotAvailableError:
+            return False
+        finally:
+            await connection.close()
+        return True
+
     async def administer(self, *statements: str) -> None:
-        engine = create_async_engine(self._url("postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        async with engine.connect() as connection:
-            for statement in statements:
-                await connection.execute(text(statement))
-        await engine.dispose()
+        if not statements:
+            return
+        connection = await asyncpg.connect(host=str(self._socket), user="postgres", database="postgres")
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()

@@ -1,4 +1,4 @@
-"""Other OS processes that do the same as the tests: each with its own `Database`, all starting at the same moment."""
+"""OS processes that contend with the tests: each has its own `Database`, and all start at the same moment."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from activities.fence import Refusal
 from contracts.catalogue import OPERATIONS
 from contracts.message import Request
 
-from .bench import Bench
+from .service_harness import ServiceHarness
 
 PROCESSES = 4
-"""Twice the cores of the smallest machine: enough to interleave, few enough to start in seconds."""
+"""Number of processes, which is twice the cores of the smallest machine: they interleave, and start in seconds."""
 _START_S = 100
-"""Four interpreters import the services; on a machine full of other work that takes its time."""
+"""Time for four interpreters to import the services on a busy machine."""
 _starting_line: Barrier | None = None
 
 
 class Contenders:
-    """Four processes, started once for many tests."""
+    """Four processes that many tests share."""
 
     def __enter__(self) -> Self:
         context = multiprocessing.get_context("spawn")
@@ -40,7 +40,7 @@ class Contenders:
         self._pool.shutdown()
 
     async def each(self, work: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Run `work(*arguments, number)` in every process at once; what each returned."""
+        """Run `work(*arguments, number)` in every process at once, and return the results."""
         loop = asyncio.get_running_loop()
         jobs = (loop.run_in_executor(self._pool, _at_once, work, (*arguments, n)) for n in range(PROCESSES))
         return list(await asyncio.gather(*jobs))
@@ -60,21 +60,23 @@ def _at_once(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 def deliver_in_parallel(
     url: str, operation_name: str, shares: Sequence[Sequence[Request]], number: int
 ) -> Counter[str]:
-    """Deliver this process's share, all at once, until each is answered; how many were DONE or refused, by code."""
+    """Deliver this process's share of requests at once, until each has an answer. Returns the answers by code."""
     operation = OPERATIONS[operation_name]
 
     async def deliver() -> Counter[str]:
-        bench = Bench(operation.queue, url)
-        answers = await asyncio.gather(*(bench.until_answered(operation, request) for request in shares[number]))
-        await bench.database.dispose()
+        harness = ServiceHarness(operation.queue, url)
+        answers = await asyncio.gather(
+            *(harness.deliver_until_answered(operation, request) for request in shares[number])
+        )
+        await harness.database.dispose()
         ends = Counter(str(answer.code) if isinstance(answer, Refusal) else "DONE" for answer in answers)
-        return ends + Counter(STALE=bench.stale_escapes)
+        return ends + Counter(STALE=harness.stale_escapes)
 
     return asyncio.run(deliver())
 
 
 def migrate_twice(url: str, service: str, _: int) -> None:
-    """As two workers in one process would: each with its own `Database`."""
+    """Migrate as two workers in one process do, each with its own `Database`."""
 
     async def one() -> None:
         database = connect(url)

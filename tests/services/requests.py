@@ -1,4 +1,4 @@
-"""Requests in few words, with the values a test does not care about filled in."""
+"""Builders of requests, with defaults for the values that a test does not care about."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CUSTOMER = "ada"
 
 
 def reservation(transaction_id: str = TX, /, **quantities: int) -> ReserveStock:
-    """`reservation("order/o-2", apple=2, pear=1)`: the lines come in the order they are written."""
+    """A reservation with its lines in the given order: `reservation("order/o-2", apple=2, pear=1)`."""
     lines = tuple(StockLine(sku=sku, quantity=quantity) for sku, quantity in quantities.items())
     return ReserveStock(transaction_id=transaction_id, order_id=_order_of(transaction_id), lines=lines)
 
 
-def shelf(sku: str, on_hand: int, transaction_id: str | None = None) -> SetStock:
+def stock_level(sku: str, on_hand: int, transaction_id: str | None = None) -> SetStock:
     return SetStock(transaction_id=transaction_id or f"count-{sku}-{on_hand}", sku=sku, on_hand=on_hand)
 
 
@@ -37,7 +37,7 @@ def charge(
     )
 
 
-def purse(
+def balance(
     balance_minor: int, customer_id: str = CUSTOMER, currency: str = "EUR", transaction_id: str | None = None
 ) -> SetAccount:
     return SetAccount(
@@ -66,11 +66,11 @@ def confirmation(transaction_id: str = TX, order_id: str = "o-1") -> ConfirmOrde
     return ConfirmOrder(transaction_id=transaction_id, order_id=order_id)
 
 
-def parcel(country: str = "DE", transaction_id: str = TX) -> ScheduleShipment:
+def shipment(country: str = "DE", transaction_id: str = TX) -> ScheduleShipment:
     return ScheduleShipment(transaction_id=transaction_id, order_id=_order_of(transaction_id), ship_to=address(country))
 
 
-def letter(total_minor: int = 1999, transaction_id: str = TX, email: str = "ada@example.org") -> NotifyCustomer:
+def notice(total_minor: int = 1999, transaction_id: str = TX, email: str = "ada@example.org") -> NotifyCustomer:
     return NotifyCustomer(
         transaction_id=transaction_id,
         order_id=_order_of(transaction_id),
@@ -89,7 +89,7 @@ def contact(email: str = "ada@example.org") -> Contact:
 
 
 def document(request: Request) -> Any:
-    """The request as an activity gets it: decoded JSON."""
+    """The request in the form that an activity receives: decoded JSON."""
     return request.model_dump(mode="json")
 
 

@@ -1,4 +1,4 @@
-"""For every operation, requests to try the fence with. `test_fence` fails if an operation has none."""
+"""Sample requests of every operation for the tests of the fence. `test_fence` fails if an operation has none."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from contracts import inventory, notification, order, payment, shipping
 from contracts.errors import Code
 from contracts.message import Request
 
-from .bench import Call, Operations
-from .requests import TX, charge, confirmation, creation, letter, parcel, purse, reservation, shelf
+from .requests import TX, balance, charge, confirmation, creation, notice, reservation, shipment, stock_level
+from .service_harness import Call, Operations
 
 OTHER_TX = "order/o-2"
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A way to be refused with `code`; `cure` takes the reason away, where anything can."""
+    """A request that is refused with `code` after `before`; `remedy` removes the reason, if anything can."""
 
     code: Code
     request: Request
     before: tuple[Call, ...] = ()
-    cure: tuple[Call, ...] = ()
+    remedy: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """`request` is accepted after `before`. `other` has the same key and asks for something else."""
+    """A request that is accepted after `before`, and another request under the same key."""
 
     operation: Operations
     request: Request
@@ -35,9 +35,9 @@ class Sample:
     before: tuple[Call, ...] = ()
 
 
-_rich = Call(payment.set_account, purse(100_000))
+_rich = Call(payment.set_account, balance(100_000))
 _authorized = Call(payment.authorize, charge(1999))
-_full = Call(inventory.set_stock, shelf("apple", 100))
+_full = Call(inventory.set_stock, stock_level("apple", 100))
 _reserved = Call(inventory.reserve, reservation(apple=3))
 
 _ALL = (
@@ -54,7 +54,7 @@ _ALL = (
         confirmation(),
         other=confirmation(order_id="o-9"),
         before=(Call(order.create, creation()),),
-        refused=Refused(Code.NOTHING_TO_ACT_ON, confirmation(), cure=(Call(order.create, creation()),)),
+        refused=Refused(Code.NOTHING_TO_ACT_ON, confirmation(), remedy=(Call(order.create, creation()),)),
     ),
     Sample(
         payment.authorize,
@@ -62,7 +62,7 @@ _ALL = (
         other=charge(2000),
         before=(_rich,),
         refused=Refused(
-            Code.INSUFFICIENT_FUNDS, charge(1999), before=(Call(payment.set_account, purse(10)),), cure=(_rich,)
+            Code.INSUFFICIENT_FUNDS, charge(1999), before=(Call(payment.set_account, balance(10)),), remedy=(_rich,)
         ),
     ),
     Sample(
@@ -70,17 +70,17 @@ _ALL = (
         charge(1999),
         other=charge(2000),
         before=(_rich, _authorized),
-        refused=Refused(Code.NOTHING_TO_ACT_ON, charge(1999), cure=(_rich, _authorized)),
+        refused=Refused(Code.NOTHING_TO_ACT_ON, charge(1999), remedy=(_rich, _authorized)),
     ),
     Sample(
         payment.set_account,
-        purse(500, transaction_id=TX),
-        other=purse(501, transaction_id=TX),
+        balance(500, transaction_id=TX),
+        other=balance(501, transaction_id=TX),
         refused=Refused(
             Code.INVALID_REQUEST,
-            purse(500, transaction_id=TX),
+            balance(500, transaction_id=TX),
             before=(_rich, Call(payment.authorize, charge(1999, OTHER_TX))),
-            cure=(Call(payment.cancel, charge(1999, OTHER_TX)),),
+            remedy=(Call(payment.cancel, charge(1999, OTHER_TX)),),
         ),
     ),
     Sample(
@@ -91,8 +91,8 @@ _ALL = (
         refused=Refused(
             Code.OUT_OF_STOCK,
             reservation(apple=3),
-            before=(Call(inventory.set_stock, shelf("apple", 2)),),
-            cure=(_full,),
+            before=(Call(inventory.set_stock, stock_level("apple", 2)),),
+            remedy=(_full,),
         ),
     ),
     Sample(
@@ -100,37 +100,37 @@ _ALL = (
         reservation(apple=3),
         other=reservation(apple=4),
         before=(_full, _reserved),
-        refused=Refused(Code.NOTHING_TO_ACT_ON, reservation(apple=3), cure=(_full, _reserved)),
+        refused=Refused(Code.NOTHING_TO_ACT_ON, reservation(apple=3), remedy=(_full, _reserved)),
     ),
     Sample(
         inventory.set_stock,
-        shelf("apple", 2, TX),
-        other=shelf("apple", 3, TX),
+        stock_level("apple", 2, TX),
+        other=stock_level("apple", 3, TX),
         refused=Refused(
             Code.INVALID_REQUEST,
-            shelf("apple", 2, TX),
+            stock_level("apple", 2, TX),
             before=(_full, Call(inventory.reserve, reservation(OTHER_TX, apple=3))),
-            cure=(Call(inventory.release, reservation(OTHER_TX, apple=3)),),
+            remedy=(Call(inventory.release, reservation(OTHER_TX, apple=3)),),
         ),
     ),
     Sample(
         shipping.schedule,
-        parcel("DE"),
-        other=parcel("FR"),
-        refused=Refused(Code.SHIPPING_UNAVAILABLE, parcel("JP")),
+        shipment("DE"),
+        other=shipment("FR"),
+        refused=Refused(Code.SHIPPING_UNAVAILABLE, shipment("JP")),
     ),
     Sample(
         shipping.dispatch,
-        parcel(),
-        other=parcel("FR"),
-        before=(Call(shipping.schedule, parcel()),),
-        refused=Refused(Code.NOTHING_TO_ACT_ON, parcel(), cure=(Call(shipping.schedule, parcel()),)),
+        shipment(),
+        other=shipment("FR"),
+        before=(Call(shipping.schedule, shipment()),),
+        refused=Refused(Code.NOTHING_TO_ACT_ON, shipment(), remedy=(Call(shipping.schedule, shipment()),)),
     ),
     Sample(
         notification.send_confirmation,
-        letter(),
-        other=letter(2000),
-        refused=Refused(Code.NOTIFICATION_FAILED, letter(email="ada@nowhere.invalid")),
+        notice(),
+        other=notice(2000),
+        refused=Refused(Code.NOTIFICATION_FAILED, notice(email="ada@nowhere.invalid")),
     ),
 )
 

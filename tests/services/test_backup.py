@@ -37,7 +37,7 @@ async def _steps(url: str) -> list[str]:
 
 
 async def _remember(url: str, step: str) -> None:
-    """A row of the fence."""
+    """Insert a row of the fence."""
     database = connect(url)
     row = text("INSERT INTO operations VALUES (1, 't-1', :step, '', '', '')")
     await database.transaction(lambda tx: tx.execute(row, {"step": step}))
@@ -45,10 +45,10 @@ async def _remember(url: str, step: str) -> None:
 
 
 async def test_every_service_is_back_where_it_was_backed_up(
-    postgresql: PostgresDatabases, postgres: Path, tmp_path: Path
+    postgresql_databases: PostgresDatabases, postgres: Path, tmp_path: Path
 ) -> None:
     urls = {name: f"postgresql+asyncpg://postgres@/{name}?host={postgres}" for name in SERVICES}
-    await postgresql.administer(*(f'CREATE DATABASE "{name}"' for name in SERVICES))
+    await postgresql_databases.administer(*(f'CREATE DATABASE "{name}"' for name in SERVICES))
     for name, url in urls.items():
         database = connect(url)
         await migrate(database, name)
@@ -59,4 +59,4 @@ async def test_every_service_is_back_where_it_was_backed_up(
         await _remember(url, "after")
     _run_block("pg_restore", tmp_path, postgres)
     assert {name: await _steps(url) for name, url in urls.items()} == {name: ["before"] for name in SERVICES}
-    await postgresql.administer(*(f'DROP DATABASE "{name}" WITH (FORCE)' for name in SERVICES))
+    await postgresql_databases.administer(*(f'DROP DATABASE "{name}" WITH (FORCE)' for name in SERVICES))

@@ -1,4 +1,4 @@
-"""A database belongs to one Temporal, and a worker of another leaves it alone."""
+"""A database belongs to one Temporal, and a worker of another one does not use it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ async def test_a_worker_of_another_temporal_opens_none_of_the_databases(database
     async with AsyncExitStack() as stack:
         with pytest.raises(NotToBeUsed, match="the order database belongs to Temporal namespace 'default'"):
             await Opening(urls, STAGING, _no_orders).open(stack, list(SERVICES))
-        await Opening(urls, None, _no_orders).open(stack, list(SERVICES))  # who may not know cannot compare
+        await Opening(urls, None, _no_orders).open(
+            stack, list(SERVICES)
+        )  # a worker without permission to read the namespace compares nothing
         await Opening(urls, STAGING, _no_orders, adopt=True).open(stack, list(SERVICES))
     assert {service: await _bound_to(url) for service, url in urls.items()} == dict.fromkeys(SERVICES, STAGING)
 

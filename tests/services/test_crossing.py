@@ -1,4 +1,4 @@
-"""What the audit expects of a confirmed order at a service that joined the process after others had been at work."""
+"""The rows that the audit expects of a confirmed order at a service that joined the order process later."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from contracts import order, payment
 from contracts.order import CreateOrder, OrderState
 from tests.recovery.rig import an_order
 
-from .bench import Call
-from .conftest import OpenBench
-from .requests import charge, purse
+from .conftest import OpenHarness
+from .requests import balance, charge
+from .service_harness import Call
 
 _ORDER = "order/o-1"
 _SINCE = datetime(2026, 3, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ _SINCE = datetime(2026, 3, 1, tzinfo=UTC)
 def _broken(
     states: Mapping[str, set[str]], created: datetime, joined: Mapping[str, datetime | None] | None = None
 ) -> list[str]:
-    """The services whose traces of a confirmed order are wrong, if any are."""
+    """The subjects of the violations for a confirmed order with these states."""
     by_service = {service: {_ORDER: states.get(service, WHOLE[service])} for service in WHOLE}
     traces = Traces({_ORDER: OrderState.CONFIRMED}, {}, by_service, joined or {}, {_ORDER: created})
     return [violation.subject for violation in crossing.violations(traces, set())]
@@ -41,7 +41,7 @@ def test_an_order_from_after_a_service_joined_must_be_whole() -> None:
     assert _broken({"shipping": set()}, _SINCE + 2 * ROLLOUT, {"shipping": _SINCE}) == ["o-1"]
 
 
-def test_an_order_that_a_service_has_heard_of_must_be_whole_there_whenever_it_was_created() -> None:
+def test_an_order_that_a_service_knows_must_be_whole_there_whenever_it_was_created() -> None:
     assert _broken({"shipping": {"SCHEDULED"}}, _SINCE - timedelta(days=9), {"shipping": _SINCE}) == ["o-1"]
 
 
@@ -51,12 +51,12 @@ def test_a_service_that_was_there_from_the_beginning_has_something_of_every_orde
 
 
 async def test_the_audit_reads_since_when_a_service_has_had_orders_and_when_they_were_created(
-    open_bench: OpenBench,
+    open_harness: OpenHarness,
 ) -> None:
-    orders, payments = await open_bench("order"), await open_bench("payment")
+    orders, payments = await open_harness("order"), await open_harness("payment")
     placed = an_order()
     await orders.accept(Call(order.create, CreateOrder(transaction_id=placed.transaction_id, order=placed)))
-    await payments.accept(Call(payment.set_account, purse(100)))
+    await payments.accept(Call(payment.set_account, balance(100)))
     async with reading(orders.url) as orders_read:
         created = await crossing.read_created(orders_read)
     async with reading(payments.url) as payments_read:

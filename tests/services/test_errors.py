@@ -1,11 +1,10 @@
-"""What Temporal sees when a service's database or its caller is at fault: the activities, run as a worker runs them."""
+"""The errors that Temporal sees when a service's database or its caller is at fault."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import random
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,40 +14,43 @@ from sqlalchemy import event, make_url
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities.database import migrate
 from contracts import inventory
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
 from contracts.inventory import StockLevels, StockSet
 
-from .bench import Bench, Call, Operations, assert_goods_add_up
-from .conftest import OpenBench
+from .conftest import OpenHarness
 from .databases import PostgresDatabases, SqliteFiles
-from .requests import document, reservation, shelf
+from .requests import document, reservation, stock_level
 from .samples import SAMPLES
+from .service_harness import Call, Operations, ServiceHarness, assert_goods_add_up
 
-COUNT = document(shelf("apple", 5))
-
-
-async def _run(bench: Bench, operation: Operations, received: Any) -> Any:
-    return await ActivityEnvironment().run(_activity(bench, operation), received)
+COUNT = document(stock_level("apple", 5))
 
 
-def _activity(bench: Bench, operation: Operations) -> Callable[..., Any]:
-    served = [handler.operation for handler in bench.definition.handlers]
-    served += [query.operation for query in bench.definition.queries]
-    return bench.service.activities()[served.index(operation)]
+async def _run(harness: ServiceHarness, operation: Operations, received: Any) -> Any:
+    return await ActivityEnvironment().run(_activity(harness, operation), received)
 
 
-async def _failure(bench: Bench, operation: Operations, received: Any) -> ApplicationError:
+def _activity(harness: ServiceHarness, operation: Operations) -> Callable[..., Any]:
+    served = [handler.operation for handler in harness.definition.handlers]
+    served += [query.operation for query in harness.definition.queries]
+    return harness.service.activities()[served.index(operation)]
+
+
+async def _failure(harness: ServiceHarness, operation: Operations, received: Any) -> ApplicationError:
     with pytest.raises(ApplicationError) as caught:
-        await _run(bench, operation, received)
+        await _run(harness, operation, received)
     return caught.value
 
 
-async def _assert_unavailable(bench: Bench, reason: str, operation: Operations = inventory.set_stock) -> None:
-    """It fails with one line that names the service and says why, and Temporal will try again."""
+async def _assert_unavailable(
+    harness: ServiceHarness, reason: str, operation: Operations = inventory.set_stock
+) -> None:
+    """Assert a retriable failure whose one line names the service and the reason."""
     received = COUNT if operation is inventory.set_stock else {}
-    failure = await _failure(bench, operation, received)
+    failure = await _failure(harness, operation, received)
     assert (failure.type, failure.non_retryable) == (Code.SERVICE_UNAVAILABLE, False)
     assert failure.message.startswith("inventory database: ")
     assert reason in failure.message
@@ -58,68 +60,58 @@ async def _assert_unavailable(bench: Bench, reason: str, operation: Operations =
 
 @pytest.mark.parametrize("operation", [inventory.set_stock, inventory.list_stock], ids=lambda each: each.name)
 async def test_a_database_that_cannot_be_opened(tmp_path: Path, operation: Operations) -> None:
-    bench = Bench("inventory", f"sqlite+aiosqlite:///{tmp_path}/nowhere/data.db")
-    await _assert_unavailable(bench, "unable to open database file", operation)
-    await _driver_threads_end()
-
-
-async def _driver_threads_end() -> None:
-    """aiosqlite leaves the thread of a connection that never opened to itself; the loop must not close before it."""
-    for thread in threading.enumerate():
-        if "_connection_worker_thread" in thread.name:
-            await asyncio.to_thread(thread.join, 5)
+    harness = ServiceHarness("inventory", f"sqlite+aiosqlite:///{tmp_path}/nowhere/data.db")
+    await _assert_unavailable(harness, "unable to open database file", operation)
 
 
 async def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     (tmp_path / "data.db").write_bytes(b"no database at all " * 500)
-    bench = Bench("inventory", f"sqlite+aiosqlite:///{tmp_path}/data.db")
-    await _assert_unavailable(bench, "file is not a database")
-    await bench.database.dispose()
+    harness = ServiceHarness("inventory", f"sqlite+aiosqlite:///{tmp_path}/data.db")
+    await _assert_unavailable(harness, "file is not a database")
 
 
-async def test_a_database_that_is_read_only(sqlite: SqliteFiles) -> None:
-    url = await sqlite.migrated("inventory")
-    bench = Bench("inventory", url.replace("///", "///file:") + "?mode=ro&uri=true")
-    await _assert_unavailable(bench, "attempt to write a readonly database")
-    await bench.database.dispose()
+async def test_a_database_that_is_read_only(sqlite_files: SqliteFiles) -> None:
+    url = await sqlite_files.migrated("inventory")
+    harness = ServiceHarness("inventory", url.replace("///", "///file:") + "?mode=ro&uri=true")
+    await _assert_unavailable(harness, "attempt to write a readonly database")
 
 
-async def test_a_full_disk_leaves_the_books_as_they_were(sqlite: SqliteFiles) -> None:
-    bench = Bench("inventory", await sqlite.migrated("inventory"))
-    await bench.accept(Call(inventory.set_stock, shelf("apple", 1000)))
+async def test_a_full_disk_leaves_the_books_as_they_were(sqlite_files: SqliteFiles) -> None:
+    harness = ServiceHarness("inventory", await sqlite_files.migrated("inventory"))
+    await harness.accept(Call(inventory.set_stock, stock_level("apple", 1000)))
 
     def full(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA max_page_count = 1")  # which SQLite takes as: what there is, and no more
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite reads it as: no more pages than there are
 
-    await bench.database.dispose()
-    event.listen(bench.database.sync_engine, "connect", full)
+    await harness.database.dispose()
+    event.listen(harness.database.sync_engine, "connect", full)
     failures = []
     for number in range(1, 40):  # until the last page has no room
         goods = reservation(f"order/{number}", apple=1)
         try:
-            await _run(bench, inventory.reserve, document(goods))
+            await _run(harness, inventory.reserve, document(goods))
         except ApplicationError as error:
             failures.append(error)
             break
     [failure] = failures
     assert (failure.type, failure.non_retryable) == (Code.SERVICE_UNAVAILABLE, False)
     assert failure.message == "inventory database: database or disk is full"
-    await assert_goods_add_up(bench)
-    event.remove(bench.database.sync_engine, "connect", full)
-    await bench.database.dispose()
-    await bench.accept(Call(inventory.reserve, goods))
-    assert (await bench.row("stock"))["reserved"] == number
-    await bench.database.dispose()
+    await assert_goods_add_up(harness)
+    event.remove(harness.database.sync_engine, "connect", full)
+    await harness.database.dispose()
+    await harness.accept(Call(inventory.reserve, goods))
+    assert (await harness.row("stock"))["reserved"] == number
 
 
-async def test_a_database_that_another_process_keeps_locked(sqlite: SqliteFiles) -> None:
-    bench = Bench("inventory", await sqlite.migrated("inventory"))
-    other = bench.beside()
-    with other.database.sync_engine.begin():  # longer than the busy timeout, which is what this test waits for
-        await _assert_unavailable(bench, "database is locked")
-    assert isinstance(await _run(bench, inventory.set_stock, COUNT), StockSet)
-    await other.database.dispose()
-    await bench.database.dispose()
+async def test_a_database_that_another_process_keeps_locked(
+    sqlite_files: SqliteFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.sqlite.BUSY_TIMEOUT_S", 0.5)
+    harness = ServiceHarness("inventory", await sqlite_files.migrated("inventory"))
+    other = harness.sibling()
+    with other.database.sync_engine.begin():
+        await _assert_unavailable(harness, "database is locked")
+    assert isinstance(await _run(harness, inventory.set_stock, COUNT), StockSet)
 
 
 @pytest.mark.parametrize(
@@ -131,51 +123,52 @@ async def test_a_database_that_another_process_keeps_locked(sqlite: SqliteFiles)
     ],
 )
 async def test_a_postgresql_that_is_not_there(postgres: Path, place: str, reason: str) -> None:
-    bench = Bench("inventory", "postgresql+asyncpg://postgres@" + place.format(socket=postgres))
-    await _assert_unavailable(bench, reason)
-    await bench.database.dispose()
+    harness = ServiceHarness("inventory", "postgresql+asyncpg://postgres@" + place.format(socket=postgres))
+    await _assert_unavailable(harness, reason)
 
 
-async def test_connections_that_were_cut_are_replaced(postgresql: PostgresDatabases) -> None:
-    bench = Bench("inventory", await postgresql.migrated("inventory"))
-    await bench.accept(Call(inventory.set_stock, shelf("apple", 9)))
-    await _cut_connections(postgresql, bench)
-    assert isinstance(await _run(bench, inventory.set_stock, COUNT), StockSet)
-    await bench.database.dispose()
+async def test_connections_that_were_cut_are_replaced(postgresql_databases: PostgresDatabases) -> None:
+    harness = ServiceHarness("inventory", await postgresql_databases.migrated("inventory"))
+    await harness.accept(Call(inventory.set_stock, stock_level("apple", 9)))
+    await _cut_connections(postgresql_databases, harness)
+    assert isinstance(await _run(harness, inventory.set_stock, COUNT), StockSet)
 
 
-async def test_a_postgresql_that_takes_no_writes_still_answers_questions(postgresql: PostgresDatabases) -> None:
-    bench = Bench("inventory", await postgresql.migrated("inventory"))
-    name = make_url(bench.url).database
-    await postgresql.administer(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    await _assert_unavailable(bench, "cannot execute INSERT in a read-only transaction")
-    assert await _run(bench, inventory.list_stock, {}) == StockLevels(levels=())
-    await bench.database.dispose()
+async def test_a_postgresql_that_takes_no_writes_still_answers_questions(
+    postgresql_databases: PostgresDatabases,
+) -> None:
+    harness = ServiceHarness("inventory", await postgresql_databases.empty())
+    await migrate(harness.database, "inventory")
+    await harness.database.dispose()  # the setting is one of new sessions
+    name = make_url(harness.url).database
+    await postgresql_databases.administer(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await _assert_unavailable(harness, "cannot execute INSERT in a read-only transaction")
+    assert await _run(harness, inventory.list_stock, {}) == StockLevels(levels=())
 
 
-async def _cut_connections(postgresql: PostgresDatabases, bench: Bench) -> None:
-    name = make_url(bench.url).database
+async def _cut_connections(postgresql_databases: PostgresDatabases, harness: ServiceHarness) -> None:
+    name = make_url(harness.url).database
     which = f"datname = '{name}'"
-    await postgresql.administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {which}")  # noqa: S608 — a name of ours
+    await postgresql_databases.administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {which}")  # noqa: S608 — a name of ours
 
 
-async def test_a_cancelled_delivery_keeps_nothing_locked(open_bench: OpenBench) -> None:
-    """Cancelled at any moment, a local transaction still comes to an end of its own, and the next one gets through."""
-    bench = await open_bench("inventory")
-    await bench.accept(Call(inventory.set_stock, shelf("apple", 1000)))
+async def test_a_cancelled_delivery_keeps_nothing_locked(open_harness: OpenHarness) -> None:
+    """A local transaction whose caller is cancelled at any moment still ends, and the next one succeeds."""
+    harness = await open_harness("inventory")
+    await harness.accept(Call(inventory.set_stock, stock_level("apple", 1000)))
     moments = random.Random(1)  # noqa: S311 — the same moments in each run
     for number in range(60):
-        delivery = asyncio.ensure_future(bench.deliver(inventory.reserve, reservation(f"cut-{number}", apple=1)))
+        delivery = asyncio.ensure_future(harness.deliver(inventory.reserve, reservation(f"cut-{number}", apple=1)))
         await asyncio.sleep(moments.uniform(0, 0.012))
         delivery.cancel()
         await asyncio.wait([delivery])
         async with asyncio.timeout(3):  # less than SQLite waits for a lock
-            await bench.until_answered(inventory.reserve, reservation(f"order/{number}", apple=1))
-    # Who cancels does not know what became of it; to undo it is right either way.
+            await harness.deliver_until_answered(inventory.reserve, reservation(f"order/{number}", apple=1))
+    # The outcome of a cancelled delivery is unknown; an undo is right either way.
     cut = [reservation(f"cut-{number}", apple=1) for number in range(60)]
-    await asyncio.gather(*(bench.until_answered(inventory.release, goods) for goods in cut))
-    assert (await bench.row("stock"))["reserved"] == 60
-    await assert_goods_add_up(bench)
+    await asyncio.gather(*(harness.deliver_until_answered(inventory.release, goods) for goods in cut))
+    assert (await harness.row("stock"))["reserved"] == 60
+    await assert_goods_add_up(harness)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)
@@ -183,9 +176,9 @@ async def test_a_cancelled_delivery_keeps_nothing_locked(open_bench: OpenBench) 
 async def test_a_request_that_does_not_fit_is_refused_for_good(
     tmp_path: Path, operation: Operations, received: Any
 ) -> None:
-    # No database: the request does not get that far.
-    bench = Bench(operation.queue, f"sqlite+aiosqlite:///{tmp_path}/nowhere/data.db")
-    failure = await _failure(bench, operation, received)
+    # There is no database: the request is refused before.
+    harness = ServiceHarness(operation.queue, f"sqlite+aiosqlite:///{tmp_path}/nowhere/data.db")
+    failure = await _failure(harness, operation, received)
     assert (failure.type, failure.non_retryable) == (Code.INVALID_REQUEST, True)
     assert failure.message.startswith(f"{operation.name}: ")
     assert "\n" not in failure.message
@@ -201,34 +194,33 @@ async def test_a_request_that_does_not_fit_is_refused_for_good(
         ({"lines": [{"sku": "a" * 65, "quantity": 1}]}, "lines.0.sku: "),
     ],
 )
-async def test_the_field_that_does_not_fit_is_named(sqlite: SqliteFiles, change: dict[str, Any], problem: str) -> None:
-    bench = Bench("inventory", await sqlite.migrated("inventory"))
-    failure = await _failure(bench, inventory.reserve, document(reservation(apple=1)) | change)
+async def test_the_field_that_does_not_fit_is_named(
+    sqlite_files: SqliteFiles, change: dict[str, Any], problem: str
+) -> None:
+    harness = ServiceHarness("inventory", await sqlite_files.migrated("inventory"))
+    failure = await _failure(harness, inventory.reserve, document(reservation(apple=1)) | change)
     assert (failure.type, failure.non_retryable) == (Code.INVALID_REQUEST, True)
     assert problem in failure.message
-    assert await bench.rows("operations") == []
-    await bench.database.dispose()
+    assert await harness.rows("operations") == []
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-async def test_a_refusal_is_final_and_carries_its_code_and_attempt(sqlite: SqliteFiles, name: str) -> None:
+async def test_a_refusal_is_final_and_carries_its_code_and_attempt(sqlite_files: SqliteFiles, name: str) -> None:
     sample = SAMPLES[name]
-    bench = Bench(sample.operation.queue, await sqlite.migrated(sample.operation.queue))
-    await bench.accept(*sample.refused.before)
-    failure = await _failure(bench, sample.operation, document(sample.refused.request))
+    harness = ServiceHarness(sample.operation.queue, await sqlite_files.migrated(sample.operation.queue))
+    await harness.accept(*sample.refused.before)
+    failure = await _failure(harness, sample.operation, document(sample.refused.request))
     assert (failure.type, failure.non_retryable) == (sample.refused.code, True)
     assert list(failure.details) == [1]
-    await bench.database.dispose()
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-async def test_a_reply_tells_the_attempt_that_answered(sqlite: SqliteFiles, name: str) -> None:
+async def test_a_reply_tells_the_attempt_that_answered(sqlite_files: SqliteFiles, name: str) -> None:
     sample = SAMPLES[name]
-    bench = Bench(sample.operation.queue, await sqlite.migrated(sample.operation.queue))
-    await bench.accept(*sample.before)
-    perform = _activity(bench, sample.operation)
+    harness = ServiceHarness(sample.operation.queue, await sqlite_files.migrated(sample.operation.queue))
+    await harness.accept(*sample.before)
+    perform = _activity(harness, sample.operation)
     first = await ActivityEnvironment().run(perform, document(sample.request))
     later = ActivityEnvironment()
     later.info = dataclasses.replace(later.info, attempt=3)
     assert await later.run(perform, document(sample.request)) == first.model_copy(update={"attempt": 3})
-    await bench.database.dispose()

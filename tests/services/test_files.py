@@ -1,4 +1,4 @@
-"""A service's SQLite file: found under any name, noticed when it goes, and not made anew where one was lost."""
+"""A service's SQLite file: it may have any name, its loss is noticed, and a lost file is not created again."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from activities.sqlite import FileGone
 from contracts import inventory
 from contracts.identity import TemporalIdentity
 
-from .bench import Bench, Call
 from .databases import SqliteFiles
-from .requests import reservation, shelf
+from .requests import reservation, stock_level
+from .service_harness import Call, ServiceHarness
 
 _HERE = TemporalIdentity("n-1", "default", "c-1")
 
@@ -33,39 +33,36 @@ def _url(path: Path) -> str:
 @pytest.mark.parametrize("name", ["my%20data", "a#b", "what?", "50% off", "Straße & so", "a?mode=memory"])
 async def test_writer_and_reader_open_the_same_file_whatever_its_folder_is_called(tmp_path: Path, name: str) -> None:
     path = tmp_path / name / "inventory.db"
-    bench = Bench("inventory", _url(path))
-    await migrate(bench.database, "inventory")
-    await bench.accept(Call(inventory.set_stock, shelf("apple", 5)))
-    async with reading(bench.url) as connection:
+    harness = ServiceHarness("inventory", _url(path))
+    await migrate(harness.database, "inventory")
+    await harness.accept(Call(inventory.set_stock, stock_level("apple", 5)))
+    async with reading(harness.url) as connection:
         assert (await connection.scalars(text("SELECT on_hand FROM stock"))).all() == [5]
-    await bench.database.dispose()
     assert [found.name for found in tmp_path.iterdir()] == [name]
     assert path.exists()
 
 
-async def test_a_file_that_is_deleted_while_it_is_open_is_not_written_to(sqlite: SqliteFiles) -> None:
-    bench = Bench("inventory", await sqlite.migrated("inventory"))
-    path = Path(bench.url.removeprefix("sqlite+aiosqlite:///"))
-    await bench.accept(Call(inventory.set_stock, shelf("apple", 5)))
+async def test_a_file_that_is_deleted_while_it_is_open_is_not_written_to(sqlite_files: SqliteFiles) -> None:
+    harness = ServiceHarness("inventory", await sqlite_files.migrated("inventory"))
+    path = Path(harness.url.removeprefix("sqlite+aiosqlite:///"))
+    await harness.accept(Call(inventory.set_stock, stock_level("apple", 5)))
     aside = path.rename(path.with_suffix(".aside"))
     for _ in range(2):
         with pytest.raises(FileGone, match="deleted or replaced while it was open"):
-            await bench.deliver(inventory.reserve, reservation(apple=1))
+            await harness.deliver(inventory.reserve, reservation(apple=1))
     assert not path.exists()
     aside.rename(path)
-    await bench.accept(Call(inventory.reserve, reservation(apple=1)))
-    await bench.database.dispose()
+    await harness.accept(Call(inventory.reserve, reservation(apple=1)))
 
 
-async def test_a_file_that_is_replaced_while_it_is_open_is_not_written_to(sqlite: SqliteFiles) -> None:
-    bench = Bench("inventory", await sqlite.migrated("inventory"))
-    path = Path(bench.url.removeprefix("sqlite+aiosqlite:///"))
-    await bench.accept(Call(inventory.set_stock, shelf("apple", 5)))
+async def test_a_file_that_is_replaced_while_it_is_open_is_not_written_to(sqlite_files: SqliteFiles) -> None:
+    harness = ServiceHarness("inventory", await sqlite_files.migrated("inventory"))
+    path = Path(harness.url.removeprefix("sqlite+aiosqlite:///"))
+    await harness.accept(Call(inventory.set_stock, stock_level("apple", 5)))
     shutil.copy(path, copy := path.with_suffix(".copy"))
     copy.rename(path)
     with pytest.raises(FileGone):
-        await bench.deliver(inventory.reserve, reservation(apple=1))
-    await bench.database.dispose()
+        await harness.deliver(inventory.reserve, reservation(apple=1))
 
 
 async def test_only_a_migration_makes_a_file(tmp_path: Path) -> None:
@@ -90,7 +87,7 @@ async def test_a_file_that_cannot_be_read_leaves_no_thread_behind(tmp_path: Path
 
 
 class Folder:
-    """The five files of a system, and the worker that opens them."""
+    """The five database files of a system, and a worker that opens them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -104,9 +101,8 @@ class Folder:
             await Opening(self.urls, _HERE, has_orders, adopt=adopt).open(stack, services or list(SERVICES))
 
     async def work(self) -> None:
-        bench = Bench("inventory", self.urls["inventory"])
-        await bench.accept(Call(inventory.set_stock, shelf("apple", 5)))
-        await bench.database.dispose()
+        harness = ServiceHarness("inventory", self.urls["inventory"])
+        await harness.accept(Call(inventory.set_stock, stock_level("apple", 5)))
 
 
 @pytest.fixture

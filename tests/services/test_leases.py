@@ -1,5 +1,5 @@
-"""What the end of a lease undoes is asked for anew from the rows. It must be the request that made them, in each
-field: the fence takes any other for a conflict, and what is held stays held."""
+"""The end of a lease undoes a hold with a request that is made from its rows. It must equal the original request in
+each field: the fence takes any other for a conflict, and the hold would stay."""
 
 from __future__ import annotations
 
@@ -10,42 +10,39 @@ from activities.fence import Refusal
 from contracts import inventory, payment
 from contracts.message import ListOpen
 
-from .bench import Call, Operations, assert_invariants
-from .changes import changed
-from .conftest import OpenBench
-from .requests import purse, shelf
+from .conftest import OpenHarness
+from .requests import balance, stock_level
 from .samples import SAMPLES
+from .service_harness import Call, Operations, assert_invariants
+from .variants import variants_of
 
 _LEASED: tuple[tuple[Operations, Operations, str], ...] = (
     (payment.cancel, payment.list_expired, "payments"),
     (inventory.release, inventory.list_expired, "reservations"),
 )
-_ELSEWHERE = (
-    Call(payment.set_account, purse(500_000, "bob")),
-    Call(inventory.set_stock, shelf("pear", 500)),
-)
+_ELSEWHERE = (Call(payment.set_account, balance(500_000, "bob")), Call(inventory.set_stock, stock_level("pear", 500)))
 
 
 @pytest.mark.parametrize(("undo", "list_expired", "table"), _LEASED, ids=["payment", "inventory"])
 async def test_what_is_listed_as_expired_is_the_request_that_made_it(
-    open_bench: OpenBench, undo: Operations, list_expired: Operations, table: str
+    open_harness: OpenHarness, undo: Operations, list_expired: Operations, table: str
 ) -> None:
-    """For the sample and all that differ from it in one place, so that a field without a column is noticed."""
-    bench, sample = await open_bench(undo.queue), SAMPLES[undo.step]
-    await bench.accept(*(call for call in _ELSEWHERE if call.operation.queue == undo.queue), *sample.before)
-    variants = [sample.request, *(other for others in changed(sample.request).values() for other in others)]
+    """The sample and its variants are tried, so that a field without a column is noticed."""
+    harness, sample = await open_harness(undo.queue), SAMPLES[undo.step]
+    await harness.accept(*(call for call in _ELSEWHERE if call.operation.queue == undo.queue), *sample.before)
+    variants = [sample.request, *(other for others in variants_of(sample.request).values() for other in others)]
     requests = [each.model_copy(update={"transaction_id": f"t-{n:03}"}) for n, each in enumerate(variants)]
-    answers = await bench.deliver_all(sample.operation, requests)
+    answers = await harness.deliver_all(sample.operation, requests)
     made = [each for each, answer in zip(requests, answers, strict=True) if not isinstance(answer, Refusal)]
-    assert len(made) > len(changed(sample.request)) / 2
-    await bench.database.transaction(
+    assert len(made) > len(variants_of(sample.request)) / 2
+    await harness.database.transaction(
         lambda tx: tx.execute(text(f"UPDATE {table} SET lease_until = '2001-01-01 00:00:00'"))  # noqa: S608 — a name of ours
     )
-    expired = await bench.execute(list_expired, ListOpen())
+    expired = await harness.execute(list_expired, ListOpen())
     assert isinstance(expired, payment.ExpiredPayments | inventory.ExpiredReservations)
     assert list(expired.requests) == made
     for request in expired.requests:
-        await bench.accept(Call(undo, request))
-    assert await bench.effects(requests[0].transaction_id) == [sample.operation.name, undo.name]
-    assert (await bench.execute(list_expired, ListOpen())).model_dump()["requests"] == ()
-    await assert_invariants(bench)
+        await harness.accept(Call(undo, request))
+    assert await harness.effects(requests[0].transaction_id) == [sample.operation.name, undo.name]
+    assert (await harness.execute(list_expired, ListOpen())).model_dump()["requests"] == ()
+    await assert_invariants(harness)

@@ -1,4 +1,4 @@
-"""The schema's versions lead to the tables the services declare, and may be run by anyone at any time."""
+"""Migrations lead to the tables that the services declare, and many workers may run them at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sqlalchemy import Connection, MetaData, text
 from activities.catalogue import SERVICES
 from activities.database import UNUSABLE, connect, migrate, reason_of
 
-from .bench import Bench, Call
 from .databases import Databases, SqliteFiles
 from .processes import Contenders, migrate_twice
 from .samples import SAMPLES
+from .service_harness import Call, ServiceHarness
 
 every_service = pytest.mark.parametrize("service", SERVICES)
 
@@ -34,28 +34,19 @@ async def _assert_schema_is_as_declared(url: str, service: str) -> None:
 
 
 @every_service
-async def test_migrations_lead_to_the_declared_tables(databases: Databases, service: str) -> None:
-    url = await databases.empty()
-    database = connect(url)
-    await migrate(database, service)
-    await database.dispose()
-    await _assert_schema_is_as_declared(url, service)
-
-
-@every_service
 async def test_migrating_again_keeps_what_is_there(databases: Databases, service: str) -> None:
-    bench = Bench(service, await databases.migrated(service))
+    harness = ServiceHarness(service, await databases.migrated(service))
     sample = next(sample for sample in SAMPLES.values() if sample.operation.queue == service)
-    await bench.accept(*sample.before, Call(sample.operation, sample.request))
-    kept = await bench.business()
-    await migrate(bench.database, service)
-    assert await bench.business() == kept
-    await bench.database.dispose()
-    await _assert_schema_is_as_declared(bench.url, service)
+    await harness.accept(*sample.before, Call(sample.operation, sample.request))
+    kept = await harness.business()
+    await migrate(harness.database, service)
+    assert await harness.business() == kept
+    await _assert_schema_is_as_declared(harness.url, service)
 
 
-async def test_the_schema_of_a_newer_build_is_said_and_left_as_it_is(databases: Databases) -> None:
-    database = connect(await databases.migrated("payment"))
+async def test_the_schema_of_a_newer_build_is_reported_and_left_unchanged(databases: Databases) -> None:
+    database = connect(await databases.empty())
+    await migrate(database, "payment")
     newer = text("UPDATE alembic_version SET version_num = 'tomorrow'")
     await database.transaction(lambda connection: connection.execute(newer) and None)
     with pytest.raises(UNUSABLE) as refused:
@@ -80,7 +71,7 @@ async def test_eight_tasks_of_one_process_may_migrate_at_once(databases: Databas
     await _assert_schema_is_as_declared(url, "payment")
 
 
-async def test_one_process_may_migrate_all_services_at_once(databases: Databases) -> None:
+async def test_migrations_of_all_services_at_once_lead_to_the_declared_tables(databases: Databases) -> None:
     urls = {service: await databases.empty() for service in SERVICES}
     opened = {service: connect(url) for service, url in urls.items()}
     await asyncio.gather(*(migrate(database, service) for service, database in opened.items()))
@@ -89,8 +80,8 @@ async def test_one_process_may_migrate_all_services_at_once(databases: Databases
         await _assert_schema_is_as_declared(urls[service], service)
 
 
-async def test_the_folder_of_a_sqlite_file_is_made(sqlite: SqliteFiles) -> None:
-    url = (await sqlite.empty()).replace(".db", "/deep/in/data.db")
+async def test_the_folder_of_a_sqlite_file_is_made(sqlite_files: SqliteFiles) -> None:
+    url = (await sqlite_files.empty()).replace(".db", "/deep/in/data.db")
     database = connect(url)
     await migrate(database, "order")
     await database.dispose()

@@ -1,4 +1,4 @@
-"""What the payment service promises about money."""
+"""The rules of the payment service."""
 
 from __future__ import annotations
 
@@ -12,64 +12,64 @@ from contracts.errors import Code
 from contracts.message import ListOpen, OpenTransactions
 from contracts.payment import Accounts, Cancellation, PaymentState
 
-from .bench import Bench, Call, Operations, assert_money_adds_up
-from .conftest import OpenBench
-from .requests import charge, purse
+from .conftest import OpenHarness
+from .requests import balance, charge
+from .service_harness import Call, Operations, ServiceHarness, assert_money_adds_up
 
 
 @pytest.fixture
-async def bank(open_bench: OpenBench) -> Bench:
-    """Ada has 100 euros."""
-    bench = await open_bench("payment")
-    await bench.accept(Call(payment.set_account, purse(10_000)))
-    return bench
+async def bank(open_harness: OpenHarness) -> ServiceHarness:
+    """A service where Ada has 100 euros."""
+    harness = await open_harness("payment")
+    await harness.accept(Call(payment.set_account, balance(10_000)))
+    return harness
 
 
-async def _ada(bank: Bench) -> tuple[int, int]:
-    """Balance and held."""
+async def _ada(bank: ServiceHarness) -> tuple[int, int]:
+    """Ada's balance and held amount."""
     await assert_money_adds_up(bank)
     row = await bank.row("accounts", customer_id="ada")
     return row["balance_minor"], row["held_minor"]
 
 
-async def test_a_customer_without_an_account_is_declined(bank: Bench) -> None:
+async def test_a_customer_without_an_account_is_declined(bank: ServiceHarness) -> None:
     code, words = await bank.refuse(payment.authorize, charge(1, customer_id="bob"))
     assert (code, words) == (Code.PAYMENT_DECLINED, "customer bob has no account")
     assert await bank.rows("payments") == []
 
 
-async def test_another_currency_than_the_account_s_is_declined(bank: Bench) -> None:
+async def test_another_currency_than_the_account_s_is_declined(bank: ServiceHarness) -> None:
     code, words = await bank.refuse(payment.authorize, charge(1, currency="CHF"))
     assert (code, words) == (Code.PAYMENT_DECLINED, "the account is in EUR, not CHF")
     assert await _ada(bank) == (10_000, 0)
 
 
-async def test_held_money_cannot_be_spent_twice(bank: Bench) -> None:
+async def test_held_money_cannot_be_spent_twice(bank: ServiceHarness) -> None:
     await bank.accept(Call(payment.authorize, charge(6_000, "order/1")))
     assert (await bank.refuse(payment.authorize, charge(4_001, "order/2")))[0] == Code.INSUFFICIENT_FUNDS
     await bank.accept(Call(payment.authorize, charge(4_000, "order/3")))
     assert await _ada(bank) == (10_000, 10_000)
 
 
-async def test_the_words_of_a_refusal_do_not_tell_the_balance(bank: Bench) -> None:
+async def test_the_words_of_a_refusal_do_not_tell_the_balance(bank: ServiceHarness) -> None:
     _, words = await bank.refuse(payment.authorize, charge(10_001))
     assert "10000" not in words
 
 
-async def test_capture_takes_the_held_money(bank: Bench) -> None:
+async def test_capture_takes_the_held_money(bank: ServiceHarness) -> None:
     await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.capture, charge(1_999)))
     assert await _ada(bank) == (8_001, 0)
     assert (await bank.row("payments"))["state"] == PaymentState.CAPTURED
 
 
-async def test_cancel_before_capture_releases_the_hold(bank: Bench) -> None:
+async def test_cancel_before_capture_releases_the_hold(bank: ServiceHarness) -> None:
     _, reply = await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.cancel, charge(1_999)))
     assert reply == Cancellation(released_minor=1_999)
     assert await _ada(bank) == (10_000, 0)
     assert (await bank.row("payments"))["state"] == PaymentState.CANCELLED
 
 
-async def test_cancel_after_capture_gives_the_money_back(bank: Bench) -> None:
+async def test_cancel_after_capture_gives_the_money_back(bank: ServiceHarness) -> None:
     steps = (payment.authorize, payment.capture, payment.cancel)
     replies = await bank.accept(*(Call(step, charge(1_999)) for step in steps))
     assert replies[-1] == Cancellation(refunded_minor=1_999)
@@ -77,20 +77,20 @@ async def test_cancel_after_capture_gives_the_money_back(bank: Bench) -> None:
     assert (await bank.row("payments"))["state"] == PaymentState.REFUNDED
 
 
-async def test_capture_after_cancel_is_refused(bank: Bench) -> None:
+async def test_capture_after_cancel_is_refused(bank: ServiceHarness) -> None:
     await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.cancel, charge(1_999)))
     assert (await bank.refuse(payment.capture, charge(1_999)))[0] == Code.NOTHING_TO_ACT_ON
     assert await _ada(bank) == (10_000, 0)
 
 
-async def test_refund_gives_captured_money_back(bank: Bench) -> None:
+async def test_refund_gives_captured_money_back(bank: ServiceHarness) -> None:
     steps = (payment.authorize, payment.capture, payment.refund)
     replies = await bank.accept(*(Call(step, charge(1_999)) for step in steps))
     assert replies[-1] == Cancellation(refunded_minor=1_999)
     assert await _ada(bank) == (10_000, 0)
 
 
-async def test_refund_leaves_money_that_is_only_held_to_cancel(bank: Bench) -> None:
+async def test_refund_leaves_money_that_is_only_held_to_cancel(bank: ServiceHarness) -> None:
     _, reply = await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.refund, charge(1_999)))
     assert reply == Cancellation()
     assert await _ada(bank) == (10_000, 1_999)
@@ -99,45 +99,47 @@ async def test_refund_leaves_money_that_is_only_held_to_cancel(bank: Bench) -> N
 
 
 @pytest.mark.parametrize("undos", [(payment.refund, payment.cancel), (payment.cancel, payment.refund)])
-async def test_refund_and_cancel_give_money_back_once_between_them(bank: Bench, undos: tuple[Operations, ...]) -> None:
+async def test_refund_and_cancel_give_money_back_once_between_them(
+    bank: ServiceHarness, undos: tuple[Operations, ...]
+) -> None:
     steps: list[Operations] = [payment.authorize, payment.capture, *undos]
     replies = await bank.accept(*(Call(step, charge(1_999)) for step in steps))
     assert replies[-2:] == [Cancellation(refunded_minor=1_999), Cancellation()]
     assert await _ada(bank) == (10_000, 0)
 
 
-async def test_an_account_can_be_filled_and_emptied_down_to_what_is_held(bank: Bench) -> None:
+async def test_an_account_can_be_filled_and_emptied_down_to_what_is_held(bank: ServiceHarness) -> None:
     await bank.accept(Call(payment.authorize, charge(1_999)))
-    code, words = await bank.refuse(payment.set_account, purse(1_998))
+    code, words = await bank.refuse(payment.set_account, balance(1_998))
     assert (code, words) == (Code.INVALID_REQUEST, "1999 minor units are held: the balance cannot be less")
-    await bank.accept(Call(payment.set_account, purse(1_999)))
+    await bank.accept(Call(payment.set_account, balance(1_999)))
     assert await _ada(bank) == (1_999, 1_999)
 
 
-async def test_filling_an_account_after_sales_keeps_the_books_right(bank: Bench) -> None:
+async def test_filling_an_account_after_sales_keeps_the_books_right(bank: ServiceHarness) -> None:
     await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.capture, charge(1_999)))
-    await bank.accept(Call(payment.set_account, purse(20_000)))
+    await bank.accept(Call(payment.set_account, balance(20_000)))
     assert await _ada(bank) == (20_000, 0)
     assert (await bank.row("accounts"))["deposited_minor"] == 21_999
 
 
-async def test_the_currency_of_an_account_stays(bank: Bench) -> None:
-    assert (await bank.refuse(payment.set_account, purse(5, currency="CHF")))[0] == Code.INVALID_REQUEST
+async def test_the_currency_of_an_account_stays(bank: ServiceHarness) -> None:
+    assert (await bank.refuse(payment.set_account, balance(5, currency="CHF")))[0] == Code.INVALID_REQUEST
     assert (await bank.row("accounts"))["currency"] == "EUR"
 
 
-async def test_an_order_for_nothing_is_authorized_and_captured(bank: Bench) -> None:
+async def test_an_order_for_nothing_is_authorized_and_captured(bank: ServiceHarness) -> None:
     await bank.accept(Call(payment.authorize, charge(0)), Call(payment.capture, charge(0)))
     assert await _ada(bank) == (10_000, 0)
     assert (await bank.row("payments"))["state"] == PaymentState.CAPTURED
 
 
-async def _spoil(bank: Bench, statement: str) -> None:
+async def _spoil(bank: ServiceHarness, statement: str) -> None:
     await bank.database.transaction(lambda tx: tx.execute(text(statement)))
 
 
-async def test_one_account_that_cannot_be_right_is_listed_as_it_is_among_the_others(bank: Bench) -> None:
-    await bank.accept(Call(payment.set_account, purse(7, "zoe")))
+async def test_one_account_that_cannot_be_right_is_listed_as_it_is_among_the_others(bank: ServiceHarness) -> None:
+    await bank.accept(Call(payment.set_account, balance(7, "zoe")))
     await _spoil(
         bank, "UPDATE accounts SET balance_minor = -5000, held_minor = -10000, currency = '?' WHERE customer_id = 'ada'"
     )
@@ -150,8 +152,8 @@ async def test_one_account_that_cannot_be_right_is_listed_as_it_is_among_the_oth
     ]
 
 
-async def test_the_audit_names_the_one_account_that_cannot_be_right(bank: Bench) -> None:
-    await bank.accept(Call(payment.set_account, purse(7, "zoe")), Call(payment.authorize, charge(1)))
+async def test_the_audit_names_the_one_account_that_cannot_be_right(bank: ServiceHarness) -> None:
+    await bank.accept(Call(payment.set_account, balance(7, "zoe")), Call(payment.authorize, charge(1)))
     await _spoil(bank, "UPDATE accounts SET balance_minor = -5000 WHERE customer_id = 'ada'")
     await _spoil(bank, "UPDATE payments SET state = 'OF A NEWER BUILD'")
     async with reading(bank.url) as connection:
@@ -159,15 +161,15 @@ async def test_the_audit_names_the_one_account_that_cannot_be_right(bank: Bench)
     assert (violation.subject, violation.figures["balance_minor"]) == ("ada", -5_000)
 
 
-async def test_one_payment_that_cannot_be_right_is_listed_as_open_among_the_others(bank: Bench) -> None:
+async def test_one_payment_that_cannot_be_right_is_listed_as_open_among_the_others(bank: ServiceHarness) -> None:
     await bank.accept(*(Call(payment.authorize, charge(1, f"order/{n}")) for n in range(2)))
     await _spoil(bank, "UPDATE payments SET transaction_id = 'not an id' WHERE transaction_id = 'order/1'")
     found = await bank.execute(payment.list_open, ListOpen())
     assert OpenTransactions.model_validate_json(found.model_dump_json()).transaction_ids == ("not an id", "order/0")
 
 
-async def test_the_list_of_accounts_is_what_the_table_says(bank: Bench) -> None:
-    await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.set_account, purse(7, "zoe")))
+async def test_the_list_of_accounts_is_what_the_table_says(bank: ServiceHarness) -> None:
+    await bank.accept(Call(payment.authorize, charge(1_999)), Call(payment.set_account, balance(7, "zoe")))
     accounts = await bank.execute(payment.list_accounts, payment.ListAccounts())
     assert isinstance(accounts, Accounts)
     assert [(each.customer_id, each.balance_minor, each.held_minor) for each in accounts.accounts] == [

@@ -1,4 +1,4 @@
-"""A decision is a function of the rows and the request: it reads no clock, draws no lots and remembers nothing."""
+"""A decision is a pure function of the rows and the request: it uses no clock, no randomness and no state."""
 
 from __future__ import annotations
 
@@ -7,58 +7,58 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from activities.catalogue import SERVICES
-from activities.records import Rows
+from activities.records import UnitOfWork
 from contracts import inventory, payment
 from contracts.message import LEASE
 
-from .bench import Bench, Call, Operations, handler_of
-from .conftest import OpenBench
-from .requests import charge, purse, reservation, shelf
+from .conftest import OpenHarness
+from .requests import balance, charge, reservation, stock_level
 from .samples import SAMPLES
+from .service_harness import Call, Operations, ServiceHarness, handler_of
 
 _HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
 _LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
 every_operation = pytest.mark.parametrize("operation", _HANDLED, ids=lambda operation: operation.name)
 
 
-async def _rows(bench: Bench, operation: Operations, now: datetime = _LONG_AGO) -> Rows:
-    """What a transaction at the instant `now` reads for the operation's sample."""
-    rows, request = Rows(bench.definition.metadata, now), SAMPLES[operation.step].request
-    await bench.database.transaction(lambda tx: rows.load(tx, handler_of(operation).touches(request)))
+async def _rows(harness: ServiceHarness, operation: Operations, now: datetime = _LONG_AGO) -> UnitOfWork:
+    """The unit of work of the operation's sample, in a transaction at the instant `now`."""
+    rows, request = UnitOfWork(harness.definition.metadata, now), SAMPLES[operation.step].request
+    await harness.database.transaction(lambda tx: rows.load(tx, handler_of(operation).touches(request)))
     return rows
 
 
 @every_operation
 async def test_a_decision_follows_from_the_rows_and_the_request_alone(
-    open_bench: OpenBench, operation: Operations
+    open_harness: OpenHarness, operation: Operations
 ) -> None:
-    bench, sample = await open_bench(operation.queue), SAMPLES[operation.step]
-    await bench.accept(*sample.before)
+    harness, sample = await open_harness(operation.queue), SAMPLES[operation.step]
+    await harness.accept(*sample.before)
     if operation.undoes is not None:
-        await bench.accept(Call(operation.undoes, sample.request))
-    rows, decide = await _rows(bench, operation), handler_of(operation).decide
+        await harness.accept(Call(operation.undoes, sample.request))
+    rows, decide = await _rows(harness, operation), handler_of(operation).decide
     first, second = decide(rows, sample.request), decide(rows, sample.request)
     assert (first.reply, list(first.changed)) == (second.reply, list(second.changed))
 
 
 @pytest.mark.parametrize("operation", [inventory.reserve, payment.authorize], ids=lambda operation: operation.name)
 async def test_a_lease_is_counted_from_the_instant_of_the_transaction(
-    open_bench: OpenBench, operation: Operations
+    open_harness: OpenHarness, operation: Operations
 ) -> None:
-    bench, sample = await open_bench(operation.queue), SAMPLES[operation.step]
-    await bench.accept(*sample.before)
-    decision = handler_of(operation).decide(await _rows(bench, operation), sample.request)
+    harness, sample = await open_harness(operation.queue), SAMPLES[operation.step]
+    await harness.accept(*sample.before)
+    decision = handler_of(operation).decide(await _rows(harness, operation), sample.request)
     leases = [getattr(row, "lease_until", None) for row in decision.changed]
     assert [lease for lease in leases if lease is not None] == [_LONG_AGO + LEASE]
 
 
-async def test_all_that_one_transaction_holds_is_held_from_one_instant(open_bench: OpenBench) -> None:
+async def test_all_that_one_transaction_holds_is_held_from_one_instant(open_harness: OpenHarness) -> None:
     before = datetime.now(UTC)
-    goods, money = await open_bench("inventory"), await open_bench("payment")
-    await goods.accept(Call(inventory.set_stock, shelf("apple", 9)))
-    await money.accept(Call(payment.set_account, purse(100)))
+    goods, money = await open_harness("inventory"), await open_harness("payment")
+    await goods.accept(Call(inventory.set_stock, stock_level("apple", 9)))
+    await money.accept(Call(payment.set_account, balance(100)))
     await goods.deliver_all(inventory.reserve, [reservation(f"order/{n}", apple=1) for n in range(5)])
     await money.deliver_all(payment.authorize, [charge(1, f"order/{n}") for n in range(5)])
-    for bench, table in ((goods, "reservations"), (money, "payments")):
-        [lease] = {row["lease_until"] for row in await bench.rows(table)}
+    for harness, table in ((goods, "reservations"), (money, "payments")):
+        [lease] = {row["lease_until"] for row in await harness.rows(table)}
         assert timedelta() <= lease - LEASE - before < timedelta(minutes=1)

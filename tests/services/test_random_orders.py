@@ -1,8 +1,8 @@
-"""Orders that cross, over a network that repeats, delays and reorders what it carries: the audit finds nothing.
+"""Random orders over a network that repeats, delays and reorders calls: the audit finds no violation.
 
-Each order has a coordinator that keeps the saga's rules: forward until a refusal or until it gives up, then every undo
-in reverse; or the pivot, then every promise. Between it and the services is a network that may hold a call back until
-after its undo, and that delivers anything it ever carried again, at any time.
+Each order has a coordinator that follows the saga's rules: it goes forward until a refusal or until it gives up, and
+then undoes in reverse; or it passes the pivot, and then finishes. Between the coordinator and the services is a network
+that may delay a call until after its undo, and that may repeat any call at any time.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from audit.report import Violation
 from contracts import inventory, order, payment, shipping
 from contracts.order import Order, OrderLine
 
-from .bench import Bench, Call
 from .databases import SqliteFiles
-from .requests import address, charge, confirmation, contact, parcel, purse, reservation, shelf
+from .requests import address, balance, charge, confirmation, contact, reservation, shipment, stock_level
+from .service_harness import Call, ServiceHarness
 
 GIVEN_UP = 4
-"""Forward calls of an order, and so the greatest place at which its coordinator may give up."""
+"""The number of forward calls of an order; its coordinator may give up at any of them."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """An order and its fate: what it asks for, and at which forward call its coordinator gives up, if at any."""
+class RandomOrder:
+    """An order, and the forward call at which its coordinator gives up, if it does."""
 
     number: int
     customer_id: str
@@ -55,7 +55,7 @@ class Wish:
 
     @property
     def forwards(self) -> list[tuple[Call, Call]]:
-        """Each call with its undo."""
+        """The forward calls, each with its undo."""
         tx, order_id = self.transaction_id, f"o-{self.number}"
         lines = tuple(OrderLine(sku=sku, quantity=units, unit_price_minor=10) for sku, units in self.units.items())
         placed = Order(
@@ -67,17 +67,17 @@ class Wish:
             contact=contact(),
         )
         creation = order.create.request(transaction_id=tx, order=placed)
-        money = charge(10 * sum(self.units.values()), tx, self.customer_id)
-        goods, box = reservation(tx, **self.units), parcel(self.country, tx)
+        payment_request = charge(10 * sum(self.units.values()), tx, self.customer_id)
+        stock_request, shipping_request = reservation(tx, **self.units), shipment(self.country, tx)
         return [
             (Call(order.create, creation), Call(order.cancel, creation)),
-            (Call(payment.authorize, money), Call(payment.cancel, money)),
-            (Call(inventory.reserve, goods), Call(inventory.release, goods)),
-            (Call(shipping.schedule, box), Call(shipping.cancel, box)),
+            (Call(payment.authorize, payment_request), Call(payment.cancel, payment_request)),
+            (Call(inventory.reserve, stock_request), Call(inventory.release, stock_request)),
+            (Call(shipping.schedule, shipping_request), Call(shipping.cancel, shipping_request)),
         ]
 
     @property
-    def promises(self) -> list[Call]:
+    def finishes(self) -> list[Call]:
         _, (authorize, _), (reserve, _), (schedule, _) = self.forwards
         return [
             Call(payment.capture, authorize.request),
@@ -88,35 +88,35 @@ class Wish:
 
 @dataclass
 class Network:
-    """The services' side: delivers a call, and remembers it so as to deliver it again."""
+    """The network to the services: it delivers calls, and keeps them so that it can repeat them."""
 
-    benches: dict[str, Bench]
-    carried: list[Call] = field(default_factory=list)
+    harnesses: dict[str, ServiceHarness]
+    sent: list[Call] = field(default_factory=list)
 
     async def deliver(self, call: Call) -> bool:
-        """Whether it was done."""
-        self.carried.append(call)
-        return not isinstance(await self.benches[call.operation.queue].deliver(*call), Refusal)
+        """Deliver a call; whether it was done."""
+        self.sent.append(call)
+        return not isinstance(await self.harnesses[call.operation.queue].deliver(*call), Refusal)
 
     def hold_back(self, call: Call) -> None:
-        self.carried.append(call)
+        self.sent.append(call)
 
     async def deliver_again(self, number: int) -> None:
-        if self.carried:
-            call = self.carried[number % len(self.carried)]
-            await self.benches[call.operation.queue].deliver(*call)
+        if self.sent:
+            call = self.sent[number % len(self.sent)]
+            await self.harnesses[call.operation.queue].deliver(*call)
 
 
 class Coordinator:
-    """Makes the calls of one order, one at each `step`."""
+    """The coordinator of one order, which makes one call at each `step`."""
 
-    def __init__(self, wish: Wish, network: Network) -> None:
-        self._wish = wish
+    def __init__(self, random_order: RandomOrder, network: Network) -> None:
+        self._order = random_order
         self._network = network
         self._undos: list[Call] = []
-        self._ahead = list(enumerate(wish.forwards))
+        self._ahead = list(enumerate(random_order.forwards))
         self._behind: list[Call] | None = None
-        """What is left of the way back or of the promises, once the order is decided."""
+        """The remaining undos or finishes, once the order is decided."""
 
     @property
     def is_over(self) -> bool:
@@ -124,18 +124,18 @@ class Coordinator:
 
     async def step(self) -> None:
         if self._behind is not None:
-            assert await self._network.deliver(self._behind.pop(0)), "an undo or a promise was refused"
+            assert await self._network.deliver(self._behind.pop(0)), "an undo or a finish was refused"
         elif self._ahead:
             await self._forward(*self._ahead.pop(0))
         else:
-            pivot = Call(order.confirm, confirmation(self._wish.transaction_id, f"o-{self._wish.number}"))
+            pivot = Call(order.confirm, confirmation(self._order.transaction_id, f"o-{self._order.number}"))
             assert await self._network.deliver(pivot)
-            self._behind = self._wish.promises
+            self._behind = self._order.finishes
 
     async def _forward(self, place: int, calls: tuple[Call, Call]) -> None:
         call, undo = calls
-        if place == self._wish.gives_up_at:  # whatever became of the call: unknown is never taken for failed
-            await (self._network.deliver(call) if self._wish.arrives else self._held_back(call))
+        if place == self._order.gives_up_at:  # whatever the outcome: unknown is never taken for failed
+            await (self._network.deliver(call) if self._order.arrives else self._held_back(call))
             self._undos.insert(0, undo)
             self._behind = self._undos
         elif await self._network.deliver(call):
@@ -153,12 +153,12 @@ _few = st.integers(min_value=0, max_value=6)
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> list[Wish]:
-    """Two to four orders that want the same few things."""
+def random_orders(draw: st.DrawFn) -> list[RandomOrder]:
+    """Two to four orders for the same few articles."""
 
-    def wish(number: int) -> Wish:
+    def random_order(number: int) -> RandomOrder:
         skus = draw(st.lists(st.sampled_from(["apple", "pear"]), min_size=1, max_size=2, unique=True))
-        return Wish(
+        return RandomOrder(
             number,
             draw(st.sampled_from(["ada", "ada", "bob"])),
             {sku: draw(st.integers(1, 3)) for sku in skus},
@@ -167,11 +167,11 @@ def wishes(draw: st.DrawFn) -> list[Wish]:
             draw(st.booleans()),
         )
 
-    return [wish(number) for number in range(draw(st.integers(2, 4)))]
+    return [random_order(number) for number in range(draw(st.integers(2, 4)))]
 
 
 Event = tuple[str, int]
-"""`("step", n)`: the coordinator n makes its next call. `("again", n)`: the network delivers call n again."""
+"""`("step", n)`: coordinator n makes its next call. `("again", n)`: the network repeats call n."""
 _schedules = st.lists(st.tuples(st.sampled_from(["step", "step", "again"]), st.integers(0, 50)), max_size=40)
 
 
@@ -181,35 +181,40 @@ def files(sqlite_templates: Path, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 @settings(max_examples=12, derandomize=True, deadline=None)
-@given(wishes=wishes(), shelves=st.tuples(_few, _few), purses=st.tuples(_few, _few), schedule=_schedules)
+@given(placed=random_orders(), stocks=st.tuples(_few, _few), balances=st.tuples(_few, _few), schedule=_schedules)
 def test_orders_that_cross_in_any_order_leave_the_audit_clean(
     files: SqliteFiles,
-    wishes: list[Wish],
-    shelves: tuple[int, int],
-    purses: tuple[int, int],
+    placed: list[RandomOrder],
+    stocks: tuple[int, int],
+    balances: tuple[int, int],
     schedule: list[Event],
 ) -> None:
-    asyncio.run(_live(files, wishes, shelves, purses, schedule))
+    asyncio.run(_run(files, placed, stocks, balances, schedule))
 
 
-async def _live(
-    files: SqliteFiles, wishes: list[Wish], shelves: tuple[int, int], purses: tuple[int, int], schedule: list[Event]
+async def _run(
+    files: SqliteFiles,
+    placed: list[RandomOrder],
+    stocks: tuple[int, int],
+    balances: tuple[int, int],
+    schedule: list[Event],
 ) -> None:
     async with AsyncExitStack() as stack:
-        benches = {}
+        harnesses = {}
         for service in SERVICES_WITH_TRACES:
-            benches[service] = Bench(service, await files.migrated(service))
-            stack.push_async_callback(benches[service].database.dispose)
-        apples, pears = shelves
-        await benches["inventory"].accept(
-            Call(inventory.set_stock, shelf("apple", apples)), Call(inventory.set_stock, shelf("pear", pears))
+            harnesses[service] = ServiceHarness(service, await files.migrated(service))
+            stack.push_async_callback(harnesses[service].database.dispose)
+        apples, pears = stocks
+        await harnesses["inventory"].accept(
+            Call(inventory.set_stock, stock_level("apple", apples)),
+            Call(inventory.set_stock, stock_level("pear", pears)),
         )
-        await benches["payment"].accept(
-            Call(payment.set_account, purse(10 * purses[0], "ada")),
-            Call(payment.set_account, purse(10 * purses[1], "bob")),
+        await harnesses["payment"].accept(
+            Call(payment.set_account, balance(10 * balances[0], "ada")),
+            Call(payment.set_account, balance(10 * balances[1], "bob")),
         )
-        network = Network(benches)
-        coordinators = [Coordinator(wish, network) for wish in wishes]
+        network = Network(harnesses)
+        coordinators = [Coordinator(random_order, network) for random_order in placed]
         for event, number in schedule:
             if event == "again":
                 await network.deliver_again(number)
@@ -218,28 +223,28 @@ async def _live(
         for coordinator in coordinators:
             while not coordinator.is_over:
                 await coordinator.step()
-        await _audit(benches)
-        for number in reversed(range(len(network.carried))):  # all that was ever sent, once more, the latest first
+        await _audit(harnesses)
+        for number in reversed(range(len(network.sent))):  # every call once more, the latest first
             await network.deliver_again(number)
-        note(", ".join(f"{tx}: {state}" for tx, state in (await _traces(benches)).orders.items()))
-        await _audit(benches)
+        note(", ".join(f"{tx}: {state}" for tx, state in (await _traces(harnesses)).orders.items()))
+        await _audit(harnesses)
 
 
-async def _traces(benches: dict[str, Bench]) -> Traces:
-    async with reading(benches["order"].url) as connection:
+async def _traces(harnesses: dict[str, ServiceHarness]) -> Traces:
+    async with reading(harnesses["order"].url) as connection:
         orders, coordinators = await crossing.read_orders(connection)
     states = {}
     for service in set(SERVICES_WITH_TRACES) - {"order"}:
-        async with reading(benches[service].url) as connection:
+        async with reading(harnesses[service].url) as connection:
             states[service] = await crossing.read_states(connection, service)
     return Traces(orders, coordinators, states)
 
 
-async def _audit(benches: dict[str, Bench]) -> None:
-    """What `starter.py audit` asks of the databases, with no order under way."""
-    found: list[Violation] = list(crossing.violations(await _traces(benches), set()))
-    for service, bench in benches.items():
-        async with reading(bench.url) as connection:
+async def _audit(harnesses: dict[str, ServiceHarness]) -> None:
+    """Assert the invariants that `starter.py audit` checks, with no order under way."""
+    found: list[Violation] = list(crossing.violations(await _traces(harnesses), set()))
+    for service, harness in harnesses.items():
+        async with reading(harness.url) as connection:
             found += await invariants.single_effect(connection, service)
             found += await invariants.stock(connection) if service == "inventory" else []
             found += await invariants.money(connection) if service == "payment" else []

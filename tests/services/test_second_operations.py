@@ -1,5 +1,5 @@
-"""What acts on what an earlier operation made must ask for the same, in every field; else it is refused and no row is
-changed. The operations are those of the catalogue, the changed requests are made from their own fields."""
+"""An operation that acts on an earlier one must ask for the same in every field; otherwise it is refused and changes no
+row. The tests take the operations from the catalogue, and vary each field of their requests."""
 
 from __future__ import annotations
 
@@ -16,36 +16,38 @@ from contracts.message import Request
 from contracts.shipping import ScheduleShipment, ShipmentRecorded
 from saga import Operation
 
-from .bench import Bench, Call, Operations, assert_invariants
-from .changes import changed
-from .conftest import OpenBench
-from .requests import charge, confirmation, creation, purse, reservation, shelf
+from .conftest import OpenHarness
+from .requests import balance, charge, confirmation, creation, reservation, stock_level
 from .samples import SAMPLES, Sample
+from .service_harness import Call, Operations, ServiceHarness, assert_invariants
+from .variants import variants_of
 
 _HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
 _ACTING = [operation for operation in _HANDLED if operation.acts_on is not None]
 _UNDOS = [operation for operation in _HANDLED if operation.undoes is not None]
 _ELSEWHERE = {
-    "payment": (Call(payment.set_account, purse(500_000, "bob")),),
-    "inventory": (Call(inventory.set_stock, shelf("pear", 500)),),
+    "payment": (Call(payment.set_account, balance(500_000, "bob")),),
+    "inventory": (Call(inventory.set_stock, stock_level("pear", 500)),),
 }
-"""What a wrong request would find if it were believed."""
+"""Calls that prepare what a wrong request would change if it were accepted."""
 
 every_acting = pytest.mark.parametrize("acting", _ACTING, ids=lambda operation: operation.name)
 every_second = pytest.mark.parametrize("second", [*_ACTING, *_UNDOS], ids=lambda operation: operation.name)
+on_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
+"""The fields of a request are compared in memory: a second kind of database would prove nothing new."""
 
 
-async def _ready(open_bench: OpenBench, second: Operations) -> tuple[Bench, Request]:
-    """A bench on which the operation that `second` acts on, or undoes, was done."""
-    bench, sample = await open_bench(second.queue), SAMPLES[second.step]
-    await bench.accept(*_ELSEWHERE.get(second.queue, ()), *sample.before)
+async def _ready(open_harness: OpenHarness, second: Operations) -> tuple[ServiceHarness, Request]:
+    """A harness on which the operation that `second` acts on, or undoes, is done."""
+    harness, sample = await open_harness(second.queue), SAMPLES[second.step]
+    await harness.accept(*_ELSEWHERE.get(second.queue, ()), *sample.before)
     if second.undoes is not None:
-        await bench.accept(Call(second.undoes, sample.request))
-    return bench, sample.request
+        await harness.accept(Call(second.undoes, sample.request))
+    return harness, sample.request
 
 
-async def _everything(bench: Bench) -> dict[str, list[dict[str, Any]]]:
-    return {name: await bench.rows(name) for name in bench.definition.metadata.tables}
+async def _everything(harness: ServiceHarness) -> dict[str, list[dict[str, Any]]]:
+    return {name: await harness.rows(name) for name in harness.definition.metadata.tables}
 
 
 def test_the_operations_that_act_on_an_earlier_one_are_declared() -> None:
@@ -73,55 +75,59 @@ def test_no_operation_acts_on_another_service_s() -> None:
 
 
 @every_second
+@on_sqlite
 async def test_a_second_operation_with_any_field_changed_is_refused_and_changes_no_row(
-    open_bench: OpenBench, second: Operations
+    open_harness: OpenHarness, second: Operations
 ) -> None:
-    bench, request = await _ready(open_bench, second)
-    before = await _everything(bench)
-    others = changed(request)
+    harness, request = await _ready(open_harness, second)
+    before = await _everything(harness)
+    others = variants_of(request)
     assert [path for path, requests in others.items() if not requests] == []
     for path, requests in others.items():
         for other in requests:
-            code, _ = await bench.refuse(second, other)
+            code, _ = await harness.refuse(second, other)
             assert code == Code.IDEMPOTENCY_CONFLICT, path
-            assert await _everything(bench) == before, path
-    await bench.accept(Call(second, request))
-    assert await _everything(bench) != before
-    await assert_invariants(bench)
+            assert await _everything(harness) == before, path
+    await harness.accept(Call(second, request))
+    assert await _everything(harness) != before
+    await assert_invariants(harness)
 
 
 @every_second
-async def test_in_a_list_the_changed_requests_are_refused_and_the_right_one_is_done(
-    open_bench: OpenBench, second: Operations
+@on_sqlite
+async def test_in_a_batch_the_changed_requests_are_refused_and_the_right_one_is_done(
+    open_harness: OpenHarness, second: Operations
 ) -> None:
-    bench, request = await _ready(open_bench, second)
-    others = [other for requests in changed(request).values() for other in requests]
-    *refused, done = await bench.deliver_all(second, [*others, request])
+    harness, request = await _ready(open_harness, second)
+    others = [other for requests in variants_of(request).values() for other in requests]
+    *refused, done = await harness.deliver_all(second, [*others, request])
     assert {answer.code for answer in refused if isinstance(answer, Refusal)} == {Code.IDEMPOTENCY_CONFLICT}
     assert isinstance(done, second.reply)
-    assert (await bench.effects(request.transaction_id)).count(second.name) == 1
-    await assert_invariants(bench)
+    assert (await harness.effects(request.transaction_id)).count(second.name) == 1
+    await assert_invariants(harness)
 
 
 @every_acting
-async def test_what_is_done_in_one_transaction_is_nothing_to_another(open_bench: OpenBench, acting: Operations) -> None:
-    bench, request = await _ready(open_bench, acting)
-    before = await _everything(bench)
+async def test_what_is_done_in_one_transaction_is_nothing_to_another(
+    open_harness: OpenHarness, acting: Operations
+) -> None:
+    harness, request = await _ready(open_harness, acting)
+    before = await _everything(harness)
     other = request.model_copy(update={"transaction_id": "order/o-2"})
-    assert (await bench.refuse(acting, other))[0] == Code.NOTHING_TO_ACT_ON
-    assert await _everything(bench) == before
+    assert (await harness.refuse(acting, other))[0] == Code.NOTHING_TO_ACT_ON
+    assert await _everything(harness) == before
 
 
 @every_acting
 async def test_a_refusal_for_another_request_is_not_kept_against_the_right_one(
-    open_bench: OpenBench, acting: Operations
+    open_harness: OpenHarness, acting: Operations
 ) -> None:
-    """An operator who corrects a slip at the desk is heard."""
-    bench, request = await _ready(open_bench, acting)
-    [other, *_] = next(iter(changed(request).values()))
-    await bench.refuse(acting, other)
-    assert await bench.passage(acting, request) is None
-    await bench.accept(Call(acting, request))
+    """An operator can correct a wrong input at the desk."""
+    harness, request = await _ready(open_harness, acting)
+    [other, *_] = next(iter(variants_of(request).values()))
+    await harness.refuse(acting, other)
+    assert await harness.recorded_state(acting, request) is None
+    await harness.accept(Call(acting, request))
 
 
 def _undo_of(operation: Operations) -> Operations:
@@ -130,83 +136,83 @@ def _undo_of(operation: Operations) -> Operations:
 
 
 @every_acting
-async def test_nothing_acts_on_what_was_undone(open_bench: OpenBench, acting: Operations) -> None:
+async def test_nothing_acts_on_what_was_undone(open_harness: OpenHarness, acting: Operations) -> None:
     assert acting.acts_on is not None
-    bench, request = await _ready(open_bench, acting)
+    harness, request = await _ready(open_harness, acting)
     first = next(call for call in SAMPLES[acting.name].before if call.operation is acting.acts_on)
-    await bench.accept(Call(_undo_of(acting.acts_on), first.request))
-    before = await _everything(bench)
-    code, words = await bench.refuse(acting, request)
+    await harness.accept(Call(_undo_of(acting.acts_on), first.request))
+    before = await _everything(harness)
+    code, words = await harness.refuse(acting, request)
     assert (code, "was undone" in words) == (Code.NOTHING_TO_ACT_ON, True)
-    assert await _everything(bench) == before
+    assert await _everything(harness) == before
 
 
 @every_acting
-async def test_nothing_acts_on_what_was_refused(open_bench: OpenBench, acting: Operations) -> None:
+async def test_nothing_acts_on_what_was_refused(open_harness: OpenHarness, acting: Operations) -> None:
     assert acting.acts_on is not None
-    bench, sample = await open_bench(acting.queue), _sample(acting.acts_on)
+    harness, sample = await open_harness(acting.queue), _sample(acting.acts_on)
     refused = sample.refused
-    await bench.accept(*refused.before)
-    await bench.refuse(acting.acts_on, refused.request)
-    await bench.accept(*refused.cure)
-    before = await _everything(bench)
+    await harness.accept(*refused.before)
+    await harness.refuse(acting.acts_on, refused.request)
+    await harness.accept(*refused.remedy)
+    before = await _everything(harness)
     request = refused.request if acting.request is acting.acts_on.request else SAMPLES[acting.name].request
-    code, words = await bench.refuse(acting, request)
+    code, words = await harness.refuse(acting, request)
     assert (code, "was refused" in words) == (Code.NOTHING_TO_ACT_ON, True)
-    assert await _everything(bench) == before
+    assert await _everything(harness) == before
 
 
 def _sample(operation: Operations) -> Sample:
     return SAMPLES[operation.step]
 
 
-async def test_a_capture_for_another_customer_leaves_both_their_accounts_alone(open_bench: OpenBench) -> None:
-    bench = await open_bench("payment")
-    await bench.accept(
-        Call(payment.set_account, purse(10_000, "rich")),
-        Call(payment.set_account, purse(5_000, "poor")),
+async def test_a_capture_for_another_customer_leaves_both_their_accounts_alone(open_harness: OpenHarness) -> None:
+    harness = await open_harness("payment")
+    await harness.accept(
+        Call(payment.set_account, balance(10_000, "rich")),
+        Call(payment.set_account, balance(5_000, "poor")),
         Call(payment.authorize, charge(10_000, customer_id="rich")),
     )
-    code, words = await bench.refuse(payment.capture, charge(10_000, customer_id="poor"))
+    code, words = await harness.refuse(payment.capture, charge(10_000, customer_id="poor"))
     assert (code, words) == (
         Code.IDEMPOTENCY_CONFLICT,
         "payment.capture must ask for what payment.authorize did, which came with another request",
     )
-    accounts = {row["customer_id"]: (row["balance_minor"], row["held_minor"]) for row in await bench.rows("accounts")}
+    accounts = {row["customer_id"]: (row["balance_minor"], row["held_minor"]) for row in await harness.rows("accounts")}
     assert accounts == {"rich": (10_000, 10_000), "poor": (5_000, 0)}
 
 
-async def test_a_commit_of_some_of_the_lines_leaves_none_reserved_for_ever(open_bench: OpenBench) -> None:
-    bench = await open_bench("inventory")
-    await bench.accept(
-        Call(inventory.set_stock, shelf("apple", 10)),
-        Call(inventory.set_stock, shelf("pear", 10)),
+async def test_a_commit_of_some_of_the_lines_leaves_none_reserved_for_ever(open_harness: OpenHarness) -> None:
+    harness = await open_harness("inventory")
+    await harness.accept(
+        Call(inventory.set_stock, stock_level("apple", 10)),
+        Call(inventory.set_stock, stock_level("pear", 10)),
         Call(inventory.reserve, reservation(apple=5, pear=1)),
     )
     for wrong in (reservation(apple=5), reservation(apple=500), reservation(apple=5, pear=2)):
-        assert (await bench.refuse(inventory.commit, wrong))[0] == Code.IDEMPOTENCY_CONFLICT
+        assert (await harness.refuse(inventory.commit, wrong))[0] == Code.IDEMPOTENCY_CONFLICT
     # The same goods are the same request, in whatever order the lines come.
-    await bench.accept(Call(inventory.commit, reservation(pear=1, apple=5)))
-    assert [(row["on_hand"], row["reserved"]) for row in await bench.rows("stock")] == [(5, 0), (9, 0)]
+    await harness.accept(Call(inventory.commit, reservation(pear=1, apple=5)))
+    assert [(row["on_hand"], row["reserved"]) for row in await harness.rows("stock")] == [(5, 0), (9, 0)]
 
 
-async def test_an_order_is_confirmed_under_its_own_id_only(open_bench: OpenBench) -> None:
-    """The order of another transaction exists, and is not what this transaction has created."""
-    bench = await open_bench("order")
+async def test_an_order_is_confirmed_under_its_own_id_only(open_harness: OpenHarness) -> None:
+    """The other order exists, but another transaction has created it."""
+    harness = await open_harness("order")
     other = creation(transaction_id="order/o-2", order_id="o-2")
-    await bench.accept(Call(order.create, creation()), Call(order.create, other))
-    assert (await bench.refuse(order.confirm, confirmation(order_id="o-2")))[0] == Code.IDEMPOTENCY_CONFLICT
-    assert {row["state"] for row in await bench.rows("orders")} == {"PENDING"}
-    assert await bench.passage(order.confirm, confirmation()) is None
+    await harness.accept(Call(order.create, creation()), Call(order.create, other))
+    assert (await harness.refuse(order.confirm, confirmation(order_id="o-2")))[0] == Code.IDEMPOTENCY_CONFLICT
+    assert {row["state"] for row in await harness.rows("orders")} == {"PENDING"}
+    assert await harness.recorded_state(order.confirm, confirmation()) is None
 
 
-async def test_what_is_done_in_the_same_local_transaction_can_be_acted_on(open_bench: OpenBench) -> None:
-    """The first has the database to itself; the two that arrive meanwhile share a local transaction."""
-    bench = await open_bench("payment")
+async def test_what_is_done_in_the_same_local_transaction_can_be_acted_on(open_harness: OpenHarness) -> None:
+    """The first call has its own local transaction; the two that arrive meanwhile share the next one."""
+    harness = await open_harness("payment")
     answers = await asyncio.gather(
-        bench.deliver(payment.set_account, purse(10_000)),
-        bench.deliver(payment.authorize, charge(1_999)),
-        bench.deliver(payment.capture, charge(1_999)),
+        harness.deliver(payment.set_account, balance(10_000)),
+        harness.deliver(payment.authorize, charge(1_999)),
+        harness.deliver(payment.capture, charge(1_999)),
     )
     assert not [answer for answer in answers if isinstance(answer, Refusal)]
-    assert (await bench.row("payments"))["state"] == "CAPTURED"
+    assert (await harness.row("payments"))["state"] == "CAPTURED"

@@ -1,4 +1,4 @@
-"""What operators have left undone: the order service keeps it, and the audit lists it apart from what is wrong."""
+"""The steps that operators skipped: the order service records them, and the audit lists them beside the violations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from contracts.shipping import ShipmentState
 from recovery.skips import Skip
 from workflows.order import batch_plan
 
-from .conftest import OpenBench
+from .conftest import OpenHarness
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WHOLE = {
@@ -27,11 +27,7 @@ WHOLE = {
     "inventory": ReservationState.COMMITTED,
     "shipping": ShipmentState.DISPATCHED,
 }
-HELD = {
-    "payment": PaymentState.AUTHORIZED,
-    "inventory": ReservationState.HELD,
-    "shipping": ShipmentState.SCHEDULED,
-}
+HELD = {"payment": PaymentState.AUTHORIZED, "inventory": ReservationState.HELD, "shipping": ShipmentState.SCHEDULED}
 FINISHES = {"payment": "payment.capture", "inventory": "inventory.commit", "shipping": "shipping.dispatch"}
 UNDOS = {"payment": "payment.cancel", "inventory": "inventory.release", "shipping": "shipping.cancel"}
 SERVICES = tuple(WHOLE)
@@ -76,7 +72,7 @@ def test_a_skipped_undo_explains_what_its_service_still_holds(service: str) -> N
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_skip_explains_nothing_but_its_own_step(service: str) -> None:
-    """Not what another service holds, not another state, not the same step of another order."""
+    """A skip explains no other service, no other state, and not the same step of another order."""
     both = traces(OrderState.CANCELLED, **HELD)
     report = audited(both, skip(UNDOS[service]))
     assert (report.clean, report.skips, report.checks[Check.ALL_OR_NOTHING]) == (False, [], 1)
@@ -88,10 +84,10 @@ def test_a_skip_explains_nothing_but_its_own_step(service: str) -> None:
 
 
 def test_a_skip_that_no_longer_shows_is_not_listed() -> None:
-    letter = skip("notification.send_cancellation")
-    report = audited(traces(OrderState.CANCELLED), skip("payment.cancel"), letter)
+    message = skip("notification.send_cancellation")
+    report = audited(traces(OrderState.CANCELLED), skip("payment.cancel"), message)
     assert (report.clean, report.skips) == (True, [])
-    assert audited(traces(OrderState.CANCELLED, payment=HELD["payment"]), letter).skips == []
+    assert audited(traces(OrderState.CANCELLED, payment=HELD["payment"]), message).skips == []
 
 
 def test_a_skipped_cancellation_of_an_order_explains_that_it_has_no_end() -> None:
@@ -122,15 +118,15 @@ def test_the_audit_knows_what_every_undo_and_finish_would_have_done() -> None:
     assert with_traces == skips.DOES.keys() >= set(UNDOS.values()) | set(FINISHES.values())
 
 
-async def test_the_first_record_of_a_skip_is_kept(open_bench: OpenBench) -> None:
-    bench = await open_bench("order")
+async def test_the_first_record_of_a_skip_is_kept(open_harness: OpenHarness) -> None:
+    harness = await open_harness("order")
     first = SkippedStep(step="payment.cancel", actor="ann", reason="paid back", at=AT)
     other = first.model_copy(update={"step": "inventory.release"})
-    await bench.execute(order.record_skips, RecordSkips(transaction_id="order/o-1", skips=(first,)))
+    await harness.execute(order.record_skips, RecordSkips(transaction_id="order/o-1", skips=(first,)))
     again = (first.model_copy(update={"reason": "changed"}), other)
-    await bench.execute(order.record_skips, RecordSkips(transaction_id="order/o-1", skips=again))
-    await bench.execute(order.record_skips, RecordSkips(transaction_id="order/o-2", skips=(first,)))
-    rows = await bench.database.transaction(lambda tx: [tuple(row) for row in tx.execute(SKIPS.select())])
+    await harness.execute(order.record_skips, RecordSkips(transaction_id="order/o-1", skips=again))
+    await harness.execute(order.record_skips, RecordSkips(transaction_id="order/o-2", skips=(first,)))
+    rows = await harness.database.transaction(lambda tx: [tuple(row) for row in tx.execute(SKIPS.select())])
     assert sorted(rows) == [
         ("order/o-1", "inventory.release", "ann", "paid back", AT),
         ("order/o-1", "payment.cancel", "ann", "paid back", AT),

@@ -1,9 +1,9 @@
-"""A service and its callers of two builds, a field apart: requests, replies and what the fence has kept."""
+"""Two builds of a service and its callers, between which a field was added: requests, replies and kept replies."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.catalogue import SERVICES
 from activities.fence import Decision, Refusal
-from activities.records import Rows
+from activities.records import UnitOfWork
 from activities.service import Handler, Service
 from contracts import inventory, payment
 from contracts.errors import Code
@@ -25,9 +25,9 @@ from contracts.payment import Authorization, AuthorizePayment, Cancellation
 from saga import Operation
 from saga.outcome import Unknown, classify
 
-from .bench import Bench, Call
 from .databases import SqliteFiles
-from .requests import charge, document, purse, reservation, shelf
+from .requests import balance, charge, document, reservation, stock_level
+from .service_harness import Call, ServiceHarness
 
 CHARGE = document(charge(500))
 
@@ -41,7 +41,7 @@ class LaterReply(Authorization):
 
 
 class OtherReply(Authorization):
-    """Against the rule: what was kept before has no such field."""
+    """A reply that breaks the rule: kept replies of earlier builds do not have its field."""
 
     network: str
 
@@ -51,12 +51,12 @@ class OtherCancellation(Cancellation):
 
 
 def _build(
-    bench: Bench,
+    harness: ServiceHarness,
     request: type[AuthorizePayment],
     reply: type[Authorization],
     cancelled: type[Cancellation] = Cancellation,
 ) -> dict[str, Callable[..., Any]]:
-    """The activities of a build of the payment service that knows these messages, on the bench's database."""
+    """The activities of a payment service whose build knows these messages, on the harness's database."""
     authorize: Operation[Any, Any] = replace(payment.authorize, request=request, reply=reply)
     known: dict[Operation[Any, Any], Operation[Any, Any]] = {
         payment.authorize: authorize,
@@ -70,32 +70,33 @@ def _build(
         else each
         for each in definition.handlers
     ]
-    service = Service(replace(definition, handlers=handlers), bench.database)
+    service = Service(replace(definition, handlers=handlers), harness.database)
     return {each.operation.name: activity for each, activity in zip(handlers, service.activities(), strict=False)}
 
 
-def _as_now(handler: Handler[Any, Any], reply: type[Reply], rows: Rows, request: AuthorizePayment) -> Decision[Any]:
-    """What today's build decides: what another does with a field of its own does not matter here."""
+def _as_now(
+    handler: Handler[Any, Any], reply: type[Reply], rows: UnitOfWork, request: AuthorizePayment
+) -> Decision[Any]:
+    """The decision of today's build, with the reply type of another one."""
     decision = handler.decide(rows, AuthorizePayment.model_validate(request.model_dump()))
     return Decision(reply.model_validate(decision.reply.model_dump()), decision.changed)
 
 
 @pytest.fixture
-async def bench(sqlite: SqliteFiles) -> AsyncIterator[Bench]:
-    opened = Bench("payment", await sqlite.migrated("payment"))
-    await opened.accept(Call(payment.set_account, purse(10_000)))
-    yield opened
-    await opened.database.dispose()
+async def harness(sqlite_files: SqliteFiles) -> ServiceHarness:
+    harness = ServiceHarness("payment", await sqlite_files.migrated("payment"))
+    await harness.accept(Call(payment.set_account, balance(10_000)))
+    return harness
 
 
 @pytest.fixture
-def older(bench: Bench) -> dict[str, Callable[..., Any]]:
-    return _build(bench, AuthorizePayment, Authorization)
+def older(harness: ServiceHarness) -> dict[str, Callable[..., Any]]:
+    return _build(harness, AuthorizePayment, Authorization)
 
 
 @pytest.fixture
-def later(bench: Bench) -> dict[str, Callable[..., Any]]:
-    return _build(bench, LaterRequest, LaterReply)
+def later(harness: ServiceHarness) -> dict[str, Callable[..., Any]]:
+    return _build(harness, LaterRequest, LaterReply)
 
 
 async def _do(activity: Callable[..., Any], received: Any) -> Any:
@@ -108,14 +109,18 @@ async def _do(activity: Callable[..., Any], received: Any) -> Any:
     "fields", [({}, {"descriptor": "shop"}), ({"descriptor": "shop"}, {}), ({"descriptor": "a"},) * 2]
 )
 async def test_a_request_that_comes_again_is_the_same_one_for_a_build_a_field_apart(
-    request: pytest.FixtureRequest, bench: Bench, second: str, builds: str, fields: tuple[dict[str, Any], ...]
+    request: pytest.FixtureRequest,
+    harness: ServiceHarness,
+    second: str,
+    builds: str,
+    fields: tuple[dict[str, Any], ...],
 ) -> None:
-    """The forward was sent, and done, before an upgrade; what belongs to it comes after, in a caller's newer words."""
+    """The forward is done before an upgrade, and the second request comes from a newer caller after it."""
     first, then = (request.getfixturevalue(build) for build in builds.split(" then "))
     await _do(first["payment.authorize"], CHARGE | fields[0])
     await _do(then[second], CHARGE | fields[1])
     held = {"payment.authorize": 500, "payment.cancel": 0, "payment.capture": 0}[second]
-    assert (await bench.row("accounts"))["held_minor"] == held
+    assert (await harness.row("accounts"))["held_minor"] == held
 
 
 async def test_a_kept_reply_is_read_by_the_other_build(
@@ -129,20 +134,19 @@ async def test_a_kept_reply_is_read_by_the_other_build(
     assert await _do(older["payment.authorize"], other) == first
 
 
-async def test_a_list_of_requests_may_have_fields_that_its_service_does_not_know(sqlite: SqliteFiles) -> None:
-    bench = Bench("inventory", await sqlite.migrated("inventory"))
-    await bench.accept(Call(inventory.set_stock, shelf("apple", 9)))
+async def test_a_batch_may_have_fields_that_its_service_does_not_know(sqlite_files: SqliteFiles) -> None:
+    harness = ServiceHarness("inventory", await sqlite_files.migrated("inventory"))
+    await harness.accept(Call(inventory.set_stock, stock_level("apple", 9)))
     asked = {"requests": [document(reservation(f"order/{n}", apple=1)) | {"gift": True} for n in range(3)], "urgent": 1}
     name = "inventory.reserve.batch"
-    many = next(each for each in bench.service.activities() if each.__temporal_activity_definition.name == name)  # type: ignore[attr-defined]
-    answers = await _do(many, RawValue(Payload(data=json.dumps(asked).encode())))
+    perform = next(each for each in harness.service.activities() if each.__temporal_activity_definition.name == name)  # type: ignore[attr-defined]
+    answers = await _do(perform, RawValue(Payload(data=json.dumps(asked).encode())))
     assert (answers.count, answers.refused) == (3, ())
-    await bench.database.dispose()
 
 
 @pytest.mark.parametrize("undone", [False, True])
-async def test_a_kept_reply_that_cannot_be_read_is_said_and_leaves_the_others_alone(
-    bench: Bench,
+async def test_a_kept_reply_that_cannot_be_read_is_reported_and_changes_nothing(
+    harness: ServiceHarness,
     older: dict[str, Callable[..., Any]],
     undone: bool,  # noqa: FBT001 — a case
 ) -> None:
@@ -150,26 +154,28 @@ async def test_a_kept_reply_that_cannot_be_read_is_said_and_leaves_the_others_al
     await _do(older["payment.authorize"], CHARGE)
     if undone:
         await _do(older[name], CHARGE)
-    before = await bench.business()
-    other = _build(bench, AuthorizePayment, OtherReply, OtherCancellation)
-    with pytest.raises(ApplicationError) as said:
+    before = await harness.business()
+    other = _build(harness, AuthorizePayment, OtherReply, OtherCancellation)
+    with pytest.raises(ApplicationError) as failure:
         await _do(other[name], CHARGE)
-    assert (said.value.type, said.value.non_retryable) == (Code.UNREADABLE_REPLY, False)
-    assert said.value.message == f"{name} was done, but its kept answer cannot be read: network: Field required"
-    ended = classify(said.value, 1)
+    assert (failure.value.type, failure.value.non_retryable) == (Code.UNREADABLE_REPLY, False)
+    assert failure.value.message == f"{name} was done, but its kept reply cannot be read: network: Field required"
+    ended = classify(failure.value, 1)
     assert isinstance(ended, Unknown)
     assert ended.code == Code.UNREADABLE_REPLY
-    assert await bench.business() == before
+    assert await harness.business() == before
 
 
-async def test_a_kept_refusal_has_the_code_that_a_later_build_gave_it(bench: Bench, older: dict[str, Any]) -> None:
+async def test_a_kept_refusal_has_the_code_that_a_later_build_gave_it(
+    harness: ServiceHarness, older: dict[str, Any]
+) -> None:
     def refuse(*_: Any) -> Any:
         raise Refusal("CARD_STOLEN", "the card was stolen")
 
     definition = SERVICES["payment"]
     authorize = next(each for each in definition.handlers if each.operation is payment.authorize)
     newer: Handler[Any, Any] = replace(authorize, decide=refuse)
-    [activity, *_] = Service(replace(definition, handlers=[newer]), bench.database).activities()
+    [activity, *_] = Service(replace(definition, handlers=[newer]), harness.database).activities()
     for delivered in (activity, older["payment.authorize"]):
         with pytest.raises(ApplicationError) as refused:
             await _do(delivered, CHARGE)

@@ -20,26 +20,27 @@ from activities.database import migrate
 from contracts import payment
 from contracts.errors import Code
 from saga import CallKind, Fix, Parked, State, Status
-from tests.services.bench import Bench, Call, assert_money_adds_up
-from tests.services.requests import purse
+from tests.services.requests import balance
+from tests.services.service_harness import Call, ServiceHarness, assert_money_adds_up
 
 from .branch import Branch, step
 
 
 @pytest.fixture
-async def payments(branch: Branch, tmp_path: Path) -> AsyncIterator[Bench]:
+async def payments(branch: Branch, tmp_path: Path) -> AsyncIterator[ServiceHarness]:
     """`rich` and `poor` have an account each."""
-    bench = Bench("payment", f"sqlite+aiosqlite:///{tmp_path}/payment.db")
+    bench = ServiceHarness("payment", f"sqlite+aiosqlite:///{tmp_path}/payment.db")
     await migrate(bench.database, "payment")
     await bench.accept(
-        Call(payment.set_account, purse(10_000, "rich")), Call(payment.set_account, purse(5_000, "poor"))
+        Call(payment.set_account, balance(10_000, "rich")),
+        Call(payment.set_account, balance(5_000, "poor")),
     )
     async with Worker(branch.client, task_queue="payment", activities=bench.service.activities()):
         yield bench
     await bench.database.dispose()
 
 
-async def _accounts(payments: Bench) -> dict[str, tuple[int, int]]:
+async def _accounts(payments: ServiceHarness) -> dict[str, tuple[int, int]]:
     """Balance and held, by customer."""
     await assert_money_adds_up(payments)
     return {row["customer_id"]: (row["balance_minor"], row["held_minor"]) for row in await payments.rows("accounts")}
@@ -56,7 +57,7 @@ def _authorize(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("slip", [{"customer_id": "poor"}, {"amount_minor": 1}, {"order_id": "another"}])
 async def test_a_capture_that_differs_from_its_authorization_rolls_the_transaction_back(
-    branch: Branch, payments: Bench, slip: dict[str, Any]
+    branch: Branch, payments: ServiceHarness, slip: dict[str, Any]
 ) -> None:
     take = {"name": "take", "commit": "payment.capture", "rollback": "payment.refund"}
     name = f"t-slip-{next(iter(slip)).replace('_', '-')}"
@@ -74,7 +75,7 @@ async def _fix(handle: WorkflowHandle[Any, Any], request: dict[str, Any]) -> Non
 
 
 async def test_a_slip_at_the_desk_is_refused_and_the_right_input_is_still_accepted(
-    branch: Branch, payments: Bench, server: WorkflowEnvironment
+    branch: Branch, payments: ServiceHarness, server: WorkflowEnvironment
 ) -> None:
     name = "t-desk-slip"
     take = {"name": "take", "commit": "payment.capture", "input": _charge(name, customer_id="poor")}

@@ -1,5 +1,5 @@
-"""Every request that differs from a given one in a single place, made from the request itself: a new field is tried
-without being named anywhere."""
+"""The requests that differ from a given one in a single field. They are made from the request itself, so that a new
+field is tried without being named here."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from contracts.message import Request
 
 Path = tuple[str | int, ...]
-_WORDS = ("bob", "pear", "CHF", "FR", "other@example.org", "+4930999999", "required", "batch/another")
-"""Each field takes some of them. The tests' services know the customer `bob` and the sku `pear`."""
+_TEXTS = ("bob", "pear", "CHF", "FR", "other@example.org", "+4930999999", "required", "batch/another")
+"""Values of which every text field accepts some. The services of the tests know customer `bob` and sku `pear`."""
 
 
-def changed(request: Request) -> dict[Path, list[Request]]:
-    """By the place of the difference, nested fields and lists included, the transaction id (the key) left out."""
+def variants_of(request: Request) -> dict[Path, list[Request]]:
+    """The variants by the path of the changed field, nested ones included, without the transaction id (the key)."""
     document = request.model_dump(mode="json")
     places = [path for path in _places(document) if path != ("transaction_id",)]
     return {path: list(_changed_at(request, document, path)) for path in places}
@@ -46,14 +46,14 @@ def _changed_at(request: Request, document: Any, path: Path) -> Iterator[Request
 def _others(value: Any) -> Iterator[Any]:
     if isinstance(value, list):
         yield value[:-1]
-        for word in _WORDS:
+        for word in _TEXTS:
             yield [*value, {name: word if isinstance(inner, str) else inner for name, inner in value[0].items()}]
     elif isinstance(value, bool):
         yield not value
     elif isinstance(value, int | float):
         yield from (value + 1, value - 1, 1, value * 100)
     else:
-        yield from _WORDS
+        yield from _TEXTS
 
 
 def _at(document: Any, path: Path) -> Any:

@@ -1,17 +1,18 @@
-"""A service at work on a database of its own, and the eyes of a test on its tables."""
+"""A service on its own database, as a test drives it, and the tables that the test checks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from activities.catalogue import SERVICES
 from activities.database import connect
-from activities.fence import PassageState, Refusal
+from activities.fence import OperationState, Refusal
 from activities.records import Stale
 from activities.service import Handler, Service
 from contracts.message import Message, Reply, Request
@@ -19,7 +20,7 @@ from saga import Operation
 
 Operations = Operation[Any, Any]
 TEMPORAL_ATTEMPTS = 20
-"""How often `until_answered` delivers again, as Temporal would: contention must be over long before."""
+"""Deliveries that `deliver_until_answered` makes, in place of Temporal's retries; contention ends long before."""
 
 
 class Call(NamedTuple):
@@ -32,18 +33,22 @@ def handler_of(operation: Operations) -> Handler[Any, Any]:
     return handler
 
 
-class Bench:
-    """One `Database`, as one worker process has; `beside` opens another on the same database."""
+class ServiceHarness:
+    """A service with one `Database`, as a worker has it; `sibling` is another worker on the same database."""
+
+    opened: ClassVar[list[ServiceHarness]] = []
+    """The harnesses of the running test, whose databases a fixture closes."""
 
     def __init__(self, name: str, url: str) -> None:
         self.definition = SERVICES[name]
         self.url = url
         self.database = connect(url)
         self.service = Service(self.definition, self.database)
+        self.opened.append(self)
         self.stale_escapes = 0
 
-    def beside(self) -> Bench:
-        return Bench(self.definition.name, self.url)
+    def sibling(self) -> ServiceHarness:
+        return ServiceHarness(self.definition.name, self.url)
 
     async def deliver(self, operation: Operations, request: Request) -> Reply | Refusal:
         [answer] = await self.service.perform(handler_of(operation), [request])
@@ -57,8 +62,8 @@ class Bench:
         reply: Reply = await self.database.transaction(lambda tx: query.read(tx, question))
         return reply
 
-    async def until_answered(self, operation: Operations, request: Request) -> Reply | Refusal:
-        """Deliver, and deliver again when contention got the better of it; counts how often it did."""
+    async def deliver_until_answered(self, operation: Operations, request: Request) -> Reply | Refusal:
+        """Deliver again after each `Stale`, and count these."""
         for attempt in range(TEMPORAL_ATTEMPTS):
             try:
                 return await self.deliver(operation, request)
@@ -68,7 +73,7 @@ class Bench:
         raise AssertionError(f"{operation.name} got no answer in {TEMPORAL_ATTEMPTS} attempts")
 
     async def accept(self, *calls: Call) -> list[Reply]:
-        """Deliver in order what must not be refused."""
+        """Deliver calls in order, none of which may be refused."""
         replies = []
         for call in calls:
             reply = await self.deliver(*call)
@@ -77,13 +82,13 @@ class Bench:
         return replies
 
     async def refuse(self, operation: Operations, request: Request) -> tuple[str, str]:
-        """Deliver what must be refused; the code and the words."""
+        """Deliver a request that must be refused, and return code and message."""
         answer = await self.deliver(operation, request)
         assert isinstance(answer, Refusal), f"{operation.name} was not refused: {answer}"
         return str(answer.code), answer.message
 
     async def rows(self, table: str) -> list[dict[str, Any]]:
-        """All rows, in key order."""
+        """All rows of a table, in key order."""
         source = self.definition.metadata.tables[table]
         wanted = select(source).order_by(*source.primary_key.columns)
         return await self.database.transaction(lambda tx: [dict(row) for row in tx.execute(wanted).mappings()])
@@ -93,17 +98,17 @@ class Bench:
         return row
 
     async def business(self) -> dict[str, list[dict[str, Any]]]:
-        """Every table but the fence's own two."""
+        """The rows of every table but `operations` and `effects`."""
         names = sorted(self.definition.metadata.tables.keys() - {"operations", "effects"})
         return {name: await self.rows(name) for name in names}
 
     async def effects(self, transaction_id: str) -> list[str]:
-        """The operations that took effect, in the order they did."""
+        """The operations that took effect for a transaction, in order."""
         return [row["operation"] for row in await self.rows("effects") if row["transaction_id"] == transaction_id]
 
-    async def passage(self, operation: Operations, request: Request) -> PassageState | None:
+    async def recorded_state(self, operation: Operations, request: Request) -> OperationState | None:
         found = [
-            PassageState(row["state"])
+            OperationState(row["state"])
             for row in await self.rows("operations")
             if (row["transaction_id"], row["step"]) == (request.transaction_id, operation.step)
         ]
@@ -111,35 +116,54 @@ class Bench:
         return found[0] if found else None
 
 
-async def assert_goods_add_up(bench: Bench) -> None:
-    """received = on_hand + committed, reserved = held, 0 <= reserved <= on_hand: for every sku."""
+@contextmanager
+def watched(harness: ServiceHarness) -> Iterator[list[str]]:
+    """Collect the first word of every statement that reaches the database, and COMMIT for every commit."""
+    seen: list[str] = []
+
+    def statement(_connection: Any, _cursor: Any, sql: str, _parameters: Any, _context: Any, _many: bool) -> None:  # noqa: FBT001 — SQLAlchemy's signature
+        seen.append(sql.split(maxsplit=1)[0])
+
+    def commit(_connection: Any) -> None:
+        seen.append("COMMIT")
+
+    engine = harness.database.sync_engine
+    event.listen(engine, "before_cursor_execute", statement)
+    event.listen(engine, "commit", commit)
+    yield seen
+    event.remove(engine, "before_cursor_execute", statement)
+    event.remove(engine, "commit", commit)
+
+
+async def assert_goods_add_up(harness: ServiceHarness) -> None:
+    """Assert for every sku that received = on_hand + committed, reserved = held and 0 <= reserved <= on_hand."""
     held, committed = Counter[str](), Counter[str]()
-    for row in await bench.rows("reservations"):
+    for row in await harness.rows("reservations"):
         held[row["sku"]] += row["quantity"] if row["state"] == "HELD" else 0
         committed[row["sku"]] += row["quantity"] if row["state"] == "COMMITTED" else 0
-    for row in await bench.rows("stock"):
+    for row in await harness.rows("stock"):
         assert row["received"] == row["on_hand"] + committed[row["sku"]], row
         assert row["reserved"] == held[row["sku"]], row
         assert 0 <= row["reserved"] <= row["on_hand"], row
 
 
-async def assert_money_adds_up(bench: Bench) -> None:
-    """deposited = balance + captured, held = authorized, 0 <= held <= balance: for every account."""
+async def assert_money_adds_up(harness: ServiceHarness) -> None:
+    """Assert for every account that deposited = balance + captured, held = authorized and 0 <= held <= balance."""
     held, captured = Counter[str](), Counter[str]()
-    for row in await bench.rows("payments"):
+    for row in await harness.rows("payments"):
         held[row["customer_id"]] += row["amount_minor"] if row["state"] == "AUTHORIZED" else 0
         captured[row["customer_id"]] += row["amount_minor"] if row["state"] == "CAPTURED" else 0
-    for row in await bench.rows("accounts"):
+    for row in await harness.rows("accounts"):
         assert row["deposited_minor"] == row["balance_minor"] + captured[row["customer_id"]], row
         assert row["held_minor"] == held[row["customer_id"]], row
         assert 0 <= row["held_minor"] <= row["balance_minor"], row
 
 
-async def assert_invariants(bench: Bench) -> None:
-    """What must be true of this service's tables at any time, and that no operation took effect twice for one key."""
-    if bench.definition.name == "inventory":
-        await assert_goods_add_up(bench)
-    if bench.definition.name == "payment":
-        await assert_money_adds_up(bench)
-    effects = Counter((row["transaction_id"], row["operation"]) for row in await bench.rows("effects"))
+async def assert_invariants(harness: ServiceHarness) -> None:
+    """Assert the invariants of the service's tables, and that no operation took effect twice for one key."""
+    if harness.definition.name == "inventory":
+        await assert_goods_add_up(harness)
+    if harness.definition.name == "payment":
+        await assert_money_adds_up(harness)
+    effects = Counter((row["transaction_id"], row["operation"]) for row in await harness.rows("effects"))
     assert all(count == 1 for count in effects.values()), effects
