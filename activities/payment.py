@@ -61,8 +61,7 @@ class Payment(Record):
     amount_minor: int
     currency: str
     state: PaymentState
-    lease_until: datetime | None
-    """The end of the hold's lease; rows older than this column have none."""
+    lease_until: datetime
 
 
 def _rows_of(request: AuthorizePayment) -> Iterable[Ref]:

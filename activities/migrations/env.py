@@ -4,9 +4,7 @@ from alembic import context
 
 connection = context.config.attributes["connection"]
 context.configure(
-    connection=connection,
-    target_metadata=context.config.attributes.get("metadata"),
-    transactional_ddl=True,
+    connection=connection, target_metadata=context.config.attributes.get("metadata"), transactional_ddl=True
 )
 with context.begin_transaction():
     context.run_migrations()

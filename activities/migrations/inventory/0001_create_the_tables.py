@@ -49,3 +49,11 @@ def upgrade() -> None:
         sa.Column("reserved", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("sku"),
     )
+    op.create_table(
+        "temporal_binding",
+        sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("namespace_id", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("cluster_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("only"),
+    )

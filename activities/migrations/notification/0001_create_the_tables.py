@@ -39,3 +39,11 @@ def upgrade() -> None:
         sa.Column("answer", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("transaction_id", "step"),
     )
+    op.create_table(
+        "temporal_binding",
+        sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("namespace_id", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("cluster_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("only"),
+    )

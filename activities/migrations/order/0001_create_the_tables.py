@@ -39,5 +39,24 @@ def upgrade() -> None:
         sa.Column("total_minor", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(32), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("coordinator", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("order_id"),
+    )
+    op.create_index(op.f("ix_orders_transaction_id"), "orders", ["transaction_id"], unique=False)
+    op.create_table(
+        "skips",
+        sa.Column("transaction_id", sa.Text(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("transaction_id", "step"),
+    )
+    op.create_table(
+        "temporal_binding",
+        sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("namespace_id", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("cluster_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("only"),
     )

@@ -48,5 +48,14 @@ def upgrade() -> None:
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("state", sa.String(32), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("transaction_id"),
+    )
+    op.create_table(
+        "temporal_binding",
+        sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("namespace_id", sa.Text(), nullable=False),
+        sa.Column("namespace", sa.Text(), nullable=False),
+        sa.Column("cluster_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("only"),
     )
