@@ -220,6 +220,6 @@ def _require_same_as_acted_on(
 
 def _is_in_reply(request: Request, earlier: OperationRecord) -> bool:
     """Whether the earlier operation's reply has every field of a request of another type, with the same value."""
-    asked: dict[str, Any] = json.loads(identity(request))
+    requested: dict[str, Any] = json.loads(identity(request))
     replied: dict[str, Any] = json.loads(earlier.answer) | {"transaction_id": request.transaction_id}
-    return all(name in replied and replied[name] == value for name, value in asked.items())
+    return all(name in replied and replied[name] == value for name, value in requested.items())

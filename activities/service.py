@@ -39,8 +39,8 @@ from saga import Operation
 RequestT = TypeVar("RequestT", bound=Request)
 QuestionT = TypeVar("QuestionT", bound=Message)
 ReplyT = TypeVar("ReplyT", bound=Reply)
-Row = TypeVar("Row")
-Read = TypeVar("Read")
+RowT = TypeVar("RowT")
+ItemT = TypeVar("ItemT")
 
 OPTIMISTIC_ATTEMPTS = 20
 """Times a local transaction is read and decided again after a conflict with another writer. At least one contender
@@ -101,13 +101,13 @@ def lists_open(
 
 
 def readable(
-    rows: Iterable[Row], transaction_of: Callable[[Row], str], read: Callable[[Row], Read]
-) -> tuple[tuple[Read, ...], tuple[Unreadable, ...]]:
+    rows: Iterable[RowT], transaction_of: Callable[[RowT], str], read: Callable[[RowT], ItemT]
+) -> tuple[tuple[ItemT, ...], tuple[Unreadable, ...]]:
     """Read `rows`, and list those that cannot be read beside the others.
 
     An earlier build may have written a row that this one refuses; that row must not hide the rest.
     """
-    found, unreadable = list[Read](), list[Unreadable]()
+    found, unreadable = list[ItemT](), list[Unreadable]()
     for row in rows:
         try:
             found.append(read(row))

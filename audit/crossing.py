@@ -52,9 +52,9 @@ class Traces:
     coordinators: Mapping[str, str]
     """The workflow that decides about an order, for the orders where it is not the order's own."""
     by_service: Mapping[str, Mapping[str, set[str]]]
-    """By service, the states of the rows of each transaction."""
+    """The states of the rows of each transaction, by service."""
     joined: Mapping[str, datetime | None] = field(default_factory=dict)
-    """For each of `JOINED`, the time of its first order, if it has had one."""
+    """The time of the first order of each of `JOINED`, or `None` before it."""
     created: Mapping[str, datetime] = field(default_factory=dict)
     """The time when each order was created."""
 

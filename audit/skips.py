@@ -39,7 +39,7 @@ DOES: dict[str, dict[str, str]] = {
     },
     shipping.dispatch.name: {ShipmentState.SCHEDULED: ShipmentState.DISPATCHED},
 }
-"""By operation: the states that a skip leaves behind, and the states that the call would have made of them."""
+"""The states that a skipped operation leaves behind, with the states that it would have made of them."""
 
 
 async def recorded(orders: AsyncConnection) -> list[Skip]:

@@ -21,7 +21,7 @@ OPERATIONS: dict[str, Operation[Any, Any]] = {
 HOLDING: dict[str, Operation[ListOpen, OpenTransactions]] = {
     service.QUEUE: service.list_open for service in SERVICES if hasattr(service, "list_open")
 }
-"""By service, the query for the transactions that it holds something for. The sweep sends it."""
+"""The query of each service for the transactions that it holds something for. The sweep sends it."""
 
 LEASES: tuple[Lease, ...] = tuple(service.lease for service in SERVICES if hasattr(service, "lease"))
 """The leases of the services: the sweep ends those of transactions without a workflow."""

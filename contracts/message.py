@@ -191,7 +191,7 @@ class Unreadable(Message):
 
 
 class Expired(Reply):
-    """Holds whose lease is over. Subclasses add `requests`, the requests that made them and with which to undo them."""
+    """Holds whose lease is over. Subclasses add `requests`: the requests that made them, which their undo needs."""
 
     unreadable: tuple[Unreadable, ...] = ()
 

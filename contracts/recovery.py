@@ -31,13 +31,13 @@ class Swept(Reply):
     found: StrictInt
     """Orders and transactions that had no running workflow."""
     finished: StrictInt
-    """Those of them that have an outcome now."""
+    """The number of those that have an outcome now."""
     orders: tuple[str, ...]
     """The ids of the orders among `found`."""
     transactions: tuple[str, ...] = ()
     """The ids of the generic transactions among `found`."""
     unfinished: tuple[str, ...] = ()
-    """The workflow ids of those without an outcome yet. They continue without the sweep."""
+    """The workflow ids of those that have no outcome yet. They continue without the sweep."""
     leases_ended: StrictInt = 0
     """Holds that were undone because their lease was over and no order or workflow knew their transaction."""
     failed: StrictInt = 0

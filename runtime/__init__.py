@@ -1,1 +1,1 @@
-"""What every process needs and no business does: settings, the connection, logs, the embedded server, faults."""
+"""The technical parts of every process: settings, the connection, logs, the embedded server, fault injection."""

@@ -63,7 +63,7 @@ async def until_answered(what: str, call: Callable[[], Awaitable[Result]]) -> Re
 async def _repeat_until(holds: Callable[[], Awaitable[bool]], what: Callable[[], str]) -> None:
     loop = asyncio.get_running_loop()
     pause, longest = _PAUSES_S
-    began = said = loop.time()
+    began = logged = loop.time()
     busy: str | None = None
     while True:
         try:
@@ -74,8 +74,8 @@ async def _repeat_until(holds: Callable[[], Awaitable[bool]], what: Callable[[],
             if error.status not in _BUSY:
                 raise
             busy = error.message
-        if (now := loop.time()) - said >= SAY_EVERY_S:
-            said = now
+        if (now := loop.time()) - logged >= SAY_EVERY_S:
+            logged = now
             _log.warning("waiting", missing=what(), seconds=round(now - began), reason=busy)
         await asyncio.sleep(pause)
         pause = min(2 * pause, longest)

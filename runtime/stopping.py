@@ -32,7 +32,7 @@ class Stop:
 
 @contextmanager
 def stop_of(task: asyncio.Task[None] | None) -> Iterator[Stop]:
-    """Until `Stop.wait` is called, a signal cancels `task`, which runs the block and may wait without a bound."""
+    """Let signals stop `task`, which runs the block: they cancel it during its start, and later end `Stop.wait`."""
     if task is None:
         raise RuntimeError("outside a task nothing can be cut")
     stop = Stop(task)
