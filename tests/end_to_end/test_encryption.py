@@ -158,8 +158,11 @@ def test_temporal_keeps_no_value_of_a_document_nor_a_reason_in_clear_text(encryp
 @pytest.mark.parametrize("wrong", ["", _key()], ids=["missing", "another"])
 def test_a_key_that_is_missing_or_wrong_is_an_error_that_names_it(encrypted: System, order: Make, wrong: str) -> None:
     ok, poor = _secret_order(order, "ok"), _secret_order(order, "poor", "nobody")
+    events, batched = _secret_order(order, "events"), _secret_order(order, "batch")
     assert [encrypted.place(each).code for each in (ok, poor)] == [0, 1]
-    for placed in (ok, poor):
+    assert encrypted.place(events, "--mode", "choreography").code == 0
+    assert encrypted.run("bulk", "-", "--mode", "batch", stdin=json.dumps(batched)).code == 0
+    for placed in (ok, poor, events, batched):
         answer = encrypted.run("status", placed["order_id"], PAYLOAD_KEY=wrong)
         assert answer.code == 2
         assert answer.err.startswith("error: PAYLOAD_KEY: ")

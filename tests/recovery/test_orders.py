@@ -10,10 +10,12 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from client import listing
+from client.errors import CancelRefused, ClosedFromOutside, UnreadableOrder
 from client.handles import started_with
 from client.orders import Mode, Orders
 from client.standing import standing_of
 from contracts import inventory, order, payment, shipping
+from contracts.choreography import PARTICIPANTS
 from contracts.ids import participant_id
 from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
 from runtime.execute import execute
@@ -263,3 +265,56 @@ async def test_an_order_that_was_placed_again_in_another_way_is_listed_as_it_sta
         rows = [row async for row in listing.listed(orders, state, 1000, print) if row.order_id in ours]
         assert {row.order_id for row in rows} == expected
         assert {row.state for row in rows} <= {State.CONFIRMED}
+
+
+async def test_an_order_whose_batch_temporal_has_forgotten_is_told_from_the_record_and_as_that(system: Rig) -> None:
+    confirmed, pending = an_order(), an_order()
+    batch = await system.start("BatchWorkflow", f"batch/{name('b')}", [confirmed.model_dump(mode="json")])
+    await batch.result()
+    other = await _in_a_batch(system, pending)
+    await system.terminate(other)
+    for each in (batch.id, other):
+        await system.forget(each)
+    orders = Orders(system.client)
+
+    told = await orders.status(confirmed.order_id)
+    assert (told.log.state, told.closed, told.coordinator.workflow_id) == (State.CONFIRMED, True, batch.id)
+    assert told.log.error is not None
+    assert told.log.error.code == "FORGOTTEN"
+    assert f"{batch.id} is not in Temporal any more" in told.log.error.message
+    with pytest.raises(CancelRefused, match="is confirmed"):
+        await orders.cancel(confirmed.order_id, "too late")
+    assert standing_of((await orders.status(pending.order_id)).log) == "CLOSED_FROM_OUTSIDE"
+    with pytest.raises(ClosedFromOutside, match="`starter.py sweep` brings the order to its end"):
+        await orders.cancel(pending.order_id, "too late")
+
+    assert pending.order_id in (await system.sweep()).orders
+    assert (await orders.status(pending.order_id)).log.state is State.ROLLED_BACK
+
+
+async def test_a_choreographed_order_whose_participants_were_deleted_is_told_from_the_record(system: Rig) -> None:
+    placed = an_order()
+    orders = Orders(system.client)
+    first = await orders.place(placed, Mode.CHOREOGRAPHY)
+    assert (await orders.place(placed, Mode.SAGA)) == first  # its own workflow was refused, and stays
+    for service in PARTICIPANTS:
+        await system.forget(participant_id(placed.order_id, service))
+    for mode in (Mode.CHOREOGRAPHY, Mode.SAGA):
+        log = await orders.place(placed, mode)
+        assert log.error is not None
+        assert (log.state, log.error.code) == (State.CONFIRMED, "FORGOTTEN")
+    assert placed.order_id not in (await system.sweep()).orders
+
+
+async def test_an_order_on_record_that_cannot_be_read_is_neither_unknown_nor_a_duplicate(system: Rig) -> None:
+    placed = an_order()
+    batch = await system.start("BatchWorkflow", f"batch/{name('b')}", [placed.model_dump(mode="json")])
+    await batch.result()
+    change = "UPDATE orders SET document = replace(document, 'GB', 'XX') WHERE transaction_id = ?"
+    system.rows("order", change, placed.transaction_id)
+    orders = Orders(system.client)
+    for ask in (orders.status(placed.order_id), orders.place(placed, Mode.SAGA), orders.redo(placed.order_id)):
+        with pytest.raises(UnreadableOrder, match="is on record, but this build cannot read it"):
+            await ask
+    system.rows("order", change.replace("'GB', 'XX'", "'XX', 'GB'"), placed.transaction_id)
+    assert (await orders.status(placed.order_id)).log.state is State.CONFIRMED
