@@ -53,7 +53,9 @@ async def _audit(client: Client, settings: Settings) -> Report:
         for service, connection in databases.items():
             found += await invariants.single_effect(connection, service)
         traces, suspects, known = await _compare(client, databases)
-        if suspects:  # an order may have begun or ended between two reads: who is innocent is not there the second time
+        if (
+            suspects
+        ):  # an order may have begun or ended between two reads: a suspect that is only late is gone at the second
             for connection in databases.values():
                 await connection.rollback()
             traces, again, known = await _compare(client, databases)
@@ -73,7 +75,7 @@ def _require_same(service: str, there: TemporalIdentity | None, here: TemporalId
     try:
         require_same(there, here)
     except BoundElsewhere as error:
-        remedy = "every order in it would seem to be nobody's; set DATABASE_URL or TEMPORAL_*"
+        remedy = "every order in it would seem to have no workflow; set DATABASE_URL or TEMPORAL_*"
         raise SettingsError(f"the {service} database {error}: {remedy}") from error
 
 

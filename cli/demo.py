@@ -132,7 +132,7 @@ async def _demo(*, keep: bool, json: bool) -> int:
     from audit.run import audit  # noqa: PLC0415 — SQLAlchemy and the services' tables, where they are needed
 
     with tempfile.TemporaryDirectory(prefix="order-saga-demo-", ignore_cleanup_errors=True) as folder:
-        # Everything of the demo is in the folder: nothing is left over, and nobody's data is touched.
+        # All data of the demo is in this folder: nothing is left over, and no other data is touched.
         os.environ["DATABASE_URL"] = f"sqlite+aiosqlite:///{folder}/{{service}}.db"
         settings = Settings.read()
         async with _system(Path(folder)) as (address, web_ui):

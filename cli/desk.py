@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from contracts.errors import Code
 from contracts.message import as_written
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
-from saga import Failure, Fix, Skip
+from saga import Failure, Fix, Retry, Skip
 
 desk = typer.Typer(help="Calls that do not get through: see them, retry, skip or fix them.")
 
@@ -46,12 +47,7 @@ def list_(json: Json = False) -> int:
 
 async def _parked(client: Client, silent: set[str]) -> list[ParkedCall]:
     """The parked calls; `silent` gets the names of the workflows that cannot say."""
-
-    def left_out(workflow_id: str, why: Failure) -> None:
-        _remark(workflow_id, why)
-        silent.add(workflow_id)
-
-    calls = [call async for call in OperatorsDesk(client).parked(left_out)]
+    calls = [call async for call in OperatorsDesk(client).parked(_collected(silent))]
     async for workflow_id, paused in silence.all_paused(client):
         if workflow_id not in silent:
             _remark(workflow_id, paused)
@@ -97,7 +93,7 @@ def retry(
     if all_:
         retried, exit_code = session.run(lambda client: _retry_all(client, code))
         return _accepted(retried, json=json, code=exit_code)
-    session.run(lambda client: OperatorsDesk(client).retry(order_id or "", step or "", request_id))
+    session.run(lambda client: OperatorsDesk(client).decide(order_id or "", step or "", Retry(), request_id))
     return _accepted(1, json=json)
 
 
@@ -105,16 +101,11 @@ async def _retry_all(client: Client, code: str | None) -> tuple[int, Exit]:
     """How many calls are tried again, and the exit code: an answer of some workflows may be missing."""
     retried, asked, operators = 0, 0, OperatorsDesk(client)
     silent: set[str] = set()
-
-    def left_out(workflow_id: str, why: Failure) -> None:
-        _remark(workflow_id, why)
-        silent.add(workflow_id)
-
-    async for call in operators.parked(left_out):
+    async for call in operators.parked(_collected(silent)):
         if code not in (None, call.error.code):
             continue
         try:
-            await operators.retry(call.transaction_id, call.step)
+            await operators.decide(call.transaction_id, call.step, Retry())
             retried += 1
         except NotAnswered as waits:
             show.remark(waits.message)
@@ -137,7 +128,7 @@ def skip(
 ) -> int:
     """Leave a parked call undone, because an operator has settled it; the order says so for ever."""
     decision = Skip(actor=documents.remark(actor, "--actor"), reason=documents.remark(reason, "--reason"))
-    session.run(lambda client: OperatorsDesk(client).skip(order_id, step, decision, request_id))
+    session.run(lambda client: OperatorsDesk(client).decide(order_id, step, decision, request_id))
     return _accepted(1, json=json)
 
 
@@ -154,7 +145,7 @@ def fix(
     request = documents.read_json(input, Code.INVALID_REQUEST)
     _check_request(step, request, where=input)
     decision = Fix(actor=documents.remark(actor, "--actor"), request=request)
-    session.run(lambda client: OperatorsDesk(client).fix(order_id, step, decision, request_id))
+    session.run(lambda client: OperatorsDesk(client).decide(order_id, step, decision, request_id))
     return _accepted(1, json=json)
 
 
@@ -176,6 +167,16 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
 def _accepted(count: int, *, json: bool, code: Exit = Exit.OK) -> int:
     show.result(DeskAnswer(accepted=count), lambda told: show.line(f"{told.accepted} decisions accepted"), json=json)
     return code
+
+
+def _collected(silent: set[str]) -> Callable[[str, Failure], None]:
+    """Tell the person why a workflow cannot say what is parked, and keep its name in `silent`."""
+
+    def left_out(workflow_id: str, why: Failure) -> None:
+        _remark(workflow_id, why)
+        silent.add(workflow_id)
+
+    return left_out
 
 
 def _remark(workflow_id: str, why: Failure) -> None:

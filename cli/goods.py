@@ -1,4 +1,4 @@
-"""`stock` and `account`: what there is to sell, and who can pay."""
+"""`stock` and `account`: the goods on the shelves and the customers' balances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of a `bulk` run, counted as orders end: it keeps two numbers for each order, or its outcome if asked."""
+"""The summary of a `bulk` run, counted as orders end: two numbers are kept for each order, or its whole outcome."""
 
 from __future__ import annotations
 

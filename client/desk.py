@@ -14,8 +14,13 @@ from client import handles, silence, updates
 from client.errors import DeskRefused, Silent, UnknownOrder
 from client.handles import WorkflowPaused
 from contracts.ids import Coordinator, Kind, order_id_of, order_workflow_id, participant_id, transaction_workflow_id
-from saga import DeskRecord, Failure, Fix, Parked, SagaWorkflow, Skip
+from saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow, Skip
 
+_UPDATES: dict[type, Any] = {
+    Retry: SagaWorkflow.desk_retry,
+    Skip: SagaWorkflow.desk_skip,
+    Fix: SagaWorkflow.desk_fix,
+}
 _CANNOT_SAY = (WorkflowPaused, WorkflowQueryFailedError, RPCError)
 
 
@@ -58,21 +63,14 @@ class OperatorsDesk:
             raise DeskRefused(f"{known_as}: {step} was never parked")
         return found
 
-    async def retry(self, known_as: str, step: str, request_id: str | None = None) -> None:
-        """Have a parked call tried again now. Raises `UnknownOrder`, `DeskRefused`, `Paused` and `NotAnswered`."""
-        await self._decide(known_as, SagaWorkflow.desk_retry, [step], request_id)
-
-    async def skip(self, known_as: str, step: str, decision: Skip, request_id: str | None = None) -> None:
-        """Have a parked call left undone for ever. Raises as `retry` does."""
-        await self._decide(known_as, SagaWorkflow.desk_skip, [step, decision], request_id)
-
-    async def fix(self, known_as: str, step: str, decision: Fix, request_id: str | None = None) -> None:
-        """Have a parked call tried again with another request. Raises as `retry` does."""
-        await self._decide(known_as, SagaWorkflow.desk_fix, [step, decision], request_id)
-
-    async def _decide(self, known_as: str, update: Any, arguments: list[Any], request_id: str | None) -> None:
+    async def decide(
+        self, known_as: str, step: str, decision: Retry | Skip | Fix, request_id: str | None = None
+    ) -> None:
+        """Have a decision about a parked call taken. Raises `UnknownOrder`, `DeskRefused`, `Paused`, `NotAnswered`."""
+        update = _UPDATES[type(decision)]
+        arguments = [step] if isinstance(decision, Retry) else [step, decision]
         try:
-            workflow_id = await self._workflow_of(known_as, arguments[0])
+            workflow_id = await self._workflow_of(known_as, step)
             await updates.require_not_paused(self._client, workflow_id)
             await updates.update(self._client, workflow_id, update, arguments, request_id)
         except WorkflowUpdateFailedError as error:

@@ -63,7 +63,7 @@ class WorkflowPaused(Exception):
 
 @dataclass(frozen=True)
 class Pause:
-    """Who has paused something, when and why."""
+    """A pause of a workflow or an activity: since when, by whom and why."""
 
     since: datetime
     by: str
@@ -79,7 +79,7 @@ class PausedActivity:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a workflow. `status` is RUNNING for whatever is open, also for what is paused."""
+    """One run of a workflow. `status` is RUNNING while it is open, also while it is paused."""
 
     id: str
     run_id: str
@@ -126,7 +126,7 @@ async def describe(client: Client, workflow_id: str, run_id: str | None = None) 
 
 
 async def status_of(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionStatus | None:
-    """RUNNING for whatever is open; `None` if there is no such workflow, or it is past its retention."""
+    """RUNNING while it is open; `None` if there is no such workflow, or it is past its retention."""
     found = await describe(client, workflow_id, run_id)
     return None if found is None else found.status
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, TaskQueueType
+from temporalio.api.errordetails.v1 import QueryFailedFailure
+from temporalio.api.failure.v1 import Failure as FailureMessage
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowQueryFailedError
@@ -48,7 +50,8 @@ async def why_silent(client: Client, workflow_id: str, error: Exception) -> Fail
     if (why := await _why_its_task_fails(client, found)) is not None:
         return _silent(why)
     if isinstance(error, WorkflowQueryFailedError):
-        return _silent(_unreadable(error.message) or f"the workflow cannot answer: {error.message}")
+        message = await _message_of_query(client, error)
+        return _silent(_unreadable(message) or f"the workflow cannot answer: {message}")
     return _silent(await _about_workers(client, found.task_queue))
 
 
@@ -107,7 +110,7 @@ async def _why_its_task_fails(client: Client, found: Described) -> str | None:
             f"a worker took its workflow task up and never answered, {times}; "
             "see the log of the workers of orders, docs/runbook.md, Stuck"
         )
-    message = await _message_of(client, event)
+    message = await _message_of(client, event.workflow_task_failed_event_attributes.failure)
     if (key := _unreadable(message)) is not None:
         return key
     return f"its workflow task has failed {times} ({message}); deploy a mend or the build before, it goes on by itself"
@@ -131,12 +134,21 @@ async def _last_failed_task(client: Client, found: Described) -> HistoryEvent | 
     return None
 
 
-async def _message_of(client: Client, event: HistoryEvent) -> str:
-    """The failure's own words, with those of its causes: what is wrong with a key may be deep in them."""
+async def _message_of_query(client: Client, error: WorkflowQueryFailedError) -> str:
+    """The words of a failed query. The SDK tells those of the outermost failure, which an encrypted one does not have:
+    they are in the details of the server's answer."""
+    answer = error.__context__
+    for detail in answer.grpc_status.details if isinstance(answer, RPCError) else ():
+        failed = QueryFailedFailure()
+        if detail.Unpack(failed) and failed.HasField("failure"):
+            return await _message_of(client, failed.failure)
+    return error.message
+
+
+async def _message_of(client: Client, failure: FailureMessage) -> str:
+    """A failure's own words, with those of its causes: what is wrong with a key may be deep in them."""
     try:
-        error: BaseException | None = await client.data_converter.decode_failure(
-            event.workflow_task_failed_event_attributes.failure
-        )
+        error: BaseException | None = await client.data_converter.decode_failure(failure)
     except SettingsError as unreadable:  # the failure itself is encrypted, with another key
         error = unreadable
     words: list[str] = []

@@ -1,4 +1,4 @@
-"""Watches a transaction for a lane that is not, or no longer, its parent."""
+"""Waits for the close of a transaction whose lane is not, or no longer, its parent workflow."""
 
 from __future__ import annotations
 

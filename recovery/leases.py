@@ -1,8 +1,9 @@
-"""What is held for a transaction that nobody looks after is given back when its lease is over.
+"""Holds of transactions that no order and no workflow accounts for are given back when their lease is over.
 
-Nobody means: no order on record, and no workflow of the transaction's name, in whatever state. One that runs sees to
-its holds itself; one that has ended was told to hold them; one that was closed from outside may have decided, and is
-resumed (`recovery.transactions`) or is its owner's to start again. So a lease never undoes what a transaction decided.
+A hold is left alone while an order is on record for it, or a workflow of the transaction's name exists, in whatever
+state. A running workflow undoes or keeps its holds itself; one that has ended decided to keep them; one that was closed
+from outside may have decided, and is resumed (`recovery.transactions`) or started again by its owner. So a lease never
+undoes what a transaction decided.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from runtime.execute import execute
 
 
 class LeaseSweep:
-    """`page` is how many holds a service is asked for at a time."""
+    """`page` is the number of holds that a service lists at a time."""
 
     def __init__(self, client: Client, round_: Round, page: int) -> None:
         self._client = client
@@ -31,7 +32,7 @@ class LeaseSweep:
         self._ended = 0
 
     async def end_all(self) -> int:
-        """How many were given back."""
+        """Give back what has outlived its lease; the number of holds given back."""
         for lease in LEASES:
             await self._round.tried(lease.expired.name, self._end(lease))
         return self._ended

@@ -1,8 +1,7 @@
 """Orders that a service still holds something for, and that no workflow is bringing to an end.
 
-The order service's record says who coordinates an order: it is asked first. Temporal is then asked about that one
-coordinator, because other workflows of the order's name (it was placed a second time, say) were refused, and say
-nothing about the order that is on record.
+The sweep first reads the coordinator of each order from the order service's record, then describes that one workflow.
+Other workflows with the order's id, from a second placing for example, were refused and say nothing about the order.
 
 | the coordinator | has left the order behind if |
 |---|---|
@@ -67,7 +66,7 @@ class Coordinated:
 
     @property
     def may_be_left(self) -> bool:
-        """Whether nobody brings it to an end, if something is held for it."""
+        """Whether no workflow brings it to an end, if something is held for it."""
         # A participant fails because another order is on record under its id, and that is the one looked at here.
         failed = self.coordinator.kind is Kind.PARTICIPANT and self.status is Status.FAILED
         forgotten = self.status is None and not self.placed.has_skips
@@ -80,7 +79,7 @@ class Coordinated:
 
 
 class OrderSweep:
-    """`page` is how many transactions a service is asked for at a time."""
+    """`page` is the number of transactions that a service lists at a time."""
 
     def __init__(self, client: Client, round_: Round, page: int) -> None:
         self._client = client

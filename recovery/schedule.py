@@ -23,7 +23,7 @@ EVERY = timedelta(minutes=5)
 
 
 async def keep_sweeping(client: Client) -> None:
-    """Have Temporal run the sweep from now on; whoever changes the schedule there, or pauses it, has the last word."""
+    """Have Temporal run the sweep from now on. A schedule that an operator has changed or paused stays as it is."""
     action = ScheduleActionStartWorkflow(SWEEP_WORKFLOW, id="sweep", task_queue=WORKFLOWS_QUEUE)
     schedule = Schedule(action=action, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=EVERY)]))
     with suppress(ScheduleAlreadyRunningError):

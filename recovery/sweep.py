@@ -1,20 +1,21 @@
-"""The sweep: what a service still holds something for, and no workflow is bringing to an end.
+"""The sweep: finishes orders and transactions that hold something and that no workflow is bringing to an end.
 
-A workflow can be closed without an end: terminated by hand, timed out by an execution timeout that somebody set, cut by
-the history limit, lost with its namespace. What it held is still in the services' records, and that is where the sweep
-looks; Temporal is only asked whether the workflow runs. Each such order gets a new run of its own workflow, which
-undoes it or, past the pivot, finishes it, through the fence. So a sweep may run at any time, twice, and beside running
-orders. A choreographed order has no such workflow: its participants bring one another back, but not the one that was
-the last to go, so its placing is said once more. A transaction given as data is resumed.
+A workflow can be closed without an end: terminated by hand, timed out by an execution timeout, cut by the history
+limit, or lost with its namespace. What it held is still in the services' records, so the sweep starts from these and
+asks Temporal only whether a workflow runs. Each such order gets a new run of its own workflow, which undoes it or, past
+the pivot, finishes it, through the fence; so a sweep may run at any time, twice, and beside running orders. The
+participants of a choreographed order restart one another, but not the last one to be closed: its placing is published
+anew. A transaction given as data is resumed.
 
-An order that was closed while nothing was held for it is in no record: Temporal lists it, and it gets the end that its
-owner has not been told.
+An order that was closed while nothing was held for it is in no record. Temporal lists it, and the sweep gives it the
+end that its owner has not been told.
 
-What is held for a transaction that no order and no workflow knows, it gives back when its lease is over.
+Holds of a transaction that no order and no workflow accounts for are given back when their lease is over.
 
 | module | holds |
 |---|---|
 | `orders`, `transactions`, `leases` | the three things that can be left behind |
+| `skips` | what operators left undone, copied to the order service |
 | `tolerance` | how a round survives each of its items |
 """
 
@@ -71,7 +72,7 @@ class Recovery:
 async def _finish_all(
     round_: Round, left: Sequence[T], name: Callable[[T], str], finish: Callable[[T], Awaitable[bool]]
 ) -> dict[str, bool]:
-    """Finish all of `left`, and tell of each whether it has an end now; what failed is in the round's failures."""
+    """Finish all of `left`: by name, whether each has an end now. What failed is in the round's failures."""
 
     async def finished(each: T) -> tuple[str, bool]:
         return name(each), await finish(each)

@@ -1,4 +1,4 @@
-"""How a round over many items survives each of them: what fails for one is noted, and the others go on."""
+"""A round over many items that survives each of them: a failure of one item is noted, and the others go on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ABOUT_TEMPORAL = (
     RPCStatusCode.PERMISSION_DENIED,
     RPCStatusCode.UNAUTHENTICATED,
 )
-"""Temporal does not serve us: the next item would meet the same, so the round ends and Temporal repeats it."""
+"""Temporal does not serve the worker: the next item would fail too, so the round ends and Temporal repeats it."""
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -1,6 +1,7 @@
 """Transactions given as data whose workflow was closed without an end: resumed, through the fence.
 
-One that Temporal calls canceled is not resumed: nobody wants it done, and a saga that has begun never ends so.
+A transaction that Temporal calls canceled is not resumed: its owner has cancelled it before it began, for a saga that
+has begun never ends so.
 """
 
 from __future__ import annotations

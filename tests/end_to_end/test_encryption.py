@@ -169,6 +169,18 @@ def test_a_key_that_is_missing_or_wrong_is_an_error_that_names_it(encrypted: Sys
         assert answer.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("mode", ["saga", "choreography"])
+def test_an_order_that_was_placed_under_another_key_is_told_as_that_at_once(
+    encrypted: System, order: Make, mode: str
+) -> None:
+    document, key = json.dumps(_secret_order(order, "other-key")), _key()
+    answer = encrypted.run("place", "-", "--mode", mode, "--no-wait", "--json", stdin=document, PAYLOAD_KEY=key)
+    assert answer.code == 0, answer
+    message = answer.document["error"]["message"]
+    assert "Encoded failure" not in message
+    assert "PAYLOAD_KEY" in message
+
+
 @pytest.mark.parametrize("reader", [None, _key()], ids=["no key", "another key"])
 async def test_a_failure_without_details_is_not_told_as_encoded_failure(reader: str | None) -> None:
     failure = Failure()

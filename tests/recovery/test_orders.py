@@ -285,7 +285,7 @@ async def test_an_order_whose_batch_temporal_has_forgotten_is_told_from_the_reco
     with pytest.raises(CancelRefused, match="is confirmed"):
         await orders.cancel(confirmed.order_id, "too late")
     assert standing_of((await orders.status(pending.order_id)).log) == "CLOSED_FROM_OUTSIDE"
-    with pytest.raises(ClosedFromOutside, match="`starter.py sweep` brings the order to its end"):
+    with pytest.raises(ClosedFromOutside, match=r"`starter\.py sweep` brings the order to its end"):
         await orders.cancel(pending.order_id, "too late")
 
     assert pending.order_id in (await system.sweep()).orders
