@@ -54,7 +54,7 @@ fault = [
 
 
 @pytest.fixture(scope="module")
-def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("batch")
     faults = folder / "faults.toml"
     faults.write_text(FAULTS)
@@ -132,17 +132,17 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_an_order_ends_in_a_batch_as_it_does_alone(lane: System, order: Make) -> None:
+def test_an_order_ends_in_a_batch_as_it_does_alone(system: System, order: Make) -> None:
     """Compare state, error and log of the same orders, placed in a batch and one by one."""
     alone = [order("alone", **changes) for changes in WAYS.values()]
     together = [order("together", **changes) for changes in WAYS.values()]
-    singles, batched = _bulk(lane, alone), _batched(lane, together)
+    singles, batched = _bulk(system, alone), _batched(system, together)
     for name, single, other in zip(WAYS, alone, together, strict=True):
         one, another = singles[single["order_id"]], batched[other["order_id"]]
         assert _gist(one) == _gist(another), name
     assert {outcome["state"] for outcome in batched.values()} == {"CONFIRMED", "ROLLED_BACK"}
     last = together[-1]["order_id"]
-    assert lane.run("status", last, "--json").document == batched[last]
+    assert system.run("status", last, "--json").document == batched[last]
 
 
 def _gist(outcome: dict[str, Any]) -> Any:
@@ -152,7 +152,7 @@ def _gist(outcome: dict[str, Any]) -> Any:
 
 
 def test_orders_that_need_long_retries_are_detached_from_their_batch_and_every_order_ends_as_it_must(
-    lane: System, order: Make
+    system: System, order: Make
 ) -> None:
     poison = {
         "reserve": ("CONFIRMED", None),  # unknown: go on from the beginning
@@ -164,7 +164,7 @@ def test_orders_that_need_long_retries_are_detached_from_their_batch_and_every_o
     changes = {"stick": {"lines": line("RARE-1")}}
     poisoned = {name: order(name, **changes.get(name, {})) for name in poison}
     orders = [each for one in poisoned.values() for each in (order("good"), one, order("good"))]
-    outcomes = _batched(lane, orders, size=3)
+    outcomes = _batched(system, orders, size=3)
     for name, expected in poison.items():
         outcome = outcomes[poisoned[name]["order_id"]]
         assert (outcome["state"], outcome["error"] and outcome["error"]["code"]) == expected, name
@@ -173,30 +173,30 @@ def test_orders_that_need_long_retries_are_detached_from_their_batch_and_every_o
     assert outcomes.keys() == {each["order_id"] for each in orders}
 
 
-async def test_an_order_that_needs_long_retries_does_not_delay_its_batch(lane: System, order: Make) -> None:
+async def test_an_order_that_needs_long_retries_does_not_delay_its_batch(system: System, order: Make) -> None:
     patient, good, refused = order("stick", lines=line("RARE-1")), order(), order(customer_id="c-none")
-    logs = (await (await _start(lane, good, patient, refused)).result()).logs()
+    logs = (await (await _start(system, good, patient, refused)).result()).logs()
     ends = [logs[each["order_id"]].state for each in (good, patient, refused)]
     assert ends == [State.CONFIRMED, State.COMPENSATING, State.ROLLED_BACK]
-    own = await Orders(await _client(lane)).end_of(Order.model_validate(patient))
+    own = await Orders(await _client(system)).end_of(Order.model_validate(patient))
     assert (own.state, own.error and own.error.code) == (State.ROLLED_BACK, "OUT_OF_STOCK")
 
 
 @pytest.mark.chaos
-def test_lost_replies_of_whole_batches_take_effect_once(lane: System, order: Make) -> None:
-    outcomes = _batched(lane, [order("lost"), *(order() for _ in range(9))])
+def test_lost_replies_of_whole_batches_take_effect_once(system: System, order: Make) -> None:
+    outcomes = _batched(system, [order("lost"), *(order() for _ in range(9))])
     assert {outcome["state"] for outcome in outcomes.values()} == {"CONFIRMED"}
     assert {entry["attempts"] for outcome in outcomes.values() for entry in outcome["steps"]} == {2}
 
 
-async def test_an_order_of_a_batch_can_be_looked_at_and_cancelled_before_its_pivot(lane: System, order: Make) -> None:
+async def test_an_order_of_a_batch_can_be_looked_at_and_cancelled_before_its_pivot(system: System, order: Make) -> None:
     slow, neighbour = order("slow"), order()
-    handle = await _start(lane, slow, neighbour)
-    await _reaches(await _client(lane), handle, slow["order_id"], "shipping.schedule")
+    handle = await _start(system, slow, neighbour)
+    await _reaches(await _client(system), handle, slow["order_id"], "shipping.schedule")
     status, listed, cancelled = await asyncio.gather(
-        _said(lane, "status", slow["order_id"]),
-        _said(lane, "list", "--state", "RUNNING"),
-        _said(lane, "cancel", slow["order_id"], "--reason", "changed my mind"),
+        _said(system, "status", slow["order_id"]),
+        _said(system, "list", "--state", "RUNNING"),
+        _said(system, "cancel", slow["order_id"], "--reason", "changed my mind"),
     )
     assert status.document["steps"][0]["step"] == "order.create"
     assert {slow["order_id"], neighbour["order_id"]} <= {entry["order_id"] for entry in listed.document}
@@ -206,56 +206,56 @@ async def test_an_order_of_a_batch_can_be_looked_at_and_cancelled_before_its_piv
     assert error is not None
     assert (error.code, error.message) == ("CANCELLED", "changed my mind")
     assert logs[neighbour["order_id"]].state is State.CONFIRMED
-    assert (await Orders(await _client(lane)).status(slow["order_id"])).log.state is State.ROLLED_BACK
+    assert (await Orders(await _client(system)).status(slow["order_id"])).log.state is State.ROLLED_BACK
 
 
 @pytest.mark.chaos
-async def test_cancelling_an_order_of_a_batch_is_refused_from_the_pivot_on(lane: System, order: Make) -> None:
+async def test_cancelling_an_order_of_a_batch_is_refused_from_the_pivot_on(system: System, order: Make) -> None:
     stuck = order("stuck")
-    handle = await _start(lane, stuck, order())
-    await _reaches(await _client(lane), handle, stuck["order_id"], "order.confirm")
-    refused = await _said(lane, "cancel", stuck["order_id"], "--reason", "too late")
+    handle = await _start(system, stuck, order())
+    await _reaches(await _client(system), handle, stuck["order_id"], "order.confirm")
+    refused = await _said(system, "cancel", stuck["order_id"], "--reason", "too late")
     assert (refused.code, refused.document["error"]["code"]) == (2, "CANCEL_REFUSED")
     assert {log.state for log in (await handle.result()).logs().values()} == {State.CONFIRMED}
 
 
 @pytest.mark.chaos
-async def test_cancelling_a_batch_rolls_back_every_order_in_it(lane: System, order: Make) -> None:
+async def test_cancelling_a_batch_rolls_back_every_order_in_it(system: System, order: Make) -> None:
     slow = order("slow")
-    handle = await _start(lane, slow, order())
-    await _reaches(await _client(lane), handle, slow["order_id"], "shipping.schedule")
+    handle = await _start(system, slow, order())
+    await _reaches(await _client(system), handle, slow["order_id"], "shipping.schedule")
     await handle.cancel()
     errors = [log.error for log in (await handle.result()).logs().values()]
     assert [error and error.code for error in errors] == ["CANCELLED", "CANCELLED"]
 
 
 @pytest.mark.chaos
-def test_an_order_past_its_deadline_leaves_at_its_next_step(lane: System, order: Make) -> None:
+def test_an_order_past_its_deadline_leaves_at_its_next_step(system: System, order: Make) -> None:
     late, neighbour = order("late", deadline_s=1), order()
-    outcomes = _batched(lane, [late, neighbour])
+    outcomes = _batched(system, [late, neighbour])
     assert outcomes[late["order_id"]]["error"]["code"] == "DEADLINE_EXCEEDED"
     assert outcomes[neighbour["order_id"]]["state"] == "CONFIRMED"
 
 
 async def test_an_order_placed_before_keeps_its_first_outcome_and_another_content_is_refused(
-    lane: System, order: Make
+    system: System, order: Make
 ) -> None:
-    client = await _client(lane)
+    client = await _client(system)
     batched, refused, single = order(), order(customer_id="c-none"), order()
-    first = await asyncio.to_thread(_batched, lane, [batched, refused])
+    first = await asyncio.to_thread(_batched, system, [batched, refused])
     first[single["order_id"]] = await _placed(client, single)
-    assert await asyncio.to_thread(_batched, lane, [single, batched, refused, batched]) == first
+    assert await asyncio.to_thread(_batched, system, [single, batched, refused, batched]) == first
     for document in (batched, refused):
         for colocated in (True, False):  # the first starts a workflow, the second finds it
             assert await _placed(client, document, colocated=colocated) == first[document["order_id"]]
-    by_events = await asyncio.to_thread(lane.place, batched, "--mode", "choreography")
+    by_events = await asyncio.to_thread(system.place, batched, "--mode", "choreography")
     assert by_events.document == first[batched["order_id"]]
-    assert (await asyncio.to_thread(lane.run, "audit")).code == 0, "the second placing has changed nothing"
+    assert (await asyncio.to_thread(system.run, "audit")).code == 0, "the second placing has changed nothing"
 
     other = batched | {"customer_id": "c-2"}
     with pytest.raises(DuplicateOrder):
         await _placed(client, other)
-    [told] = (await asyncio.to_thread(_batched, lane, [other])).values()
+    [told] = (await asyncio.to_thread(_batched, system, [other])).values()
     assert (told["state"], told["error"]["code"]) == ("ROLLED_BACK", "DUPLICATE_ORDER")
 
 
@@ -266,13 +266,13 @@ async def _placed(client: Client, document: dict[str, Any], *, colocated: bool =
     return show.Outcome.of(log).model_dump(mode="json")
 
 
-async def test_a_malformed_order_in_a_batch_is_refused_alone(lane: System, order: Make) -> None:
+async def test_a_malformed_order_in_a_batch_is_refused_alone(system: System, order: Make) -> None:
     good, bad = order(), order() | {"currency": "CRABS"}
     twice = good | {"customer_id": "c-2"}
     batch = Batch()
     for place, document in enumerate((good, bad, twice, {"no": "order"})):
         batch.add(str(place), json.dumps(document).encode())
-    outcome = await (await _sent(await _client(lane), batch)).result()
+    outcome = await (await _sent(await _client(system), batch)).result()
     states = {order_id: (log.state, log.error and log.error.code) for order_id, log in outcome.logs().items()}
     assert states[good["order_id"]] == (State.CONFIRMED, None)
     assert states[bad["order_id"]] == (State.ROLLED_BACK, "INVALID_ORDER")
@@ -280,27 +280,27 @@ async def test_a_malformed_order_in_a_batch_is_refused_alone(lane: System, order
 
 
 async def test_a_terminated_batch_is_found_by_the_audit_and_brought_to_its_end_by_the_sweep(
-    lane: System, order: Make
+    system: System, order: Make
 ) -> None:
     slow, neighbour = order("slow"), order()
-    handle = await _start(lane, slow, neighbour)
-    await _reaches(await _client(lane), handle, slow["order_id"], "shipping.schedule")
+    handle = await _start(system, slow, neighbour)
+    await _reaches(await _client(system), handle, slow["order_id"], "shipping.schedule")
     await handle.terminate("a slip of the hand")
     ids = {slow["order_id"], neighbour["order_id"]}
-    audit = lane.run("audit", "--json")
+    audit = system.run("audit", "--json")
     assert (audit.code, {found["subject"] for found in audit.document["violations"]}) == (5, ids)
-    swept = lane.run("sweep", "--json").document
+    swept = system.run("sweep", "--json").document
     assert (set(swept["orders"]), swept["finished"]) == (ids, 2)
-    error = (await Orders(await _client(lane)).status(slow["order_id"])).log.error
+    error = (await Orders(await _client(system)).status(slow["order_id"])).log.error
     assert error is not None
     assert error.code == "ABANDONED"
 
 
-async def test_a_hundred_callers_share_batches_and_each_has_its_own_outcome(lane: System, order: Make) -> None:
+async def test_a_hundred_callers_share_batches_and_each_has_its_own_outcome(system: System, order: Make) -> None:
     documents = [order(customer_id="c-none" if number % 5 == 0 else "c-1") for number in range(98)]
     documents += [order("reserve"), order()]  # the first is detached from its batch, with the others in it
     orders = [Order.model_validate(document) for document in documents]
-    client = await _client(lane)
+    client = await _client(system)
     async with Coalescer(client, max_size=25) as coalescer:
         logs = await asyncio.gather(*map(coalescer.place, orders), coalescer.place(orders[0]))
         alone = await coalescer.place(Order.model_validate(order()))  # no other order fills its batch
