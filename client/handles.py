@@ -30,10 +30,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from runtime.connection import CLOSED_FROM_OUTSIDE
 
 OPEN = "CloseTime IS NULL"
-"""For visibility: every workflow that is not closed. `ExecutionStatus = 'Running'` leaves the paused ones out, and a
+"""Visibility query for every workflow that is not closed. `ExecutionStatus = 'Running'` leaves paused ones out, and a
 server that does not know the word 'Paused' refuses a query with it."""
 CLOSED_BY_OTHERS = "ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
-"""For visibility: `CLOSED_FROM_OUTSIDE`."""
+"""Visibility query for the statuses in `CLOSED_FROM_OUTSIDE`."""
 QUERY_TIMEOUT_S = 5
 _NOT_CLOSED = "No completion event found"
 """The SDK's words for a workflow that is paused: the server ends a wait for its end at once, and it has none."""

@@ -76,7 +76,7 @@ async def listed(
 
 
 def _query(state: Standing | None) -> str:
-    """Where the runs are that may be in `state`. A batch must be queried for the states of its orders."""
+    """The visibility query for runs that may be in `state`. A batch must be queried for the states of its orders."""
     by_state = {
         State.RUNNING: "SagaState IS NULL OR SagaState = 'RUNNING'",
         State.ROLLED_BACK: "SagaState = 'ROLLED_BACK' OR ExecutionStatus = 'Failed'",  # refused before its first step

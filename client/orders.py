@@ -92,16 +92,14 @@ class Orders:
             return await engine.wait(placed)
 
         duplicate = DuplicateOrder.of_other_content(placed.order_id)
-        may_be_its_own = True
         try:
             log = await self.budget.retried(start_and_wait)
         except DuplicateOrder as error:
-            duplicate, may_be_its_own = error, False
-        else:
-            if log is not None and not _is_duplicate(log):
-                return log
+            log, duplicate = None, error
+        if log is not None and not _is_duplicate(log):
+            return log
         first = (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
-        if first is None or not same(first.order, placed) or not (may_be_its_own or first.coordinator):
+        if first is None or not same(first.order, placed):
             raise duplicate
         return await self._first_outcome(first)
 

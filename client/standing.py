@@ -49,7 +49,7 @@ def standing_of(log: TransactionLog) -> Standing:
 
 
 def standing_in_list(run: Run) -> Standing:
-    """By what visibility knows. Raises `ValueError` for a state that only a newer build knows."""
+    """How a run stands by what visibility knows. Raises `ValueError` for a state that only a newer build knows."""
     if run.is_closed_from_outside:
         return Closed.CLOSED_FROM_OUTSIDE
     state = State(run.attributes.get(SAGA_STATE, State.RUNNING))

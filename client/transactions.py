@@ -30,7 +30,7 @@ from saga import Failure, State, TransactionLog
 _WAIT_IN_LINE_S = 600
 """A client's wait for its transaction's turn. The place in the line is kept; the same command again goes on waiting."""
 _WAIT_BEYOND_STEPS_S = 60
-"""Past the timeouts of all steps and rollbacks a transaction is parked, and the client is told so."""
+"""A transaction is parked when the timeouts of all its steps and rollbacks are over; then the client returns that."""
 _LOOK_EVERY_S = 0.25
 """Between two looks whether the transaction has begun: short against the second that a short line takes."""
 _LOOKS_BETWEEN_QUESTIONS = 8
@@ -39,8 +39,8 @@ _LOOKS_BETWEEN_QUESTIONS = 8
 
 @dataclass(frozen=True)
 class Place:
-    """Where a transaction waits in its lane: `ahead` counts those before it, `behind` runs now. Both are unset if the
-    lane cannot say now.
+    """A transaction's place in its lane: `ahead` counts those before it, `behind` runs now. Both are unset if the lane
+    cannot say now.
 
     `lost`: it neither waits nor runs there. It has ended meanwhile, or the lane was closed from outside.
     """

@@ -29,7 +29,7 @@ DECIDER = "order"
 DECIDERS = (
     f"(WorkflowType = '{ORDER_WORKFLOW}' OR (WorkflowType = '{PARTICIPANT_WORKFLOW}' AND TaskQueue = '{DECIDER}'))"
 )
-"""For Temporal's visibility: for each order outside of batches the one workflow that decides about it."""
+"""Visibility query for the one workflow that decides about an order, for each order outside of batches."""
 
 
 class Kind(StrEnum):

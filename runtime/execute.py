@@ -1,4 +1,4 @@
-"""Calls one operation of one service from outside any workflow: what the command line does for stock and accounts."""
+"""Calls one operation of one service from outside any workflow: stock and accounts, and what is on record."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Reply = TypeVar("Reply")
 
 _ATTEMPT_TIMEOUT = timedelta(seconds=5)
 _TOTAL = timedelta(seconds=15)
-"""Without a worker: a person is waiting, and is told."""
+"""Limit on the wait for a worker to take the call: a person is waiting for the answer."""
 _RETRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=6)
-"""Six seconds of trouble are outlasted, and a service where a fifth of all attempts fails nearly always answers."""
+"""They outlast six seconds of trouble; a service where a fifth of all attempts fails nearly always answers."""
 
 
 class OperationFailed(Exception):

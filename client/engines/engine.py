@@ -18,7 +18,7 @@ from contracts.order import Order, OrderOnRecord, OrderOptions
 from saga import TransactionLog
 
 WAIT_BEYOND_DEADLINE_S = 60
-"""Past its deadline an order unwinds: two rounds of undos and a minute later the client is told how it stands."""
+"""An order unwinds when its deadline is over: after two rounds of undos, a minute, the client returns how it stands."""
 
 
 @dataclass(frozen=True)

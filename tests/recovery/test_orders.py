@@ -10,7 +10,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from client import listing
-from client.errors import CancelRefused, ClosedFromOutside, UnreadableOrder
+from client.errors import CancelRefused, ClosedFromOutside, DuplicateOrder, UnreadableOrder
 from client.handles import started_with
 from client.orders import Mode, Orders
 from client.standing import standing_of
@@ -304,6 +304,15 @@ async def test_a_choreographed_order_whose_participants_were_deleted_is_told_fro
         assert log.error is not None
         assert (log.state, log.error.code) == (State.CONFIRMED, "FORGOTTEN")
     assert placed.order_id not in (await system.sweep()).orders
+
+
+async def test_an_order_that_is_placed_again_in_another_mode_has_its_first_outcome(system: Rig) -> None:
+    placed = an_order()
+    orders = Orders(system.client)
+    first = await orders.place(placed, Mode.SAGA)
+    assert await orders.place(placed, Mode.CHOREOGRAPHY) == first
+    with pytest.raises(DuplicateOrder):
+        await orders.place(placed.model_copy(update={"customer_id": "c-2"}), Mode.CHOREOGRAPHY)
 
 
 async def test_an_order_on_record_that_cannot_be_read_is_neither_unknown_nor_a_duplicate(system: Rig) -> None:
