@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-_PACED = {"services/bench.py", "services/service_harness.py", "services/test_errors.py"}
-"""Modules whose loops do not wait: they repeat a call that a busy database refused, or disturb at intervals."""
+_PACED = {"choreography/harness.py", "services/service_harness.py", "services/test_errors.py"}
+"""Modules whose loops do other work: they deliver events, repeat a call that a busy database refused, or disturb."""
 
 
 def test_no_module_imports_from_a_test_module() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,8 +37,8 @@ from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.settings import Settings
 from worker import serving
 
-_UNTIL_SEEN_S = 30
-"""Temporal lists what it has closed a moment later."""
+from ..eventually import eventually_async
+
 _LONG = timedelta(hours=1)
 
 Then = Callable[[], Awaitable[None]]
@@ -124,14 +124,14 @@ class Rig:
             namespace=self.client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id)
         )
         await self.client.workflow_service.delete_workflow_execution(request)
-        async with asyncio.timeout(_UNTIL_SEEN_S):
-            while await handles.status_of(self.client, workflow_id) is not None:
-                await asyncio.sleep(0.02)
+        status = partial(handles.status_of, self.client, workflow_id)
+        await eventually_async(status, f"{workflow_id} is deleted", until=lambda found: found is None)
 
     async def until_listed(self, query: str) -> None:
-        async with asyncio.timeout(_UNTIL_SEEN_S):
-            while not [run async for run in self.client.list_workflows(query)]:
-                await asyncio.sleep(0.02)
+        async def runs() -> list[Any]:
+            return [run async for run in self.client.list_workflows(query)]
+
+        await eventually_async(runs, f"a workflow is listed: {query}")
 
     async def lost(self, order: Order) -> None:
         """Place an order that holds money and goods while it is terminated."""
@@ -149,9 +149,8 @@ class Rig:
         await self.until(handle, lambda log: any(entry["step"] == step for entry in log["steps"]))
 
     async def until(self, handle: WorkflowHandle[Any, Any], true: Callable[[Any], bool]) -> None:
-        async with asyncio.timeout(_UNTIL_SEEN_S):
-            while not true(await handle.query("transaction_log")):
-                await asyncio.sleep(0.02)
+        log = partial(handle.query, "transaction_log")
+        await eventually_async(log, f"the log of {handle.id} is as expected", until=true)
 
     async def status(self, workflow_id: str) -> WorkflowExecutionStatus | None:
         return (await self.client.get_workflow_handle(workflow_id).describe()).status
