@@ -48,7 +48,11 @@ def run_alone(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return asyncio.run(work())
     except ClientError as error:
-        raise CommandFailed(error.code, error.message, _EXITS.get(error.code, Exit.INVALID)) from error
+        raise failed(error) from error
+
+
+def failed(error: ClientError) -> CommandFailed:
+    return CommandFailed(error.code, error.message, _EXITS.get(error.code, Exit.INVALID))
 
 
 def exit_code(log: TransactionLog) -> Exit:
