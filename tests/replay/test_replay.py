@@ -47,6 +47,7 @@ ENDS_NO_ORDER = {
     Code.ALREADY_ENDED,
     Code.PAUSED,
     Code.CLOSED_FROM_OUTSIDE,
+    Code.FORGOTTEN,
     Code.USAGE,
     Code.UNREACHABLE,
     # codes of a generic transaction
