@@ -27,8 +27,8 @@ from temporalio.exceptions import ApplicationError
 
 from contracts.batch import BatchOutcome, InvalidBatch, OutcomeGroup, parse
 from contracts.errors import Code
-from contracts.order import Order, OrderOptions, RollbackCause
-from saga import POLICIES, CallKind, Failure, Plan, Policy, Stage, State, TransactionLog, run_to_completion
+from contracts.order import OrderOptions, RollbackCause
+from saga import POLICIES, CallKind, Failure, Policy, Stage, State, TransactionLog, run_to_completion
 from saga.earlier import RerunDetector
 from saga.journal import count_states
 from saga.outcome import CANCELLED, STEP_UNDONE
@@ -59,17 +59,10 @@ class BatchWorkflow:
             raise ApplicationError(str(error), type=Code.INVALID_ORDER, non_retryable=True) from None
         self._id = workflow.info().workflow_id
         self._started = workflow.now()
-        self._plans: dict[bool, Plan] = {}
-        self._members = {placed.order_id: self._member(placed) for placed in orders}
+        # Each order has its own plan: orders of one batch may differ in their steps.
+        self._members = {each.order_id: BatchMember(each, planned(Requests.of(each, self._id))) for each in orders}
         self._background: list[asyncio.Task[None]] = []
         self._rerun = RerunDetector()
-
-    def _member(self, placed: Order) -> BatchMember:
-        requests = Requests.of(placed, self._id)
-        kind = requests.must_notify
-        if kind not in self._plans:
-            self._plans[kind] = planned(requests)
-        return BatchMember(placed, requests, self._plans[kind])
 
     @workflow.run
     async def run(self, document: RawValue) -> BatchOutcome:
@@ -125,7 +118,7 @@ class BatchWorkflow:
     async def _call(
         self, stage: Stage, place: int, index: int, members: list[BatchMember]
     ) -> dict[BatchMember, Failure]:
-        own = [(member, member.request(member.plan.stages[index].calls[place])) for member in members]
+        own = [(member, member.plan.stages[index].calls[place].request) for member in members]
         return await call_many(stage.calls[place].operation, stage.kind, own, _POLICIES[stage.kind])
 
     def _without_failed(
@@ -190,7 +183,7 @@ class BatchWorkflow:
         ]
         if calls:
             operation, policy = calls[0][1].operation, _POLICIES[CallKind.BEST_EFFORT]
-            own = [(member, member.request(call)) for member, call in calls]
+            own = [(member, call.request) for member, call in calls]
             await call_many(operation, CallKind.BEST_EFFORT, own, policy)
 
     async def _undo_stage(self, members: list[BatchMember], index: int) -> list[BatchMember]:
@@ -198,7 +191,7 @@ class BatchWorkflow:
         undos = []
         for place, call in enumerate(members[0].plan.stages[index].calls if members else ()):
             own_calls = ((member, member.plan.stages[index].calls[place]) for member in members)
-            own = [(member, member.request(own_call)) for member, own_call in own_calls if member.must_undo(own_call)]
+            own = [(member, own_call.request) for member, own_call in own_calls if member.must_undo(own_call)]
             if own and call.undo is not None:
                 undos.append(call_many(call.undo, CallKind.UNDO, own, POLICIES.undo))
         failed = {member for failures in await asyncio.gather(*undos) for member in failures}

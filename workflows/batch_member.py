@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
 
 from contracts.batch import OutcomeGroup
 from contracts.order import Order
 from saga import CallKind, Entry, Failure, Plan, PlannedCall, State, Status, TransactionLog, deadline_exceeded
-from workflows.order import Requests
 
 _NOT_UNDONE = (None, Status.REFUSED)
 """Steps that need no undo: never called, or refused."""
@@ -19,9 +17,7 @@ _NOT_UNDONE = (None, Status.REFUSED)
 @dataclass(eq=False)
 class BatchMember:
     order: Order
-    requests: Requests
     plan: Plan
-    """Shared by all orders of its kind: `request` finds the request of one of its calls for this order."""
     state: State = State.RUNNING
     failure: Failure | None = None
     """Why the order is rolled back."""
@@ -37,9 +33,6 @@ class BatchMember:
     def stage_name(self, index: int) -> str | None:
         """The calls of a stage of its plan; `None` past the end."""
         return self.plan.stages[index].name if index < len(self.plan.stages) else None
-
-    def request(self, call: PlannedCall) -> Any:
-        return self.requests.to(call.operation)
 
     def must_undo(self, call: PlannedCall) -> bool:
         entry = self.log.get((call.operation.name, CallKind.STEP))

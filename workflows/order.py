@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
 from typing import Any
 
 from temporalio import workflow
@@ -22,14 +21,12 @@ from saga import (
     CancellableSagaWorkflow,
     DeskRefused,
     Failure,
-    Operation,
     Plan,
     Saga,
     Status,
     StepFailed,
     TransactionLog,
 )
-from saga.operation import Request
 from workflows.inputs import check_workflow_id, parse_input
 
 _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
@@ -69,15 +66,6 @@ class Requests:
             confirm=ConfirmOrder(transaction_id=tx, order_id=order_id),
             must_notify=placed.notification is NotificationMode.REQUIRED,
         )
-
-    def to(self, operation: Operation[Request, Any]) -> Request:
-        """The request that `operation` takes for this order, found by its type: no two requests have the same."""
-        request: Request = self._by_type[operation.request]
-        return request
-
-    @cached_property
-    def _by_type(self) -> dict[type, Any]:
-        return {type(request): request for request in vars(self).values()}
 
 
 async def prepare(saga: Saga | Plan, requests: Requests) -> None:

@@ -90,12 +90,12 @@ VERSIONS = (
         ),
     ),
     Mutation(
-        "the plan of a batch is kept for the next one: only the first records the guard of a changed process",
+        "the orders of a batch follow the stages of the first of them",
         (
             Edit(
                 "workflows/batch.py",
-                "self._plans: dict[bool, Plan] = {}",
-                'self._plans: dict[bool, Plan] = Plan.__annotations__.setdefault("kept", {})',
+                "groups.setdefault(member.stage_name(index), [])",
+                "groups.setdefault(members[0].stage_name(index), [])",
             ),
         ),
         (f"{_ADDED_STEP}::test_orders_of_every_mode_get_through_the_change",),
