@@ -7,6 +7,9 @@ from .mutation import Edit, Mutation
 _ORDERS, _LEASES = "recovery/orders.py", "recovery/leases.py"
 _TRANSACTIONS, _TOLERANCE = "recovery/transactions.py", "recovery/tolerance.py"
 _TESTS = "tests/recovery"
+_DETACHED = (
+    f"{_TESTS}/test_orders.py::test_an_order_that_its_batch_has_detached_is_found_when_its_own_workflow_was_deleted"
+)
 _CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing.py"
 
 _COORDINATORS = (
@@ -48,6 +51,20 @@ _COORDINATORS = (
             f"{_TESTS}/test_orders.py::"
             "test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forgotten_the_order",
         ),
+    ),
+    Mutation(
+        "the sweep does not find an order that its batch has detached when its own workflow was deleted",
+        (
+            Edit(
+                _ORDERS, "status = None if placed.order.order_id in detached else status", "assert detached is not None"
+            ),
+        ),
+        (f"{_DETACHED}[payment.capture*--end1]", f"{_DETACHED}[inventory.reserve.batch-shipping.schedule-end0]"),
+    ),
+    Mutation(
+        "an order that its batch has detached is told as the batch has left it",
+        (Edit("client/engines/batch.py", "            if log.state.is_end:\n", "            if log:\n"),),
+        (f"{_DETACHED}[payment.capture*--end1]",),
     ),
     Mutation(
         "the sweep leaves the orders of a terminated batch without an end once nothing is held for them",
