@@ -5,8 +5,12 @@ from __future__ import annotations
 from .mutation import Edit, Mutation
 
 _ORDERS, _LEASES = "recovery/orders.py", "recovery/leases.py"
-_TRANSACTIONS, _TOLERANCE = "recovery/transactions.py", "recovery/tolerance.py"
+_TRANSACTIONS, _TOLERANCE = "client/transactions.py", "recovery/tolerance.py"
 _TESTS = "tests/recovery"
+_REDONE = (
+    f"{_TESTS}/test_transactions.py::"
+    "test_a_confirmed_transaction_that_a_service_has_forgotten_or_undone_is_named_and_redone"
+)
 _DETACHED = (
     f"{_TESTS}/test_orders.py::test_an_order_that_its_batch_has_detached_is_found_when_its_own_workflow_was_deleted"
 )
@@ -205,13 +209,66 @@ _HOLDS = (
         (
             Edit(
                 _TRANSACTIONS,
-                "return Left(transaction, document, newest.run_id, lane)",
-                "return Left(transaction, document, newest.run_id, None)",
+                "    if parent.kind is Kind.LANE:",
+                "    if parent.kind is Kind.BATCH:",
             ),
         ),
         (
             f"{_TESTS}/test_transactions.py::"
             "test_a_transaction_terminated_past_its_pivot_is_finished_and_its_goods_are_not_given_back[a-lane]",
+            f"{_REDONE}[None-CONFIRMED-HELD-another-lane]",
+        ),
+    ),
+    Mutation(
+        "the audit does not name a confirmed transaction that a service has forgotten",
+        (Edit("audit/run.py", "confirmed - placed - running)", "set())"),),
+        (f"{_REDONE}[None-CONFIRMED-HELD-None]",),
+    ),
+    Mutation(
+        "the audit takes a step of a confirmed transaction that is undone at its service for done",
+        (Edit("audit/generic.py", ", columns.state == OperationState.DONE", ""),),
+        (f"{_REDONE}[RELEASED-ROLLED_BACK-RELEASED-None]",),
+    ),
+    Mutation(
+        "the audit misses a step of a transaction that an operator has skipped",
+        (Edit("audit/generic.py", "            if missing:\n", "            if missing is False:\n"),),
+        (
+            f"{_TESTS}/test_transactions.py::"
+            "test_a_skipped_step_of_a_confirmed_transaction_is_not_missed_and_its_other_steps_are",
+        ),
+    ),
+    Mutation(
+        "the audit holds a transaction to an earlier run that was confirmed",
+        (
+            Edit(
+                "audit/generic.py",
+                "            if await handles.status_of(client, workflow_id) is WorkflowExecutionStatus.COMPLETED:",
+                "            if workflow_id:",
+            ),
+        ),
+        (f"{_REDONE}[RELEASED-ROLLED_BACK-RELEASED-None]",),
+    ),
+    Mutation(
+        "a confirmed transaction whose document cannot be read ends the audit",
+        (Edit("audit/generic.py", "    except Exception:", "    except ZeroDivisionError:"),),
+        (
+            f"{_TESTS}/test_transactions.py::"
+            "test_a_confirmed_transaction_whose_document_cannot_be_read_is_named_and_the_others_are_looked_at",
+        ),
+    ),
+    Mutation(
+        "redo does not know transactions",
+        (
+            Edit(
+                "client/orders.py",
+                "                return await Transactions(self.client).redo(now.coordinator.workflow_id)",
+                "                pass",
+            ),
+        ),
+        (
+            f"{_REDONE}[None-CONFIRMED-HELD-None]",
+            f"{_TESTS}/test_transactions.py::"
+            "test_a_transaction_that_was_rolled_back_and_holds_something_again_is_named_and_redone",
         ),
     ),
 )
