@@ -94,7 +94,7 @@ _COORDINATORS = (
     ),
     Mutation(
         "an order that was placed again in another way is listed as rolled back",
-        (Edit("client/listing.py", "row = await _as_it_stands(orders, found)", "row = found"),),
+        (Edit("client/listing.py", "row = await _as_it_stands(orders, run, found)", "row = found"),),
         (f"{_TESTS}/test_orders.py::test_an_order_that_was_placed_again_in_another_way_is_listed_as_it_stands",),
     ),
     Mutation(

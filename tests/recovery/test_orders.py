@@ -10,10 +10,11 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from client import listing
-from client.errors import CancelRefused, ClosedFromOutside, UnreadableOrder
+from client.desk import OperatorsDesk
+from client.errors import CancelRefused, ClosedFromOutside, DeskRefused, UnreadableOrder
 from client.handles import started_with
 from client.orders import Mode, Orders
-from client.standing import standing_of
+from client.standing import Closed, standing_of
 from contracts import inventory, order, payment, shipping
 from contracts.choreography import PARTICIPANTS
 from contracts.ids import participant_id
@@ -358,3 +359,24 @@ async def test_an_order_that_its_batch_has_detached_is_found_when_its_own_workfl
     assert {service: system.state(service, placed.transaction_id) for service in end} == end
     assert (await orders.place(placed, Mode.SAGA)).state.is_end
     assert placed.order_id not in (await system.sweep()).orders
+
+
+async def test_a_deleted_workflow_is_told_on_the_desk_as_closed_and_in_the_list_as_on_record(system: Rig) -> None:
+    """When the newest run was deleted, Temporal lists the one before it, which is not how the order stands."""
+    swept, pending = an_order(), an_order()
+    for each in (swept, pending):
+        await system.lost(each)
+    orders, desk = Orders(system.client), OperatorsDesk(system.client)
+    assert (await orders.redo(swept.order_id)).state is State.ROLLED_BACK
+    await system.until_listed(f'WorkflowId = "{swept.transaction_id}" AND ExecutionStatus = "Failed"')
+    for each in (swept, pending):
+        await system.forget(each.transaction_id)
+
+    for each, sweeps in ((swept, "completes what may be open"), (pending, "brings the order to its end")):
+        with pytest.raises(DeskRefused, match=f"nothing is parked: .*`starter.py sweep` {sweeps}"):
+            await desk.skip(each.order_id, "payment.cancel", Skip(actor="ann", reason="by hand"))
+    for state, known in ((None, [State.ROLLED_BACK]), (Closed.CLOSED_FROM_OUTSIDE, [])):
+        rows = [row async for row in listing.listed(orders, state, 1000, print) if row.order_id == swept.order_id]
+        assert [row.state for row in rows] == known
+    assert (await orders.status(swept.order_id)).log.state is State.ROLLED_BACK
+    assert swept.order_id not in (await system.sweep()).orders
