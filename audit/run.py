@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities.binding import BoundElsewhere, bound_to, require_same
 from activities.catalogue import SERVICES
-from activities.database import UNUSABLE, reading, reason_of
+from activities.database import UNUSABLE, is_busy, reading, reason_of
 from audit import crossing, generic, invariants, skips
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import DecidedSkip, Report, Violation
@@ -37,7 +37,7 @@ async def audit(client: Client, settings: Settings) -> Report:
     except UNUSABLE as error:
         databases = unquote(make_url(settings.database_url).render_as_string(hide_password=True))
         where = f"a database of {databases} cannot be read"
-        remedy = "set DATABASE_URL, or start `python worker.py`"
+        remedy = "it is busy: try again" if is_busy(error) else "set DATABASE_URL, or start `python worker.py`"
         raise Unreachable(f"{where}: {reason_of(error)}; {remedy}") from error
 
 
