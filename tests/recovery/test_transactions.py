@@ -1,4 +1,5 @@
-"""A transaction whose workflow was closed without an end is resumed: what it has decided is not given back."""
+"""A transaction whose workflow was closed without an end is resumed: what it has decided is not given back. One whose
+effects a restored service has forgotten, or holds again, is named by the audit and redone."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from client.desk import OperatorsDesk
 from client.errors import NothingToRedo
 from client.orders import Orders
 from client.transactions import Transactions
@@ -76,6 +78,25 @@ async def test_a_transaction_terminated_past_its_pivot_is_finished_and_its_goods
     resumed = await system.client.get_workflow_handle(asked.workflow_id).describe()
     assert resumed.parent_id == (None if lane is None else lane_id(lane))
     assert asked.transaction_id not in (await system.sweep()).transactions
+
+
+async def test_a_transaction_under_way_whose_step_a_restored_service_has_forgotten_is_finished_when_it_is_resumed(
+    system: Rig,
+) -> None:
+    asked = _deciding()
+    system.faults.append(Fault(operation="inventory.commit", transaction=asked.transaction_id, kind=FaultKind.REFUSE))
+    await Transactions(system.client).start(asked)
+    handle = system.client.get_workflow_handle(asked.workflow_id)
+    await system.until(handle, lambda log: log["state"] == "PARKED")
+    _restore(system, asked.transaction_id, None)
+    system.faults.clear()
+    await OperatorsDesk(system.client).retry(asked.transaction_id, "inventory.commit")
+    await system.until(handle, lambda log: log["steps"][-1]["error_code"] == "NOTHING_TO_ACT_ON")
+    await system.terminate(asked.workflow_id)
+    assert asked.transaction_id in (await system.sweep()).transactions
+    assert await system.status(asked.workflow_id) is WorkflowExecutionStatus.COMPLETED
+    assert system.state("inventory", asked.transaction_id) == "COMMITTED"
+    assert await _found(system, asked) is None
 
 
 def _holding(customer: str = "c-1") -> Transaction:
