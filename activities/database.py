@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities import postgresql, sqlite
-from activities.postgresql import PostgresqlDatabase
+from activities.postgresql import NoAnswer, PostgresqlDatabase
 from activities.sqlite import SqliteDatabase
 
 Outcome = TypeVar("Outcome")
@@ -26,6 +26,8 @@ Outcome = TypeVar("Outcome")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 UNUSABLE = (DBAPIError, OSError, CommandError)
 """The errors of a database that cannot be opened; Alembic's means that a newer build has changed the schema."""
+_TIMED_OUT = ("55P03", "57014", "SQLITE_BUSY")
+"""PostgreSQL's codes of a lock and of a statement that took too long, and SQLite's of a locked file."""
 _MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 """Alembic keeps the running migration in module globals, so a process runs one at a time, whatever the database."""
 
@@ -59,6 +61,13 @@ def reason_of(error: Exception) -> str:
         return f"its schema is not of this build, but of a newer one ({error})"
     words = str(error.orig if isinstance(error, DBAPIError) else error) or type(error).__name__
     return words.splitlines()[0]
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether a database is there and did not answer in time: a row or the file is locked, or a statement is slow."""
+    driver = getattr(error, "orig", None)
+    timed_out = getattr(driver, "sqlstate", None) in _TIMED_OUT or getattr(driver, "sqlite_errorname", "") in _TIMED_OUT
+    return timed_out or isinstance(error, NoAnswer)
 
 
 def connect(url: str) -> Database:

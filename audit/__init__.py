@@ -7,5 +7,7 @@ Only this package joins the services' databases, and only the command that runs 
 | `report` | the document of an audit |
 | `invariants` | the invariants inside one service's database, as SQL |
 | `crossing` | the invariants between the databases and Temporal |
+| `generic` | the same for transactions given as data |
+| `skips` | what operators have left undone |
 | `run` | one audit, from connecting to the report |
 """

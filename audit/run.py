@@ -11,20 +11,20 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities.binding import BoundElsewhere, bound_to, require_same
 from activities.catalogue import SERVICES
-from activities.database import UNUSABLE, reading, reason_of
+from activities.database import UNUSABLE, is_busy, reading, reason_of
 from audit import crossing, generic, invariants, skips
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import DecidedSkip, Report, Violation
 from client import handles
 from contracts.identity import TemporalIdentity
-from contracts.ids import ORDER_WORKFLOW, order_workflow_id
+from contracts.ids import ORDER_WORKFLOW, TRANSACTION_WORKFLOW, is_orders, order_workflow_id
 from runtime.connection import Unreachable, identity_of
 from runtime.settings import Settings, SettingsError
 
 MAX_SECOND_LOOKS = 1000
 """Suspects that are looked up in Temporal one by one; more than that is no race but a catastrophe, and is reported."""
-_CONFIRMED = f"WorkflowType = '{ORDER_WORKFLOW}' AND ExecutionStatus = 'Completed'"
-"""Orders that have told their customer so. Temporal keeps them for its retention."""
+_CONFIRMED = f"WorkflowType IN ('{ORDER_WORKFLOW}', '{TRANSACTION_WORKFLOW}') AND ExecutionStatus = 'Completed'"
+"""Orders and transactions that have told their customer so. Temporal keeps them for its retention."""
 
 
 async def audit(client: Client, settings: Settings) -> Report:
@@ -37,7 +37,7 @@ async def audit(client: Client, settings: Settings) -> Report:
     except UNUSABLE as error:
         databases = unquote(make_url(settings.database_url).render_as_string(hide_password=True))
         where = f"a database of {databases} cannot be read"
-        remedy = "set DATABASE_URL, or start `python worker.py`"
+        remedy = "it is busy: try again" if is_busy(error) else "set DATABASE_URL, or start `python worker.py`"
         raise Unreachable(f"{where}: {reason_of(error)}; {remedy}") from error
 
 
@@ -95,8 +95,10 @@ async def _compare(
     joined = {service: await crossing.first_order_at(databases[service], service) for service in crossing.JOINED}
     created = await crossing.read_created(databases["order"]) if joined else {}
     traces = Traces(orders, coordinators, states, joined, created)
-    found = [*crossing.violations(traces, running), *crossing.forgotten(traces, running, confirmed)]
+    placed = {workflow_id for workflow_id in confirmed if is_orders(workflow_id)}
+    found = [*crossing.violations(traces, running), *crossing.forgotten(traces, running, placed)]
     found += await generic.violations(client, traces)
+    found += await generic.forgotten(client, databases, confirmed - placed - running)
     return traces, *skips.set_apart(traces, found, await skips.recorded(databases["order"]))
 
 

@@ -105,10 +105,11 @@ def cancel(
 
 
 def redo(order_id: str, json: Json = False) -> int:
-    """After a restore: bring a closed order to its end again, through the fence.
+    """After a restore: bring a closed order or transaction to its end again, through the fence.
 
     What the services still know is not done twice. A confirmed order is placed again; of a rolled-back one, what is
-    held again is given back. An order of a batch or a choreography gets a workflow of its own, in their name.
+    held again is given back. An order of a batch or a choreography gets a workflow of its own, in their name. A
+    transaction given as data runs again, in its lane if it had one.
     """
     log = session.run(lambda client: Orders(client).redo(order_id))
     show.outcome(log, json=json)

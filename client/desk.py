@@ -11,8 +11,10 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from client import handles, silence, updates
-from client.errors import DeskRefused, Silent, UnknownOrder
+from client.errors import DeskRefused, Silent
 from client.handles import WorkflowPaused
+from client.orders import Orders
+from contracts.errors import Code
 from contracts.ids import Coordinator, Kind, order_id_of, order_workflow_id, participant_id, transaction_workflow_id
 from saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow, Skip
 
@@ -79,14 +81,14 @@ class OperatorsDesk:
             raise
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                raise UnknownOrder(f"there is no order or transaction {known_as[:80]} under way") from error
+                raise await self._nothing_parked(known_as) from error
             raise
 
     async def _workflow_of(self, known_as: str, step: str, *, is_open: bool = True) -> str:
         """The workflow with the desk of a call: the participant of its service, or the order's or transaction's own.
 
         A participant that must be `is_open` and is not, has no desk any more: the order may have a workflow of its own.
-        Raises `UnknownOrder`.
+        Raises `UnknownOrder` and `DeskRefused`.
         """
         participant = participant_id(order_id_of(known_as), step.partition(".")[0])
         found = await handles.describe(self._client, participant)
@@ -98,4 +100,12 @@ class OperatorsDesk:
                 return workflow_id
         if found is not None and not is_open:
             return participant
-        raise UnknownOrder(f"there is no order or transaction {known_as[:80]}")
+        raise await self._nothing_parked(known_as)
+
+    async def _nothing_parked(self, known_as: str) -> DeskRefused:
+        """Why no open workflow has a desk for an order or a transaction. Raises as `Orders.status` does."""
+        now = await Orders(self._client).status(known_as)
+        why = f"it has ended {now.log.state}" if now.closed else f"it is under way in {now.coordinator.workflow_id}"
+        if now.log.error is not None and now.log.error.code in (Code.CLOSED_FROM_OUTSIDE, Code.FORGOTTEN):
+            why = now.log.error.message
+        return DeskRefused(f"{known_as}: nothing is parked: {why}")

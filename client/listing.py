@@ -66,7 +66,7 @@ async def listed(
             for found in await _rows(orders, run, parked, left_out):
                 if found.transaction_id in known:
                     continue
-                row = await _as_it_stands(orders, found)
+                row = await _as_it_stands(orders, run, found)
                 if state not in (None, row.state):
                     continue
                 known.add(row.transaction_id)
@@ -115,9 +115,13 @@ async def _rows(
         return []
 
 
-async def _as_it_stands(orders: Orders, row: ListedOrder) -> ListedOrder:
-    """`row`, or, if its run was refused because the order was placed before, how that order stands."""
-    if row.error_code != Code.IDEMPOTENCY_CONFLICT or not is_orders(row.transaction_id):
+async def _as_it_stands(orders: Orders, run: Run, row: ListedOrder) -> ListedOrder:
+    """`row`, or how the order stands if its run does not tell: the run was refused because the order was placed before,
+    or a later run followed it and was deleted."""
+    tells = row.error_code != Code.IDEMPOTENCY_CONFLICT
+    if tells and row.state is Closed.CLOSED_FROM_OUTSIDE:
+        tells = await handles.status_of(orders.client, run.id) is not None
+    if tells or not is_orders(row.transaction_id):
         return row
     try:
         now = await orders.status(row.order_id)

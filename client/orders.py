@@ -40,6 +40,7 @@ from client.errors import (
 from client.outage import OutageBudget
 from client.records import as_on_record, coordinator_of, on_record
 from client.standing import closed_from_outside
+from client.transactions import Transactions
 from contracts.errors import Code
 from contracts.ids import (
     Coordinator,
@@ -162,7 +163,7 @@ class Orders:
         return now.log
 
     async def redo(self, known_as: str) -> TransactionLog:
-        """Bring a closed order to its end once more, through the fence: where the services have forgotten it.
+        """Bring a closed order or transaction to its end again, through the fence, where services have forgotten it.
 
         Raises `UnknownOrder` and `NothingToRedo`.
         """
@@ -173,8 +174,10 @@ class Orders:
             raise UnknownOrder(f"{unknown.message}; {forgotten}") from unknown
         if not now.closed:
             raise NothingToRedo(f"{known_as} is under way; redo is for orders that have ended")
-        placed, coordinator = await self._started_with(known_as, now.coordinator)
         try:
+            if now.coordinator.kind is Kind.TRANSACTION:
+                return await Transactions(self.client).redo(now.coordinator.workflow_id)
+            placed, coordinator = await self._started_with(known_as, now.coordinator)
             await take_over(self.client, placed, coordinator, recovering=not now.log.state.is_confirmed)
         except WorkflowAlreadyStartedError as error:
             raise NothingToRedo(f"{known_as} is under way: another client was faster") from error
@@ -182,8 +185,6 @@ class Orders:
 
     async def _started_with(self, known_as: str, coordinator: Coordinator) -> OrderInput:
         """The order that a coordinator has brought to its end, and in whose name."""
-        if coordinator.kind is Kind.TRANSACTION:
-            raise NothingToRedo(f"{known_as} was not started with an order; there is nothing to redo")
         if coordinator.kind is not Kind.BATCH:  # a batch was started with hundreds
             arguments = await handles.started_with(self.client, coordinator.workflow_id)
             started = OrderInput.of(arguments)

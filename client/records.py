@@ -61,8 +61,7 @@ def as_on_record(placed: OrderOnRecord) -> OrderStatus:
     The record holds the decision, which is final: a confirmed order stays confirmed. It does not hold the steps, nor
     whether a finish or an undo is still open; so the log has none, and its error says that this is only the record.
     """
-    coordinator = coordinator_of(placed)
-    gone = f"{coordinator.workflow_id} is not in Temporal any more"
+    gone = "no workflow that coordinates it is in Temporal any more"
     state = _ENDS.get(placed.state, State.RUNNING)
     failure = Failure(
         Code.FORGOTTEN,
@@ -72,6 +71,5 @@ def as_on_record(placed: OrderOnRecord) -> OrderStatus:
         failure = Failure(Code.CLOSED_FROM_OUTSIDE, f"{gone}; `starter.py sweep` brings the order to its end")
     elif placed.has_skips:
         state = state.with_skips
-    return OrderStatus(
-        TransactionLog(placed.order.transaction_id, state, failure), closed=True, coordinator=coordinator
-    )
+    log = TransactionLog(placed.order.transaction_id, state, failure)
+    return OrderStatus(log, closed=True, coordinator=coordinator_of(placed))

@@ -16,13 +16,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from client import handles, silence
 from client.engines.engine import wait_for_saga
-from client.errors import DuplicateTransaction, LaneFull, Paused
-from client.handles import WorkflowPaused
+from client.errors import DuplicateTransaction, LaneFull, NothingToRedo, Paused
+from client.handles import Described, WorkflowPaused
 from client.standing import log_by_query
 from contracts.errors import Code
-from contracts.ids import LANE_WORKFLOW, TRANSACTION_WORKFLOW, lane_id, transaction_workflow_id
+from contracts.ids import LANE_WORKFLOW, TRANSACTION_WORKFLOW, Coordinator, Kind, lane_id, transaction_workflow_id
 from contracts.lane import LaneEntry, LaneState, LaneView
 from contracts.order import WORKFLOWS_QUEUE
+from contracts.problems import first_problem
 from contracts.transaction import Transaction
 from runtime.connection import CLOSED_FROM_OUTSIDE
 from saga import Failure, State, TransactionLog
@@ -71,11 +72,35 @@ class Transactions:
                 elif (waiting := await self._wait_for_turn(asked, lane, tell)) is not None:
                     return waiting
         if wait:
-            seconds = 2 * sum(step.timeout_s for step in asked.steps) + _WAIT_BEYOND_STEPS_S
-            log = await wait_for_saga(self._client, asked.workflow_id, seconds)
-        else:
-            begun = await self._has_begun(asked)
-            log = await log_by_query(self._client, asked.workflow_id) if begun else None
+            return await self._end_of(asked)
+        begun = await self._has_begun(asked)
+        log = await log_by_query(self._client, asked.workflow_id) if begun else None
+        return TransactionLog(asked.transaction_id, State.RUNNING) if log is None else log
+
+    async def redo(self, workflow_id: str) -> TransactionLog:
+        """Run a closed transaction once more, in its turn if it had a lane, and return its end, or how it stands.
+
+        Raises `NothingToRedo`, and `WorkflowAlreadyStartedError` if it runs.
+        """
+        closed = await handles.describe(self._client, workflow_id)
+        document, *_ = [*await handles.started_with(self._client, workflow_id), None]
+        try:
+            asked = Transaction.model_validate(document)
+        except ValidationError as error:
+            raise NothingToRedo(f"{workflow_id} was not started with a transaction: {first_problem(error)}") from error
+        if closed is None or asked.workflow_id != workflow_id:
+            raise NothingToRedo(f"{workflow_id} was not started with a transaction of its id")
+        await resume(self._client, closed, document)
+        try:
+            await asyncio.wait_for(until_resumed(self._client, closed), _WAIT_IN_LINE_S)
+        except TimeoutError:
+            message = f"still waits in {closed.parent_id}; `starter.py status {workflow_id}` tells when it has ended"
+            return TransactionLog(asked.transaction_id, State.RUNNING, Failure(Code.LANE_HELD, message))
+        return await self._end_of(asked)
+
+    async def _end_of(self, asked: Transaction) -> TransactionLog:
+        seconds = 2 * sum(step.timeout_s for step in asked.steps) + _WAIT_BEYOND_STEPS_S
+        log = await wait_for_saga(self._client, asked.workflow_id, seconds)
         return TransactionLog(asked.transaction_id, State.RUNNING) if log is None else log
 
     async def start(self, asked: Transaction) -> None:
@@ -199,6 +224,24 @@ async def enter(client: Client, lane: str, transaction_id: str, document: dict[s
         start_signal="enter",
         start_signal_args=[entry],
     )
+
+
+async def resume(client: Client, closed: Described, document: dict[str, Any]) -> None:
+    """Have a transaction run again whose newest run is `closed`, in its turn if it had one.
+
+    Raises `WorkflowAlreadyStartedError`.
+    """
+    parent = Coordinator.parse(closed.parent_id)
+    if parent.kind is Kind.LANE:
+        await enter(client, parent.workflow_id, Coordinator.parse(closed.id).name, document, resumed=True)
+    else:
+        await start(client, closed.id, document, resumed=True)
+
+
+async def until_resumed(client: Client, closed: Described) -> None:
+    """Wait until a transaction has a later run than `closed`."""
+    while (newest := await handles.describe(client, closed.id)) is None or newest.run_id == closed.run_id:  # noqa: ASYNC110 — Temporal tells of no new run
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def _document(asked: Transaction) -> dict[str, Any]:

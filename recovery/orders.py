@@ -9,7 +9,8 @@ Other workflows with the order's id, from a second placing for example, were ref
 | the order's participant | the same, or it has failed while something is held |
 | a batch | it was closed from outside, or is unknown while something is held |
 
-An order of a batch or a choreography that was given a workflow of its own has that as its coordinator from then on.
+An order of a batch or a choreography that was given a workflow of its own has that as its coordinator from then on. A
+batch that has completed says which orders it has detached: without a workflow of its own, such an order is unknown.
 A coordinator that ended by itself has said how: what is still held then, an operator has skipped, and a sweep must not
 overrule them. When Temporal has forgotten the coordinator, the skips that an earlier sweep has copied to the order
 service (`recovery/skips.py`) say the same.
@@ -27,6 +28,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from client import handles
+from client.engines.batch import BatchEngine
 from client.engines.choreography import ChoreographyEngine
 from client.engines.engine import OrderInput
 from client.engines.saga import SagaEngine
@@ -85,6 +87,7 @@ class OrderSweep:
         self._client = client
         self._round = round_
         self._page = page
+        self._detached: dict[str, asyncio.Task[set[str]]] = {}
 
     async def left_behind(self) -> list[Coordinated]:
         """Orders whose coordinator is closed without an end, and those open at a service that have none."""
@@ -175,7 +178,17 @@ class OrderSweep:
         status = await self._newest_run_for(placed)
         if status is not None or coordinator == own:
             return Coordinated(placed, own, status)
-        return Coordinated(placed, coordinator, await handles.status_of(self._client, coordinator.workflow_id))
+        status = await handles.status_of(self._client, coordinator.workflow_id)
+        if coordinator.kind is Kind.BATCH and status is Status.COMPLETED:
+            detached = await self._detached_by(coordinator.workflow_id)
+            status = None if placed.order.order_id in detached else status
+        return Coordinated(placed, coordinator, status)
+
+    async def _detached_by(self, batch: str) -> set[str]:
+        """The orders that a completed batch has left to workflows of their own. Each batch is asked once."""
+        if batch not in self._detached:
+            self._detached[batch] = asyncio.create_task(BatchEngine(self._client, batch).detached())
+        return await self._detached[batch]
 
     async def _newest_run_for(self, placed: OrderOnRecord) -> Status | None:
         """How the newest run of the order's own workflow stands that was started with just this order, in the name of

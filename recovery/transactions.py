@@ -14,25 +14,23 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from client import handles, transactions
-from client.handles import result_of
+from client.handles import Described, result_of
 from contracts.errors import Code
-from contracts.ids import TRANSACTION_WORKFLOW, Coordinator, Kind
+from contracts.ids import TRANSACTION_WORKFLOW
 from contracts.problems import first_problem
 from contracts.transaction import Transaction
 from recovery.orders import FINISH_TIMEOUT_S
 from recovery.tolerance import Round
 
 _CLOSED = f"WorkflowType = '{TRANSACTION_WORKFLOW}' AND ExecutionStatus IN ('Terminated', 'TimedOut')"
-_LOOK_EVERY_S = 0.5
 
 
 class Left(NamedTuple):
-    """`lane` is the workflow id of the lane that it took its turn in, if it did."""
+    """A transaction, as its document says, whose newest run was closed."""
 
     transaction: Transaction
     document: dict[str, Any]
-    run_id: str
-    lane: str | None
+    closed: Described
 
     @property
     def workflow_id(self) -> str:
@@ -65,31 +63,21 @@ class TransactionSweep:
         if transaction.workflow_id != workflow_id:
             self._round.note(workflow_id, Code.INVALID_TRANSACTION, f"its document is {transaction.workflow_id}'s")
             return None
-        lane = newest.parent_id if Coordinator.parse(newest.parent_id).kind is Kind.LANE else None
-        return Left(transaction, document, newest.run_id, lane)
+        return Left(transaction, document, newest)
 
     async def finish(self, left: Left) -> bool:
         """Resume it, in its turn if it had one; true if it came to an end."""
         try:
-            if left.lane is None:
-                await transactions.start(self._client, left.workflow_id, left.document, resumed=True)
-            else:
-                name = left.transaction.transaction_id
-                await transactions.enter(self._client, left.lane, name, left.document, resumed=True)
+            await transactions.resume(self._client, left.closed, left.document)
             return await asyncio.wait_for(self._ended(left), FINISH_TIMEOUT_S)
         except (WorkflowAlreadyStartedError, TimeoutError):  # another sweep, or its owner, was faster; or it is parked
             return False
 
     async def _ended(self, left: Left) -> bool:
         """Wait until a later run has ended; false if it did not do so by itself."""
-        while await self._newest_run(left) == left.run_id:  # noqa: ASYNC110 — Temporal tells of no new run
-            await asyncio.sleep(_LOOK_EVERY_S)
+        await transactions.until_resumed(self._client, left.closed)
         try:
             await result_of(self._client.get_workflow_handle(left.workflow_id))
         except WorkflowFailureError as error:
             return isinstance(error.cause, ApplicationError)
         return True
-
-    async def _newest_run(self, left: Left) -> str | None:
-        found = await handles.describe(self._client, left.workflow_id)
-        return None if found is None else found.run_id

@@ -14,7 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from client import handles
-from client.engines.engine import OrderStatus
+from client.engines.engine import OrderStatus, status_at
 from client.standing import log_by_query, told_as_closed
 from client.updates import request_cancel
 from contracts.batch import MAX_BYTES, MAX_ORDERS, BatchOutcome
@@ -95,6 +95,10 @@ class BatchEngine:
         """How the batch ended, when it does. Raises `WorkflowFailureError` if it was closed from outside."""
         return await handles.result_of(self.handle)
 
+    async def detached(self) -> set[str]:
+        """The orders that the batch has left to workflows of their own, when it has ended. Raises as `outcome`."""
+        return {order_id for order_id, log in (await self.outcome()).logs().items() if not log.state.is_end}
+
     async def listed(self, status: WorkflowExecutionStatus) -> list[TransactionLog]:
         """The orders as they stand, but for those of a closed batch that have workflows of their own.
 
@@ -130,7 +134,11 @@ class BatchEngine:
                 await log_by_query(self._client, self._id, order_id), closed=False, coordinator=coordinator
             )
         if found is WorkflowExecutionStatus.COMPLETED:
-            return OrderStatus((await self.outcome()).logs()[order_id], closed=True, coordinator=coordinator)
+            log = (await self.outcome()).logs()[order_id]
+            if log.state.is_end:
+                return OrderStatus(log, closed=True, coordinator=coordinator)
+            own = await status_at(self._client, order_workflow_id(order_id))
+            return None if own is None or own.is_duplicate_of_other else own
         log = TransactionLog(order_workflow_id(order_id), State.RUNNING)
         return OrderStatus(told_as_closed(log, self._id), closed=True, coordinator=coordinator)
 

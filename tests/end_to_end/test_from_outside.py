@@ -217,6 +217,9 @@ async def test_a_terminated_order_is_listed_once_as_closed_from_outside_until_it
         )
         assert each not in await asyncio.to_thread(_rows, system, "--state", before)
     assert {call["order_id"] for call in (await _run(system, "desk", "list"))[1]}.isdisjoint(names)
+    code, answer, _ = await _run(system, "desk", "retry", names[1], "payment.cancel")
+    assert (code, answer["error"]["code"]) == (2, "DESK_REFUSED")
+    assert "was closed from outside; `starter.py sweep` brings it to its end" in answer["error"]["message"]
 
     assert (await _run(system, "redo", names[0]))[0] == 1  # as the sweep does, for one of them
     await asyncio.to_thread(

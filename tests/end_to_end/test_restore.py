@@ -98,6 +98,10 @@ def test_restored_databases_are_named_by_the_audit_and_brought_back_by_redo(fres
     assert fresh_system.place(stuck).document["state"] == "ROLLED_BACK"
     assert fresh_system.place(after).document["state"] == "CONFIRMED"
     assert fresh_system.place(held).document["state"] == "PARKED"
+    reserve = {"commit": "inventory.reserve", "rollback": "inventory.release"}
+    goods = {"name": "goods", "input": {"order_id": "x", "lines": [{"sku": "BOOK-1", "quantity": 1}]}} | reserve
+    reserving = json.dumps({"transaction_id": after["order_id"], "steps": [goods]})
+    assert fresh_system.run("transaction", "-", stdin=reserving).code == 0
     assert _differing(fresh_system) == set()
     sold = _stock(fresh_system)
 
@@ -106,7 +110,7 @@ def test_restored_databases_are_named_by_the_audit_and_brought_back_by_redo(fres
     fresh_system.options = []
     fresh_system.start()
     named = _differing(fresh_system)
-    assert {after["order_id"], stuck["order_id"]} <= named
+    assert {after["order_id"], stuck["order_id"], f"transaction/{after['order_id']}"} <= named
     assert not {before["order_id"], held["order_id"]} & named
     fresh_system.run("desk", "retry", "--all")
     _parked_with(fresh_system, "NOTHING_TO_ACT_ON")

@@ -128,6 +128,14 @@ _FILE = (
         (f"{_FILES}::test_only_a_migration_makes_a_file",),
     ),
     Mutation(
+        "a database that is locked is told as one that is elsewhere",
+        (Edit("activities/database.py", '("55P03", "57014", "SQLITE_BUSY")', "()"),),
+        (
+            "tests/recovery/test_tolerance.py::test_an_audit_of_a_locked_database_does_not_advise_to_look_for_another",
+            f"{_SILENCE}::test_a_locked_row_is_the_servers_error_and_keeps_the_connections",
+        ),
+    ),
+    Mutation(
         "a file that cannot be read leaves its driver's thread behind",
         (Edit(_SQLITE, '    event.listen(engine.sync_engine, "do_connect", _require_that_it_opens)\n', ""),),
         (f"{_FILES}::test_a_file_that_cannot_be_read_leaves_no_thread_behind",),

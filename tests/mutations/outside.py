@@ -8,6 +8,9 @@ _HANDLES, _SILENCE, _STANDING = "client/handles.py", "client/silence.py", "clien
 _TESTS = "tests/end_to_end/test_from_outside.py"
 _PAUSED = f"{_TESTS}::test_a_paused_order_is_open_and_every_command_tells_it_as_paused"
 _CLOSED = f"{_TESTS}::test_a_terminated_order_is_listed_once_as_closed_from_outside_until_it_has_a_new_run"
+_DELETED = (
+    "tests/recovery/test_orders.py::test_a_deleted_workflow_is_told_on_the_desk_as_closed_and_in_the_list_as_on_record"
+)
 
 OUTSIDE = (
     Mutation(
@@ -52,6 +55,33 @@ OUTSIDE = (
             ),
         ),
         (_CLOSED,),
+    ),
+    Mutation(
+        "a list shows an order as closed from outside although a later run, now deleted, has ended it",
+        (
+            Edit(
+                "client/listing.py",
+                "    if tells and row.state is Closed.CLOSED_FROM_OUTSIDE:",
+                "    if tells and row.state is None:",
+            ),
+        ),
+        (_DELETED,),
+    ),
+    Mutation(
+        "the desk tells an order on record whose workflow was deleted as unknown",
+        (
+            Edit(
+                "client/desk.py",
+                "            return participant\n        raise await self._nothing_parked(known_as)",
+                "            return participant\n        raise ZeroDivisionError",
+            ),
+        ),
+        (_DELETED,),
+    ),
+    Mutation(
+        "the desk does not say that an order's workflow was closed from outside",
+        (Edit("client/desk.py", "in (Code.CLOSED_FROM_OUTSIDE, Code.FORGOTTEN):", "in (Code.FORGOTTEN,):"),),
+        (_CLOSED, _DELETED),
     ),
     Mutation(
         "a list by state shows runs that a newer one has followed",

@@ -1,4 +1,4 @@
-"""Defects of the fence, the services, the order's workflow and the sweep."""
+"""Defects of the fence, the services, the order's workflow and the sweep, and of what must know of every service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ _FENCE, _RECORDS, _SERVICE = "activities/fence.py", "activities/records.py", "ac
 _PAYMENT, _INVENTORY = "activities/payment.py", "activities/inventory.py"
 _ORDER, _SWEEP, _LEASES = "workflows/order.py", "recovery/orders.py", "recovery/leases.py"
 _TESTS, _WHOLE = "tests/services", "tests/end_to_end"
+_CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing.py"
 _RANDOM = f"{_TESTS}/test_random_orders.py::test_orders_that_cross_in_any_order_leave_the_audit_clean"
 
 _ACT_AGAIN = Edit(
@@ -172,4 +173,64 @@ _PROCESS = (
     ),
 )
 
-SERVICES = (*_KEYS, *_ROWS, *_PROCESS)
+_EVERY_SERVICE = (
+    Mutation(
+        "the sweep does not ask a service that holds something",
+        (
+            Edit(
+                "contracts/catalogue.py",
+                'for service in SERVICES if hasattr(service, "list_open")',
+                'for service in SERVICES[:3] if hasattr(service, "list_open")',
+            ),
+        ),
+        (f"{_CATALOGUE}::test_the_sweep_asks_every_service_that_holds_something",),
+    ),
+    Mutation(
+        "the choreography leaves out a step of a parallel stage",
+        (Edit("workflows/choreography.py", "for call in stage.calls:\n", "for call in stage.calls[:1]:\n"),),
+        (
+            f"{_CATALOGUE}::test_the_choreography_makes_the_steps_and_the_finishes_of_the_plan_and_no_others"
+            "[best_effort]",
+        ),
+    ),
+    Mutation(
+        "the choreography leaves out an undo of the process",
+        (
+            Edit(
+                "workflows/choreography.py",
+                "if call.undo is not None:",
+                'if call.undo is not None and service != "shipping":',
+            ),
+        ),
+        (f"{_CATALOGUE}::test_the_choreography_makes_the_undos_of_the_plan_in_reverse_and_no_others[required]",),
+    ),
+    Mutation(
+        "in the choreography a step does not wait for the stage before it",
+        (
+            Edit(
+                "workflows/choreography.py",
+                "EVENTS[call.operation], after=before)",
+                "EVENTS[call.operation], after=frozenset({Fact.ORDER_PLACED}))",
+            ),
+        ),
+        (f"{_CATALOGUE}::test_the_choreography_keeps_the_order_of_the_plan[required]",),
+    ),
+    Mutation(
+        "a service is not held to see none of its siblings",
+        (Edit("pyproject.toml", '"activities.shipping", "activities.notification"]', '"activities.shipping"]'),),
+        (f"{_CATALOGUE}::test_every_service_is_held_to_never_see_its_siblings",),
+    ),
+    Mutation(
+        "the audit holds orders to a service that did not exist when they were placed",
+        (
+            Edit(
+                "audit/crossing.py",
+                "        if service not in self.joined:\n            return False\n",
+                "        return False\n",
+            ),
+        ),
+        (f"{_CROSSING}::test_an_order_from_before_a_service_joined_owes_it_nothing",),
+    ),
+)
+
+SERVICES = (*_KEYS, *_ROWS, *_PROCESS, *_EVERY_SERVICE)

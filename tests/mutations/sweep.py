@@ -1,13 +1,19 @@
-"""Defects of the sweep, of its leases, and of what must know of every service."""
+"""Defects of the sweep and its leases, and of what repairs transactions."""
 
 from __future__ import annotations
 
 from .mutation import Edit, Mutation
 
 _ORDERS, _LEASES = "recovery/orders.py", "recovery/leases.py"
-_TRANSACTIONS, _TOLERANCE = "recovery/transactions.py", "recovery/tolerance.py"
+_TRANSACTIONS, _TOLERANCE = "client/transactions.py", "recovery/tolerance.py"
 _TESTS = "tests/recovery"
-_CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing.py"
+_REDONE = (
+    f"{_TESTS}/test_transactions.py::"
+    "test_a_confirmed_transaction_that_a_service_has_forgotten_or_undone_is_named_and_redone"
+)
+_DETACHED = (
+    f"{_TESTS}/test_orders.py::test_an_order_that_its_batch_has_detached_is_found_when_its_own_workflow_was_deleted"
+)
 
 _COORDINATORS = (
     Mutation(
@@ -50,6 +56,20 @@ _COORDINATORS = (
         ),
     ),
     Mutation(
+        "the sweep does not find an order that its batch has detached when its own workflow was deleted",
+        (
+            Edit(
+                _ORDERS, "status = None if placed.order.order_id in detached else status", "assert detached is not None"
+            ),
+        ),
+        (f"{_DETACHED}[payment.capture*--end1]", f"{_DETACHED}[inventory.reserve.batch-shipping.schedule-end0]"),
+    ),
+    Mutation(
+        "an order that its batch has detached is told as the batch has left it",
+        (Edit("client/engines/batch.py", "            if log.state.is_end:\n", "            if log:\n"),),
+        (f"{_DETACHED}[payment.capture*--end1]",),
+    ),
+    Mutation(
         "the sweep leaves the orders of a terminated batch without an end once nothing is held for them",
         (Edit(_ORDERS, "placed for transaction, placed in batched.items()", "placed for transaction, placed in ()"),),
         (
@@ -73,7 +93,7 @@ _COORDINATORS = (
     ),
     Mutation(
         "an order that was placed again in another way is listed as rolled back",
-        (Edit("client/listing.py", "row = await _as_it_stands(orders, found)", "row = found"),),
+        (Edit("client/listing.py", "row = await _as_it_stands(orders, run, found)", "row = found"),),
         (f"{_TESTS}/test_orders.py::test_an_order_that_was_placed_again_in_another_way_is_listed_as_it_stands",),
     ),
     Mutation(
@@ -188,75 +208,68 @@ _HOLDS = (
         (
             Edit(
                 _TRANSACTIONS,
-                "return Left(transaction, document, newest.run_id, lane)",
-                "return Left(transaction, document, newest.run_id, None)",
+                "    if parent.kind is Kind.LANE:",
+                "    if parent.kind is Kind.BATCH:",
             ),
         ),
         (
             f"{_TESTS}/test_transactions.py::"
             "test_a_transaction_terminated_past_its_pivot_is_finished_and_its_goods_are_not_given_back[a-lane]",
+            f"{_REDONE}[None-CONFIRMED-HELD-another-lane]",
+        ),
+    ),
+    Mutation(
+        "the audit does not name a confirmed transaction that a service has forgotten",
+        (Edit("audit/run.py", "confirmed - placed - running)", "set())"),),
+        (f"{_REDONE}[None-CONFIRMED-HELD-None]",),
+    ),
+    Mutation(
+        "the audit takes a step of a confirmed transaction that is undone at its service for done",
+        (Edit("audit/generic.py", ", columns.state == OperationState.DONE", ""),),
+        (f"{_REDONE}[RELEASED-ROLLED_BACK-RELEASED-None]",),
+    ),
+    Mutation(
+        "the audit misses a step of a transaction that an operator has skipped",
+        (Edit("audit/generic.py", "            if missing:\n", "            if missing is False:\n"),),
+        (
+            f"{_TESTS}/test_transactions.py::"
+            "test_a_skipped_step_of_a_confirmed_transaction_is_not_missed_and_its_other_steps_are",
+        ),
+    ),
+    Mutation(
+        "the audit holds a transaction to an earlier run that was confirmed",
+        (
+            Edit(
+                "audit/generic.py",
+                "            if await handles.status_of(client, workflow_id) is WorkflowExecutionStatus.COMPLETED:",
+                "            if workflow_id:",
+            ),
+        ),
+        (f"{_REDONE}[RELEASED-ROLLED_BACK-RELEASED-None]",),
+    ),
+    Mutation(
+        "a confirmed transaction whose document cannot be read ends the audit",
+        (Edit("audit/generic.py", "    except Exception:", "    except ZeroDivisionError:"),),
+        (
+            f"{_TESTS}/test_transactions.py::"
+            "test_a_confirmed_transaction_whose_document_cannot_be_read_is_named_and_the_others_are_looked_at",
+        ),
+    ),
+    Mutation(
+        "redo does not know transactions",
+        (
+            Edit(
+                "client/orders.py",
+                "                return await Transactions(self.client).redo(now.coordinator.workflow_id)",
+                "                pass",
+            ),
+        ),
+        (
+            f"{_REDONE}[None-CONFIRMED-HELD-None]",
+            f"{_TESTS}/test_transactions.py::"
+            "test_a_transaction_that_was_rolled_back_and_holds_something_again_is_named_and_redone",
         ),
     ),
 )
 
-_EVERY_SERVICE = (
-    Mutation(
-        "the sweep does not ask a service that holds something",
-        (
-            Edit(
-                "contracts/catalogue.py",
-                'for service in SERVICES if hasattr(service, "list_open")',
-                'for service in SERVICES[:3] if hasattr(service, "list_open")',
-            ),
-        ),
-        (f"{_CATALOGUE}::test_the_sweep_asks_every_service_that_holds_something",),
-    ),
-    Mutation(
-        "the choreography leaves out a step of a parallel stage",
-        (Edit("workflows/choreography.py", "for call in stage.calls:\n", "for call in stage.calls[:1]:\n"),),
-        (
-            f"{_CATALOGUE}::test_the_choreography_makes_the_steps_and_the_finishes_of_the_plan_and_no_others"
-            "[best_effort]",
-        ),
-    ),
-    Mutation(
-        "the choreography leaves out an undo of the process",
-        (
-            Edit(
-                "workflows/choreography.py",
-                "if call.undo is not None:",
-                'if call.undo is not None and service != "shipping":',
-            ),
-        ),
-        (f"{_CATALOGUE}::test_the_choreography_makes_the_undos_of_the_plan_in_reverse_and_no_others[required]",),
-    ),
-    Mutation(
-        "in the choreography a step does not wait for the stage before it",
-        (
-            Edit(
-                "workflows/choreography.py",
-                "EVENTS[call.operation], after=before)",
-                "EVENTS[call.operation], after=frozenset({Fact.ORDER_PLACED}))",
-            ),
-        ),
-        (f"{_CATALOGUE}::test_the_choreography_keeps_the_order_of_the_plan[required]",),
-    ),
-    Mutation(
-        "a service is not held to see none of its siblings",
-        (Edit("pyproject.toml", '"activities.shipping", "activities.notification"]', '"activities.shipping"]'),),
-        (f"{_CATALOGUE}::test_every_service_is_held_to_never_see_its_siblings",),
-    ),
-    Mutation(
-        "the audit holds orders to a service that did not exist when they were placed",
-        (
-            Edit(
-                "audit/crossing.py",
-                "        if service not in self.joined:\n            return False\n",
-                "        return False\n",
-            ),
-        ),
-        (f"{_CROSSING}::test_an_order_from_before_a_service_joined_owes_it_nothing",),
-    ),
-)
-
-SWEEP = (*_COORDINATORS, *_TOLERANT, *_HOLDS, *_EVERY_SERVICE)
+SWEEP = (*_COORDINATORS, *_TOLERANT, *_HOLDS)

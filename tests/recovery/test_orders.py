@@ -10,10 +10,11 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from client import listing
-from client.errors import CancelRefused, ClosedFromOutside, DuplicateOrder, UnreadableOrder
+from client.desk import OperatorsDesk
+from client.errors import CancelRefused, ClosedFromOutside, DeskRefused, DuplicateOrder, UnreadableOrder
 from client.handles import started_with
 from client.orders import Mode, Orders
-from client.standing import standing_of
+from client.standing import Closed, standing_of
 from contracts import inventory, order, payment, shipping
 from contracts.choreography import PARTICIPANTS
 from contracts.ids import participant_id
@@ -281,7 +282,7 @@ async def test_an_order_whose_batch_temporal_has_forgotten_is_told_from_the_reco
     assert (told.log.state, told.closed, told.coordinator.workflow_id) == (State.CONFIRMED, True, batch.id)
     assert told.log.error is not None
     assert told.log.error.code == "FORGOTTEN"
-    assert f"{batch.id} is not in Temporal any more" in told.log.error.message
+    assert "no workflow that coordinates it is in Temporal any more" in told.log.error.message
     with pytest.raises(CancelRefused, match="is confirmed"):
         await orders.cancel(confirmed.order_id, "too late")
     assert standing_of((await orders.status(pending.order_id)).log) == "CLOSED_FROM_OUTSIDE"
@@ -327,3 +328,64 @@ async def test_an_order_on_record_that_cannot_be_read_is_neither_unknown_nor_a_d
             await ask
     system.rows("order", change.replace("'GB', 'XX'", "'XX', 'GB'"), placed.transaction_id)
     assert (await orders.status(placed.order_id)).log.state is State.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("failing", "hanging", "end"),
+    [
+        ("inventory.reserve.batch", "shipping.schedule", {"order": "CANCELLED", "payment": "CANCELLED"}),
+        ("payment.capture*", "", {"order": "CONFIRMED", "payment": "CAPTURED"}),
+    ],
+)
+async def test_an_order_that_its_batch_has_detached_is_found_when_its_own_workflow_was_deleted(
+    system: Rig, failing: str, hanging: str, end: dict[str, str]
+) -> None:
+    """The batch has completed, but its outcome says that it has not ended the order."""
+    placed, other = an_order(), an_order()
+    system.faults += [
+        Fault(operation=failing, transaction=placed.transaction_id, kind=FaultKind.ERROR_BEFORE),
+        Fault(operation=hanging, transaction=placed.transaction_id, kind=FaultKind.HANG),
+    ]
+    documents = [each.model_dump(mode="json") for each in (placed, other)]
+    await (await system.start("BatchWorkflow", f"batch/{name('b')}", documents)).result()
+    own = system.client.get_workflow_handle(placed.transaction_id)
+    await system.until_begun(own, hanging or "payment.capture")
+    await system.terminate(placed.transaction_id)
+    system.faults.clear()
+    await system.forget(placed.transaction_id)
+
+    orders = Orders(system.client)
+    refused = await system.start("OrderWorkflow", placed.transaction_id, documents[0])
+    with pytest.raises(WorkflowFailureError):
+        await refused.result()
+    told = (await orders.status(placed.order_id)).log
+    assert told.error is not None
+    assert "no workflow that coordinates it is in Temporal any more" in told.error.message
+    assert told.state is (State.CONFIRMED if end["order"] == "CONFIRMED" else State.RUNNING)
+    swept = (await system.sweep()).orders
+    assert placed.order_id in swept
+    assert other.order_id not in swept
+    assert {service: system.state(service, placed.transaction_id) for service in end} == end
+    assert (await orders.place(placed, Mode.SAGA)).state.is_end
+    assert placed.order_id not in (await system.sweep()).orders
+
+
+async def test_a_deleted_workflow_is_told_on_the_desk_as_closed_and_in_the_list_as_on_record(system: Rig) -> None:
+    """When the newest run was deleted, Temporal lists the one before it, which is not how the order stands."""
+    swept, pending = an_order(), an_order()
+    for each in (swept, pending):
+        await system.lost(each)
+    orders, desk = Orders(system.client), OperatorsDesk(system.client)
+    assert (await orders.redo(swept.order_id)).state is State.ROLLED_BACK
+    await system.until_listed(f'WorkflowId = "{swept.transaction_id}" AND ExecutionStatus = "Failed"')
+    for each in (swept, pending):
+        await system.forget(each.transaction_id)
+
+    for each, sweeps in ((swept, "completes what may be open"), (pending, "brings the order to its end")):
+        with pytest.raises(DeskRefused, match=f"nothing is parked: .*`starter.py sweep` {sweeps}"):
+            await desk.skip(each.order_id, "payment.cancel", Skip(actor="ann", reason="by hand"))
+    for state, known in ((None, [State.ROLLED_BACK]), (Closed.CLOSED_FROM_OUTSIDE, [])):
+        rows = [row async for row in listing.listed(orders, state, 1000, print) if row.order_id == swept.order_id]
+        assert [row.state for row in rows] == known
+    assert (await orders.status(swept.order_id)).log.state is State.ROLLED_BACK
+    assert swept.order_id not in (await system.sweep()).orders

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
+from activities.catalogue import SERVICES
+from audit.run import audit
 from client.bulk import place_many
 from client.orders import Mode, Orders
 from contracts import inventory, payment
 from contracts.recovery import Swept
 from runtime import connection
+from runtime.connection import Unreachable
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from runtime.settings import Settings
@@ -43,6 +49,23 @@ async def test_an_order_whose_history_cannot_be_read_is_named_and_the_others_are
     assert lost.order_id in swept.orders
     assert _codes(swept)[sealed.transaction_id] == "UNREADABLE"
     assert swept.failed >= 1
+
+
+async def test_an_audit_of_a_locked_database_does_not_advise_to_look_for_another(
+    system: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.sqlite.BUSY_TIMEOUT_S", 0.2)
+    for service in SERVICES:
+        with closing(sqlite3.connect(system.folder / f"{service}.db")) as database:
+            database.execute("VACUUM INTO ?", [str(tmp_path / f"{service}.db")])
+    copies = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/{{service}}.db")
+    with closing(sqlite3.connect(tmp_path / "payment.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Unreachable, match=r"database is locked; it is busy: try again$"):
+            await audit(system.client, copies)
+    (tmp_path / "payment.db").unlink()
+    with pytest.raises(Unreachable, match=r"set DATABASE_URL, or start `python worker.py`$"):
+        await audit(system.client, copies)
 
 
 @pytest.mark.parametrize("document", [{"no": "order"}, an_order().model_dump(mode="json"), None, "text"])

@@ -1,4 +1,5 @@
-"""A transaction whose workflow was closed without an end is resumed: what it has decided is not given back."""
+"""A transaction whose workflow was closed without an end is resumed: what it has decided is not given back. One whose
+effects a restored service has forgotten, or holds again, is named by the audit and redone."""
 
 from __future__ import annotations
 
@@ -6,8 +7,13 @@ import base64
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from client.desk import OperatorsDesk
+from client.errors import NothingToRedo
+from client.orders import Orders
 from client.transactions import Transactions
 from contracts import inventory
 from contracts.ids import lane_id
@@ -16,8 +22,10 @@ from runtime import connection
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from runtime.settings import Settings
+from saga import Skip, State
+from workflows.transaction import TransactionWorkflow
 
-from .rig import Rig, an_order, goods_of, name
+from .rig import Rig, an_order, charge_of, goods_of, name
 
 pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.asyncio(loop_scope="package")]
 
@@ -70,6 +78,128 @@ async def test_a_transaction_terminated_past_its_pivot_is_finished_and_its_goods
     resumed = await system.client.get_workflow_handle(asked.workflow_id).describe()
     assert resumed.parent_id == (None if lane is None else lane_id(lane))
     assert asked.transaction_id not in (await system.sweep()).transactions
+
+
+async def test_a_transaction_under_way_whose_step_a_restored_service_has_forgotten_is_finished_when_it_is_resumed(
+    system: Rig,
+) -> None:
+    asked = _deciding()
+    system.faults.append(Fault(operation="inventory.commit", transaction=asked.transaction_id, kind=FaultKind.REFUSE))
+    await Transactions(system.client).start(asked)
+    handle = system.client.get_workflow_handle(asked.workflow_id)
+    await system.until(handle, lambda log: log["state"] == "PARKED")
+    _restore(system, asked.transaction_id, None)
+    system.faults.clear()
+    await OperatorsDesk(system.client).retry(asked.transaction_id, "inventory.commit")
+    await system.until(handle, lambda log: log["steps"][-1]["error_code"] == "NOTHING_TO_ACT_ON")
+    await system.terminate(asked.workflow_id)
+    assert asked.transaction_id in (await system.sweep()).transactions
+    assert await system.status(asked.workflow_id) is WorkflowExecutionStatus.COMPLETED
+    assert system.state("inventory", asked.transaction_id) == "COMMITTED"
+    assert await _found(system, asked) is None
+
+
+def _holding(customer: str = "c-1") -> Transaction:
+    transaction_id = name("t")
+    charge = charge_of(transaction_id).model_dump(mode="json", exclude={"transaction_id"}) | {"customer_id": customer}
+    goods = goods_of(transaction_id).model_dump(mode="json", exclude={"transaction_id"})
+    steps = [
+        {"name": "goods", "commit": "inventory.reserve", "rollback": "inventory.release", "input": goods},
+        {"name": "money", "commit": "payment.authorize", "rollback": "payment.cancel", "input": charge},
+    ]
+    return Transaction.model_validate({"transaction_id": transaction_id, "steps": steps})
+
+
+def _restore(system: Rig, transaction_id: str, reservation: str | None) -> None:
+    """As if the inventory service's database were that of an earlier time, when it had this `reservation` or none."""
+    units = "reserved + 2" if reservation == "HELD" else "reserved - 2"
+    system.rows("inventory", f"UPDATE stock SET reserved = {units} WHERE sku = 'BOOK-1'")  # noqa: S608 — ours
+    if reservation is None:
+        for table in ("reservations", "operations", "effects"):
+            system.rows("inventory", f"DELETE FROM {table} WHERE transaction_id = ?", transaction_id)  # noqa: S608 — ours
+        return
+    record = "DONE" if reservation == "HELD" else "UNDONE"
+    system.rows("inventory", "UPDATE reservations SET state = ? WHERE transaction_id = ?", reservation, transaction_id)
+    system.rows("inventory", "UPDATE operations SET state = ? WHERE transaction_id = ?", record, transaction_id)
+
+
+async def _found(system: Rig, asked: Transaction) -> dict[str, Any] | None:
+    """What the audit says of the transaction."""
+    await system.until_listed(f"WorkflowId = '{asked.workflow_id}' AND CloseTime IS NOT NULL")
+    found = [each for each in (await system.audited()).violations if each.subject == asked.workflow_id]
+    return found[0].figures if found else None
+
+
+@pytest.mark.parametrize("lane", [None, "another-lane"])
+@pytest.mark.parametrize(
+    ("restored", "end", "held"),
+    [(None, State.CONFIRMED, "HELD"), ("RELEASED", State.ROLLED_BACK, "RELEASED")],
+)
+async def test_a_confirmed_transaction_that_a_service_has_forgotten_or_undone_is_named_and_redone(
+    system: Rig, restored: str | None, end: State, held: str, lane: str | None
+) -> None:
+    asked = _holding()
+    assert (await Transactions(system.client).run(asked, lane)).state is State.CONFIRMED
+    assert await _found(system, asked) is None
+    _restore(system, asked.transaction_id, restored)
+    assert await _found(system, asked) == {"inventory": "inventory.reserve"}
+    assert (await Orders(system.client).redo(asked.transaction_id)).state is end
+    assert system.state("inventory", asked.transaction_id) == held
+    assert await _found(system, asked) is None
+    redone = await system.client.get_workflow_handle(asked.workflow_id).describe()
+    assert redone.parent_id == (None if lane is None else lane_id(lane))
+
+
+async def test_a_transaction_that_was_rolled_back_and_holds_something_again_is_named_and_redone(system: Rig) -> None:
+    asked = _holding("nobody")
+    assert (await Transactions(system.client).run(asked, None)).state is State.ROLLED_BACK
+    _restore(system, asked.transaction_id, "HELD")
+    assert await _found(system, asked) == {"inventory": "HELD"}
+    assert (await Orders(system.client).redo(asked.workflow_id)).state is State.ROLLED_BACK
+    assert system.state("inventory", asked.transaction_id) == "RELEASED"
+    assert await _found(system, asked) is None
+
+
+async def test_a_skipped_step_of_a_confirmed_transaction_is_not_missed_and_its_other_steps_are(system: Rig) -> None:
+    asked = _deciding()
+    refused = Fault(operation="inventory.commit", transaction=asked.transaction_id, kind=FaultKind.REFUSE)
+    system.faults.append(refused)
+    await Transactions(system.client).start(asked)
+    handle = system.client.get_workflow_handle(asked.workflow_id)
+    await system.until(handle, lambda log: log["state"] == "PARKED")
+    with pytest.raises(NothingToRedo, match="is under way"):
+        await Orders(system.client).redo(asked.transaction_id)
+    skip = Skip(actor="ann", reason="sent by hand")
+    await handle.execute_update(TransactionWorkflow.desk_skip, args=["inventory.commit", skip])
+    await handle.result()
+    system.faults.clear()
+    assert await _found(system, asked) is None
+    system.rows("shipping", "DELETE FROM operations WHERE transaction_id = ?", asked.transaction_id)
+    assert await _found(system, asked) == {"shipping": "shipping.dispatch, shipping.schedule"}
+
+
+@workflow.defn(name="TransactionWorkflow")
+class _Confirmed:
+    @workflow.run
+    async def run(self, document: Any) -> None:
+        """Do nothing, and end as a transaction does that is confirmed."""
+
+
+async def test_a_confirmed_transaction_whose_document_cannot_be_read_is_named_and_the_others_are_looked_at(
+    system: Rig,
+) -> None:
+    sealed, other = _holding(), _holding()
+    key = base64.urlsafe_b64encode(b"k" * 32).decode()
+    client = await connection.connect(Settings(payload_key=key), address=system.address)
+    async with Worker(client, task_queue="sealed", workflows=[_Confirmed], workflow_runner=UnsandboxedWorkflowRunner()):
+        await client.execute_workflow(
+            "TransactionWorkflow", _document(sealed), id=sealed.workflow_id, task_queue="sealed"
+        )
+    await Transactions(system.client).run(other, None)
+    _restore(system, other.transaction_id, None)
+    assert await _found(system, sealed) == {}
+    assert await _found(system, other) == {"inventory": "inventory.reserve"}
+    await system.forget(sealed.workflow_id)
 
 
 async def test_what_a_transaction_holds_that_cannot_be_read_is_not_given_back(system: Rig) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from activities import postgresql, sqlite
-from activities.database import migrate, reading
+from activities.database import is_busy, migrate, reading
 from activities.fence import Refusal
 from activities.postgresql import NoAnswer
 from contracts import inventory
@@ -118,8 +118,9 @@ async def test_a_locked_row_is_the_servers_error_and_keeps_the_connections(
     holder = create_async_engine(harness.url)
     async with holder.begin() as connection:
         await connection.execute(text("UPDATE stock SET version = version"))
-        with pytest.raises(DBAPIError, match="lock timeout"):
+        with pytest.raises(DBAPIError, match="lock timeout") as locked:
             await _reserve(harness, 1)
+    assert is_busy(locked.value)
     assert not isinstance(await _reserve(harness, 1), Refusal)
     assert proxy.accepted == 2
     await holder.dispose()
