@@ -158,10 +158,7 @@ def test_published_ports_are_on_the_loopback_and_are_the_projects_own() -> None:
     published = {name: service["ports"] for name, service in SERVICES_OF_FILE.items() if "ports" in service}
     web_ui = inspect.signature(worker.main).parameters["ui_port"].default
     frontend = DEFAULT_ADDRESS.partition(":")[2]
-    assert published == {
-        "temporal": [f"127.0.0.1:{frontend}:7233"],
-        "temporal-ui": [f"127.0.0.1:{web_ui}:8080"],
-    }
+    assert published == {"temporal": [f"127.0.0.1:{frontend}:7233"], "temporal-ui": [f"127.0.0.1:{web_ui}:8080"]}
     named = set(re.findall(r"127\.0\.0\.1:(\d+)", "\n".join(re.findall(r"^# .*$", COMPOSE_TEXT, re.MULTILINE))))
     assert named == {frontend, str(web_ui)}, "the addresses in the file's own comment"
 

@@ -116,11 +116,7 @@ class Topology:
 
     async def _start(self, name: str, log: TextIO) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *self.command(name),
-            env=self.environment(name),
-            cwd=self.image,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
+            *self.command(name), env=self.environment(name), cwd=self.image, stdout=asyncio.subprocess.PIPE, stderr=log
         )
 
     async def _ready(self, name: str) -> None:

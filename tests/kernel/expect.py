@@ -44,14 +44,7 @@ def rolled_back(harness: Harness, end: End, code: str, stages: list[Stage], *, s
 
 
 def rolled_back_from(
-    harness: Harness,
-    end: End,
-    step: str,
-    code: str,
-    *,
-    undone_too: bool,
-    blamed: bool = True,
-    colocated: bool = False,
+    harness: Harness, end: End, step: str, code: str, *, undone_too: bool, blamed: bool = True, colocated: bool = False
 ) -> None:
     """Expect `rolled_back` of a saga that failed at `step`; `undone_too`: the step itself had to be undone.
 

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    CancelledError,
-    FailureError,
-    RetryState,
-    TimeoutType,
-)
-from temporalio.exceptions import (
-    TimeoutError as TimedOut,
-)
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError, RetryState, TimeoutType
+from temporalio.exceptions import TimeoutError as TimedOut
 
 from saga import outcome
 from saga.outcome import Done, Refused, Unknown

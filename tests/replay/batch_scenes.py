@@ -75,10 +75,7 @@ BATCH_SCENES = (
         "inventory.reserve",
     ),
     BatchScene(
-        "batch-unknown-pivot",
-        {"poison": {}, "good": {}},
-        dict.fromkeys(("poison", "good"), _DETACHED),
-        "order.confirm",
+        "batch-unknown-pivot", {"poison": {}, "good": {}}, dict.fromkeys(("poison", "good"), _DETACHED), "order.confirm"
     ),
     BatchScene(
         "batch-stuck-undo",

@@ -45,10 +45,7 @@ async def parked(harness: Harness, server: WorkflowEnvironment) -> Handle:
     harness.bank.injected[PARKED].extend([fail] * 5)
     harness.bank.injected["bank.deposit"].append(_refuse)
     handle = await harness.client.start_workflow(
-        TransferWorkflow.run,
-        args=[Transfer(TX, "ann", 10), Transfer(TX, "bob", 10)],
-        id=TX,
-        task_queue=WORKFLOWS_QUEUE,
+        TransferWorkflow.run, args=[Transfer(TX, "ann", 10), Transfer(TX, "bob", 10)], id=TX, task_queue=WORKFLOWS_QUEUE
     )
     await server.sleep(timedelta(seconds=7))
     assert (await record(handle)).parked is not None

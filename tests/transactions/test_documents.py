@@ -63,11 +63,7 @@ WRONG = {
     "too many steps": (_document(*[OWN | {"name": f"s-{n}"} for n in range(MAX_STEPS + 1)]), "steps: ", "at most 10"),
     "no transaction id": ({"steps": [RESERVE]}, "transaction_id: ", "required"),
     "an id with a slash": (_document(RESERVE, transaction_id="a/b"), "transaction_id: ", "must be 1 to 64 letters"),
-    "an id that passes for an order's": (
-        _document(RESERVE, transaction_id="order"),
-        "transaction_id: ",
-        "reserved",
-    ),
+    "an id that passes for an order's": (_document(RESERVE, transaction_id="order"), "transaction_id: ", "reserved"),
     "the input of another transaction": (
         _reserve(input={"transaction_id": "t-2", "order_id": "t-1", "lines": LINES}),
         "step reserve: input.transaction_id: ",

@@ -32,8 +32,7 @@ async def payments(harness: Harness, tmp_path: Path) -> AsyncIterator[ServiceHar
     bench = ServiceHarness("payment", f"sqlite+aiosqlite:///{tmp_path}/payment.db")
     await migrate(bench.database, "payment")
     await bench.accept(
-        Call(payment.set_account, balance(10_000, "rich")),
-        Call(payment.set_account, balance(5_000, "poor")),
+        Call(payment.set_account, balance(10_000, "rich")), Call(payment.set_account, balance(5_000, "poor"))
     )
     async with Worker(harness.client, task_queue="payment", activities=bench.service.activities()):
         yield bench
