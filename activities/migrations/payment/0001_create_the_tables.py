@@ -3,13 +3,14 @@
 import sqlalchemy as sa
 from alembic import op
 
+from activities.migrations.shared_tables import create_shared_tables
+
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
+    create_shared_tables()
     op.create_table(
         "accounts",
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -19,25 +20,6 @@ def upgrade() -> None:
         sa.Column("balance_minor", sa.BigInteger(), nullable=False),
         sa.Column("held_minor", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("customer_id"),
-    )
-    op.create_table(
-        "effects",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("transaction_id", sa.Text(), nullable=False),
-        sa.Column("operation", sa.Text(), nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index(op.f("ix_effects_transaction_id"), "effects", ["transaction_id"], unique=False)
-    op.create_table(
-        "operations",
-        sa.Column("version", sa.BigInteger(), nullable=False),
-        sa.Column("transaction_id", sa.Text(), nullable=False),
-        sa.Column("step", sa.Text(), nullable=False),
-        sa.Column("state", sa.String(32), nullable=False),
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("answer", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("transaction_id", "step"),
     )
     op.create_table(
         "payments",
@@ -50,12 +32,4 @@ def upgrade() -> None:
         sa.Column("state", sa.String(32), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("transaction_id"),
-    )
-    op.create_table(
-        "temporal_binding",
-        sa.Column("only", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("namespace_id", sa.Text(), nullable=False),
-        sa.Column("namespace", sa.Text(), nullable=False),
-        sa.Column("cluster_id", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("only"),
     )
