@@ -22,7 +22,7 @@ from runtime import connection
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from runtime.settings import Settings
-from saga import Skip, State
+from saga import Retry, Skip, State
 from workflows.transaction import TransactionWorkflow
 
 from .rig import Rig, an_order, charge_of, goods_of, name
@@ -90,7 +90,7 @@ async def test_a_transaction_under_way_whose_step_a_restored_service_has_forgott
     await system.until(handle, lambda log: log["state"] == "PARKED")
     _restore(system, asked.transaction_id, None)
     system.faults.clear()
-    await OperatorsDesk(system.client).retry(asked.transaction_id, "inventory.commit")
+    await OperatorsDesk(system.client).decide(asked.transaction_id, "inventory.commit", Retry())
     await system.until(handle, lambda log: log["steps"][-1]["error_code"] == "NOTHING_TO_ACT_ON")
     await system.terminate(asked.workflow_id)
     assert asked.transaction_id in (await system.sweep()).transactions
