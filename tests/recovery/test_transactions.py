@@ -11,7 +11,6 @@ from temporalio import workflow
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from client.desk import OperatorsDesk
 from client.errors import NothingToRedo
 from client.orders import Orders
 from client.transactions import Transactions
@@ -90,7 +89,7 @@ async def test_a_transaction_under_way_whose_step_a_restored_service_has_forgott
     await system.until(handle, lambda log: log["state"] == "PARKED")
     _restore(system, asked.transaction_id, None)
     system.faults.clear()
-    await OperatorsDesk(system.client).retry(asked.transaction_id, "inventory.commit")
+    await handle.execute_update(TransactionWorkflow.desk_retry, "inventory.commit")
     await system.until(handle, lambda log: log["steps"][-1]["error_code"] == "NOTHING_TO_ACT_ON")
     await system.terminate(asked.workflow_id)
     assert asked.transaction_id in (await system.sweep()).transactions
