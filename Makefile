@@ -23,7 +23,7 @@ test: install ## the whole test suite
 	$(BIN)/python -m pytest -n 4
 
 # A third of the time of these two folders; and half of the services' tests repeat the others on PostgreSQL.
-SLOW := kernel/test_random_sagas.py kernel/test_limits.py kernel/test_replay.py \
+SLOW := kernel/test_random_sagas.py kernel/test_limits.py \
 	services/test_concurrency.py services/test_random_orders.py services/test_properties.py
 
 quick: install ## the kernel and the services on SQLite, for every save; no whole system is started

@@ -64,16 +64,8 @@ def test_there_are_many_options_and_arguments() -> None:
     "words",
     [
         ["place", "--item", "BOOK-1:1", "--id", ""],
-        ["place", "--item", "BOOK-1:1", "--customer", ""],
-        ["place", "--item", ""],
-        ["cancel", "o-1", "--reason", ""],
-        ["desk", "retry", "o-1", "payment.cancel", "--request-id", ""],
-        ["desk", "retry", "--all", "--code", ""],
         ["desk", "skip", "o-1", "payment.cancel", "--actor", "", "--reason", "x"],
-        ["list", "--state", ""],
-        ["transaction", "-", "--lane", ""],
         ["place", ""],
-        ["status", ""],
     ],
     ids=" ".join,
 )

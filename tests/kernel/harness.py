@@ -110,7 +110,7 @@ class Harness:
         return handle, gate
 
     async def end(self, handle: Handle) -> End:
-        """Wait for the end of a trip. The query, answered from a replay of the history, must tell the same log."""
+        """Wait for the end of a trip. Its history must replay, and a query must tell the same log."""
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 log = await handle.result()
@@ -124,6 +124,7 @@ class Harness:
             assert log.error.code == cause.type
         replayed = await self.log(handle)
         assert without_times(replayed) == without_times(log)
+        await self.replay(handle)
         return end
 
     async def log(self, handle: Handle) -> TransactionLog:

@@ -78,7 +78,6 @@ async def test_a_worker_after_a_failover_makes_no_local_calls(harness: Harness) 
     assert {(entry.status, entry.attempts) for entry in (await harness.log(handle)).steps} == {(Status.DONE, 1)}
     everything = {*(step.name for step in STEPS), PIVOT.name, *(finish.name for finish in FINISHES), BEST_EFFORT.name}
     assert {*await _scheduled(handle)} == everything
-    await harness.replay(handle)
 
 
 async def test_a_step_that_gets_no_answer_either_way_is_undone(harness: Harness) -> None:
@@ -117,7 +116,6 @@ async def test_the_deadline_holds_between_two_calls_of_one_workflow_task(idle_ha
         end = await idle_harness.end(handle)
         assert (end.code, end.log.state) == (DEADLINE_EXCEEDED, State.ROLLED_BACK)
         assert PIVOT.name not in idle_harness.services.calls
-        await idle_harness.replay(handle)
 
 
 def _short_timeout(policy: Policy) -> Policy:

@@ -10,7 +10,7 @@ from saga import DEADLINE_EXCEEDED, State, Status
 
 from . import expect
 from .harness import Harness, both_orders
-from .plan import BEST_EFFORT, FINISHES, PIVOT, PLAN, STEPS, branches, unwinding_of_all
+from .plan import FINISHES, PIVOT, PLAN, STEPS, branches, unwinding_of_all
 from .policies import MANY_ATTEMPTS, MINUTE
 from .services import Effect, fail, hang, refuse
 from .workflows import BodyAction, SecondPivotWorkflow, TripWorkflow
@@ -80,8 +80,3 @@ async def test_a_deadline_that_passes_at_a_pivot_that_is_refused_stops_the_saga_
     end = await harness.run(SecondPivotWorkflow, deadline=MINUTE)
     assert (end.code, end.log.state) == (DEADLINE_EXCEEDED, State.ROLLED_BACK)
     assert harness.services.of(Effect.HELD) == set()
-
-
-async def test_a_trip_in_time_is_confirmed(harness: Harness) -> None:
-    expect.confirmed(harness, await harness.run(deadline=MINUTE))
-    assert harness.services.calls[-1] == BEST_EFFORT.name

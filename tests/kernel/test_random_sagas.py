@@ -105,7 +105,6 @@ async def _run_story(server: WorkflowEnvironment, story: Story, *, single_batch:
         _expect_all_done(story, harness.services)
     else:
         _expect_all_undone(story, harness.services, end)
-    await harness.replay(handle)
 
 
 def _script(services: FakeServices, story: Story) -> Cancelling | None:

@@ -76,7 +76,6 @@ async def test_past_the_pivot_a_call_whose_reply_cannot_be_read_is_parked_and_ma
     harness.services.script(operation, then=work)
     end = await harness.end(handle)
     expect.confirmed(harness, end)
-    await harness.replay(handle)
 
 
 async def test_an_undo_whose_reply_cannot_be_read_is_parked(harness: Harness) -> None:
@@ -130,7 +129,6 @@ async def test_a_build_that_can_read_the_reply_decides_as_the_one_that_could_not
         expect.rolled_back_from(harness, end, operation, UNREADABLE_REPLY, undone_too=True)
     else:
         expect.confirmed(harness, await harness.end(handle))
-    await harness.replay(handle)
 
 
 def _reads_anything(served: Callable[[Act], Act]) -> Callable[[Act], Act]:

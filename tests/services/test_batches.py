@@ -75,35 +75,6 @@ async def test_a_batch_of_duplicates_writes_nothing(open_harness: OpenHarness) -
     assert len(await harness.rows("effects")) == 101
 
 
-async def test_later_requests_of_a_batch_see_what_earlier_ones_took(open_harness: OpenHarness) -> None:
-    harness = await open_harness("payment")
-    await harness.accept(Call(payment.set_account, balance(100)))
-    amounts = [60, 50, 40, 1, 0]
-    requests = [charge(amount, f"order/{n}") for n, amount in enumerate(amounts)]
-    answers = await harness.deliver_all(payment.authorize, requests)
-    assert [_code(a) for a in answers] == ["DONE", Code.INSUFFICIENT_FUNDS, "DONE", Code.INSUFFICIENT_FUNDS, "DONE"]
-    assert (await harness.row("accounts"))["held_minor"] == 100
-    await assert_invariants(harness)
-
-
-async def test_undoing_a_batch_restores_everything_whatever_the_outcome_of_each_request(
-    open_harness: OpenHarness,
-) -> None:
-    harness = await open_harness("inventory")
-    await harness.accept(Call(inventory.set_stock, stock_level("apple", 10)))
-    requests = [reservation(f"order/{n}", apple=1) for n in range(20)]  # half of them are refused
-    await harness.deliver_all(inventory.reserve, requests)
-    await harness.deliver_all(inventory.commit, requests[:5])
-    never_sent = [reservation(f"order/{n}", apple=1) for n in range(20, 30)]
-    answers = await harness.deliver_all(inventory.release, [*requests, *never_sent])
-    assert [_code(answer) for answer in answers] == ["DONE"] * 30
-    stock = await harness.row("stock")
-    assert (stock["on_hand"], stock["reserved"]) == (10, 0)
-    late = await harness.deliver_all(inventory.reserve, [*requests, *never_sent])
-    assert {_code(answer) for answer in late} == {Code.STEP_UNDONE}
-    await assert_invariants(harness)
-
-
 async def test_a_batch_of_more_rows_than_one_query_can_name_is_read_in_several(open_harness: OpenHarness) -> None:
     harness = await open_harness("inventory")
     skus = [f"sku-{n}" for n in range(100)]

@@ -71,15 +71,6 @@ async def test_eight_tasks_of_one_process_may_migrate_at_once(databases: Databas
     await _assert_schema_is_as_declared(url, "payment")
 
 
-async def test_migrations_of_all_services_at_once_lead_to_the_declared_tables(databases: Databases) -> None:
-    urls = {service: await databases.empty() for service in SERVICES}
-    opened = {service: connect(url) for service, url in urls.items()}
-    await asyncio.gather(*(migrate(database, service) for service, database in opened.items()))
-    for service, database in opened.items():
-        await database.dispose()
-        await _assert_schema_is_as_declared(urls[service], service)
-
-
 async def test_the_folder_of_a_sqlite_file_is_made(sqlite_files: SqliteFiles) -> None:
     url = (await sqlite_files.empty()).replace(".db", "/deep/in/data.db")
     database = connect(url)

@@ -42,33 +42,12 @@ async def test_cancelling_a_refused_duplicate_leaves_the_first_order_alone(open_
     assert (await harness.row("orders"))["state"] == OrderState.PENDING
 
 
-async def test_a_confirmed_order_is_confirmed(open_harness: OpenHarness) -> None:
-    harness = await open_harness("order")
-    await harness.accept(Call(order.create, creation()), Call(order.confirm, confirmation()))
-    assert (await harness.row("orders"))["state"] == OrderState.CONFIRMED
-
-
 async def test_a_confirmed_order_cannot_be_cancelled(open_harness: OpenHarness) -> None:
     harness = await open_harness("order")
     await harness.accept(Call(order.create, creation()), Call(order.confirm, confirmation()))
     assert (await harness.refuse(order.cancel, creation()))[0] == Code.CANCEL_REFUSED
     assert (await harness.row("orders"))["state"] == OrderState.CONFIRMED
     assert await harness.effects(TX) == ["order.create", "order.confirm"]
-
-
-async def test_a_cancelled_order_cannot_be_confirmed(open_harness: OpenHarness) -> None:
-    harness = await open_harness("order")
-    await harness.accept(Call(order.create, creation()), Call(order.cancel, creation()))
-    code, words = await harness.refuse(order.confirm, confirmation())
-    assert (code, words) == (Code.NOTHING_TO_ACT_ON, "order.create was undone: order.confirm has nothing to act on")
-    assert (await harness.row("orders"))["state"] == OrderState.CANCELLED
-
-
-async def test_an_order_is_confirmed_by_its_own_transaction_only(open_harness: OpenHarness) -> None:
-    harness = await open_harness("order")
-    await harness.accept(Call(order.create, creation()))
-    assert (await harness.refuse(order.confirm, confirmation("mine")))[0] == Code.NOTHING_TO_ACT_ON
-    assert (await harness.row("orders"))["state"] == OrderState.PENDING
 
 
 @pytest.fixture
@@ -101,12 +80,6 @@ async def test_a_dispatched_shipment_is_recalled(courier: ServiceHarness) -> Non
     steps = (shipping.schedule, shipping.dispatch, shipping.cancel)
     await courier.accept(*(Call(step, shipment()) for step in steps))
     assert (await courier.row("shipments"))["state"] == ShipmentState.RECALLED
-
-
-async def test_a_cancelled_shipment_is_not_dispatched(courier: ServiceHarness) -> None:
-    await courier.accept(Call(shipping.schedule, shipment()), Call(shipping.cancel, shipment()))
-    assert (await courier.refuse(shipping.dispatch, shipment()))[0] == Code.NOTHING_TO_ACT_ON
-    assert (await courier.row("shipments"))["state"] == ShipmentState.CANCELLED
 
 
 @pytest.fixture

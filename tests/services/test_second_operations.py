@@ -17,7 +17,7 @@ from contracts.shipping import ScheduleShipment, ShipmentRecorded
 from saga import Operation
 
 from .conftest import OpenHarness
-from .requests import balance, charge, confirmation, creation, reservation, stock_level
+from .requests import balance, charge, confirmation, creation, stock_level
 from .samples import SAMPLES, Sample
 from .service_harness import Call, Operations, ServiceHarness, assert_invariants
 from .variants import variants_of
@@ -180,20 +180,6 @@ async def test_a_capture_for_another_customer_leaves_both_their_accounts_alone(o
     )
     accounts = {row["customer_id"]: (row["balance_minor"], row["held_minor"]) for row in await harness.rows("accounts")}
     assert accounts == {"rich": (10_000, 10_000), "poor": (5_000, 0)}
-
-
-async def test_a_commit_of_some_of_the_lines_leaves_none_reserved_for_ever(open_harness: OpenHarness) -> None:
-    harness = await open_harness("inventory")
-    await harness.accept(
-        Call(inventory.set_stock, stock_level("apple", 10)),
-        Call(inventory.set_stock, stock_level("pear", 10)),
-        Call(inventory.reserve, reservation(apple=5, pear=1)),
-    )
-    for wrong in (reservation(apple=5), reservation(apple=500), reservation(apple=5, pear=2)):
-        assert (await harness.refuse(inventory.commit, wrong))[0] == Code.IDEMPOTENCY_CONFLICT
-    # The same goods are the same request, in whatever order the lines come.
-    await harness.accept(Call(inventory.commit, reservation(pear=1, apple=5)))
-    assert [(row["on_hand"], row["reserved"]) for row in await harness.rows("stock")] == [(5, 0), (9, 0)]
 
 
 async def test_an_order_is_confirmed_under_its_own_id_only(open_harness: OpenHarness) -> None:
