@@ -21,7 +21,7 @@ from ..eventually import eventually_async
 from .conftest import OpenHarness
 from .databases import PostgresDatabases
 from .processes import PROCESSES, Contenders, deliver_in_parallel
-from .requests import reservation, stock_level
+from .requests import balance, charge, reservation, stock_level
 from .samples import SAMPLES
 from .service_harness import Call, Operations, ServiceHarness, assert_invariants, handler_of
 
@@ -106,6 +106,18 @@ async def test_fifty_orders_for_the_last_unit_from_four_processes(
     assert ends == {"DONE": 1, "OUT_OF_STOCK": 49}
     stock = await harness.row("stock", sku="apple")
     assert (stock["on_hand"], stock["reserved"]) == (1, 1)
+    await assert_invariants(harness)
+
+
+async def test_one_authorization_delivered_by_four_processes_takes_effect_once(
+    open_harness: OpenHarness, contenders: Contenders
+) -> None:
+    harness = await open_harness("payment")
+    await harness.accept(Call(payment.set_account, balance(10_000)))
+    shares = [[charge(1999)] * 5] * PROCESSES
+    ends = sum(await contenders.each(deliver_in_parallel, harness.url, "payment.authorize", shares), Counter[str]())
+    assert ends["DONE"] == 5 * PROCESSES
+    assert (await harness.row("accounts", customer_id="ada"))["held_minor"] == 1999
     await assert_invariants(harness)
 
 
