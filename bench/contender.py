@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from bench.plan import ALL_REFUSED, FIFTY, FULL_BATCHES, ONE, SOME_REFUSED, TWO_HUNDRED, Scenario
-from bench.processes import ROOT, restate_server
+from bench.processes import restate_server
 from runtime.embedded import free_port
 
 PYTHON = sys.executable
@@ -111,18 +109,6 @@ class Contender:
         return self.is_saga and self.on_temporal
 
 
-@cache
-def _options_of_bulk() -> str:
-    """What `starter.py bulk` can do, in its own words."""
-    environment = {"COLUMNS": "200", "TERM": "dumb", "PATH": "/usr/bin:/bin"}
-    command = [PYTHON, "starter.py", "bulk", "--help"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-
-
-def _without(option: str) -> Callable[[], str | None]:
-    return lambda: None if option in _options_of_bulk() else f"`starter.py bulk` has no {option} here"
-
-
 def _without_dbos() -> str | None:
     return None if importlib.util.find_spec("dbos") else "DBOS is not installed; `make bench` installs it"
 
@@ -145,7 +131,6 @@ CONTENDERS = (
         Site.worker,
         _bulk_in_batches,
         {ONE: 10, FIFTY: 300, TWO_HUNDRED: 1000, SOME_REFUSED: 300, ALL_REFUSED: 300, FULL_BATCHES: 1500},
-        missing=_without("--batch-size"),
     ),
     Contender(
         "naive saga, file database",

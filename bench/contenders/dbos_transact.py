@@ -18,9 +18,10 @@ from dbos import DBOS, SetWorkflowID
 
 from activities.fence import Refusal
 from activities.service import Service
-from bench.contenders.process import Step, farewell, steps
+from bench.contenders.process import Step, run_saga
 from bench.contenders.services import call, open_services
 from bench.contenders.tasks import serve_tasks
+from contracts.message import Reply
 from contracts.order import Order
 from runtime.commandline import run
 from runtime.settings import Settings
@@ -36,26 +37,16 @@ class StepRefused(Exception):
 
 @DBOS.workflow()  # type: ignore[untyped-decorator, unused-ignore]  # untyped where DBOS is not installed
 async def order_workflow(document: dict[str, Any]) -> str:
-    placed = Order.model_validate(document)
-    compensations = [farewell(placed)]
-    try:
-        for step in steps(placed):
-            if step.undo is not None:
-                compensations.append(Step(step.undo, step.request))
-            await _durably(step)
-    except Exception:  # noqa: BLE001 — as the samples do
-        for compensation in reversed(compensations):
-            await _durably(compensation)
-        return "ROLLED_BACK"
-    return "CONFIRMED"
+    return await run_saga(Order.model_validate(document), _durably, Exception)  # as the samples do
 
 
 async def _durably(step: Step) -> None:
     async def perform() -> dict[str, Any]:
         try:
-            return (await call(_services, step.operation, step.request)).model_dump(mode="json")
+            reply: Reply = await call(_services, step.operation, step.request)
         except Refusal as refusal:
             raise StepRefused(f"{refusal.code}: {refusal.message}") from None
+        return reply.model_dump(mode="json")
 
     await DBOS.run_step_async({"name": step.operation.name}, perform)
 

@@ -6,6 +6,7 @@ write a saga.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,19 @@ def steps(placed: Order) -> list[Step]:
     ]
 
 
-def farewell(placed: Order) -> Step:
-    """What a customer hears at the end of a rollback: a call as any other, so it is in everybody's bill."""
-    return Step(notification.send_cancellation, Requests.of(placed).notification)
+async def run_saga(placed: Order, perform: Callable[[Step], Awaitable[object]], refused: type[Exception]) -> str:
+    """Perform the steps, and on `refused` the compensations in reverse order. Returns the order's state.
+
+    A rollback ends with the message to the customer, a call like any other, so each contender pays for it.
+    """
+    compensations = [Step(notification.send_cancellation, Requests.of(placed).notification)]
+    try:
+        for step in steps(placed):
+            if step.undo is not None:
+                compensations.append(Step(step.undo, step.request))
+            await perform(step)
+    except refused:
+        for compensation in reversed(compensations):
+            await perform(compensation)
+        return "ROLLED_BACK"
+    return "CONFIRMED"

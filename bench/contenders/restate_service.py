@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from hypercorn.config import Config
 
 from activities.fence import Refusal
 from activities.service import Service
-from bench.contenders.process import Step, farewell, steps
+from bench.contenders.process import Step, run_saga
 from bench.contenders.services import call, open_services
 from bench.processes import restate_server, until_stopped
+from contracts.message import Reply
 from contracts.order import Order
 from runtime.commandline import run
 from runtime.embedded import free_port
@@ -41,28 +42,17 @@ _services: Mapping[str, Service] = {}
 
 @workflow.main()  # type: ignore[untyped-decorator, unused-ignore]  # untyped where Restate is not installed
 async def place(context: restate.WorkflowContext, document: dict[str, Any]) -> str:
-    placed = Order.model_validate(document)
-    compensations = [farewell(placed)]
-    try:
-        for step in steps(placed):
-            if step.undo is not None:
-                compensations.append(Step(step.undo, step.request))
-            await context.run_typed(step.operation.name, _performing(step))
-    except restate.TerminalError:
-        for compensation in reversed(compensations):
-            await context.run_typed(compensation.operation.name, _performing(compensation))
-        return "ROLLED_BACK"
-    return "CONFIRMED"
+    async def durably(step: Step) -> None:
+        async def perform() -> dict[str, Any]:
+            try:
+                reply: Reply = await call(_services, step.operation, step.request)
+            except Refusal as refusal:
+                raise restate.TerminalError(f"{refusal.code}: {refusal.message}") from None
+            return reply.model_dump(mode="json")
 
+        await context.run_typed(step.operation.name, perform)
 
-def _performing(step: Step) -> Callable[[], Awaitable[dict[str, Any]]]:
-    async def perform() -> dict[str, Any]:
-        try:
-            return (await call(_services, step.operation, step.request)).model_dump(mode="json")
-        except Refusal as refusal:
-            raise restate.TerminalError(f"{refusal.code}: {refusal.message}") from None
-
-    return perform
+    return await run_saga(Order.model_validate(document), durably, restate.TerminalError)
 
 
 @app.command()

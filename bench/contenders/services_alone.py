@@ -10,7 +10,7 @@ import asyncio
 import typer
 
 from activities.fence import Refusal
-from bench.contenders.process import Step, farewell, steps
+from bench.contenders.process import Step, run_saga
 from bench.contenders.services import call, open_services
 from bench.contenders.tasks import serve_tasks
 from contracts.order import Order
@@ -28,18 +28,11 @@ def main() -> None:
 async def _serve() -> None:
     async with open_services(Settings.read()) as services:
 
+        async def perform(step: Step) -> None:
+            await call(services, step.operation, step.request)
+
         async def place(placed: Order) -> str:
-            compensations = [farewell(placed)]
-            try:
-                for step in steps(placed):
-                    if step.undo is not None:
-                        compensations.append(Step(step.undo, step.request))
-                    await call(services, step.operation, step.request)
-            except Refusal:
-                for compensation in reversed(compensations):
-                    await call(services, compensation.operation, compensation.request)
-                return "ROLLED_BACK"
-            return "CONFIRMED"
+            return await run_saga(placed, perform, Refusal)
 
         await serve_tasks(place, "ready: the services alone")
 
