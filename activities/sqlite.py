@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,6 +20,9 @@ Outcome = TypeVar("Outcome")
 
 BUSY_TIMEOUT_S = 4
 """Time SQLite waits for a write of another process. It is less than a step's timeout, so that the error is SQLite's."""
+
+_WAL_PAUSE_S = 0.02
+"""Pause between attempts to switch a new file to write-ahead logging: about the time that one switch takes."""
 
 
 class FileGone(OSError):
@@ -80,7 +84,7 @@ class SqliteDatabase:
             self._opened = self._file.stat()
         _let_sqlalchemy_begin(connection, None)
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _switch_to_wal(cursor)
         # FULL: a committed hold must survive a power cut, as the workflow history that records it does.
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
@@ -123,6 +127,20 @@ def _at(url: URL, *, mode: str) -> URL:
 def _require_that_it_opens(_dialect: object, _record: object, arguments: list[Any], options: dict[str, Any]) -> None:
     """Raise the error of a file that does not open here: aiosqlite would leave a thread behind that fails later."""
     sqlite3.connect(arguments[0], uri=options["uri"]).close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Wait for the write lock by trying again: for a change of the journal mode SQLite itself often does not wait."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(_WAL_PAUSE_S)
 
 
 def _let_sqlalchemy_begin(connection: Any, _: object) -> None:

@@ -16,6 +16,11 @@ _GROUPS, _BOUND, _START = (
 
 _SILENT = (
     Mutation(
+        "a worker that starts while another writes into a new file does not wait",
+        (Edit(_SQLITE, "        _switch_to_wal(cursor)\n", '        cursor.execute("PRAGMA journal_mode=WAL")\n'),),
+        ("tests/services/test_files.py::test_a_worker_waits_for_another_that_writes_into_a_new_file",),
+    ),
+    Mutation(
         "a transaction on a half-open connection is waited for without a bound",
         (Edit(_POSTGRESQL, "TRANSACTION_TIMEOUT_S = 4\n", "TRANSACTION_TIMEOUT_S = 3_600\n"),),
         (f"{_SILENCE}::test_a_service_goes_on_over_new_connections_after_one_attempt",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -74,6 +75,22 @@ async def test_only_a_migration_makes_a_file(tmp_path: Path) -> None:
             pass
     assert list(tmp_path.iterdir()) == []
     await database.dispose()
+
+
+async def test_a_worker_waits_for_another_that_writes_into_a_new_file(tmp_path: Path) -> None:
+    """The file has no write-ahead log yet, and SQLite refuses the switch at once while another process writes."""
+    file = tmp_path / "order.db"
+    writer = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    writer.execute("CREATE TABLE other (x)")
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("INSERT INTO other VALUES (1)")
+    release = threading.Timer(0.2, writer.execute, ["COMMIT"])
+    release.start()
+    database = connect(f"sqlite+aiosqlite:///{file}")
+    await migrate(database, "order")
+    release.join()
+    await database.dispose()
+    writer.close()
 
 
 async def test_a_file_that_cannot_be_read_leaves_no_thread_behind(tmp_path: Path) -> None:
