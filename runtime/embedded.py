@@ -54,10 +54,10 @@ async def embedded_server(*, port: int, ui_port: int, data: Path) -> AsyncIterat
     `SettingsError` for a port that is taken or a folder that cannot be written or that another server uses, and
     `Unreachable` if the server does not start.
     """
-    for taken in (port, ui_port):
-        _require_free(taken)
     with _open_log(data) as log:
-        await _require_alone(log, data)
+        await _require_alone(log, data)  # before the ports, which a server whose parent was killed holds as long
+        for taken in (port, ui_port):
+            _require_free(taken)
         process = await asyncio.create_subprocess_exec(
             *_command(port, ui_port),
             cwd=data,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,16 @@ async def test_a_second_server_on_the_same_state_is_refused(system: System, monk
     second = embedded.embedded_server(port=free_port(), ui_port=free_port(), data=system.folder)
     with pytest.raises(SettingsError, match=f"--data {system.folder}: another server keeps its state there"):
         await second.__aenter__()
+
+
+async def test_a_restart_waits_for_the_server_of_a_killed_parent_which_still_holds_its_port(tmp_path: Path) -> None:
+    port, loop = free_port(), asyncio.get_running_loop()
+    with (tmp_path / "temporal.log").open("ab") as log, socket.create_server(("127.0.0.1", port)) as dying:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        loop.call_later(0.3, dying.close)
+        loop.call_later(0.3, log.close)
+        async with embedded.embedded_server(port=port, ui_port=free_port(), data=tmp_path) as server:
+            assert server.address == f"127.0.0.1:{port}"
 
 
 @CRASHES

@@ -16,6 +16,21 @@ _GROUPS, _BOUND, _START = (
 
 _SILENT = (
     Mutation(
+        "a restart looks at the ports before the server of its killed predecessor has ended",
+        (
+            Edit(
+                "runtime/embedded.py",
+                "        await _require_alone(log, data)  # before the ports",
+                "        [_require_free(taken) for taken in (port, ui_port)]\n"
+                "        await _require_alone(log, data)  # before the ports",
+            ),
+        ),
+        (
+            "tests/end_to_end/test_crashes.py"
+            "::test_a_restart_waits_for_the_server_of_a_killed_parent_which_still_holds_its_port",
+        ),
+    ),
+    Mutation(
         "a worker that starts while another writes into a new file does not wait",
         (Edit(_SQLITE, "        _switch_to_wal(cursor)\n", '        cursor.execute("PRAGMA journal_mode=WAL")\n'),),
         ("tests/services/test_files.py::test_a_worker_waits_for_another_that_writes_into_a_new_file",),
