@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,8 @@ class _Connection:
         carrier, end = (self.to_client, self.client) if towards_client else (self.to_server, self.server)
         carrier.cancel()
         if end.can_write_eof() and not end.is_closing():
-            end.write_eof()
+            with suppress(OSError):  # the other side has reset the connection, and the transport does not know it yet
+                end.write_eof()
 
 
 class Proxy:
