@@ -110,7 +110,8 @@ def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — 
         case CommandFailed():
             return error
         case TyperException():
-            return CommandFailed(Code.USAGE, f"{error.format_message()} (--help lists what there is)", Exit.INVALID)
+            message = error.format_message().replace("Value error, ", "")  # pydantic's, of a value that typer refuses
+            return CommandFailed(Code.USAGE, f"{message} (--help lists what there is)", Exit.INVALID)
         case UnicodeEncodeError():
             return CommandFailed(Code.USAGE, f"not UTF-8 text: {error.object!r}"[:200], Exit.INVALID)
         case SettingsError():

@@ -78,5 +78,12 @@ def test_an_empty_value_is_invalid_input_in_one_line_that_names_it(run: Run, wor
     assert not named.startswith("--") or f"'{named}'" in answer.err
 
 
+def test_a_mode_that_does_not_exist_is_told_with_those_that_do(run: Run) -> None:
+    answer = run("bulk", "--count", "1", "--mode", "lane")
+    assert answer.code == 2
+    modes = "'saga', 'colocated', 'choreography', 'batch'"
+    assert answer.err.startswith(f"error: Invalid value for '--mode': 'lane' is not one of {modes}.")
+
+
 def test_a_command_with_values_goes_on_to_look_for_a_server(run: Run) -> None:
     assert run("place", "--item", "BOOK-1:1", "--id", "o-1", "--customer", "c-1").code == 3
