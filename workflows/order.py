@@ -100,8 +100,8 @@ async def commit(saga: Saga | Plan, requests: Requests) -> None:
 def planned(requests: Requests) -> Plan:
     """Return `prepare`, `decide` and `commit` as data.
 
-    Orders of one kind have the same calls, and may share a plan in one workflow: `Requests.to` finds the request of
-    each order. Two workflows must not share one: where the process has changed, each must ask `workflow.patched`.
+    No two orders share a plan, as they may differ in their steps, and no two workflows, as each must ask
+    `workflow.patched` itself where the process has changed.
     """
     plan = Plan()
     for phase in (prepare, decide, commit):
