@@ -22,12 +22,8 @@ unexport PYTHONDONTWRITEBYTECODE
 test: install ## the whole test suite
 	$(BIN)/python -m pytest -n 4
 
-# A third of the time of these two folders; and half of the services' tests repeat the others on PostgreSQL.
-SLOW := kernel/test_random_sagas.py kernel/test_limits.py \
-	services/test_concurrency.py services/test_random_orders.py services/test_properties.py
-
 quick: install ## the kernel and the services on SQLite, for every save; no whole system is started
-	$(BIN)/python -m pytest -n 3 tests/kernel tests/services -k "not postgresql" $(SLOW:%=--ignore=tests/%)
+	$(BIN)/python -m pytest -n 4 tests/kernel tests/services -m "not chaos and not processes and not slow"
 
 chaos: install ## kills, cuts, locks and faults under load, and the whole crash matrix; ten minutes at most
 	$(BIN)/python -m tests.chaos

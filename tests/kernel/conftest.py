@@ -1,15 +1,17 @@
-"""Fixtures of the kernel's tests. Each test has its own server: a hanging activity stops the clock of a server."""
+"""Fixtures of the kernel's tests."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.testservice.v1 import UnlockTimeSkippingRequest
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
@@ -19,22 +21,51 @@ from saga import SEARCH_ATTRIBUTES
 from .harness import Harness
 from .workflows import TripWorkflow
 
+_ROUND_TRIPS = 5
+"""A server that has answered so often since it was asked to sleep, and still sleeps, has its clock stopped."""
 _TYPES = {
     "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
     "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
 }
 
 
+_servers: list[WorkflowEnvironment] = []
+"""The server of this test worker, whose tests run one after the other: a new server costs more CPU than a test."""
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[WorkflowEnvironment]:
+    """A server that skips time. The next test of this test worker has the same."""
+    if not _servers:
+        _servers.append(await _started())
+    yield _servers[0]
+    await _release_clock(_servers[0])
+
+
+async def _release_clock(server: WorkflowEnvironment) -> None:
+    """Give up the holds on the clock that a test leaves behind.
+
+    A running activity stops the clock of the server, also when its workflow has ended without it.
+    """
+    sleep = asyncio.create_task(server.sleep(timedelta(hours=1)))
+    while not sleep.done():
+        for _ in range(_ROUND_TRIPS):
+            await server.get_current_time()
+            await asyncio.wait({sleep}, timeout=0.01)
+        if not sleep.done():
+            await server.client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
+    await sleep
+
+
+async def _started() -> WorkflowEnvironment:
     binary = Path(sys.executable).with_name("temporal-test-server")
-    async with await WorkflowEnvironment.start_time_skipping(
+    environment = await WorkflowEnvironment.start_time_skipping(
         data_converter=pydantic_data_converter, test_server_existing_path=str(binary)
-    ) as environment:
-        wanted = {key.name: _TYPES[key.indexed_value_type.name.title()] for key in SEARCH_ATTRIBUTES}
-        request = AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=wanted)
-        await environment.client.operator_service.add_search_attributes(request)
-        yield environment
+    )
+    wanted = {key.name: _TYPES[key.indexed_value_type.name.title()] for key in SEARCH_ATTRIBUTES}
+    request = AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=wanted)
+    await environment.client.operator_service.add_search_attributes(request)
+    return environment
 
 
 @pytest.fixture(scope="session")

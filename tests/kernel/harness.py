@@ -35,7 +35,8 @@ Handle = WorkflowHandle[Any, TransactionLog]
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _LOG = TypeAdapter(TransactionLog)
 SINGLE_BATCH = _WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BATCH
-both_orders = pytest.mark.parametrize("single_batch", [False, True], ids=["in phases", "in one batch"])
+_IN_ONE_BATCH = pytest.param(True, id="in one batch", marks=pytest.mark.slow)
+both_orders = pytest.mark.parametrize("single_batch", [pytest.param(False, id="in phases"), _IN_ONE_BATCH])
 """Runs a test under both orders of a workflow task's jobs. temporalio 1.36.0 uses the second for new workflows, 1.36.1
 does not any more, but a workflow that 1.36.0 has begun keeps it in every version."""
 _TIMEOUT_S = 20

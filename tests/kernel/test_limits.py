@@ -13,6 +13,8 @@ from .harness import Handle, Harness
 from .plan import PIVOT, UNDOS
 from .services import fail, refuse, work
 
+pytestmark = pytest.mark.slow
+
 ONE_TRY = Policies(
     finish=Policy(attempt_timeout=timedelta(seconds=10), attempts=1, total=timedelta(seconds=30)),
     undo=Policy(attempt_timeout=timedelta(seconds=10), attempts=1, total=timedelta(seconds=30)),

@@ -47,6 +47,7 @@ async def test_a_call_that_settles_in_time_is_known_and_undone(harness: Harness,
     assert expect.entry_of(end, hanging).status is Status.DONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cancel", [by_business, by_temporal])
 @pytest.mark.parametrize(("failing", "hanging"), PAIRS[:2])
 async def test_a_cancel_while_a_group_settles_leaves_nothing_running(
@@ -64,6 +65,7 @@ async def test_a_cancel_while_a_group_settles_leaves_nothing_running(
     expect.nothing_is_open(end)
 
 
+@pytest.mark.slow
 async def test_a_deadline_while_a_group_settles_leaves_nothing_running(harness: Harness) -> None:
     failing, hanging = PAIRS[0]
     harness.services.script(failing, then=refuse)

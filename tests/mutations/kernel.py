@@ -104,7 +104,7 @@ _PIVOT = (
                 "        ended = await run_to_completion(attempt(operation, request, policy))\n",
             ),
         ),
-        (f"{_TESTS}/test_forward.py::test_a_promised_call_is_parked_for_a_day_and_then_done[hotel.pay]",),
+        (f"{_TESTS}/test_forward.py::test_a_promised_call_is_parked_for_hours_and_then_done[hotel.pay]",),
     ),
 )
 

@@ -15,14 +15,6 @@ from .service_harness import ServiceHarness
 OpenHarness = Callable[[str], Awaitable[ServiceHarness]]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests with other processes in one worker of pytest-xdist, which then starts these only once."""
-    for item in items:
-        if "contenders" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("contenders"))
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Path]:
     """The socket directory of a PostgreSQL server, which runs as long as this test process."""
@@ -54,7 +46,7 @@ async def postgresql_databases(postgres: Path) -> AsyncIterator[PostgresDatabase
     await made.remove()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
 async def databases(request: pytest.FixtureRequest, tmp_path: Path, sqlite_templates: Path) -> AsyncIterator[Databases]:
     """Each test that uses it runs twice, once on each kind of database."""
     made: Databases

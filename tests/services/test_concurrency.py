@@ -25,6 +25,8 @@ from .requests import balance, charge, reservation, stock_level
 from .samples import SAMPLES
 from .service_harness import Call, Operations, ServiceHarness, assert_invariants, handler_of
 
+pytestmark = pytest.mark.slow
+
 _HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
 Record = Callable[[str, object], None]
 MOST_STALE = {"sqlite": 0, "postgresql": 20}

@@ -19,6 +19,8 @@ from .databases import SqliteFiles
 from .requests import balance, charge, reservation, stock_level
 from .service_harness import Operations, ServiceHarness, assert_invariants
 
+pytestmark = pytest.mark.slow
+
 Delivery = tuple[Operations, list[Request]]
 """An operation and a batch of requests."""
 

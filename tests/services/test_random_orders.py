@@ -28,6 +28,8 @@ from .databases import SqliteFiles
 from .requests import address, balance, charge, confirmation, contact, reservation, shipment, stock_level
 from .service_harness import Call, ServiceHarness
 
+pytestmark = pytest.mark.slow
+
 GIVEN_UP = 4
 """The number of forward calls of an order; its coordinator may give up at any of them."""
 
