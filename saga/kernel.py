@@ -183,7 +183,7 @@ class Saga:
 
     def on_rollback(self, operation: Operation[Request, Any], request: Request) -> None:
         """Make this `best_effort` call at the end of a rollback: to tell the customer, for example."""
-        self._rollback.last_call = PlannedCall(operation, request)
+        self._rollback.last_call = PlannedCall(CallKind.BEST_EFFORT, operation, request)
 
     # --- other executions, and cancels --------------------------------------------------------------------------------
 

@@ -6,11 +6,11 @@ the body instead of listing them a second time. The body must make the same call
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from saga.journal import CallKind
 from saga.operation import Operation
@@ -18,6 +18,7 @@ from saga.operation import Operation
 
 @dataclass(frozen=True)
 class PlannedCall:
+    kind: CallKind
     operation: Operation[Any, Any]
     request: Any
     undo: Operation[Any, Any] | None = None
@@ -27,14 +28,22 @@ class PlannedCall:
 
 @dataclass(frozen=True)
 class Stage:
-    """Calls that run side by side. Two stages of one `name` make the same calls."""
+    """Calls that run side by side. Two stages of one `name` make the same calls.
+
+    `kind` is that of its calls. Only `best_effort` calls may be beside those of another kind.
+    """
 
     kind: CallKind
     calls: tuple[PlannedCall, ...]
 
+    @classmethod
+    def of(cls, calls: Sequence[PlannedCall]) -> Self:
+        [kind] = {call.kind for call in calls} - {CallKind.BEST_EFFORT} or {CallKind.BEST_EFFORT}
+        return cls(kind, tuple(calls))
+
     @cached_property
     def name(self) -> str:
-        return " ".join([self.kind, *(call.operation.name for call in self.calls)])
+        return " ".join(f"{call.kind} {call.operation.name}" for call in self.calls)
 
 
 @dataclass
@@ -44,7 +53,7 @@ class Plan:
     stages: list[Stage] = field(default_factory=list)
     rollback_call: PlannedCall | None = None
     rollback_call_from: int = 0
-    _group: list[tuple[CallKind, PlannedCall]] | None = None
+    _group: list[PlannedCall] | None = None
 
     @property
     def undos(self) -> list[tuple[Operation[Any, Any], Any]]:
@@ -73,18 +82,16 @@ class Plan:
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(CallKind.STEP, PlannedCall(operation, request, undo, within, name))
+        self._note(PlannedCall(CallKind.STEP, operation, request, undo, within, name))
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> Any:
         if self._group is not None:
             raise RuntimeError("a group within a group cannot be planned")
-        noted: list[tuple[CallKind, PlannedCall]] = []
-        self._group = noted
+        self._group = group = list[PlannedCall]()
         for call in calls:
             await call
         self._group = None
-        [kind] = {kind for kind, _ in noted}
-        self.stages.append(Stage(kind, tuple(call for _, call in noted)))
+        self.stages.append(Stage.of(group))
 
     async def pivot(
         self,
@@ -94,7 +101,7 @@ class Plan:
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(CallKind.PIVOT, PlannedCall(operation, request, None, within, name))
+        self._note(PlannedCall(CallKind.PIVOT, operation, request, None, within, name))
 
     async def finish(
         self,
@@ -104,16 +111,17 @@ class Plan:
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(CallKind.FINISH, PlannedCall(operation, request, None, within, name))
+        self._note(PlannedCall(CallKind.FINISH, operation, request, None, within, name))
 
     async def best_effort(self, operation: Operation[Any, Any], request: Any) -> Any:
-        self._note(CallKind.BEST_EFFORT, PlannedCall(operation, request))
+        self._note(PlannedCall(CallKind.BEST_EFFORT, operation, request))
 
     def on_rollback(self, operation: Operation[Any, Any], request: Any) -> None:
-        self.rollback_call, self.rollback_call_from = PlannedCall(operation, request), len(self.stages)
+        self.rollback_call = PlannedCall(CallKind.BEST_EFFORT, operation, request)
+        self.rollback_call_from = len(self.stages)
 
-    def _note(self, kind: CallKind, call: PlannedCall) -> None:
+    def _note(self, call: PlannedCall) -> None:
         if self._group is None:
-            self.stages.append(Stage(kind, (call,)))
+            self.stages.append(Stage.of([call]))
         else:
-            self._group.append((kind, call))
+            self._group.append(call)

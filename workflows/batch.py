@@ -28,7 +28,7 @@ from temporalio.exceptions import ApplicationError
 from contracts.batch import BatchOutcome, InvalidBatch, OutcomeGroup, parse
 from contracts.errors import Code
 from contracts.order import OrderOptions, RollbackCause
-from saga import POLICIES, CallKind, Failure, Policy, Stage, State, TransactionLog, run_to_completion
+from saga import POLICIES, CallKind, Failure, PlannedCall, Policy, State, TransactionLog, run_to_completion
 from saga.earlier import RerunDetector
 from saga.journal import count_states
 from saga.outcome import CANCELLED, STEP_UNDONE
@@ -109,17 +109,17 @@ class BatchWorkflow:
             return []
         for member in members:
             member.decided = member.decided or stage.kind is CallKind.PIVOT
-        calls = (self._call(stage, place, index, members) for place in range(len(stage.calls)))
+        calls = (self._call(call, place, index, members) for place, call in enumerate(stage.calls))
         failures = await asyncio.gather(*calls)
-        if stage.kind is CallKind.BEST_EFFORT or not any(failures):
-            return members
-        return self._without_failed(members, index, failures)
+        return self._without_failed(members, index, failures) if any(failures) else members
 
     async def _call(
-        self, stage: Stage, place: int, index: int, members: list[BatchMember]
+        self, call: PlannedCall, place: int, index: int, members: list[BatchMember]
     ) -> dict[BatchMember, Failure]:
+        """Make one call of a stage for all orders. Return the failures that decide how an order continues."""
         own = [(member, member.plan.stages[index].calls[place].request) for member in members]
-        return await call_many(stage.calls[place].operation, stage.kind, own, _POLICIES[stage.kind])
+        failures = await call_many(call.operation, call.kind, own, _POLICIES[call.kind])
+        return {} if call.kind is CallKind.BEST_EFFORT else failures
 
     def _without_failed(
         self, members: list[BatchMember], index: int, failures: list[dict[BatchMember, Failure]]

@@ -84,12 +84,12 @@ def roles_of(plan: Plan) -> Roles:
     decider, before = "", frozenset({Fact.ORDER_PLACED})
     for stage in plan.stages:
         for call in stage.calls:
-            service, made = call.operation.service, Call(stage.kind, call.operation, call.request)
-            if stage.kind is CallKind.STEP:
+            service, made = call.operation.service, Call(call.kind, call.operation, call.request)
+            if call.kind is CallKind.STEP:
                 steps[service].append(Reaction((made,), *EVENTS[call.operation], after=before))
             else:
                 finishes[service].append(made)
-            if stage.kind is CallKind.PIVOT:
+            if call.kind is CallKind.PIVOT:
                 decider = service
             if call.undo is not None:
                 undos[service].insert(0, Call(CallKind.UNDO, call.undo, call.request))

@@ -76,8 +76,8 @@ async def prepare(saga: Saga | Plan, requests: Requests) -> None:
     await saga.parallel(
         saga.step(payment.authorize, requests.payment, undo=payment.cancel),
         saga.step(inventory.reserve, requests.stock, undo=inventory.release),
+        saga.step(shipping.schedule, requests.shipment, undo=shipping.cancel),
     )
-    await saga.step(shipping.schedule, requests.shipment, undo=shipping.cancel)
     if requests.must_notify:
         await saga.step(notification.send_confirmation, requests.notification, undo=notification.send_cancellation)
 
@@ -88,13 +88,14 @@ async def decide(saga: Saga | Plan, requests: Requests) -> None:
 
 async def commit(saga: Saga | Plan, requests: Requests) -> None:
     """Do what the customer of a confirmed order was promised."""
-    await saga.parallel(
+    calls = [
         saga.finish(payment.capture, requests.payment),
         saga.finish(inventory.commit, requests.stock),
         saga.finish(shipping.dispatch, requests.shipment),
-    )
+    ]
     if not requests.must_notify:
-        await saga.best_effort(notification.send_confirmation, requests.notification)
+        calls.append(saga.best_effort(notification.send_confirmation, requests.notification))
+    await saga.parallel(*calls)
 
 
 def planned(requests: Requests) -> Plan:

@@ -119,7 +119,10 @@ async def test_orders_of_every_mode_get_through_the_change(
     settings = Settings.read()
     slow = [
         Fault(operation="inventory.reserve", transaction="order/old-*", kind=FaultKind.DELAY, seconds=_SLOW_S),
-        Fault(operation="order.create", transaction="order/old-colocated", kind=FaultKind.DELAY, seconds=_SLOW_S),
+        *(
+            Fault(operation="order.create", transaction=f"order/old-{kind}", kind=FaultKind.DELAY, seconds=_SLOW_S)
+            for kind in _ALONE
+        ),
     ]
     async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as server:
         client = await connection.connect(settings, address=server.address)

@@ -138,7 +138,7 @@ async def test_an_order_that_is_reset_undoes_what_its_first_run_did_later(harnes
     first = await harness.start("OrderWorkflow", tx, placed)
     await harness.until_parked(first, "order.confirm")
     harness.repair()
-    harness.down("payment.authorize", tx)
+    harness.down("order.create", tx)
     second = await harness.reset(first)
     log = await harness.end(second)
     harness.repair()
