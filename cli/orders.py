@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from cli import documents, session, show
 from cli.session import Json
-from client.engines.engine import OrderStatus
+from client.engines.engine import OrderStatus, Until
 from client.orders import Mode, Orders
 from client.standing import is_paused
 from contracts.errors import Code
@@ -33,6 +33,14 @@ def place(
     customer: Annotated[str | None, typer.Option(help="With --item: whose account is charged; default c-1.")] = None,
     id: Annotated[str | None, typer.Option(help="With --item: the order's id; default: a new one.")] = None,  # noqa: A002 — the option's name
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the order's end.")] = False,
+    until: Annotated[
+        Until,
+        typer.Option(
+            metavar="WHAT",
+            help="confirmed: return as soon as it is decided, while payment, stock and shipment are still being "
+            "completed. ended: when all of that is done.",
+        ),
+    ] = Until.ENDED,
     mode: Annotated[
         Mode,
         typer.Option(
@@ -43,7 +51,7 @@ def place(
     ] = Mode.SAGA,
     json: Json = False,
 ) -> int:
-    """Place an order and wait for its end."""
+    """Place an order and wait for its end, or for its decision."""
     if (file is None) == (not item):
         raise CommandFailed(Code.USAGE, "place takes an order document (FILE or -), or --item SKU:QTY", Exit.INVALID)
     if file is not None and (customer is not None or id is not None):
@@ -51,13 +59,18 @@ def place(
     if mode is Mode.BATCH:
         message = "--mode batch is for many orders: see bulk; place takes saga, colocated or choreography"
         raise CommandFailed(Code.USAGE, message, Exit.INVALID)
+    if no_wait and until is Until.CONFIRMED:
+        message = "--no-wait waits for nothing, --until confirmed for the decision: leave one out"
+        raise CommandFailed(Code.USAGE, message, Exit.INVALID)
     made = documents.order_of_options
     order = documents.read_order(file) if file is not None else made(item or [], customer, id)
     if no_wait:
         show.outcome(session.run(lambda client: Orders(client).start(order, mode)), json=json)
         return Exit.OK
-    log = session.run(lambda client: Orders(client).place(order, mode))
+    log = session.run(lambda client: Orders(client).place(order, mode, until))
     show.outcome(log, json=json)
+    if log.state.is_confirmed and any(entry.ended_at is None for entry in log.steps) and not json:
+        show.line(f"decided; what was promised is under way: `starter.py status {order.order_id}` shows it")
     return session.exit_code(log)
 
 

@@ -17,6 +17,7 @@ from typing import Self
 from temporalio.client import Client
 
 from client.engines.batch import DEFAULT_SIZE, Batch, BatchEngine
+from client.engines.engine import Until
 from client.standing import outcome_of
 from contracts.batch import MAX_ORDERS
 from contracts.order import Order
@@ -40,8 +41,16 @@ class _Gathering:
 class Coalescer:
     """Sends a batch when it is full, or when its first order has waited for `max_wait`."""
 
-    def __init__(self, client: Client, *, max_wait: timedelta = MAX_WAIT, max_size: int = DEFAULT_SIZE) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        max_wait: timedelta = MAX_WAIT,
+        max_size: int = DEFAULT_SIZE,
+        until: Until = Until.ENDED,
+    ) -> None:
         self._client = client
+        self._until = until
         self._max_wait_s = max_wait.total_seconds()
         self._max_size = min(max_size, MAX_ORDERS)
         self._gathering: _Gathering | None = None
@@ -61,8 +70,8 @@ class Coalescer:
             await asyncio.wait(self._sent)
 
     async def place(self, order: Order) -> TransactionLog:
-        """The end of this order. One that was placed before elsewhere ends with IDEMPOTENCY_CONFLICT: `Orders.status`
-        tells how it stands.
+        """The end of this order, or its decision. One that was placed before elsewhere ends with IDEMPOTENCY_CONFLICT:
+        `Orders.status` tells how it stands.
 
         Raises `RPCError` if Temporal does not answer, and `WorkflowFailureError` if the batch was closed from outside.
         The order goes on when its caller no longer waits.
@@ -107,8 +116,11 @@ class Coalescer:
                 self._close()
             try:
                 batch = BatchEngine(self._client, gathering.batch.id)
-                await batch.start(gathering.batch)
-                outcome = await batch.outcome()
+                if self._until is Until.CONFIRMED:
+                    outcome = await batch.decision(gathering.batch)
+                else:
+                    await batch.start(gathering.batch)
+                    outcome = await batch.outcome()
             except Exception as error:  # noqa: BLE001 — each caller raises it, whatever it is
                 for caller in gathering.callers.values():
                     caller.set_exception(error)

@@ -24,6 +24,7 @@ from client.engines.engine import (
     OrderInput,
     OrderStatus,
     SingleOrderEngine,
+    Until,
     is_duplicate_of_other,
     status_at,
 )
@@ -80,14 +81,17 @@ class Orders:
         now = await engine.status(placed.order_id)
         return TransactionLog(placed.transaction_id, State.RUNNING) if now is None else now.log
 
-    async def place(self, placed: Order, mode: Mode) -> TransactionLog:
-        """Start the order and wait for its end, through outages of Temporal. A second placing has the first outcome.
+    async def place(self, placed: Order, mode: Mode, until: Until = Until.ENDED) -> TransactionLog:
+        """Start the order and wait for its end, or decision, through outages of Temporal. A second placing has the
+        first outcome.
 
         Raises `DuplicateOrder`, and `RPCError` when the outage budget is spent.
         """
         engine = self._engine_for(mode)
 
         async def start_and_wait() -> TransactionLog | None:
+            if until is Until.CONFIRMED:
+                return await engine.decision(placed)
             await engine.start(placed)
             self.budget.answered()
             return await engine.wait(placed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
@@ -15,10 +16,14 @@ from client import silence
 from client.errors import CancelRefused, NotAnswered, Paused
 from client.handles import describe
 
+T = TypeVar("T")
 _UPDATE_TIMEOUT_S = 15
 """A worker takes an update up within a second, one that restarts within ten."""
 _CANCEL_ORDER = "cancel_order"
-"""The update of every workflow that coordinates an order."""
+DECISION = "decision"
+"""Updates of every workflow that coordinates an order."""
+_ENDED_BEFORE_ITS_ANSWER = "AcceptedUpdateCompletedWorkflow"
+"""The type of the failure of an update whose workflow has ended meanwhile."""
 
 
 async def update(
@@ -46,6 +51,29 @@ async def _derived_id(client: Client, workflow_id: str, name: Any, arguments: li
     asked = json.dumps([getattr(name, "__name__", name), arguments], default=vars, sort_keys=True)
     digest = hashlib.sha256(asked.encode()).hexdigest()
     return f"{found.run_id}-{found.history_length}-{digest[:32]}" if found else digest[:32]
+
+
+def decision_id(content: bytes) -> str:
+    """The update id of the question for the decision about orders of this `content`.
+
+    A client that asks again joins its first call. The content is part of the id because Temporal answers a known id
+    from a closed workflow, whatever that was started with.
+    """
+    return f"{DECISION}-{hashlib.sha256(content).hexdigest()[:32]}"
+
+
+async def decision(asked: Awaitable[T]) -> T | None:
+    """The answer to the update `DECISION`; `None` if the workflow has ended, or is not there."""
+    try:
+        return await asked
+    except WorkflowUpdateFailedError as error:
+        if isinstance(error.cause, ApplicationError) and error.cause.type == _ENDED_BEFORE_ITS_ANSWER:
+            return None
+        raise
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return None
 
 
 async def request_cancel(client: Client, workflow_id: str, order_id: str, arguments: list[Any]) -> bool:

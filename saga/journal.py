@@ -145,6 +145,11 @@ class TransactionLog:
     error: Failure | None = None
     steps: tuple[Entry, ...] = ()
 
+    @property
+    def as_decided(self) -> TransactionLog:
+        """The log of a saga whose pivot is done: CONFIRMED, though its finishes may be open."""
+        return self if self.state.is_end else replace(self, state=State.CONFIRMED)
+
 
 def count_states(state: State, error_code: str | None, sagas: int = 1) -> None:
     """Count in the metrics that `sagas` have entered `state`."""

@@ -77,6 +77,11 @@ class Saga:
         return self._journal.log
 
     @property
+    def is_past_pivot(self) -> bool:
+        """Whether the pivot is done: the saga will be confirmed, and only its finishes are left."""
+        return self._progress.is_past_pivot
+
+    @property
     def is_rerun(self) -> bool:
         """Whether this run repeats an earlier one of the same workflow: it was reset, or the server began it again."""
         return self._earlier.is_rerun
@@ -140,6 +145,7 @@ class Saga:
         if isinstance(ended, Refused):
             self._earlier.was_not_decided()
             self._progress.reopen()
+        self._progress.is_past_pivot = isinstance(ended, Done)
         return self._settled(entry, ended)
 
     async def try_cancel_decision(
@@ -157,6 +163,7 @@ class Saga:
             return True
         self._progress.cause = None  # a cancel that came before the answer came after the pivot
         self._rollback.was_decided()
+        self._progress.is_past_pivot = True
         return False
 
     async def finish(

@@ -48,6 +48,8 @@ class Progress:
 
     def __init__(self, deadline: timedelta | None, earlier: EarlierExecutions) -> None:
         self.phase = Phase.PREPARING
+        self.is_past_pivot = False
+        """The pivot has been answered, here or in an earlier execution: only its finishes are left."""
         self.cause: Failure | None = None
         self._deadline = deadline
         self._earlier = earlier

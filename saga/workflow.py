@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 from saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from saga.journal import TransactionLog
 from saga.progress import CancelRefused
+from saga.waiting import until
 
 DESK_REFUSED = "DESK_REFUSED"
 """The operator's decision cannot be taken; the message says why."""
@@ -30,6 +31,9 @@ class Observed(Protocol):
 
 class Cancellable(Observed, Protocol):
     """A saga that can be rolled back from outside until its pivot. Both methods raise `CancelRefused` after it."""
+
+    @property
+    def is_past_pivot(self) -> bool: ...
 
     def cancel(self, reason: str) -> None: ...
 
@@ -108,6 +112,13 @@ class CancellableSagaWorkflow(SagaWorkflow):
     @abstractmethod
     def observed(self) -> Cancellable:
         """The saga, or the part in one, that the queries show and the updates act on."""
+
+    @workflow.update
+    async def decision(self) -> TransactionLog:
+        """The log as soon as the pivot is done, with the state CONFIRMED though finishes may be open. A saga that is
+        rolled back has it at its end."""
+        await until(lambda: self.observed.is_past_pivot or self.observed.log.state.is_end)
+        return self.observed.log.as_decided if self.observed.is_past_pivot else self.observed.log
 
     @workflow.update
     def cancel_order(self, reason: str) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ from saga import POLICIES, CallKind, Failure, PlannedCall, Policy, State, Transa
 from saga.earlier import RerunDetector
 from saga.journal import count_states
 from saga.outcome import CANCELLED, STEP_UNDONE
+from saga.waiting import until
 from workflows.batch_call import call_many
 from workflows.batch_member import BatchMember, grouped
 from workflows.detach import detach
@@ -111,7 +112,10 @@ class BatchWorkflow:
             member.decided = member.decided or stage.kind is CallKind.PIVOT
         calls = (self._call(call, place, index, members) for place, call in enumerate(stage.calls))
         failures = await asyncio.gather(*calls)
-        return self._without_failed(members, index, failures) if any(failures) else members
+        done = self._without_failed(members, index, failures) if any(failures) else members
+        for member in done:
+            member.past_pivot = member.past_pivot or stage.kind is CallKind.PIVOT
+        return done
 
     async def _call(
         self, call: PlannedCall, place: int, index: int, members: list[BatchMember]
@@ -235,11 +239,21 @@ class BatchWorkflow:
     @workflow.query
     def outcome(self) -> BatchOutcome:
         """Return the present state of all orders."""
+        return self._outcome(lambda member: member.state)
+
+    @workflow.update
+    async def decision(self) -> BatchOutcome:
+        """Return the state of all orders as soon as each is decided: the pivot of a CONFIRMED order is done, though its
+        finishes may be open. Orders that were rolled back have ended, and detached ones have workflows of their own."""
+        await until(lambda: all(member.has_decision for member in self._members.values()))
+        return self._outcome(lambda member: member.decision)
+
+    def _outcome(self, state_of: Callable[[BatchMember], State]) -> BatchOutcome:
         invalid = [
             OutcomeGroup(state=State.ROLLED_BACK, code=Code.INVALID_ORDER, order_ids=(order_id,), messages=(problem,))
             for order_id, problem in self._problems.items()
         ]
-        return BatchOutcome(groups=(*grouped(self._members.values()), *invalid))
+        return BatchOutcome(groups=(*grouped(self._members.values(), state_of), *invalid))
 
     @workflow.update
     def cancel_order(self, order_id: str, reason: str) -> None:

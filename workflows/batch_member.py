@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -25,6 +25,8 @@ class BatchMember:
     """Why the order is to be rolled back at its next step."""
     decided: bool = False
     """The pivot has been called: the order can only go forward, unless the pivot is refused."""
+    past_pivot: bool = False
+    """The pivot is done: only finishes are left."""
     detached: bool = False
     """The order has a workflow of its own."""
     log: dict[tuple[str, CallKind], Entry] = field(default_factory=dict)
@@ -53,24 +55,33 @@ class BatchMember:
         return self.interruption is not None
 
     @property
+    def has_decision(self) -> bool:
+        return self.past_pivot or self.detached or self.state.is_end
+
+    @property
+    def decision(self) -> State:
+        """The state, but CONFIRMED as soon as the pivot is done."""
+        return State.CONFIRMED if self.past_pivot and not self.state.is_end else self.state
+
+    @property
     def transaction_log(self) -> TransactionLog:
         steps = tuple(replace(entry) for entry in self.log.values())
         return TransactionLog(self.order.transaction_id, self.state, self.failure, steps)
 
 
-def grouped(members: Iterable[BatchMember]) -> Sequence[OutcomeGroup]:
+def grouped(members: Iterable[BatchMember], state_of: Callable[[BatchMember], State]) -> Sequence[OutcomeGroup]:
     """The orders grouped by outcome."""
-    groups: dict[object, list[BatchMember]] = {}
+    groups: dict[tuple[State, object, object], list[BatchMember]] = {}
     for member in members:
         error = member.failure and (member.failure.code, member.failure.step)
-        groups.setdefault((member.state, error, tuple(map(id, member.log.values()))), []).append(member)
-    return [_group_of(group) for group in groups.values()]
+        groups.setdefault((state_of(member), error, tuple(map(id, member.log.values()))), []).append(member)
+    return [_group_of(state, group) for (state, _, _), group in groups.items()]
 
 
-def _group_of(group: Sequence[BatchMember]) -> OutcomeGroup:
+def _group_of(state: State, group: Sequence[BatchMember]) -> OutcomeGroup:
     first = group[0]
     return OutcomeGroup(
-        state=first.state,
+        state=state,
         code=first.failure.code if first.failure else None,
         step=first.failure.step if first.failure else None,
         steps=tuple(first.log.values()),

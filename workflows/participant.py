@@ -73,6 +73,12 @@ class Participant:
     def log(self) -> TransactionLog:
         return self._journal.log
 
+    @property
+    def is_past_pivot(self) -> bool:
+        return any(
+            event.fact is Fact.ORDER_CONFIRMED for event in (*self.events.happened.values(), *self.events.published)
+        )
+
     def cancel(self, reason: str) -> None:
         self.check_cancellable()
         cause = RollbackCause(code=Code.CANCELLED, message=reason)

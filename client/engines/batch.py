@@ -6,17 +6,24 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
-from temporalio.common import RawValue, WorkflowIDReusePolicy
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
+from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from client import handles
+from client import handles, updates
 from client.engines.engine import OrderStatus, status_at
 from client.standing import log_by_query, told_as_closed
-from client.updates import request_cancel
+from client.updates import DECISION, request_cancel
 from contracts.batch import MAX_BYTES, MAX_ORDERS, BatchOutcome
 from contracts.ids import BATCH_WORKFLOW, Coordinator, new_batch_id, order_workflow_id
 from contracts.order import WORKFLOWS_QUEUE, Order
@@ -79,17 +86,33 @@ class BatchEngine:
 
     async def start(self, batch: Batch) -> None:
         """Start the batch; a second start finds the first."""
-        payload = Payload(metadata={"encoding": b"json/plain"}, data=batch.json)
+        with suppress(WorkflowAlreadyStartedError):
+            await self._client.start_workflow(**self._with_input(batch))
+
+    async def decision(self, batch: Batch) -> BatchOutcome:
+        """Start the batch, and return how it stands once each order is decided: see `BatchWorkflow.decision`.
+
+        Raises `WorkflowFailureError` if it was closed from outside.
+        """
+        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(**self._with_input(batch))
+        asked: dict[str, Any] = {"id": updates.decision_id(batch.json), "result_type": BatchOutcome}
         try:
-            await self._client.start_workflow(
-                BATCH_WORKFLOW,
-                RawValue(payload),
-                id=self._id,
-                task_queue=WORKFLOWS_QUEUE,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            )
+            decided = self._client.execute_update_with_start_workflow(DECISION, start_workflow_operation=start, **asked)
+            outcome = await updates.decision(decided)
         except WorkflowAlreadyStartedError:
-            return
+            outcome = await updates.decision(self.handle.execute_update(DECISION, **asked))
+        return outcome or await self.outcome()
+
+    def _with_input(self, batch: Batch) -> dict[str, Any]:
+        """How the batch's workflow is started: the arguments of `Client.start_workflow`."""
+        return {
+            "workflow": BATCH_WORKFLOW,
+            "args": [RawValue(Payload(metadata={"encoding": b"json/plain"}, data=batch.json))],
+            "id": self._id,
+            "task_queue": WORKFLOWS_QUEUE,
+            "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
+        }
 
     async def outcome(self) -> BatchOutcome:
         """How the batch ended, when it does. Raises `WorkflowFailureError` if it was closed from outside."""

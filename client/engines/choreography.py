@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from client import handles
+from client import handles, updates
 from client.engines.engine import WAIT_BEYOND_DEADLINE_S, OrderInput, OrderStatus
 from client.errors import DuplicateOrder
 from client.standing import is_stuck, log_by_query, told_as_closed, told_as_paused, wait_for_end
-from client.updates import request_cancel
+from client.updates import DECISION, request_cancel
 from contracts.choreography import PARTICIPANTS, Event, Fact, Participation
 from contracts.errors import Code
 from contracts.ids import DECIDER, Coordinator, order_workflow_id, participant_id
@@ -55,18 +57,24 @@ class ChoreographyEngine:
                     if error.status is not RPCStatusCode.NOT_FOUND:
                         raise
                     await asyncio.sleep(_CLOSED_PAUSE_S)
-                log = await look()
+                log = await self._look(placed)
                 if log is None or log.state.is_end or is_stuck(log):
                     return log
 
-        async def look() -> TransactionLog | None:
-            now = await self.status(placed.order_id)
-            if now is not None and now.log.state.is_end and not now.closed:
-                await self._all_closed(placed.order_id)
-                now = await self.status(placed.order_id)
-            return None if now is None else now.log
+        return await self._wait(placed, end())
 
-        return await wait_for_end(end(), look, placed.deadline_s + WAIT_BEYOND_DEADLINE_S)
+    async def decision(self, placed: Order) -> TransactionLog | None:
+        await self.start(placed)
+        decider = self.handle_of(placed.order_id)
+
+        async def decided() -> TransactionLog | None:
+            asked = decider.execute_update(DECISION, id=DECISION, result_type=TransactionLog)
+            log, now = await updates.decision(asked), await self.status(placed.order_id)
+            if log is None or not log.state.is_confirmed or now is None:
+                return await self.wait(placed)
+            return now.log.as_decided
+
+        return await self._wait(placed, decided())
 
     async def status(self, order_id: str) -> OrderStatus | None:
         """How all participants of an order stand, as one log."""
@@ -112,6 +120,16 @@ class ChoreographyEngine:
         there = OrderInput.of(arguments)
         if arguments and (there is None or not same(there.order, placed)):
             raise DuplicateOrder.of_other_content(placed.order_id)
+
+    async def _wait(self, placed: Order, end: Coroutine[Any, Any, TransactionLog | None]) -> TransactionLog | None:
+        return await wait_for_end(end, partial(self._look, placed), placed.deadline_s + WAIT_BEYOND_DEADLINE_S)
+
+    async def _look(self, placed: Order) -> TransactionLog | None:
+        now = await self.status(placed.order_id)
+        if now is not None and now.log.state.is_end and not now.closed:
+            await self._all_closed(placed.order_id)
+            now = await self.status(placed.order_id)
+        return None if now is None else now.log
 
     async def _all_closed(self, order_id: str) -> None:
         """Wait a moment for participants that have made and published all, and only write it down."""

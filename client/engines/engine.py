@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import ValidationError
@@ -16,6 +18,14 @@ from contracts.errors import Code
 from contracts.ids import Coordinator
 from contracts.order import Order, OrderOnRecord, OrderOptions
 from saga import TransactionLog
+
+
+class Until(StrEnum):
+    """What the client of an order waits for. CONFIRMED is the decision: the pivot is done, finishes may be open."""
+
+    CONFIRMED = "confirmed"
+    ENDED = "ended"
+
 
 WAIT_BEYOND_DEADLINE_S = 60
 """An order unwinds when its deadline is over: after two rounds of undos, a minute, the client returns how it stands."""
@@ -64,6 +74,10 @@ class SingleOrderEngine(Engine, Protocol):
     async def start(self, placed: Order) -> None:
         """Start the order, or find it if it was started before with the same content. Raises `DuplicateOrder`."""
 
+    async def decision(self, placed: Order) -> TransactionLog | None:
+        """Start the order as `start` does. Its log once its pivot is done (CONFIRMED, though finishes may be open);
+        otherwise as `wait`."""
+
     async def resume(self, placed: OrderOnRecord) -> WorkflowHandle[Any, Any]:
         """Bring an order on record to its end whose coordinator is closed without one; the workflow that does so.
 
@@ -95,19 +109,24 @@ async def status_at(client: Client, workflow_id: str) -> OrderStatus | None:
     return OrderStatus(await log_of(client, found), not found.is_open, Coordinator.parse(workflow_id))
 
 
-async def wait_for_saga(client: Client, workflow_id: str, seconds: float) -> TransactionLog | None:
-    """The end of a workflow that runs one saga, or how it stands when it is parked or paused, or `seconds` are over."""
+async def end_of_saga(client: Client, workflow_id: str) -> TransactionLog | None:
+    """The end of a workflow that runs one saga; `None` if there is no such workflow."""
+    try:
+        return await outcome_of(client.get_workflow_handle(workflow_id, result_type=TransactionLog))
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return None
 
-    async def end() -> TransactionLog | None:
-        try:
-            return await outcome_of(client.get_workflow_handle(workflow_id, result_type=TransactionLog))
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return None
+
+async def wait_for_saga(
+    client: Client, workflow_id: str, seconds: float, end: Coroutine[Any, Any, TransactionLog | None] | None = None
+) -> TransactionLog | None:
+    """What `end` returns about a workflow that runs one saga, by default its end; or how it stands when it is parked
+    or paused, or `seconds` are over."""
 
     async def look() -> TransactionLog | None:
         now = await status_at(client, workflow_id)
         return None if now is None else now.log
 
-    return await wait_for_end(end(), look, seconds)
+    return await wait_for_end(end or end_of_saga(client, workflow_id), look, seconds)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from client import handles
+from client import handles, updates
 from client.engines.engine import (
     WAIT_BEYOND_DEADLINE_S,
     OrderInput,
     OrderStatus,
+    end_of_saga,
     status_at,
     wait_for_saga,
 )
 from client.errors import DuplicateOrder
-from client.updates import request_cancel
+from client.updates import DECISION, request_cancel
 from contracts.ids import ORDER_WORKFLOW, order_workflow_id
 from contracts.message import same
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions
@@ -35,14 +37,50 @@ class SagaEngine:
         Raises `DuplicateOrder` if another order has this id.
         """
         try:
-            await _start(self._client, placed, self._options, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+            started = _with_input(placed, self._options, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+            await self._client.start_workflow(**started)
         except WorkflowAlreadyStartedError as error:
-            there = OrderInput.of(await handles.started_with(self._client, placed.transaction_id))
-            if there is None or not same(there.order, placed):
-                raise DuplicateOrder.of_other_content(placed.order_id) from error
+            await self._require_same(placed, error)
 
     async def wait(self, placed: Order) -> TransactionLog | None:
-        return await wait_for_saga(self._client, placed.transaction_id, placed.deadline_s + WAIT_BEYOND_DEADLINE_S)
+        return await self._wait(placed)
+
+    async def decision(self, placed: Order) -> TransactionLog | None:
+        async def decided() -> TransactionLog | None:
+            return await updates.decision(self._decision(placed)) or await end_of_saga(
+                self._client, placed.transaction_id
+            )
+
+        return await self._wait(placed, decided())
+
+    async def _decision(self, placed: Order) -> TransactionLog:
+        """Start the order and ask for its decision, in one call."""
+        started = _with_input(placed, self._options, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(**started)
+        asked: dict[str, Any] = {
+            "id": updates.decision_id(placed.model_dump_json().encode()),
+            "result_type": TransactionLog,
+        }
+        try:
+            log: TransactionLog = await self._client.execute_update_with_start_workflow(
+                DECISION, start_workflow_operation=start, **asked
+            )
+        except WorkflowAlreadyStartedError as error:
+            await self._require_same(placed, error)
+            log = await self._client.get_workflow_handle(placed.transaction_id).execute_update(DECISION, **asked)
+        return log
+
+    async def _wait(
+        self, placed: Order, end: Coroutine[Any, Any, TransactionLog | None] | None = None
+    ) -> TransactionLog | None:
+        seconds = placed.deadline_s + WAIT_BEYOND_DEADLINE_S
+        return await wait_for_saga(self._client, placed.transaction_id, seconds, end)
+
+    async def _require_same(self, placed: Order, started_before: WorkflowAlreadyStartedError) -> None:
+        """Raise `DuplicateOrder` if the order's workflow was started with another content."""
+        there = OrderInput.of(await handles.started_with(self._client, placed.transaction_id))
+        if there is None or not same(there.order, placed):
+            raise DuplicateOrder.of_other_content(placed.order_id) from started_before
 
     async def status(self, order_id: str) -> OrderStatus | None:
         return await status_at(self._client, order_workflow_id(order_id))
@@ -63,19 +101,20 @@ async def take_over(
     Raises `WorkflowAlreadyStartedError` if a run is open.
     """
     options = OrderOptions(recovering=recovering, coordinator=coordinator)
-    return await _start(client, placed, options, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+    started = _with_input(placed, options, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+    handle: WorkflowHandle[Any, TransactionLog] = await client.start_workflow(**started)
+    return handle
 
 
-async def _start(
-    client: Client, placed: Order, options: OrderOptions, reuse: WorkflowIDReusePolicy
-) -> WorkflowHandle[Any, TransactionLog]:
+def _with_input(placed: Order, options: OrderOptions, reuse: WorkflowIDReusePolicy) -> dict[str, Any]:
+    """How the order's workflow is started: the arguments of `Client.start_workflow`."""
     said = options.model_dump(mode="json", exclude_defaults=True)
-    return await client.start_workflow(
-        ORDER_WORKFLOW,
-        args=[placed.model_dump(mode="json"), *([said] if said else [])],
-        id=placed.transaction_id,
-        task_queue=WORKFLOWS_QUEUE,
-        result_type=TransactionLog,
-        id_reuse_policy=reuse,
-        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-    )
+    return {
+        "workflow": ORDER_WORKFLOW,
+        "args": [placed.model_dump(mode="json"), *([said] if said else [])],
+        "id": placed.transaction_id,
+        "task_queue": WORKFLOWS_QUEUE,
+        "result_type": TransactionLog,
+        "id_reuse_policy": reuse,
+        "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
+    }

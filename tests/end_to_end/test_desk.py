@@ -57,7 +57,7 @@ def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System
     assert answer.code == 4
     assert answer.document["state"] == "PARKED"
     undone = {e["step"]: e["status"] for e in answer.document["steps"] if e["kind"] == "undo"}
-    assert undone == {"payment.cancel": "PARKED", "order.cancel": "DONE"}
+    assert undone == {"payment.cancel": "PARKED", "shipping.cancel": "DONE", "order.cancel": "DONE"}
     [call] = _parked(desk, placed["order_id"])
     assert (call["order_id"], call["step"], call["kind"]) == (placed["order_id"], "payment.cancel", "undo")
     assert call["error"] == {"code": "SERVICE_UNAVAILABLE", "message": "injected: the service says no"}

@@ -196,10 +196,20 @@ def test_a_colocated_order_ends_as_any_other_and_undoes_what_was_never_seen_to_b
 ) -> None:
     confirmed = system.place(order(), "--mode", "colocated")
     assert (confirmed.code, confirmed.document["state"]) == (0, "CONFIRMED")
-    refused = system.place(
-        order(lines=[{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 1}]), "--mode", "colocated"
-    )
+    unknown = order(lines=[{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 1}], notification="required")
+    refused = system.place(unknown, "--mode", "colocated")
     assert (refused.code, refused.document["error"]["code"]) == (1, "UNKNOWN_SKU")
-    steps = {step["step"]: step["status"] for step in refused.document["steps"]}
-    assert "shipping.schedule" not in steps
-    assert steps["shipping.cancel"] == "DONE"
+    steps = {(step["step"], step["kind"]): step["status"] for step in refused.document["steps"]}
+    assert ("notification.send_confirmation", "step") not in steps
+    assert steps["notification.send_cancellation", "undo"] == "DONE"
+
+
+def test_place_can_return_at_the_decision(system: System, order: Make) -> None:
+    decided = system.place(order(), "--until", "confirmed")
+    assert (decided.code, decided.document["state"]) == (0, "CONFIRMED")
+    refused = system.place(order(customer_id="c-none"), "--until", "confirmed")
+    assert (refused.code, refused.document["state"]) == (1, "ROLLED_BACK")
+    placed = order()
+    for wrong in (["--until", "shipped"], ["--until", "confirmed", "--no-wait"]):
+        assert system.place(placed, *wrong).code == 2
+    assert system.run("status", placed["order_id"]).code == 2

@@ -1,0 +1,89 @@
+"""A client that waits for the decision: it is told CONFIRMED when the pivot is done, while the finishes go on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from client.coalesce import Coalescer
+from client.engines.batch import Batch, BatchEngine
+from client.engines.engine import Until
+from client.errors import DuplicateOrder
+from client.orders import Mode, Orders
+from contracts.errors import Code
+from contracts.order import Order
+from saga import State, Status
+from tests.reruns.conftest import harness
+from tests.reruns.harness import UNREACHABLE, Harness, an_order
+
+__all__ = ["harness"]
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("decisions")]
+every_mode = pytest.mark.parametrize("mode", [Mode.SAGA, Mode.COLOCATED, Mode.CHOREOGRAPHY])
+
+
+def _order(**changes: object) -> Order:
+    return Order.model_validate(an_order(**changes))
+
+
+@every_mode
+async def test_a_client_is_told_the_decision_while_a_finish_is_open(harness: Harness, mode: Mode) -> None:
+    placed, orders = _order(), Orders(harness.client)
+    harness.down("shipping.dispatch", placed.transaction_id)
+    told = await orders.place(placed, mode, Until.CONFIRMED)
+    again = await orders.place(placed, mode, Until.CONFIRMED)
+    now = await orders.status(placed.order_id)
+    harness.repair()
+    for log in (told, again):
+        assert (log.state, log.error) == (State.CONFIRMED, None)
+        statuses = {entry.step: entry.status for entry in log.steps}
+        assert statuses["order.confirm"] is Status.DONE
+        assert statuses.get("shipping.dispatch") is not Status.DONE
+    assert not now.closed
+    assert now.log.state is not State.CONFIRMED, "only the client's answer says so before the end"
+    assert (await orders.place(placed, mode)).state is State.CONFIRMED
+    assert (await orders.place(placed, mode, Until.CONFIRMED)).state is State.CONFIRMED
+
+
+@every_mode
+async def test_a_client_that_waits_for_the_decision_is_told_of_a_rollback_at_its_end(
+    harness: Harness, mode: Mode
+) -> None:
+    placed = _order(ship_to=UNREACHABLE)
+    log = await Orders(harness.client).place(placed, mode, Until.CONFIRMED)
+    assert (log.state, log.error and log.error.code) == (State.ROLLED_BACK, Code.SHIPPING_UNAVAILABLE)
+    assert await harness.held(placed.transaction_id) == set()
+
+
+async def test_callers_who_ask_at_once_get_one_answer_and_another_content_is_refused(harness: Harness) -> None:
+    placed, orders = _order(), Orders(harness.client)
+    told = await asyncio.gather(*(orders.place(placed, Mode.SAGA, Until.CONFIRMED) for _ in range(5)))
+    assert {log.state for log in told} == {State.CONFIRMED}
+    other = _order(order_id=placed.order_id, deadline_s=599)
+    with pytest.raises(DuplicateOrder):
+        await orders.place(other, Mode.SAGA, Until.CONFIRMED)
+
+
+async def test_the_orders_of_a_batch_are_decided_before_it_ends(harness: Harness) -> None:
+    batch, confirmed, refused = Batch(), _order(), _order(ship_to=UNREACHABLE)
+    for placed in (confirmed, refused):
+        batch.add(placed.order_id, placed.model_dump_json().encode())
+    harness.down("shipping.dispatch.batch", batch.id)
+    engine = BatchEngine(harness.client, batch.id)
+    told, again = [(await engine.decision(batch)).logs() for _ in range(2)]
+    status = await engine.status(confirmed.order_id)
+    harness.repair()
+    for logs in (told, again):
+        assert logs[confirmed.order_id].state is State.CONFIRMED
+        assert logs[refused.order_id].state is State.ROLLED_BACK
+    assert status is not None
+    assert status.log.state is State.RUNNING
+    assert (await engine.outcome()).logs()[confirmed.order_id].state is State.CONFIRMED
+
+
+async def test_callers_of_the_coalescing_client_are_told_the_decision(harness: Harness) -> None:
+    confirmed, refused = _order(), _order(ship_to=UNREACHABLE)
+    async with Coalescer(harness.client, until=Until.CONFIRMED) as coalescer:
+        logs = await asyncio.gather(*map(coalescer.place, (confirmed, refused)))
+    assert [log.state for log in logs] == [State.CONFIRMED, State.ROLLED_BACK]
