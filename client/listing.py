@@ -79,6 +79,7 @@ def _query(state: Standing | None) -> str:
     """The visibility query for runs that may be in `state`. A batch must be queried for the states of its orders."""
     by_state = {
         State.RUNNING: "SagaState IS NULL OR SagaState = 'RUNNING'",
+        State.CONFIRMED: "SagaState = 'CONFIRMED' OR (SagaState IS NULL AND ExecutionStatus = 'Completed')",
         State.ROLLED_BACK: "SagaState = 'ROLLED_BACK' OR ExecutionStatus = 'Failed'",  # refused before its first step
         Closed.CLOSED_FROM_OUTSIDE: CLOSED_BY_OTHERS,
     }

@@ -52,7 +52,8 @@ def standing_in_list(run: Run) -> Standing:
     """How a run stands by what visibility knows. Raises `ValueError` for a state that only a newer build knows."""
     if run.is_closed_from_outside:
         return Closed.CLOSED_FROM_OUTSIDE
-    state = State(run.attributes.get(SAGA_STATE, State.RUNNING))
+    unwritten = State.CONFIRMED if run.status is WorkflowExecutionStatus.COMPLETED else State.RUNNING
+    state = State(run.attributes.get(SAGA_STATE, unwritten))
     refused_at_once = run.status is WorkflowExecutionStatus.FAILED and not state.is_end
     return State.ROLLED_BACK if refused_at_once else state
 

@@ -17,7 +17,8 @@ from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from saga.outcome import Done, Outcome, Refused
 
 SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
-"""Written when the state first leaves RUNNING; a workflow without it is RUNNING."""
+"""Written when the state first leaves RUNNING, except for CONFIRMED: a workflow without it is RUNNING, or has COMPLETED
+and is CONFIRMED."""
 SAGA_ERROR_CODE = SearchAttributeKey.for_keyword("SagaErrorCode")
 """Why the saga was rolled back, or is being rolled back."""
 SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")
@@ -166,6 +167,7 @@ class Journal:
     _phase: State = State.RUNNING
     _entries: list[Entry] = field(default_factory=list)
     _published: State = State.RUNNING
+    _has_attributes: bool = False
     _parked_since: datetime | None = None
 
     @property
@@ -246,6 +248,15 @@ class Journal:
         if state is self._published:
             return
         self._published = state
+        if self._has_attributes or state is not State.CONFIRMED:
+            self._publish_attributes(state)
+        count_states(state, self.error.code if self.error else None)
+        log = workflow.logger.error if state is State.PARKED else workflow.logger.info
+        fields = {"transaction_id": self.transaction_id, "service": "saga", "status": str(state)}
+        log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))
+
+    def _publish_attributes(self, state: State) -> None:
+        self._has_attributes = True
         updates: list[SearchAttributeUpdate[Any]] = [SAGA_STATE.value_set(str(state))]
         if self.error is not None:
             updates.append(SAGA_ERROR_CODE.value_set(self.error.code))
@@ -256,10 +267,6 @@ class Journal:
             self._parked_since = None
             updates.append(SAGA_PARKED_SINCE.value_unset())
         workflow.upsert_search_attributes(updates)
-        count_states(state, self.error.code if self.error else None)
-        log = workflow.logger.error if state is State.PARKED else workflow.logger.info
-        fields = {"transaction_id": self.transaction_id, "service": "saga", "status": str(state)}
-        log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))
 
     def _details(self) -> str:
         """The parked calls in Markdown, which the Web UI shows on top of the execution."""

@@ -26,9 +26,11 @@ from saga import (
     Status,
     StepFailed,
     TransactionLog,
+    run_to_completion,
 )
 from workflows.inputs import check_workflow_id, parse_input
 
+_MOMENT = timedelta(milliseconds=1)
 _ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
 
 
@@ -135,6 +137,9 @@ class OrderWorkflow(CancellableSagaWorkflow):
                 await self._recover(saga)
             else:
                 await self._until_decided(saga)
+            if self._options.colocated and not workflow.all_handlers_finished():
+                # An answer leaves with its workflow task, which the local calls of the finishes would hold open.
+                await run_to_completion(workflow.sleep(_MOMENT))
             await commit(saga, self._requests)
         return saga.log
 

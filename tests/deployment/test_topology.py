@@ -101,12 +101,13 @@ async def _orders_end_as_they_should(client: Client) -> None:
     ]
     # Visibility is written after the workflow's end; the attributes are those that the job registered.
     await eventually_async(
-        lambda: _confirmed(client), "the order is listed as confirmed", until=["order/o-confirmed"].__eq__
+        lambda: _without_funds(client), "the order is listed with its code", until=["order/o-too-dear"].__eq__
     )
 
 
-async def _confirmed(client: Client) -> list[str]:
-    return [execution.id async for execution in client.list_workflows('SagaState = "CONFIRMED"')]
+async def _without_funds(client: Client) -> list[str]:
+    query = 'SagaState = "ROLLED_BACK" AND SagaErrorCode = "INSUFFICIENT_FUNDS"'
+    return [execution.id async for execution in client.list_workflows(query)]
 
 
 async def _place(
