@@ -32,6 +32,9 @@ _TUNING = {
     "history.timerProcessorMaxPollRPS": "2000",
     # Timers fire when they are due instead of up to a second later.
     "history.timerProcessorMaxTimeShift": '"10ms"',
+    # With one partition instead of four, a queue is one sequence: calls of a higher priority come first in all of it.
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
 }
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")  # twice the throughput of the defaults on a file database
 _START_TIMEOUT_S = 30

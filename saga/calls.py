@@ -54,6 +54,7 @@ async def _over_the_queue(
             schedule_to_close_timeout=policy.total,
             retry_policy=policy.retry_policy,
             cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+            priority=policy.priority,
         )
     except (ActivityError, ApplicationError) as error:
         return outcome.classify(error, policy.attempts)

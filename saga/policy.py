@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Policy:
     eager: timedelta | None = None
     """As `local`, but as an eager activity on the workflow's own queue: the history records the call before it runs,
     and the server hands it to the worker that scheduled it, without a poll."""
+    priority: Priority = Priority.default
+    """The call's place in its queue, from 1, which is first, to 5. The default is its workflow's, and that is 3."""
 
     def recorded_first(self) -> Policy:
         """The same policy for a call that the history must record before it runs."""
@@ -86,16 +88,26 @@ _LOCAL = timedelta(seconds=2)
 """A hundred times a healthy call. The workflow task stays open meanwhile; it needs no heartbeat before 8 s."""
 
 
+_PERSISTENT = Policy(
+    attempt_timeout=timedelta(seconds=10), attempts=5, total=timedelta(seconds=30), priority=Priority(priority_key=2)
+)
+
+
 @dataclass(frozen=True)
 class Policies:
     """The policies of one saga. `forward` gives up, `undo` and `finish` park and go on, `best_effort` may fail."""
 
     forward: Policy = Policy(attempt_timeout=timedelta(seconds=5), attempts=4, total=timedelta(seconds=25))
     """Four attempts last longer than a worker's restart; with pauses they take 21.4 s of a 60 s deadline."""
-    undo: Policy = Policy(attempt_timeout=timedelta(seconds=10), attempts=5, total=timedelta(seconds=30))
+    undo: Policy = Policy(
+        attempt_timeout=timedelta(seconds=10),
+        attempts=5,
+        total=timedelta(seconds=30),
+        priority=Priority(priority_key=2),
+    )
     """No customer waits for an undo, so an attempt may take longer. After 30 s the undo is parked, where operators see
-    it."""
-    finish: Policy = Policy(attempt_timeout=timedelta(seconds=10), attempts=5, total=timedelta(seconds=30))
+    it. A service that was away does its undos and finishes before new work, which would add to them."""
+    finish: Policy = _PERSISTENT
     """The same as for an undo: past the pivot the saga must go forward."""
     best_effort: Policy = Policy(attempt_timeout=timedelta(seconds=5), attempts=3, total=timedelta(seconds=20))
     """Three attempts, because this call must not hold up the end; then the journal records that it failed."""

@@ -16,7 +16,7 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -33,6 +33,9 @@ DEFAULT_SIZE = 500
 """Orders of a batch by default: a batch of 250 costs half as much again per order, at half the wait."""
 _OUTCOME_TIMEOUT_S = 240
 """A wait for another client's batch: one attempt of each of its steps, all of them at their slowest."""
+
+_PRIORITY = Priority(priority_key=4)
+"""A batch and its calls come after orders that are placed one by one, whose clients wait for each."""
 
 Handle = WorkflowHandle[object, BatchOutcome]
 
@@ -110,6 +113,7 @@ class BatchEngine:
             "args": [RawValue(Payload(metadata={"encoding": b"json/plain"}, data=batch.json))],
             "id": self._id,
             "task_queue": WORKFLOWS_QUEUE,
+            "priority": _PRIORITY,
             "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
             "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
         }

@@ -1,0 +1,112 @@
+"""A service that was away does its undos before new orders, and single orders before batches."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from client.desk import OperatorsDesk
+from client.engines.batch import Batch, BatchEngine
+from client.orders import Mode, Orders
+from contracts.order import Order
+from runtime import connection
+from runtime.embedded import embedded_server, free_port
+from runtime.execute import execute
+from runtime.faults import Fault, FaultInterceptor, FaultKind
+from runtime.seed import seed
+from runtime.settings import Settings
+from saga import Retry, State
+from tests.eventually import eventually_async
+from tests.reruns.harness import UNREACHABLE, an_order
+from worker import QUEUES, serving
+
+_AWAY = "payment"
+_DOWN = Fault(operation="payment.cancel", transaction="order/*", kind=FaultKind.ERROR_BEFORE)
+
+
+class _Recorder(Interceptor):
+    """Notes the operations in the order in which the workers begin them."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    async def count(self) -> int:
+        return len(self.begun)
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
+        return _Recorded(next, self.begun)
+
+
+class _Recorded(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, begun: list[str]) -> None:  # noqa: A002 — the SDK's name
+        super().__init__(next)
+        self._begun = begun
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
+        self._begun.append(activity.info().activity_type)
+        return await super().execute_activity(input)
+
+
+async def _calls_of_the_service_that_was_away(folder: Path, undos: int, orders: int) -> list[str]:
+    """Park `undos` undos of a service, place `orders` orders and a batch while it is away. Return its first calls."""
+    settings, faults, recorder = Settings.read(), [_DOWN], _Recorder()
+    others = [queue for queue in QUEUES if queue != _AWAY]
+    async with embedded_server(port=free_port(), ui_port=free_port(), data=folder) as server:
+        client = await connection.connect(settings, address=server.address)
+        placed = Orders(client)
+        async with serving(client, settings, others, [FaultInterceptor(faults)]):
+            async with serving(client, settings, [_AWAY], [FaultInterceptor(faults)]):
+                await seed(partial(execute, client))
+                refused = [_order(ship_to=UNREACHABLE) for _ in range(undos)]
+                ends = await asyncio.gather(*(placed.place(each, Mode.SAGA) for each in refused))
+                assert {log.state for log in ends} == {State.PARKED}
+            faults.clear()
+            batch = Batch()
+            for each in (_order(), _order()):
+                batch.add(each.order_id, each.model_dump_json().encode())
+            await BatchEngine(client, batch.id).start(batch)
+            await asyncio.gather(*(placed.start(_order(), Mode.SAGA) for _ in range(orders)))
+            await eventually_async(partial(_queued, client), "the orders wait", until=lambda found: found >= orders)
+            desk = OperatorsDesk(client)
+            await asyncio.gather(*(desk.decide(each.order_id, "payment.cancel", Retry()) for each in refused))
+            await eventually_async(partial(_queued, client), "all wait", until=lambda found: found >= orders + undos)
+            async with serving(client, settings, [_AWAY], [recorder]):
+                await eventually_async(recorder.count, "all calls", until=lambda found: found >= undos + orders)
+    return recorder.begun
+
+
+def _order(**changes: Any) -> Order:
+    return Order.model_validate(an_order(**changes))
+
+
+async def _queued(client: Client) -> int:
+    """The activities that wait for a worker of the service."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=_AWAY),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        report_stats=True,
+    )
+    return (await client.workflow_service.describe_task_queue(request)).stats.approximate_backlog_count
+
+
+@pytest.mark.parametrize(("undos", "orders"), [(10, 40), pytest.param(200, 2000, marks=pytest.mark.chaos)])
+async def test_a_service_that_was_away_does_its_undos_first_and_batches_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undos: int, orders: int
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/{{service}}.db")
+    begun = await _calls_of_the_service_that_was_away(tmp_path, undos, orders)
+    calls = [call for call in begun if call in ("payment.cancel", "payment.authorize", "payment.authorize.batch")]
+    last_undo = max(place for place, call in enumerate(calls) if call == "payment.cancel")
+    assert last_undo < undos + 5, "the first polls may bring calls of any priority"
+    assert calls.index("payment.authorize.batch") > undos + orders - 5
