@@ -13,6 +13,7 @@ from client.errors import DuplicateOrder
 from client.orders import Mode, Orders
 from contracts.errors import Code
 from contracts.order import Order
+from runtime.faults import Fault, FaultKind
 from saga import State, Status
 from tests.reruns.conftest import harness
 from tests.reruns.harness import UNREACHABLE, Harness, an_order
@@ -47,6 +48,18 @@ async def test_a_client_is_told_the_decision_while_a_finish_is_open(harness: Har
 
 
 @every_mode
+async def test_the_decision_is_told_while_the_finishes_run(harness: Harness, mode: Mode) -> None:
+    placed, orders = _order(), Orders(harness.client)
+    slow = Fault(operation="payment.capture", transaction=placed.transaction_id, kind=FaultKind.DELAY, seconds=1.5)
+    harness.faults.append(slow)
+    await orders.place(placed, mode, Until.CONFIRMED)
+    now = await orders.status(placed.order_id)
+    harness.repair()
+    assert not now.closed
+    assert (await orders.place(placed, mode)).state is State.CONFIRMED
+
+
+@every_mode
 async def test_a_client_that_waits_for_the_decision_is_told_of_a_rollback_at_its_end(
     harness: Harness, mode: Mode
 ) -> None:
@@ -56,10 +69,21 @@ async def test_a_client_that_waits_for_the_decision_is_told_of_a_rollback_at_its
     assert await harness.held(placed.transaction_id) == set()
 
 
+async def test_an_order_whose_pivot_is_refused_is_not_told_as_confirmed(harness: Harness) -> None:
+    placed = _order()
+    harness.refuse("order.confirm", placed.transaction_id)
+    harness.down("payment.cancel", placed.transaction_id)
+    log = await Orders(harness.client).place(placed, Mode.SAGA, Until.CONFIRMED)
+    harness.repair()
+    assert log.state is State.PARKED, "its rollback is told at its end, or when that does not come"
+    assert (await Orders(harness.client).end_of(placed)).state is not State.CONFIRMED
+
+
 async def test_callers_who_ask_at_once_get_one_answer_and_another_content_is_refused(harness: Harness) -> None:
     placed, orders = _order(), Orders(harness.client)
     told = await asyncio.gather(*(orders.place(placed, Mode.SAGA, Until.CONFIRMED) for _ in range(5)))
     assert {log.state for log in told} == {State.CONFIRMED}
+    assert (await orders.place(placed, Mode.SAGA)).state is State.CONFIRMED
     other = _order(order_id=placed.order_id, deadline_s=599)
     with pytest.raises(DuplicateOrder):
         await orders.place(other, Mode.SAGA, Until.CONFIRMED)

@@ -178,17 +178,20 @@ def test_bulk_brings_every_order_to_an_end_under_faults_and_sums_up(system: Syst
 
 
 def test_orders_are_listed_by_state(system: System, order: Make) -> None:
-    refused = order(customer_id="c-none")
-    system.place(refused)
+    for state, code, placed in [
+        ("ROLLED_BACK", "PAYMENT_DECLINED", order(customer_id="c-none")),
+        ("CONFIRMED", None, order()),
+    ]:
+        system.place(placed)
 
-    def listed() -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = system.run("list", "--state", "ROLLED_BACK", "--limit", "100", "--json").document
-        assert {row["state"] for row in rows} <= {"ROLLED_BACK"}
-        return [row for row in rows if row["order_id"] == refused["order_id"]]
+        def listed(state: str = state, order_id: str = placed["order_id"]) -> list[dict[str, Any]]:
+            rows: list[dict[str, Any]] = system.run("list", "--state", state, "--limit", "100", "--json").document
+            assert {row["state"] for row in rows} <= {state}
+            return [row for row in rows if row["order_id"] == order_id]
 
-    [found] = eventually(listed, "visibility knows the end")
-    assert found["error_code"] == "PAYMENT_DECLINED"
-    assert found["ended_at"] is not None
+        [found] = eventually(listed, "visibility knows the end")
+        assert found["error_code"] == code
+        assert found["ended_at"] is not None
 
 
 def test_a_colocated_order_ends_as_any_other_and_undoes_what_was_never_seen_to_begin(

@@ -12,6 +12,7 @@ Each of the other modules holds defects of one subject, as data.
 """
 
 from .databases import DATABASES
+from .decisions import DECISIONS
 from .desk import DESK
 from .earlier import EARLIER
 from .input_output import INPUT_OUTPUT
@@ -24,6 +25,7 @@ from .versions import VERSIONS
 
 MUTATIONS = (
     *DATABASES,
+    *DECISIONS,
     *DESK,
     *EARLIER,
     *INPUT_OUTPUT,
