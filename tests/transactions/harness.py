@@ -54,6 +54,8 @@ def transfer(**more: Any) -> Document:
 class Harness:
     client: Client
     bank: Bank = field(default_factory=Bank)
+    name: str = field(default_factory=lambda: uuid4().hex[:8])
+    """A part of the ids of this test's lanes and transactions, because tests share a server."""
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -90,13 +92,21 @@ class Harness:
             assert (log.error.code, log.error.message) == (failed.cause.type, failed.cause.message)
             return log
 
+    def small(self, number: int) -> Document:
+        """A document of one step. The ids sort by number."""
+        steps = [step("out", "withdraw", "put_back", f"a-{number}")]
+        return transfer(transaction_id=f"{self.name}-{number:05}", steps=steps)
+
+    def lane(self, name: str) -> str:
+        return f"{name}-{self.name}"
+
     async def enter(self, document: Document, lane: str, state: LaneState = LaneState(), **more: Any) -> Handle:  # noqa: B008 — frozen
         """Enter a transaction as the command does; `state` is the input of a lane that does not run yet."""
         entry = LaneEntry(transaction_id=document["transaction_id"], document=document, size=len(str(document)), **more)
         return await self.client.start_workflow(
             LaneWorkflow.run,
             state,
-            id=lane_id(lane),
+            id=lane_id(self.lane(lane)),
             task_queue=WORKFLOWS_QUEUE,
             start_signal="enter",
             start_signal_args=[entry],

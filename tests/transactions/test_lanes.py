@@ -25,11 +25,11 @@ from workflows.lane import LaneWorkflow
 
 from ..eventually import eventually_async
 from .bank import fail
-from .harness import Document, Handle, Harness, step, transfer
+from .harness import Handle, Harness, step, transfer
 from .lane_history import runs_of, started
 
-SHORT_RUNS = LaneState(events_a_run=60)
-"""A lane that continues as new after about four transactions."""
+SHORT_RUNS = LaneState(events_a_run=30)
+"""A lane that continues as new after about two transactions."""
 BROKEN = [step("out", "withdraw", "put_back"), step("more", "withdraw", "put_back", "c", input={"amount_minor": 5000})]
 _TIMEOUT_S = 200
 pytestmark = [
@@ -54,14 +54,9 @@ async def _view(lane: Handle) -> LaneView:
     return view
 
 
-def _small(number: int, **more: object) -> Document:
-    steps = [step("out", "withdraw", "put_back", f"a-{number}")]
-    return transfer(transaction_id=f"n-{number:05}", steps=steps, **more)
-
-
-@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.chaos)])
 async def test_transactions_pass_one_at_a_time_in_order_through_many_runs(realtime: Harness, count: int) -> None:
-    documents = [_small(number) for number in range(count)]
+    documents = [realtime.small(number) for number in range(count)]
     lanes = [await realtime.enter(document, "long", LaneState(events_a_run=count)) for document in documents]
     runs = await _idle(realtime, lanes[0])
     assert len(runs) > 3
@@ -74,39 +69,39 @@ async def test_transactions_pass_one_at_a_time_in_order_through_many_runs(realti
 
 async def test_a_transaction_that_enters_twice_runs_once(realtime: Harness) -> None:
     realtime.bank.injected["bank.withdraw"].append(fail)
-    first, second = _small(1), _small(2)
+    first, second = realtime.small(1), realtime.small(2)
     lane = await realtime.enter(first, "twice", SHORT_RUNS)
     for document in (first, second, second, first):
         await realtime.enter(document, "twice")
     await _idle(realtime, lane)
     await _idle(realtime, await realtime.enter(first, "twice"))
     assert realtime.bank.balances == {"a-1": 990, "a-2": 990}
-    assert realtime.bank.started == ["n-00001", "n-00002"]
+    assert realtime.bank.started == [first["transaction_id"], second["transaction_id"]]
 
 
 async def test_a_parked_rollback_holds_the_lane_and_is_freed_on_the_desk(realtime: Harness) -> None:
     """The runs are so short that the lane continues as new while it is held, and waits for a workflow that is no longer
     its child."""
     realtime.bank.injected["bank.put_back"].extend([fail] * 1000)
-    stuck = transfer(transaction_id="stuck", steps=BROKEN)
+    stuck = transfer(steps=BROKEN)
     lane = await realtime.enter(stuck, "held", SHORT_RUNS)
-    behind = [_small(number) for number in range(40)]
+    behind = [realtime.small(number) for number in range(20)]
     for document in behind:
         await realtime.enter(document, "held")
-    handle = realtime.client.get_workflow_handle("transaction/stuck")
+    handle = realtime.client.get_workflow_handle(f"transaction/{stuck['transaction_id']}")
     await eventually_async(lambda: handle.query("parked", result_type=list[Parked]), "the rollback is parked")
-    latest = realtime.client.get_workflow_handle("lane/held")
+    latest = realtime.client.get_workflow_handle(lane.id)
     view = await _view(latest)
     assert view.holder is not None
-    assert view.holder.transaction_id == "stuck"
+    assert view.holder.transaction_id == stuck["transaction_id"]
     assert view.waiting == tuple(document["transaction_id"] for document in behind)
-    assert await latest.query("ahead_of", "n-00003", result_type=int) == 4
+    assert await latest.query("ahead_of", behind[3]["transaction_id"], result_type=int) == 4
     assert set(realtime.bank.balances) == {"ann", "c"}, "no transaction has overtaken it"
 
     await handle.execute_update("desk_skip", args=["bank.put_back", Skip(actor="ann", reason="by hand")])
     runs = await _idle(realtime, lane)
     assert len(runs) > 2
-    assert started(runs) == ["stuck", *(document["transaction_id"] for document in behind)]
+    assert started(runs) == [stuck["transaction_id"], *(document["transaction_id"] for document in behind)]
     assert (await realtime.end(handle)).state is State.ROLLED_BACK_WITH_SKIPS
 
 
@@ -115,22 +110,24 @@ async def test_a_terminated_transaction_frees_the_lane(realtime: Harness, run: L
     gate = Gate()
     realtime.bank.injected["bank.withdraw"].append(gate)
     patient = [step("out", "withdraw", "put_back", timeout_s=3600)]
-    lane = await realtime.enter(transfer(transaction_id="gone", steps=patient), "free", run)
-    for number in range(30):
-        await realtime.enter(_small(number), "free")
+    gone, behind = transfer(steps=patient), [realtime.small(number) for number in range(16)]
+    lane = await realtime.enter(gone, "free", run)
+    for document in behind:
+        await realtime.enter(document, "free")
     await gate.reached.wait()
-    await realtime.client.get_workflow_handle("transaction/gone").terminate("by mistake")
+    await realtime.client.get_workflow_handle(f"transaction/{gone['transaction_id']}").terminate("by mistake")
     gate.open.set()
     runs = await _idle(realtime, lane)
-    assert started(runs) == ["gone", *(f"n-{number:05}" for number in range(30))]
-    assert [realtime.bank.balances[f"a-{number}"] for number in range(30)] == [990] * 30
+    assert started(runs) == [document["transaction_id"] for document in (gone, *behind)]
+    assert [realtime.bank.balances[f"a-{number}"] for number in range(len(behind))] == [990] * len(behind)
 
 
 async def test_a_document_that_no_workflow_can_run_does_not_stop_the_lane(realtime: Harness) -> None:
-    lane = await realtime.enter({"transaction_id": "wrong", "steps": []}, "odd")
-    await realtime.client.get_workflow_handle("lane/odd").signal("enter", "not an entry at all")
-    await realtime.enter(_small(1), "odd")
-    assert started(await _idle(realtime, lane)) == ["wrong", "n-00001"]
+    wrong, right = {"transaction_id": f"wrong-{realtime.name}", "steps": []}, realtime.small(1)
+    lane = await realtime.enter(wrong, "odd")
+    await lane.signal("enter", "not an entry at all")
+    await realtime.enter(right, "odd")
+    assert started(await _idle(realtime, lane)) == [wrong["transaction_id"], right["transaction_id"]]
     assert realtime.bank.balances == {"a-1": 990}
 
 
@@ -138,21 +135,24 @@ async def test_a_full_lane_refuses_an_entry_and_shows_it(realtime: Harness) -> N
     gate = Gate()
     realtime.bank.injected["bank.withdraw"].append(gate)
     patient = [step("out", "withdraw", "put_back", timeout_s=3600)]
-    lane = await realtime.enter(transfer(transaction_id="slow", steps=patient), "full")
+    slow, name = transfer(steps=patient), realtime.lane("full")
+    lane = await realtime.enter(slow, "full")
     await gate.reached.wait()
     large = {"note": "x" * 90_000}
     fits = MAX_WAITING_BYTES // 91_000
     for number in range(fits + 3):
-        document = _small(number)
+        document = realtime.small(number)
         document["steps"][0]["input"] |= large
         await realtime.enter(document, "full")
     view = await _view(lane)
     assert view.count + len(view.refused) == fits + 3
     assert 0 < len(view.refused) <= 3
     last = Transaction.model_validate(document)
-    with pytest.raises(LaneFull, match="lane full is full"):
-        await Transactions(realtime.client).place_in(last, "full")
-    await realtime.client.get_workflow_handle("transaction/slow").terminate("let the others through")
+    with pytest.raises(LaneFull, match=f"lane {name} is full"):
+        await Transactions(realtime.client).place_in(last, name)
+    await realtime.client.get_workflow_handle(f"transaction/{slow['transaction_id']}").terminate(
+        "let the others through"
+    )
     gate.open.set()
     runs = await _idle(realtime, lane)
     assert len(started(runs)) == view.count + 1
@@ -160,28 +160,30 @@ async def test_a_full_lane_refuses_an_entry_and_shows_it(realtime: Harness) -> N
     await realtime.enter(document, "full")
     assert last.transaction_id in started(await _idle(realtime, lane))
     assert last.transaction_id not in (await _view(lane)).refused
-    await Transactions(realtime.client).place_in(last, "full")
+    await Transactions(realtime.client).place_in(last, name)
 
 
 async def test_an_entry_is_lost_only_if_the_lane_is_closed_or_does_not_have_it(realtime: Harness) -> None:
     gate = Gate()
     realtime.bank.injected["bank.withdraw"].append(gate)
-    slow, behind = (_small(number) for number in range(2))
+    slow, behind = (realtime.small(number) for number in range(2))
     slow["steps"][0]["timeout_s"] = 3600
-    transactions = Transactions(realtime.client)
-    first, second, stranger = map(Transaction.model_validate, (slow, behind, _small(2)))
-    assert await transactions.place_in(second, "asked") == Place(lost=True), "there is no such lane"
+    transactions, asked = Transactions(realtime.client), realtime.lane("asked")
+    first, second, stranger = map(Transaction.model_validate, (slow, behind, realtime.small(2)))
+    assert await transactions.place_in(second, asked) == Place(lost=True), "there is no such lane"
     await realtime.enter(slow, "asked")
     lane = await realtime.enter(behind, "asked")
     await gate.reached.wait()
-    assert await transactions.place_in(first, "asked") == Place()
-    assert await transactions.place_in(second, "asked") == Place(ahead=1, behind=first.transaction_id)
-    assert await transactions.place_in(stranger, "asked") == Place(lost=True)
+    assert await transactions.place_in(first, asked) == Place()
+    assert await transactions.place_in(second, asked) == Place(ahead=1, behind=first.transaction_id)
+    assert await transactions.place_in(stranger, asked) == Place(lost=True)
     await lane.terminate("by mistake")
-    assert await transactions.place_in(second, "asked") == Place(lost=True), "a closed lane would still name its place"
-    await realtime.client.start_workflow(LaneWorkflow.run, LaneState(), id=lane_id("mute"), task_queue="nobody")
-    assert await transactions.place_in(second, "mute") == Place(), "without an answer the place is kept"
+    assert await transactions.place_in(second, asked) == Place(lost=True), "a closed lane would still name its place"
+    mute = realtime.lane("mute")
+    await realtime.client.start_workflow(LaneWorkflow.run, LaneState(), id=lane_id(mute), task_queue="nobody")
+    assert await transactions.place_in(second, mute) == Place(), "without an answer the place is kept"
     gate.open.set()
+    await realtime.end(realtime.client.get_workflow_handle(f"transaction/{first.transaction_id}"))
 
 
 def test_a_transaction_that_holds_the_lane_is_not_entered_again() -> None:
@@ -216,7 +218,7 @@ def test_the_most_entries_fit_into_the_input_of_the_next_run(size: int, length: 
 async def test_a_lane_ignores_a_cancellation(realtime: Harness, run: LaneState) -> None:
     gate = Gate()
     realtime.bank.injected["bank.withdraw"].append(gate)
-    documents = [_small(number) for number in range(20)]
+    documents = [realtime.small(number) for number in range(16)]
     documents[0]["steps"][0]["timeout_s"] = 3600
     lanes = [await realtime.enter(document, "kept", run) for document in documents]
     await gate.reached.wait()
@@ -230,18 +232,19 @@ async def test_a_lane_ignores_a_cancellation(realtime: Harness, run: LaneState) 
     assert set(realtime.bank.balances.values()) == {990}
 
 
-async def test_a_lane_goes_over_to_a_new_build(realtime: Harness) -> None:
+async def test_a_lane_goes_over_to_a_new_build(realtime_alone: Harness) -> None:
+    realtime = realtime_alone
     old, new = (workflow_worker(realtime.client, version=WorkerDeploymentVersion("d", name)) for name in ("old", "new"))
     async with old, new:
         await _make_current(realtime, "old")
-        lane, count = await realtime.enter(_small(0), "upgraded"), 1
+        lane, count = await realtime.enter(realtime.small(0), "upgraded"), 1
         await _idle(realtime, lane)
         await _make_current(realtime, "new")
         while len(runs := await _idle(realtime, lane)) == 1 or not _builds_of(runs[1]):
-            await realtime.enter(_small(count), "upgraded")
+            await realtime.enter(realtime.small(count), "upgraded")
             count += 1
     assert [_builds_of(run) for run in runs] == [{"old"}, {"new"}]
-    assert started(runs) == [f"n-{number:05}" for number in range(count)]
+    assert started(runs) == [realtime.small(number)["transaction_id"] for number in range(count)]
 
 
 async def _make_current(realtime: Harness, build: str) -> None:
@@ -265,6 +268,6 @@ def _builds_of(run: WorkflowHistory) -> set[str]:
 
 
 async def test_a_lane_without_an_entry_completes(harness: Harness) -> None:
-    lane = await harness.enter(_small(1), "short")
+    lane = await harness.enter(harness.small(1), "short")
     await lane.result()
     assert harness.bank.balances == {"a-1": 990}
