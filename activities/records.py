@@ -22,6 +22,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Enum,
+    Insert,
     Integer,
     MetaData,
     Select,
@@ -66,11 +67,6 @@ class Record:
     @property
     def key(self) -> tuple[Any, ...]:
         return type(self)._key_of(self)
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The values by column."""
-        return {name: getattr(self, name) for name in self.columns}
 
 
 R = TypeVar("R", bound=Record)
@@ -198,11 +194,11 @@ class UnitOfWork:
         for ref in sorted(self._changed, key=lambda ref: (ref.kind.table.name, ref.key)):
             changed[ref.kind].append(self._rows[ref])
         for kind, rows in changed.items():
-            values = [row.values | {"version": row.version + 1} for row in rows]
+            values = [vars(row) | {"version": row.version + 1} for row in rows]
             if _write(tx, kind, values) < len(rows):
                 raise Stale(kind.table.name)
         if self._done:
-            tx.execute(self._effects.insert(), self._done)
+            tx.execute(_append_to(self._effects), self._done)
 
 
 def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> int:
@@ -221,6 +217,11 @@ def select_by_key(table: Table, key_columns: tuple[str, ...]) -> Select[Any]:
     """
     columns = (table.c[name] for name in key_columns)
     return select(table).where(*(column.in_(bindparam(column.name, expanding=True)) for column in columns))
+
+
+@cache
+def _append_to(table: Table) -> Insert:
+    return table.insert()
 
 
 @cache

@@ -46,7 +46,6 @@ class SqliteDatabase:
             connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},  # every use is on `_thread`
         )
         event.listen(self.sync_engine, "connect", self._prepare)
-        event.listen(self.sync_engine, "begin", _begin_immediate)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
 
     async def transaction(self, work: Callable[[Connection], Outcome]) -> Outcome:
@@ -66,6 +65,9 @@ class SqliteDatabase:
     def _transaction(self, work: Callable[[Connection], Outcome]) -> Outcome:
         self._require_its_file()
         with self.sync_engine.begin() as connection:
+            # IMMEDIATE takes the write lock at once and waits for it. A lock taken between a read and a write would
+            # fail. A listener for SQLAlchemy's "begin" could send it too, but would make every statement slower.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             return work(connection)
 
     def _require_its_file(self) -> None:
@@ -149,8 +151,3 @@ def _let_sqlalchemy_begin(connection: Any, _: object) -> None:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    # IMMEDIATE takes the write lock at once and waits for it. A lock taken between a read and a write would fail.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -58,9 +58,12 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     CORE.setLevel(logging.WARNING)
     CORE.filters.clear()
-    # The fields are in `extra`; by default the SDK repeats them in the text of each line.
-    temporalio.workflow.logger.workflow_info_on_message = False
-    temporalio.activity.logger.activity_info_on_message = False
+    # A line has the fields of its own call; by default the SDK adds those of the workflow or activity to it twice.
+    temporalio.workflow.logger.workflow_info_on_message = temporalio.workflow.logger.workflow_info_on_extra = False
+    temporalio.activity.logger.activity_info_on_message = temporalio.activity.logger.activity_info_on_extra = False
+    # No line shows what Python would collect for these (docs.python.org/3/howto/logging.html#optimization).
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _make_visible(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

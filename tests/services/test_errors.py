@@ -109,7 +109,8 @@ async def test_a_database_that_another_process_keeps_locked(
     monkeypatch.setattr("activities.sqlite.BUSY_TIMEOUT_S", 0.5)
     harness = ServiceHarness("inventory", await sqlite_files.migrated("inventory"))
     other = harness.sibling()
-    with other.database.sync_engine.begin():
+    with other.database.sync_engine.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         await _assert_unavailable(harness, "database is locked")
     assert isinstance(await _run(harness, inventory.set_stock, COUNT), StockSet)
 
