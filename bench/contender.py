@@ -1,180 +1,92 @@
-"""A contender: which programs are started for it, how orders are handed to it, and whether it can take part."""
+"""The contenders: which program serves each, how orders are handed to it, and whether it can take part."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from importlib.util import find_spec
 
-from bench.plan import ALL_REFUSED, FIFTY, FULL_BATCHES, ONE, SOME_REFUSED, TWO_HUNDRED, Scenario
+from bench.plan import ALL_REFUSED, FIFTY, FULL_BATCHES, ONE, ONE_REFUSED, SOME_REFUSED, TWO_HUNDRED, Scenario
 from bench.processes import restate_server
-from runtime.embedded import free_port
 
-PYTHON = sys.executable
-Place = Callable[["Site", Path, int], list[str]]
-"""The command of a client: for the system at a site, the orders in a file, so many at once."""
+_PEERS = "is not installed: `make .venv/peers` installs it"
 
 
-@dataclass(frozen=True)
-class Site:
-    """Where one system of a contender lives: nothing in it is shared with another."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    ui_port: int = field(default_factory=free_port)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def _ports(self) -> list[str]:
-        return [str(self.port), str(self.ui_port)]
-
-    def worker(self) -> list[str]:
-        ports = ["--port", str(self.port), "--ui-port", str(self.ui_port)]
-        return [PYTHON, "worker.py", "--embedded", *ports, "--data", str(self.folder)]
-
-    def naive(self) -> list[str]:
-        return [PYTHON, "-m", "bench.contenders.naive", *self._ports, "--data", str(self.folder)]
-
-    def naive_in_memory(self) -> list[str]:
-        return [PYTHON, "-m", "bench.contenders.naive", *self._ports]
-
-    def floor(self) -> list[str]:
-        return [PYTHON, "-m", "bench.contenders.floor", *self._ports, str(self.folder)]
-
-    def dbos(self) -> list[str]:
-        return [PYTHON, "-m", "bench.contenders.dbos_transact", str(self.folder)]
-
-    def dbos_on_postgres(self) -> list[str]:
-        return [*self.dbos(), "--postgres"]
-
-    def services_alone(self) -> list[str]:
-        return [PYTHON, "-m", "bench.contenders.services_alone"]
-
-    def restate(self) -> list[str]:
-        return [PYTHON, "-m", "bench.contenders.restate_service", *self._ports, str(self.folder)]
+def _without_dbos() -> str | None:
+    return None if find_spec("dbos") else f"DBOS {_PEERS}"
 
 
-def _bulk(site: Site, orders: Path, concurrency: int, *options: str) -> list[str]:
-    del site  # the environment names it
-    return [PYTHON, "starter.py", "bulk", str(orders), "--concurrency", str(concurrency), "--json", *options]
-
-
-def _bulk_in_batches(site: Site, orders: Path, concurrency: int) -> list[str]:
-    """There `--concurrency` is of batches: two where that divides the orders under way, so that they overlap."""
-    batches = 2 if concurrency % 2 == 0 else 1
-    return _bulk(site, orders, batches, "--mode", "batch", "--batch-size", str(concurrency // batches))
-
-
-def _bulk_colocated(site: Site, orders: Path, concurrency: int) -> list[str]:
-    return _bulk(site, orders, concurrency, "--mode", "colocated")
-
-
-def _client(workflow: str, queue: str) -> Place:
-    def command(_: Site, orders: Path, concurrency: int) -> list[str]:
-        return [PYTHON, "-m", "bench.client", workflow, queue, str(orders), str(concurrency)]
-
-    return command
-
-
-def _over_http(site: Site, orders: Path, concurrency: int) -> list[str]:
-    return [PYTHON, "-m", "bench.restate_client", str(site.port), str(orders), str(concurrency)]
+def _without_restate() -> str | None:
+    if not find_spec("restate"):
+        return f"Restate's SDK {_PEERS}"
+    return None if restate_server() else f"Restate's server {_PEERS} where there is npm"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`place` is the command of its client; without one the program itself takes loads on its stdin.
+    """`serve` and `place` are commands of Python; `bench/system.py` says what stands for the names in braces.
 
-    `guesses` are the rates it is first given orders for, on two cores; from then on its own count. A scenario that is
-    not among them is not measured, one in `once` a single time at the end: what crawls would eat everybody's time.
+    Without `place`, the program is client and worker in one, and takes loads on its stdin (`contenders/tasks.py`).
+    `rates` names the scenarios it is measured in, and guesses its orders a second there on two cores: with them, each
+    load takes seconds. All rounds have the same number of orders.
     """
 
     name: str
-    serve: Callable[[Site], list[str]]
-    place: Place | None
-    guesses: dict[Scenario, float]
+    serve: str
+    place: str | None
+    rates: dict[Scenario, float]
     missing: Callable[[], str | None] = lambda: None
-    once: tuple[Scenario, ...] = ()
-    on_temporal: bool = True
-    is_saga: bool = True
-    """Whether it runs the order process, so that its orders end in states and leave traces in the services."""
-
-    @property
-    def is_audited(self) -> bool:
-        """The product's audit compares the services with Temporal."""
-        return self.is_saga and self.on_temporal
+    on_temporal: bool = False
+    is_audited: bool = False
+    """The product's audit compares the services with Temporal, by the product's workflow ids."""
 
 
-def _without_dbos() -> str | None:
-    return None if importlib.util.find_spec("dbos") else "DBOS is not installed; `make bench` installs it"
+def _ours(mode: str, rates: dict[Scenario, float]) -> Contender:
+    serve = "worker.py --embedded --port {port} --ui-port {ui_port} --data {folder}"
+    at_once = "{batches} --batch-size {batch_size}" if mode == "batch" else "{concurrency}"
+    place = f"starter.py bulk {{orders}} --json --mode {mode} --concurrency {at_once}"
+    return Contender(f"ours, {mode}", serve, place, rates, on_temporal=True, is_audited=True)
 
 
-def _without_restate() -> str | None:
-    if restate_server() is None:
-        return "its server is not installed; `make bench` installs it where there is npm"
-    return None if importlib.util.find_spec("restate") else "its SDK is not installed; `make bench` installs it"
-
-
-def _same(rate: float) -> dict[Scenario, float]:
-    return {ONE: rate / 3, FIFTY: rate, TWO_HUNDRED: rate, SOME_REFUSED: rate, ALL_REFUSED: rate}
-
+_NAIVE = "-m bench.contenders.naive {port} {ui_port}"
+_PLACE_NAIVE = "-m bench.client temporal {address} NaiveOrder naive {orders} {concurrency}"
+_DBOS = "-m bench.contenders.dbos_transact {folder}"
 
 CONTENDERS = (
-    Contender("ours, saga", Site.worker, _bulk, _same(40)),
-    Contender("ours, colocated", Site.worker, _bulk_colocated, _same(80)),
+    _ours("saga", {ONE: 8, FIFTY: 12, TWO_HUNDRED: 12, SOME_REFUSED: 12, ALL_REFUSED: 12, ONE_REFUSED: 5}),
+    _ours("colocated", {ONE: 12, FIFTY: 20, TWO_HUNDRED: 20, SOME_REFUSED: 20, ALL_REFUSED: 15}),
+    _ours("batch", {ONE: 6, FIFTY: 200, TWO_HUNDRED: 600, SOME_REFUSED: 200, ALL_REFUSED: 250, FULL_BATCHES: 900}),
     Contender(
-        "ours, batch",
-        Site.worker,
-        _bulk_in_batches,
-        {ONE: 10, FIFTY: 300, TWO_HUNDRED: 1000, SOME_REFUSED: 300, ALL_REFUSED: 300, FULL_BATCHES: 1500},
+        "bare workflow of the same shape",
+        "-m bench.contenders.bare {port} {ui_port} {folder}",
+        "-m bench.client temporal {address} Bare bare {orders} {concurrency}",
+        {ONE: 12, FIFTY: 20},
+        on_temporal=True,
     ),
     Contender(
         "naive saga, file database",
-        Site.naive,
-        _client("NaiveOrder", "naive"),
-        {ONE: 2, FIFTY: 6, TWO_HUNDRED: 6, ALL_REFUSED: 10},
-        once=(TWO_HUNDRED, ALL_REFUSED),
+        f"{_NAIVE} --data {{folder}}",
+        _PLACE_NAIVE,
+        {ONE: 2, FIFTY: 6},
+        on_temporal=True,
+        is_audited=True,
     ),
-    Contender(
-        "naive saga, in memory", Site.naive_in_memory, _client("NaiveOrder", "naive"), {FIFTY: 12}, once=(FIFTY,)
-    ),
-    Contender(
-        "DBOS on SQLite",
-        Site.dbos,
-        None,
-        _same(40),
-        missing=_without_dbos,
-        once=(TWO_HUNDRED, SOME_REFUSED, ALL_REFUSED),
-        on_temporal=False,
-    ),
-    Contender(
-        "DBOS on PostgreSQL",
-        Site.dbos_on_postgres,
-        None,
-        {ONE: 20, FIFTY: 40},
-        missing=_without_dbos,
-        on_temporal=False,
-    ),
+    Contender("naive saga, in memory", _NAIVE, _PLACE_NAIVE, {ONE: 4, FIFTY: 12}, on_temporal=True, is_audited=True),
+    Contender("DBOS on SQLite", _DBOS, None, {ONE: 20, FIFTY: 20, ALL_REFUSED: 20}, _without_dbos),
+    Contender("DBOS on PostgreSQL", f"{_DBOS} --postgres", None, {ONE: 17, FIFTY: 20}, _without_dbos),
     Contender(
         "Restate",
-        Site.restate,
-        _over_http,
-        _same(60),
-        missing=_without_restate,
-        once=(TWO_HUNDRED, SOME_REFUSED, ALL_REFUSED),
-        on_temporal=False,
+        "-m bench.contenders.restate_service {port} {ui_port} {folder}",
+        "-m bench.client restate {port} {orders} {concurrency}",
+        {ONE: 20, FIFTY: 60, ALL_REFUSED: 60},
+        _without_restate,
     ),
+    Contender("the services alone", "-m bench.contenders.services_alone", None, {ONE: 80, FIFTY: 1000}),
     Contender(
-        "a workflow that does nothing",
-        Site.floor,
-        _client("Nothing", "floor"),
-        {ONE: 40, FIFTY: 80, TWO_HUNDRED: 80},
-        once=(TWO_HUNDRED,),
-        is_saga=False,
+        "one transaction",
+        "-m bench.contenders.one_transaction {folder}",
+        None,
+        {ONE: 1000, FIFTY: 1500, ALL_REFUSED: 1500},
     ),
-    Contender("the services alone", Site.services_alone, None, {ONE: 60, FIFTY: 80}, on_temporal=False),
+    _ours("choreography", {ONE: 3, ONE_REFUSED: 2}),
 )

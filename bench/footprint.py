@@ -1,4 +1,4 @@
-"""What a load left in Temporal, for each order: history events of all its workflows, and their actions."""
+"""What a load left in Temporal, for each order: its workflows, their history events and their actions."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ async def footprint(address: str, since: datetime, orders: int) -> Footprint:
     """Of the workflows started after `since`, which together carried `orders` orders."""
     client = await Client.connect(address, runtime=Runtime(telemetry=TelemetryConfig(logging=None)))
     by_type = defaultdict(list)
-    for execution in await settled(client, since):
+    executions = await _settled(client, since)
+    for execution in executions:
         by_type[execution.workflow_type].append(execution)
-    events = sum(execution.history_length for executions in by_type.values() for execution in executions)
-    total = 0.0
-    for executions in by_type.values():
-        spread = executions[:: max(1, len(executions) // _HISTORIES)]
-        counted = [await billed(client, execution) for execution in spread]
-        total += sum(counted) / len(counted) * len(executions)
-    return Footprint(events=events / orders, actions=total / orders)
+    billed_in_all = 0.0
+    for alike in by_type.values():
+        counted = [await _billed(client, execution) for execution in alike[:: max(1, len(alike) // _HISTORIES)]]
+        billed_in_all += sum(counted) / len(counted) * len(alike)
+    events = sum(execution.history_length for execution in executions)
+    return Footprint(workflows=len(executions) / orders, events=events / orders, actions=billed_in_all / orders)
 
 
-async def settled(client: Client, since: datetime) -> list[WorkflowExecution]:
+async def _settled(client: Client, since: datetime) -> list[WorkflowExecution]:
     """All executions of the load, once they are listed as closed and two looks agree. Raises `BenchFailed`."""
     kept_out = " AND ".join(f"WorkflowType != '{name}'" for name in _HOUSEKEEPING)
     query = f"StartTime >= '{since.isoformat()}' AND {kept_out}"
@@ -51,7 +51,7 @@ async def settled(client: Client, since: datetime) -> list[WorkflowExecution]:
     raise BenchFailed(f"{before} workflows of the load are not all closed")
 
 
-async def billed(client: Client, execution: WorkflowExecution) -> int:
+async def _billed(client: Client, execution: WorkflowExecution) -> int:
     """The actions of one run of a workflow."""
     handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
     return actions([event async for event in handle.fetch_history_events()])

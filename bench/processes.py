@@ -8,7 +8,8 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -119,6 +120,17 @@ def _reaped_s() -> float:
 
 def _tail(log: Path) -> str:
     return log.read_text(errors="replace")[-1500:]
+
+
+@contextmanager
+def running(command: Sequence[str], **settings: str) -> Iterator[None]:
+    """In a program: run a contender's own server, with `settings` in its environment, for the time of the block."""
+    server = subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait(_STOP_TIMEOUT_S)
 
 
 def restate_server() -> Path | None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,36 +13,25 @@ from temporalio.worker import Worker
 
 from bench.contenders.naive_saga import NaiveOrder
 from bench.contenders.services import open_services
-from bench.processes import until_stopped
+from bench.processes import running, until_stopped
 from runtime.commandline import run
 from runtime.embedded import find_cli
 from runtime.settings import Settings
 
 QUEUE = "naive"
 _CONNECT_ATTEMPTS = 300
-_STOP_TIMEOUT_S = 10
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def main(port: int, ui_port: int, data: Annotated[Path | None, typer.Option(help="In memory without.")] = None) -> None:
-    with _default_server(port, ui_port, data):
-        asyncio.run(_serve(f"127.0.0.1:{port}"))
-
-
-@contextmanager
-def _default_server(port: int, ui_port: int, data: Path | None) -> Iterator[None]:
     command = [find_cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     command += ["--port", str(port), "--ui-port", str(ui_port), "--log-level", "error"]
     if data is not None:
         command += ["--db-filename", str(data / "temporal.db")]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(_STOP_TIMEOUT_S)
+    with running(command):
+        asyncio.run(_serve(f"127.0.0.1:{port}"))
 
 
 async def _serve(address: str) -> None:

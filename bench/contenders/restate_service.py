@@ -1,16 +1,13 @@
 """Restate: its server as it starts by default, and a Python service whose steps call the five services.
 
-`python -m bench.contenders.restate_service INGRESS_PORT ADMIN_PORT DATA`. Its client is `bench/restate_client.py`.
+`python -m bench.contenders.restate_service INGRESS_PORT ADMIN_PORT DATA`. Its client is in `bench/client.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from activities.fence import Refusal
 from activities.service import Service
 from bench.contenders.process import Step, run_saga
 from bench.contenders.services import call, open_services
-from bench.processes import restate_server, until_stopped
+from bench.processes import restate_server, running, until_stopped
 from contracts.message import Reply
 from contracts.order import Order
 from runtime.commandline import run
@@ -32,7 +29,6 @@ from runtime.embedded import free_port
 from runtime.settings import Settings
 
 _CONNECT_ATTEMPTS = 300
-_STOP_TIMEOUT_S = 20
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 workflow = restate.Workflow("order")
@@ -57,12 +53,6 @@ async def place(context: restate.WorkflowContext, document: dict[str, Any]) -> s
 
 @app.command()
 def main(ingress_port: int, admin_port: int, data: Path) -> None:
-    with _server(ingress_port, admin_port, data):
-        asyncio.run(_serve(admin_port))
-
-
-@contextmanager
-def _server(ingress_port: int, admin_port: int, data: Path) -> Iterator[None]:
     settings = {
         "RESTATE_BASE_DIR": str(data / "restate"),
         "RESTATE_LISTEN_MODE": "tcp",
@@ -72,14 +62,8 @@ def _server(ingress_port: int, admin_port: int, data: Path) -> Iterator[None]:
         "RESTATE_DISABLE_TELEMETRY": "true",
         "RESTATE_LOG_FILTER": "error",
     }
-    server = subprocess.Popen(
-        [str(restate_server()), "--no-logo"], env=os.environ | settings, stdout=subprocess.DEVNULL
-    )
-    try:
-        yield
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(_STOP_TIMEOUT_S)
+    with running([str(restate_server()), "--no-logo"], **settings):
+        asyncio.run(_serve(admin_port))
 
 
 async def _serve(admin_port: int) -> None:
@@ -98,13 +82,10 @@ async def _serve(admin_port: int) -> None:
 async def _register(admin_port: int, service: str) -> None:
     async with httpx.AsyncClient() as client:
         for _ in range(_CONNECT_ATTEMPTS):  # half a minute, as every server gets
-            try:
+            with suppress(httpx.TransportError):
                 answer = await client.post(f"http://127.0.0.1:{admin_port}/deployments", json={"uri": service})
-            except httpx.TransportError:
-                await asyncio.sleep(0.1)
-                continue
-            if answer.is_success:
-                return
+                if answer.is_success:
+                    return
             await asyncio.sleep(0.1)
     raise TimeoutError(f"Restate did not take the service at {service}")
 

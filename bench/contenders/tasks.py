@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-
-from pydantic import BaseModel
 
 from bench.load import closed_loop
 from cli.documents import read_orders
 from contracts.order import Order
 
 
-class Task(BaseModel):
-    orders: Path
-    concurrency: int
-
-
 async def serve_tasks(place: Callable[[Order], Awaitable[str]], ready: str) -> None:
     """Say that the program is ready, then do what stdin says until its end."""
     print(ready, flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        task = Task.model_validate_json(line)
-        load = await closed_loop(place, read_orders(str(task.orders)), task.concurrency)
+        task = json.loads(line)
+        load = await closed_loop(place, read_orders(task["orders"]), task["concurrency"])
         print(load.model_dump_json(), flush=True)

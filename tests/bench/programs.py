@@ -1,30 +1,37 @@
-"""A contender made up for the tests: a program that answers every load at once, truthfully or not."""
+"""Contenders made up for the tests: `python -m tests.bench.programs KIND` answers every load at once."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from bench.contender import Contender, Site
+from bench.contender import Contender
 from bench.plan import ALL_REFUSED, FIFTY, ONE
 
-_PROGRAM = """
-import json, sys
-print("ready", flush=True)
-for line in sys.stdin:
-    task = json.loads(line)
-    orders = [json.loads(order) for order in open(task["orders"])]
-    refused = sum(line["sku"] == "NO-SUCH-SKU" for order in orders for line in order["lines"])
-    states = {"CONFIRMED": len(orders) - refused, "ROLLED_BACK": refused}
-    load = {"orders": len(orders), "seconds": 2, "orders_per_second": len(orders) / 2}
-    print(json.dumps(load | {"latency_ms": {"p50": 10, "p99": 20}, "states": STATES}), flush=True)
-"""
-HONEST = "{state: count for state, count in states.items() if count}"
-CONFIRMS_EVERYTHING = '{"CONFIRMED": len(orders)}'
+KINDS: dict[str, Callable[[int, int], dict[str, int]]] = {
+    "honest": lambda orders, refused: {"CONFIRMED": orders - refused, "ROLLED_BACK": refused},
+    "confirms-everything": lambda orders, _: {"CONFIRMED": orders},
+}
 
 
-def contender(name: str, states: str = HONEST, program: str = _PROGRAM) -> Contender:
-    def serve(_: Site) -> list[str]:
-        return [sys.executable, "-c", program.replace("STATES", states)]
-
+def contender(name: str, kind: str = "honest", missing: str | None = None) -> Contender:
     rates = {ONE: 10.0, FIFTY: 10.0, ALL_REFUSED: 10.0}
-    return Contender(name, serve, None, rates, once=(ALL_REFUSED,), on_temporal=False)
+    return Contender(name, f"-m tests.bench.programs {kind}", None, rates, lambda: missing)
+
+
+def main(kind: str) -> None:
+    if kind not in KINDS:
+        sys.exit("cannot find my database")
+    print("ready", flush=True)
+    for line in sys.stdin:
+        orders = [json.loads(order) for order in Path(json.loads(line)["orders"]).read_text().splitlines()]
+        refused = sum(line["sku"] == "NO-SUCH-SKU" for order in orders for line in order["lines"])
+        states = {state: count for state, count in KINDS[kind](len(orders), refused).items() if count}
+        load = {"orders": len(orders), "seconds": 2, "orders_per_second": len(orders) / 2, "states": states}
+        print(json.dumps(load | {"latency_ms": {"p50": 10, "p99": 20}}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

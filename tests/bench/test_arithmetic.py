@@ -11,27 +11,40 @@ import pytest
 
 from bench import cpu
 from bench.contender import CONTENDERS
-from bench.figures import Cpu, Latency, Load, Results, Sample, Spread, rows_of
+from bench.figures import Latency, Load, Results, Sample
 from bench.load import closed_loop
 from bench.orders import UNKNOWN_SKU, orders, refused, write_orders
-from bench.picture import Bar, picture
-from bench.plan import FIFTY, MAX_ORDERS, ONE, TWO_HUNDRED, Counts, fewest_orders
-from bench.report import BEGIN, END, write_report
-from bench.table import number
+from bench.plan import FIFTY, ONE, TWO_HUNDRED
+from bench.report import BEGIN, END, picture, write_report
+from bench.table import Table, number, tables
 from cli.documents import read_orders
 from contracts.order import Order
 
 
-def a_sample(contender: str, run: int, rate: float, *, cost: float = 10) -> Sample:
+def a_sample(contender: str, number: int, rate: float, *, cost: float = 10) -> Sample:
     load = Load(
         orders=100,
         seconds=1,
         orders_per_second=rate,
-        latency_ms=Latency(p50=10 * run, p99=20),
+        latency_ms=Latency(p50=10 * number, p99=20),
         states={"CONFIRMED": 100},
     )
-    cpu_ms = Cpu(server=cost / 2, worker=cost / 4, client=cost / 4)
-    return Sample(contender=contender, scenario=FIFTY.name, run=run, load=load, cpu_ms=cpu_ms, worker_rss_mb=100)
+    return Sample(
+        contender=contender,
+        scenario=FIFTY.name,
+        round=number,
+        load=load,
+        server_ms=cost / 2,
+        worker_ms=cost / 4,
+        client_ms=cost / 4,
+        worker_mb=100,
+    )
+
+
+def row_of(table: Table, name: str) -> dict[str, str]:
+    """The figures of one contender, by column."""
+    [row] = [row for row in table.rows if row[0] == name]
+    return dict(zip(table.columns, row, strict=True))
 
 
 def test_percentiles_lie_between_the_latencies_they_separate() -> None:
@@ -40,17 +53,36 @@ def test_percentiles_lie_between_the_latencies_they_separate() -> None:
     assert Latency.of([7.0]) == Latency(p50=7, p99=7)
 
 
-def test_a_row_holds_the_median_of_its_runs_and_their_extremes() -> None:
-    [row] = rows_of([a_sample("ours", 1, 40), a_sample("ours", 2, 10, cost=30), a_sample("ours", 3, 20)])
-    assert row.orders_per_second == Spread(median=20, low=10, high=40)
-    assert row.cpu_ms == Spread(median=10, low=10, high=30)
-    assert row.cpu_by_process_ms.total == 10
-    assert (row.runs, row.orders) == (3, 300)
+def test_a_figure_is_the_median_of_its_rounds_with_their_extremes() -> None:
+    samples = [a_sample("ours", 1, 40), a_sample("ours", 2, 10, cost=30), a_sample("ours", 3, 20)]
+    [table] = tables(samples)
+    row = row_of(table, "ours")
+    assert table.title == FIFTY.name
+    assert (row["orders/s"], row["CPU ms"], row["server CPU"]) == ("20.0 (10.0-40.0)", "10.0 (10.0-30.0)", "5 (5-15.0)")
+    assert row["events"] == ""
 
 
-def test_contenders_and_scenarios_are_not_mixed() -> None:
-    rows = rows_of([a_sample("ours", 1, 40), a_sample("theirs", 1, 4), a_sample("ours", 2, 60)])
-    assert {row.contender: row.orders_per_second.median for row in rows} == {"ours": 50, "theirs": 4}
+def test_contenders_are_not_mixed() -> None:
+    [table] = tables([a_sample("ours", 1, 40), a_sample("theirs", 1, 4), a_sample("ours", 2, 60)])
+    assert row_of(table, "ours")["orders/s"] == "50.0 (40.0-60.0)"
+    assert row_of(table, "theirs")["orders/s"] == "4"
+
+
+def test_ratios_come_first_and_are_made_within_each_round() -> None:
+    ours = [a_sample("ours, saga", 1, 40), a_sample("ours, saga", 2, 10, cost=60), a_sample("ours, saga", 3, 9)]
+    theirs = [a_sample("DBOS", 1, 80), a_sample("DBOS", 2, 20), a_sample("DBOS", 3, 3)]
+    ratios, absolute = tables([*ours, *theirs])
+    row = row_of(ratios, "DBOS")
+    assert row["orders/s, 50 at once"] == "0.5 (0.5-3)"
+    assert row["worker CPU, 50 at once"] == "1 (1-6)"
+    assert row["p50, one at a time"] == "", "nothing was measured there"
+    assert [title for title, *_ in (ratios, absolute)] == ["ours, saga: ratio to each contender", FIFTY.name]
+
+
+def test_there_is_no_ratio_to_nothing() -> None:
+    idle = a_sample("no server", 1, 80).model_copy(update={"server_ms": 0.0})
+    [ratios, _] = tables([a_sample("ours, saga", 1, 40), idle])
+    assert row_of(ratios, "no server")["server CPU, 50 at once"] == ""
 
 
 async def test_a_closed_loop_places_every_order_and_never_more_at_once_than_it_may() -> None:
@@ -117,26 +149,15 @@ def test_usage_between_two_looks_is_a_difference_of_times_but_not_of_memory() ->
     assert between == cpu.Usage(3, 4, 300)
 
 
-def test_a_load_is_as_long_as_the_last_one_of_its_contender_promises() -> None:
-    counts = Counts(load_s=4)
-    assert counts.of("ours", FIFTY, 100) == (400, 4)
-    counts.learn("ours", FIFTY, 1000)
-    assert counts.of("ours", FIFTY, 100) == (4000, 4)
-    assert counts.of("ours", ONE, 10)[0] == 40
-    assert counts.of("theirs", FIFTY, 100)[0] == 400
+def test_a_load_takes_seconds_and_is_bounded_below_by_its_clients() -> None:
+    assert FIFTY.orders_at(1000) == 3000
+    assert [scenario.orders_at(1) for scenario in (ONE, FIFTY, TWO_HUNDRED)] == [30, 100, 200]
 
 
-def test_a_load_is_bounded_below_by_its_clients_and_above_by_their_memory() -> None:
-    counts = Counts(load_s=4)
-    assert counts.of("slow", FIFTY, 1) == (100, 100)
-    assert counts.of("slow", TWO_HUNDRED, 1)[0] == fewest_orders(TWO_HUNDRED) == 200
-    assert counts.of("fast", FIFTY, 10**6)[0] == MAX_ORDERS
-
-
-def test_what_is_measured_a_single_time_is_measured_at_all() -> None:
+def test_every_contender_has_the_figures_that_are_compared() -> None:
     assert len({contender.name for contender in CONTENDERS}) == len(CONTENDERS)
-    assert all(FIFTY in contender.guesses for contender in CONTENDERS), "the picture shows them at this"
-    assert all(set(contender.once) <= set(contender.guesses) for contender in CONTENDERS)
+    compared = [contender for contender in CONTENDERS if contender.name != "ours, choreography"]  # only beside ours
+    assert all({ONE, FIFTY} <= set(contender.rates) for contender in compared)
 
 
 def test_figures_are_written_as_exactly_as_they_were_measured() -> None:
@@ -150,7 +171,7 @@ def test_figures_are_written_as_exactly_as_they_were_measured() -> None:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    drawn = Xml.fromstring(picture([("rate", [Bar("ours <1>", 100), Bar("theirs", 25)])]))  # noqa: S314 — our own text
+    drawn = Xml.fromstring(picture({"rate": [("ours <1>", 100), ("theirs", 25)]}))  # noqa: S314 — our own text
     bars = list(drawn.iter("{http://www.w3.org/2000/svg}rect"))[1:]  # the first is the ground
     long, short = (float(bar.attrib["width"]) for bar in bars)
     assert long == pytest.approx(4 * short)
@@ -158,16 +179,11 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 @pytest.fixture
 def results() -> Results:
-    samples = [a_sample("ours, saga", 1, 40), a_sample("naive saga", 1, 5)]
     return Results(
         machine={"cores": "2"},
         versions={"python": "3.11"},
-        settings={},
-        rows=rows_of(samples),
-        audits=[],
+        samples=[a_sample("ours, saga", 1, 40), a_sample("naive saga", 1, 5)],
         left_out={"DBOS": "not installed"},
-        failed={},
-        samples=samples,
     )
 
 
@@ -181,8 +197,8 @@ def test_a_report_replaces_the_last_one_and_nothing_else(tmp_path: Path, results
     assert once.startswith(f"before\n{BEGIN}\n")
     assert once.endswith(f"{END}\nafter\n")
     assert "old figures" not in once
-    assert "| ours, saga | 1 | 40.0 |" in once
-    assert "Left out: DBOS (not installed)." in once
+    assert once.index("| naive saga |  |  | 8 |") < once.index("| ours, saga | 40.0 |"), "ratios first"
+    assert "Left out: DBOS: not installed." in once
     assert "(performance.svg)" in once
     assert "naive saga" in (tmp_path / "performance.svg").read_text()
 

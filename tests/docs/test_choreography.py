@@ -7,13 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from bench.compare import CODE, lines_of
 from contracts.order import NotificationMode
 from workflows.choreography import Reaction
 
 from ..roles import roles_in
 
-DOCUMENT = Path(__file__).parents[2] / "docs/choreography.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs/choreography.md"
+CODE = {
+    "orchestrated": ["workflows/order.py"],
+    "choreographed": [
+        "contracts/choreography.py",
+        "workflows/choreography.py",
+        "workflows/event_log.py",
+        "workflows/participant.py",
+        "runtime/events.py",
+    ],
+}
+"""The code of each mode alone; both stand on `saga/`, the services and their fence."""
+
+
+def _lines_of(files: list[str]) -> int:
+    """Comments and docstrings included, empty lines not."""
+    return sum(bool(line.strip()) for file in files for line in (ROOT / file).read_text().splitlines())
 
 
 def _row(service: str, reaction: Reaction) -> str:
@@ -33,4 +49,4 @@ def test_the_documented_choreography_is_the_one_that_runs() -> None:
 def test_the_lines_of_code_of_each_mode_are_about_those_in_the_document() -> None:
     said = re.search(r"about (\d+) lines\s+\(.*?\) and (\d+) \(", DOCUMENT.read_text())
     assert said is not None
-    assert [*map(int, said.groups())] == [pytest.approx(lines_of(CODE[way]), rel=0.1) for way in CODE]
+    assert [*map(int, said.groups())] == [pytest.approx(_lines_of(CODE[way]), rel=0.1) for way in CODE]
