@@ -21,7 +21,7 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from contracts.identity import TemporalIdentity
 from runtime import logs
@@ -81,6 +81,11 @@ def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
         raise SettingsError(f"METRICS_PORT or OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from error
 
 
+def _is_loopback(address: str) -> bool:
+    """Whether the server is on this host: there compression costs CPU on both sides and saves nothing."""
+    return address.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]")
+
+
 async def connect(settings: Settings, *, address: str | None = None) -> Client:
     """A client for a command, whose namespace exists. A server that is too busy causes an `RPCError` after 10 s."""
     client = await open_client(settings, address=address)
@@ -100,7 +105,11 @@ async def open_client(settings: Settings, *, address: str | None = None, with_me
     core = make_runtime(settings, with_metrics=with_metrics)
     try:
         return await Client.connect(
-            **profile, data_converter=data_converter(settings), runtime=core, interceptors=tracing(settings)
+            **profile,
+            data_converter=data_converter(settings),
+            runtime=core,
+            interceptors=tracing(settings),
+            grpc_compression=GrpcCompression.NONE if _is_loopback(where) else GrpcCompression.GZIP,
         )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
