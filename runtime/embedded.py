@@ -38,8 +38,8 @@ _TUNING = {
     "matching.numTaskqueueWritePartitions": "1",
 }
 _GARBAGE_COLLECTION = {"GOGC": "400"}
-"""The Go runtime collects when the heap has grown fivefold instead of twofold: a tenth of the server's CPU less, for some
-megabytes of memory."""
+"""The Go runtime collects when the heap has grown fivefold instead of twofold: a tenth of the server's CPU less, for
+some megabytes of memory."""
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")  # twice the throughput of the defaults on a file database
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 10
