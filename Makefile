@@ -37,7 +37,7 @@ up: install ## the embedded Temporal server with its Web UI, and every service, 
 check: install ## format, lint, types, import rules
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-bench: .venv/peers ## throughput, latency and CPU beside what people would pick instead: ratios first; a quarter of an hour
+bench: .venv/peers ## throughput, latency and CPU beside what people would pick instead: ratios first; twenty minutes
 	$(BIN)/python -m bench --json data/bench.json
 
 .venv/peers: requirements-bench.txt bench/restate/package-lock.json .venv/installed

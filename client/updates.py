@@ -8,7 +8,12 @@ import json
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -20,7 +25,7 @@ T = TypeVar("T")
 _UPDATE_TIMEOUT_S = 15
 """A worker takes an update up within a second, one that restarts within ten."""
 _CANCEL_ORDER = "cancel_order"
-DECISION = "decision"
+_DECISION = "decision"
 """Updates of every workflow that coordinates an order."""
 _ENDED_BEFORE_ITS_ANSWER = "AcceptedUpdateCompletedWorkflow"
 """The type of the failure of an update whose workflow has ended meanwhile."""
@@ -53,17 +58,34 @@ async def _derived_id(client: Client, workflow_id: str, name: Any, arguments: li
     return f"{found.run_id}-{found.history_length}-{digest[:32]}" if found else digest[:32]
 
 
-def decision_id(content: bytes) -> str:
-    """The update id of the question for the decision about orders of this `content`.
+async def start_for_decision(client: Client, started: dict[str, Any], content: bytes, result_type: type[T]) -> T | None:
+    """Start a workflow and return its decision as `decision` does, in one call. `started` are the arguments of
+    `Client.start_workflow`. Raises `WorkflowAlreadyStartedError`."""
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(**started)
+    return await _decided(
+        client.execute_update_with_start_workflow(
+            _DECISION, start_workflow_operation=start, id=_decision_id(content), result_type=result_type
+        )
+    )
 
-    A client that asks again joins its first call. The content is part of the id because Temporal answers a known id
-    from a closed workflow, whatever that was started with.
+
+async def decision(client: Client, workflow_id: str, content: bytes, result_type: type[T]) -> T | None:
+    """The decision about the orders of this `content`, when it is there; `None` if the workflow has ended without an
+    answer, or is not there."""
+    handle = client.get_workflow_handle(workflow_id)
+    return await _decided(handle.execute_update(_DECISION, id=_decision_id(content), result_type=result_type))
+
+
+def _decision_id(content: bytes) -> str:
+    """The id of the update, so that a client which asks again joins its first call.
+
+    The content is part of it because Temporal answers a known id from a closed workflow, whatever that was started
+    with.
     """
-    return f"{DECISION}-{hashlib.sha256(content).hexdigest()[:32]}"
+    return f"{_DECISION}-{hashlib.sha256(content).hexdigest()[:32]}"
 
 
-async def decision(asked: Awaitable[T]) -> T | None:
-    """The answer to the update `DECISION`; `None` if the workflow has ended, or is not there."""
+async def _decided(asked: Awaitable[T]) -> T | None:
     try:
         return await asked
     except WorkflowUpdateFailedError as error:

@@ -6,11 +6,11 @@ the body instead of listing them a second time. The body must make the same call
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 from saga.journal import CallKind
 from saga.operation import Operation
@@ -33,13 +33,12 @@ class Stage:
     `kind` is that of its calls. Only `best_effort` calls may be beside those of another kind.
     """
 
-    kind: CallKind
     calls: tuple[PlannedCall, ...]
 
-    @classmethod
-    def of(cls, calls: Sequence[PlannedCall]) -> Self:
-        [kind] = {call.kind for call in calls} - {CallKind.BEST_EFFORT} or {CallKind.BEST_EFFORT}
-        return cls(kind, tuple(calls))
+    @cached_property
+    def kind(self) -> CallKind:
+        [kind] = {call.kind for call in self.calls} - {CallKind.BEST_EFFORT} or {CallKind.BEST_EFFORT}
+        return kind
 
     @cached_property
     def name(self) -> str:
@@ -91,7 +90,7 @@ class Plan:
         for call in calls:
             await call
         self._group = None
-        self.stages.append(Stage.of(group))
+        self.stages.append(Stage(tuple(group)))
 
     async def pivot(
         self,
@@ -122,6 +121,6 @@ class Plan:
 
     def _note(self, call: PlannedCall) -> None:
         if self._group is None:
-            self.stages.append(Stage.of([call]))
+            self.stages.append(Stage((call,)))
         else:
             self._group.append(call)

@@ -11,7 +11,6 @@ from typing import Any
 from temporalio.api.common.v1 import Payload
 from temporalio.client import (
     Client,
-    WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
@@ -23,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from client import handles, updates
 from client.engines.engine import OrderStatus, status_at
 from client.standing import log_by_query, told_as_closed
-from client.updates import DECISION, request_cancel
+from client.updates import request_cancel
 from contracts.batch import MAX_BYTES, MAX_ORDERS, BatchOutcome
 from contracts.ids import BATCH_WORKFLOW, Coordinator, new_batch_id, order_workflow_id
 from contracts.order import WORKFLOWS_QUEUE, Order
@@ -97,13 +96,11 @@ class BatchEngine:
 
         Raises `WorkflowFailureError` if it was closed from outside.
         """
-        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(**self._with_input(batch))
-        asked: dict[str, Any] = {"id": updates.decision_id(batch.json), "result_type": BatchOutcome}
+        started, content = self._with_input(batch), batch.json
         try:
-            decided = self._client.execute_update_with_start_workflow(DECISION, start_workflow_operation=start, **asked)
-            outcome = await updates.decision(decided)
+            outcome = await updates.start_for_decision(self._client, started, content, BatchOutcome)
         except WorkflowAlreadyStartedError:
-            outcome = await updates.decision(self.handle.execute_update(DECISION, **asked))
+            outcome = await updates.decision(self._client, self._id, content, BatchOutcome)
         return outcome or await self.outcome()
 
     def _with_input(self, batch: Batch) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from client import handles, updates
 from client.engines.engine import WAIT_BEYOND_DEADLINE_S, OrderInput, OrderStatus
 from client.errors import DuplicateOrder
 from client.standing import is_stuck, log_by_query, told_as_closed, told_as_paused, wait_for_end
-from client.updates import DECISION, request_cancel
+from client.updates import request_cancel
 from contracts.choreography import PARTICIPANTS, Event, Fact, Participation
 from contracts.errors import Code
 from contracts.ids import DECIDER, Coordinator, order_workflow_id, participant_id
@@ -65,11 +65,11 @@ class ChoreographyEngine:
 
     async def decision(self, placed: Order) -> TransactionLog | None:
         await self.start(placed)
-        decider = self.handle_of(placed.order_id)
+        decider, content = participant_id(placed.order_id), placed.model_dump_json().encode()
 
         async def decided() -> TransactionLog | None:
-            asked = decider.execute_update(DECISION, id=DECISION, result_type=TransactionLog)
-            log, now = await updates.decision(asked), await self.status(placed.order_id)
+            log = await updates.decision(self._client, decider, content, TransactionLog)
+            now = await self.status(placed.order_id)
             if log is None or not log.state.is_confirmed or now is None:
                 return await self.wait(placed)
             return now.log.as_decided

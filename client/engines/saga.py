@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
@@ -19,7 +19,7 @@ from client.engines.engine import (
     wait_for_saga,
 )
 from client.errors import DuplicateOrder
-from client.updates import DECISION, request_cancel
+from client.updates import request_cancel
 from contracts.ids import ORDER_WORKFLOW, order_workflow_id
 from contracts.message import same
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions
@@ -46,29 +46,17 @@ class SagaEngine:
         return await self._wait(placed)
 
     async def decision(self, placed: Order) -> TransactionLog | None:
-        async def decided() -> TransactionLog | None:
-            return await updates.decision(self._decision(placed)) or await end_of_saga(
-                self._client, placed.transaction_id
-            )
+        return await self._wait(placed, self._decision(placed))
 
-        return await self._wait(placed, decided())
-
-    async def _decision(self, placed: Order) -> TransactionLog:
-        """Start the order and ask for its decision, in one call."""
+    async def _decision(self, placed: Order) -> TransactionLog | None:
         started = _with_input(placed, self._options, WorkflowIDReusePolicy.REJECT_DUPLICATE)
-        start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(**started)
-        asked: dict[str, Any] = {
-            "id": updates.decision_id(placed.model_dump_json().encode()),
-            "result_type": TransactionLog,
-        }
+        content = placed.model_dump_json().encode()
         try:
-            log: TransactionLog = await self._client.execute_update_with_start_workflow(
-                DECISION, start_workflow_operation=start, **asked
-            )
+            log = await updates.start_for_decision(self._client, started, content, TransactionLog)
         except WorkflowAlreadyStartedError as error:
             await self._require_same(placed, error)
-            log = await self._client.get_workflow_handle(placed.transaction_id).execute_update(DECISION, **asked)
-        return log
+            log = await updates.decision(self._client, placed.transaction_id, content, TransactionLog)
+        return log or await end_of_saga(self._client, placed.transaction_id)
 
     async def _wait(
         self, placed: Order, end: Coroutine[Any, Any, TransactionLog | None] | None = None

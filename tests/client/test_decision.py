@@ -10,11 +10,13 @@ from client.coalesce import Coalescer
 from client.engines.batch import Batch, BatchEngine
 from client.engines.engine import Until
 from client.errors import DuplicateOrder
+from client.handles import status_of
 from client.orders import Mode, Orders
 from contracts.errors import Code
 from contracts.order import Order
 from runtime.faults import Fault, FaultKind
 from saga import State, Status
+from tests.eventually import eventually_async
 from tests.reruns.conftest import harness
 from tests.reruns.harness import UNREACHABLE, Harness, an_order
 
@@ -26,6 +28,10 @@ every_mode = pytest.mark.parametrize("mode", [Mode.SAGA, Mode.COLOCATED, Mode.CH
 
 def _order(**changes: object) -> Order:
     return Order.model_validate(an_order(**changes))
+
+
+def _slow_capture(placed: Order) -> Fault:
+    return Fault(operation="payment.capture", transaction=placed.transaction_id, kind=FaultKind.DELAY, seconds=1.5)
 
 
 @every_mode
@@ -50,8 +56,7 @@ async def test_a_client_is_told_the_decision_while_a_finish_is_open(harness: Har
 @every_mode
 async def test_the_decision_is_told_while_the_finishes_run(harness: Harness, mode: Mode) -> None:
     placed, orders = _order(), Orders(harness.client)
-    slow = Fault(operation="payment.capture", transaction=placed.transaction_id, kind=FaultKind.DELAY, seconds=1.5)
-    harness.faults.append(slow)
+    harness.faults.append(_slow_capture(placed))
     await orders.place(placed, mode, Until.CONFIRMED)
     now = await orders.status(placed.order_id)
     harness.repair()
@@ -108,6 +113,22 @@ async def test_the_orders_of_a_batch_are_decided_before_it_ends(harness: Harness
 
 async def test_callers_of_the_coalescing_client_are_told_the_decision(harness: Harness) -> None:
     confirmed, refused = _order(), _order(ship_to=UNREACHABLE)
+    harness.faults.append(_slow_capture(confirmed))
     async with Coalescer(harness.client, until=Until.CONFIRMED) as coalescer:
         logs = await asyncio.gather(*map(coalescer.place, (confirmed, refused)))
+    now = await Orders(harness.client).status(confirmed.order_id)
+    harness.repair()
     assert [log.state for log in logs] == [State.CONFIRMED, State.ROLLED_BACK]
+    assert not now.closed
+
+
+async def test_an_order_that_is_terminated_before_its_decision_is_told_as_closed(harness: Harness) -> None:
+    placed = _order()
+    harness.down("inventory.reserve", placed.transaction_id)
+    asking = asyncio.create_task(Orders(harness.client).place(placed, Mode.SAGA, Until.CONFIRMED))
+    handle = harness.client.get_workflow_handle(placed.transaction_id)
+    await eventually_async(lambda: status_of(harness.client, handle.id), "the order is started")
+    await handle.terminate("terminated by a test")
+    log = await asking
+    harness.repair()
+    assert (log.state, log.error and log.error.code) == (State.RUNNING, Code.CLOSED_FROM_OUTSIDE)

@@ -208,8 +208,10 @@ def test_a_colocated_order_ends_as_any_other_and_undoes_what_was_never_seen_to_b
 
 
 def test_place_can_return_at_the_decision(system: System, order: Make) -> None:
-    decided = system.place(order(), "--until", "confirmed")
+    captured_later = order("later")
+    decided = system.place(captured_later, "--until", "confirmed")
     assert (decided.code, decided.document["state"]) == (0, "CONFIRMED")
+    assert system.run("status", captured_later["order_id"], "--json").document["state"] == "RUNNING"
     refused = system.place(order(customer_id="c-none"), "--until", "confirmed")
     assert (refused.code, refused.document["state"]) == (1, "ROLLED_BACK")
     placed = order()

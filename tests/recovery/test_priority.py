@@ -30,6 +30,7 @@ from tests.eventually import eventually_async
 from tests.reruns.harness import UNREACHABLE, an_order
 from worker import QUEUES, serving
 
+_UNDOS, _ORDERS = 10, 40
 _AWAY = "payment"
 _DOWN = Fault(operation="payment.cancel", transaction="order/*", kind=FaultKind.ERROR_BEFORE)
 
@@ -57,8 +58,8 @@ class _Recorded(ActivityInboundInterceptor):
         return await super().execute_activity(input)
 
 
-async def _calls_of_the_service_that_was_away(folder: Path, undos: int, orders: int) -> list[str]:
-    """Park `undos` undos of a service, place `orders` orders and a batch while it is away. Return its first calls."""
+async def _calls_of_the_service_that_was_away(folder: Path) -> list[str]:
+    """Park undos of a service, place orders and a batch while it is away. Return the calls that it makes then."""
     settings, faults, recorder = Settings.read(), [_DOWN], _Recorder()
     others = [queue for queue in QUEUES if queue != _AWAY]
     async with embedded_server(port=free_port(), ui_port=free_port(), data=folder) as server:
@@ -67,7 +68,7 @@ async def _calls_of_the_service_that_was_away(folder: Path, undos: int, orders: 
         async with serving(client, settings, others, [FaultInterceptor(faults)]):
             async with serving(client, settings, [_AWAY], [FaultInterceptor(faults)]):
                 await seed(partial(execute, client))
-                refused = [_order(ship_to=UNREACHABLE) for _ in range(undos)]
+                refused = [_order(ship_to=UNREACHABLE) for _ in range(_UNDOS)]
                 ends = await asyncio.gather(*(placed.place(each, Mode.SAGA) for each in refused))
                 assert {log.state for log in ends} == {State.PARKED}
             faults.clear()
@@ -75,13 +76,13 @@ async def _calls_of_the_service_that_was_away(folder: Path, undos: int, orders: 
             for each in (_order(), _order()):
                 batch.add(each.order_id, each.model_dump_json().encode())
             await BatchEngine(client, batch.id).start(batch)
-            await asyncio.gather(*(placed.start(_order(), Mode.SAGA) for _ in range(orders)))
-            await eventually_async(partial(_queued, client), "the orders wait", until=lambda found: found >= orders)
+            await asyncio.gather(*(placed.start(_order(), Mode.SAGA) for _ in range(_ORDERS)))
+            await eventually_async(partial(_queued, client), "the orders wait", until=lambda found: found >= _ORDERS)
             desk = OperatorsDesk(client)
             await asyncio.gather(*(desk.decide(each.order_id, "payment.cancel", Retry()) for each in refused))
-            await eventually_async(partial(_queued, client), "all wait", until=lambda found: found >= orders + undos)
+            await eventually_async(partial(_queued, client), "all wait", until=lambda found: found >= _ORDERS + _UNDOS)
             async with serving(client, settings, [_AWAY], [recorder]):
-                await eventually_async(recorder.count, "all calls", until=lambda found: found >= undos + orders)
+                await eventually_async(recorder.count, "all calls", until=lambda found: found >= _UNDOS + _ORDERS)
     return recorder.begun
 
 
@@ -104,8 +105,8 @@ async def test_a_service_that_was_away_does_its_undos_first_and_batches_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/{{service}}.db")
-    begun = await _calls_of_the_service_that_was_away(tmp_path, undos := 10, orders := 40)
+    begun = await _calls_of_the_service_that_was_away(tmp_path)
     calls = [call for call in begun if call in ("payment.cancel", "payment.authorize", "payment.authorize.batch")]
     last_undo = max(place for place, call in enumerate(calls) if call == "payment.cancel")
-    assert last_undo < undos + 5, "the first polls may bring calls of any priority"
-    assert calls.index("payment.authorize.batch") > undos + orders - 5
+    assert last_undo < _UNDOS + 5, "the first polls may bring calls of any priority"
+    assert calls.index("payment.authorize.batch") > _UNDOS + _ORDERS - 5
