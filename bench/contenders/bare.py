@@ -16,6 +16,7 @@ from typing import Any
 import typer
 from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.service import GrpcCompression
 from temporalio.worker import Worker
 
 from bench.processes import until_stopped
@@ -64,7 +65,7 @@ def main(port: int, ui_port: int, data: Path) -> None:
 async def _serve(port: int, ui_port: int, data: Path) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(embedded_server(port=port, ui_port=ui_port, data=data))
-        client = await Client.connect(server.address)
+        client = await Client.connect(server.address, grpc_compression=GrpcCompression.NONE)
         workflows = Worker(
             client,
             task_queue=QUEUE,

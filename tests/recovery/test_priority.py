@@ -31,7 +31,7 @@ from tests.reruns.harness import UNREACHABLE, an_order
 from worker import QUEUES, serving
 
 _UNDOS, _ORDERS = 10, 40
-_AWAY = "payment"
+_AWAY, _BATCHED = "payment", "payment.authorize.batch"
 _DOWN = Fault(operation="payment.cancel", transaction="order/*", kind=FaultKind.ERROR_BEFORE)
 
 
@@ -41,8 +41,8 @@ class _Recorder(Interceptor):
     def __init__(self) -> None:
         self.begun: list[str] = []
 
-    async def count(self) -> int:
-        return len(self.begun)
+    async def calls(self) -> list[str]:
+        return self.begun
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
         return _Recorded(next, self.begun)
@@ -77,12 +77,12 @@ async def _calls_of_the_service_that_was_away(folder: Path) -> list[str]:
                 batch.add(each.order_id, each.model_dump_json().encode())
             await BatchEngine(client, batch.id).start(batch)
             await asyncio.gather(*(placed.start(_order(), Mode.SAGA) for _ in range(_ORDERS)))
-            await eventually_async(partial(_queued, client), "the orders wait", until=lambda found: found >= _ORDERS)
+            await eventually_async(partial(_queued, client), "all orders wait", until=(_ORDERS + 1).__le__)
             desk = OperatorsDesk(client)
             await asyncio.gather(*(desk.decide(each.order_id, "payment.cancel", Retry()) for each in refused))
-            await eventually_async(partial(_queued, client), "all wait", until=lambda found: found >= _ORDERS + _UNDOS)
+            await eventually_async(partial(_queued, client), "all wait", until=(_ORDERS + 1 + _UNDOS).__le__)
             async with serving(client, settings, [_AWAY], [recorder]):
-                await eventually_async(recorder.count, "all calls", until=lambda found: found >= _UNDOS + _ORDERS)
+                await eventually_async(recorder.calls, "the batch has its turn", until=lambda calls: _BATCHED in calls)
     return recorder.begun
 
 
@@ -106,7 +106,7 @@ async def test_a_service_that_was_away_does_its_undos_first_and_batches_last(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/{{service}}.db")
     begun = await _calls_of_the_service_that_was_away(tmp_path)
-    calls = [call for call in begun if call in ("payment.cancel", "payment.authorize", "payment.authorize.batch")]
+    calls = [call for call in begun if call in ("payment.cancel", "payment.authorize", _BATCHED)]
     last_undo = max(place for place, call in enumerate(calls) if call == "payment.cancel")
     assert last_undo < _UNDOS + 5, "the first polls may bring calls of any priority"
-    assert calls.index("payment.authorize.batch") > _UNDOS + _ORDERS - 5
+    assert calls.index(_BATCHED) > _UNDOS + _ORDERS - 5
