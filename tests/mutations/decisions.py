@@ -61,6 +61,11 @@ DECISIONS = (
         ("tests/recovery/test_priority.py::test_a_service_that_was_away_does_its_undos_first_and_batches_last",),
     ),
     Mutation(
+        "a batch has its turn before orders that are placed one by one",
+        (Edit("client/engines/batch.py", '            "priority": _PRIORITY,\n', ""),),
+        ("tests/recovery/test_priority.py::test_a_service_that_was_away_does_its_undos_first_and_batches_last",),
+    ),
+    Mutation(
         "an attribute that was written stays when the order is confirmed",
         (Edit("saga/journal.py", "if self._has_attributes or state is not", "if state is not"),),
         ("tests/kernel/test_forward.py::test_a_promised_call_is_parked_for_hours_and_then_done[trip.confirm]",),

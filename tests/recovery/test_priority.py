@@ -109,4 +109,5 @@ async def test_a_service_that_was_away_does_its_undos_first_and_batches_last(
     calls = [call for call in begun if call in ("payment.cancel", "payment.authorize", _BATCHED)]
     last_undo = max(place for place, call in enumerate(calls) if call == "payment.cancel")
     assert last_undo < _UNDOS + 5, "the first polls may bring calls of any priority"
-    assert calls.index(_BATCHED) > _UNDOS + _ORDERS - 5
+    # It was queued before all of them. Replies to the worker's polls overtake one another, so it is not the very last.
+    assert calls.index(_BATCHED) > _UNDOS + _ORDERS // 2
