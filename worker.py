@@ -59,7 +59,7 @@ WORKFLOWS = [OrderWorkflow, BatchWorkflow, SweepWorkflow, TransactionWorkflow, L
 
 _LEAVES_TRACES = [each.__name__ for each in (*WORKFLOWS, ParticipantWorkflow) if each is not SweepWorkflow]
 """Workflow types that use the services: where one of them has run, the databases are not new."""
-_POLLERS = PollerBehaviorAutoscaling(minimum=1, initial=2, maximum=20)
+POLLERS = PollerBehaviorAutoscaling(minimum=1, initial=2, maximum=20)
 """Pollers that grow with the load; a fixed number leaves a tail of seconds at 50 orders at once."""
 _REMEMBERED = 500
 """Sagas that a worker keeps in memory, about a quarter of a MiB each; any other is replayed from its history. It is ten
@@ -68,7 +68,7 @@ _DRAIN = timedelta(seconds=5)
 """Time that running activities have after SIGTERM: the timeout of an attempt. Another worker retries longer ones."""
 _SEED_ATTEMPTS = 3
 """Attempts to seed a database; each waits as long as a transaction may take."""
-_GARBAGE_AFTER = 50_000
+GARBAGE_AFTER = 50_000
 """New objects between two runs of Python's garbage collector, instead of 700. A batch of five hundred requests makes
 more than that, and all of them live until it ends; collecting took a quarter of a busy worker's time."""
 
@@ -111,7 +111,7 @@ def workflow_worker(
         ],
         workflow_runner=workflow_runner(),
         interceptors=[FailoverInterceptor(), *interceptors],
-        workflow_task_poller_behavior=_POLLERS,
+        workflow_task_poller_behavior=POLLERS,
         max_cached_workflows=_REMEMBERED,
         graceful_shutdown_timeout=_DRAIN,
         deployment_config=build,
@@ -144,8 +144,8 @@ def service_worker(client: Client, service: Service, interceptors: Sequence[Inte
         activities=[*service.activities(), *EventBus(client).activities(service.definition.name)],
         workflow_runner=workflow_runner(),
         interceptors=interceptors,
-        workflow_task_poller_behavior=_POLLERS,
-        activity_task_poller_behavior=_POLLERS,
+        workflow_task_poller_behavior=POLLERS,
+        activity_task_poller_behavior=POLLERS,
         graceful_shutdown_timeout=_DRAIN,
     )
 
@@ -261,7 +261,7 @@ async def _serve_until_stopped(
             if running and set(queues) == set(QUEUES):
                 await _seed(services)
             gc.freeze()  # the objects of the imports live for ever, so the collector may ignore them
-            gc.set_threshold(_GARBAGE_AFTER)
+            gc.set_threshold(GARBAGE_AFTER)
             where = f"Temporal at {client.service_client.config.target_host}"
             web_ui = f", Web UI at {running.web_ui}" if running else ""
             print(f"ready: serving {', '.join(queues)}; {where}{web_ui}", flush=True)  # noqa: T201

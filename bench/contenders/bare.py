@@ -22,7 +22,7 @@ from temporalio.worker import Worker
 from bench.processes import until_stopped
 from runtime.commandline import run
 from runtime.embedded import embedded_server
-from worker import _GARBAGE_AFTER, _POLLERS, workflow_runner
+from worker import GARBAGE_AFTER, POLLERS, workflow_runner
 
 QUEUE = "bare"
 STAGES = (
@@ -71,14 +71,14 @@ async def _serve(port: int, ui_port: int, data: Path) -> None:
             task_queue=QUEUE,
             workflows=[Bare],
             workflow_runner=workflow_runner(),
-            workflow_task_poller_behavior=_POLLERS,
+            workflow_task_poller_behavior=POLLERS,
         )
         await stack.enter_async_context(workflows)
         for queue in sorted({queue for stage in STAGES for queue in stage}):
-            service = Worker(client, task_queue=queue, activities=[nothing], activity_task_poller_behavior=_POLLERS)
+            service = Worker(client, task_queue=queue, activities=[nothing], activity_task_poller_behavior=POLLERS)
             await stack.enter_async_context(service)
         gc.freeze()
-        gc.set_threshold(_GARBAGE_AFTER)
+        gc.set_threshold(GARBAGE_AFTER)
         await until_stopped("ready: the bare workflow")
 
 
