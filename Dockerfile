@@ -9,7 +9,7 @@ RUN useradd --system --uid 10001 --create-home saga
 COPY --from=dependencies /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /app
-COPY saga saga/
+COPY temporal_saga temporal_saga/
 COPY contracts contracts/
 COPY workflows workflows/
 COPY activities activities/

@@ -46,7 +46,7 @@ from runtime.readiness import until_answered, until_served
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from runtime.stopping import stop_of
-from saga import FailoverInterceptor, Operation
+from temporal_saga import FailoverInterceptor, Operation
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow

@@ -49,7 +49,7 @@ from activities.records import Record, UnitOfWork, record
 from contracts.errors import Code
 from contracts.message import Reply, Request, identity
 from contracts.problems import first_problem
-from saga import Operation
+from temporal_saga import Operation
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 

@@ -35,7 +35,7 @@ from contracts.documents import parse_each
 from contracts.errors import Code
 from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request, Unreadable
 from contracts.problems import first_problem
-from saga import Operation
+from temporal_saga import Operation
 
 RequestT = TypeVar("RequestT", bound=Request)
 QuestionT = TypeVar("QuestionT", bound=Message)

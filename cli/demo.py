@@ -30,7 +30,7 @@ from runtime.commandline import CommandFailed, Exit
 from runtime.embedded import DIE_WITH_PARENT, free_port
 from runtime.execute import execute
 from runtime.settings import Settings
-from saga import State, TransactionLog
+from temporal_saga import State, TransactionLog
 
 FAULTS = Path(__file__).with_name("demo_faults.toml")
 _START_TIMEOUT_S = 60

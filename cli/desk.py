@@ -19,7 +19,7 @@ from contracts.errors import Code
 from contracts.message import as_written
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
-from saga import Failure, Fix, Retry, Skip
+from temporal_saga import Failure, Fix, Retry, Skip
 
 desk = typer.Typer(help="Calls that do not get through: see them, retry, skip or fix them.")
 

@@ -19,7 +19,7 @@ from contracts.payment import Account, ListAccounts, SetAccount
 from contracts.problems import first_problem
 from runtime.commandline import CommandFailed, Exit
 from runtime.execute import execute
-from saga import Operation
+from temporal_saga import Operation
 
 stock = typer.Typer(help="The goods on the shelves.", no_args_is_help=False)
 account = typer.Typer(help="The customers' accounts.", no_args_is_help=False)

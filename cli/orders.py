@@ -16,7 +16,7 @@ from client.orders import Mode, Orders
 from client.standing import is_paused
 from contracts.errors import Code
 from runtime.commandline import CommandFailed, Exit
-from saga import State
+from temporal_saga import State
 
 _WATCH_EVERY_S = 1
 

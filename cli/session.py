@@ -16,7 +16,7 @@ from contracts.errors import Code
 from runtime import connection, logs
 from runtime.commandline import CommandFailed, Exit
 from runtime.settings import Settings
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 

@@ -20,7 +20,7 @@ from client.standing import Closed, Standing, standing_of
 from contracts.ids import Coordinator
 from runtime.commandline import write
 from runtime.visible import visible
-from saga import DeskRecord, Entry, Failure, State, TransactionLog
+from temporal_saga import DeskRecord, Entry, Failure, State, TransactionLog
 
 T = TypeVar("T")
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)

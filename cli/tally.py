@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from cli import show
 from client.bulk import Placed
-from saga import State
+from temporal_saga import State
 
 
 class Latency(BaseModel):

@@ -22,7 +22,7 @@ from contracts.errors import Code
 from contracts.order import Order
 from runtime.execute import OperationFailed
 from runtime.settings import SettingsError
-from saga import Failure, State, TransactionLog
+from temporal_saga import Failure, State, TransactionLog
 
 _SETTLED_AT_ONCE = 50
 """Orders that are looked up one by one because their batch has detached them: no more than without a batch."""

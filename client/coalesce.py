@@ -21,7 +21,7 @@ from client.engines.engine import Until
 from client.standing import outcome_of
 from contracts.batch import MAX_ORDERS
 from contracts.order import Order
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 
 MAX_WAIT = timedelta(milliseconds=20)
 """How long an order may wait for others: short against the quarter of a second that a batch takes, long against the

@@ -16,7 +16,7 @@ from client.handles import WorkflowPaused
 from client.orders import Orders
 from contracts.errors import Code
 from contracts.ids import Coordinator, Kind, order_id_of, order_workflow_id, participant_id, transaction_workflow_id
-from saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow, Skip
+from temporal_saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow, Skip
 
 _UPDATES: dict[type, Any] = {
     Retry: SagaWorkflow.desk_retry,

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from contracts.errors import Code
-from saga import Failure
+from temporal_saga import Failure
 
 
 class ClientError(Exception):

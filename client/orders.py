@@ -54,7 +54,7 @@ from contracts.ids import (
 from contracts.message import same
 from contracts.order import Order, OrderOnRecord
 from runtime.execute import OperationFailed
-from saga import Failure, State, TransactionLog
+from temporal_saga import Failure, State, TransactionLog
 
 
 class Mode(StrEnum):

@@ -14,7 +14,7 @@ from contracts.errors import Code
 from contracts.ids import Coordinator
 from contracts.order import OrderOnRecord, OrderState, ReadOrders
 from runtime.execute import execute
-from saga import Failure, State, TransactionLog
+from temporal_saga import Failure, State, TransactionLog
 
 _READ_AT_ONCE = 100
 """Orders that `order.read_orders` takes at a time."""

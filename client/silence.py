@@ -28,7 +28,7 @@ from client.handles import (
 from contracts.errors import Code
 from runtime.pollers import pollers_of
 from runtime.settings import SettingsError
-from saga import Failure
+from temporal_saga import Failure
 
 _SILENT = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
 _POLLS_WITHIN = timedelta(seconds=70)

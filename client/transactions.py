@@ -26,7 +26,7 @@ from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from contracts.transaction import Transaction
 from runtime.connection import CLOSED_FROM_OUTSIDE
-from saga import Failure, State, TransactionLog
+from temporal_saga import Failure, State, TransactionLog
 
 _WAIT_IN_LINE_S = 600
 """A client's wait for its transaction's turn. The place in the line is kept; the same command again goes on waiting."""

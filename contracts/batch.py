@@ -13,7 +13,7 @@ from contracts.ids import order_id_of, order_workflow_id
 from contracts.message import Message
 from contracts.order import Order
 from contracts.problems import first_problem
-from saga import Entry, Failure, State, TransactionLog
+from temporal_saga import Entry, Failure, State, TransactionLog
 
 MAX_ORDERS = MAX_REQUESTS
 MAX_BYTES = 1_000_000

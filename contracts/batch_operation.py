@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field, StrictInt
 
 from contracts.message import Message, Reply
-from saga import Operation
+from temporal_saga import Operation
 
 SUFFIX = ".batch"
 MAX_REQUESTS = 500

@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts import inventory, notification, order, payment, shipping
 from contracts.message import Lease, ListOpen, OpenTransactions
-from saga import Operation
+from temporal_saga import Operation
 
 SERVICES: tuple[ModuleType, ...] = (order, payment, inventory, shipping, notification)
 

@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field, StrictBool
 from contracts import inventory, notification, order, payment, shipping
 from contracts.message import Message, Reply, Request, TransactionId
 from contracts.order import Order, RollbackCause
-from saga import Operation, TransactionLog
+from temporal_saga import Operation, TransactionLog
 
 
 class Fact(StrEnum):

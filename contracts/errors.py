@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from saga import outcome
+from temporal_saga import outcome
 
 
 class Code(StrEnum):

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, StrictInt, field_validator, model_validator
 
 from contracts.message import Expired, Id, Lease, ListOpen, Message, OpenTransactions, Quantity, Reply, Request, Sku
-from saga import Operation
+from temporal_saga import Operation
 
 QUEUE = "inventory"
 

@@ -10,7 +10,7 @@ from pydantic import Field, StrictBool, StrictInt
 from contracts.ids import transaction_workflow_id
 from contracts.message import Id, Message, Reply
 from contracts.order import WORKFLOWS_QUEUE
-from saga import Operation
+from temporal_saga import Operation
 
 GLOBAL = "global"
 """The lane of a transaction for which the client names none."""

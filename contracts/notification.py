@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from contracts.message import AmountMinor, Currency, Id, Reply, Request
 from contracts.order import Contact
-from saga import Operation
+from temporal_saga import Operation
 
 QUEUE = "notification"
 

@@ -27,7 +27,7 @@ from contracts.message import (
     Unreadable,
     WorkflowId,
 )
-from saga import Operation
+from temporal_saga import Operation
 
 QUEUE = "order"
 WORKFLOWS_QUEUE = "orders"

@@ -18,7 +18,7 @@ from contracts.message import (
     Reply,
     Request,
 )
-from saga import Operation
+from temporal_saga import Operation
 
 QUEUE = "payment"
 

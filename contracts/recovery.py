@@ -6,7 +6,7 @@ from pydantic import StrictInt
 
 from contracts.message import Message, Reply
 from contracts.order import WORKFLOWS_QUEUE
-from saga import Operation
+from temporal_saga import Operation
 
 MAX_NAMED = 200
 """Failures that a sweep names in its reply, which must fit into a payload. The log has all of them."""

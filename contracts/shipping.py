@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from contracts.message import Id, ListOpen, OpenTransactions, Reply, Request
 from contracts.order import Address
-from saga import Operation
+from temporal_saga import Operation
 
 QUEUE = "shipping"
 

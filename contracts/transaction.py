@@ -16,11 +16,12 @@ from contracts.ids import transaction_workflow_id
 from contracts.message import WRITTEN, Id, InWords, Message, as_written
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
-from saga import Operation
+from temporal_saga import Operation
 
 MAX_STEPS = 10
 """Limit for the case that every undo is parked for a year: ten times 380 rounds of 12 history events
-(`saga.policy.Rounds`) are 45,600, and Temporal ends a workflow at 51,200. More steps need several transactions."""
+(`temporal_saga.policy.Rounds`) are 45,600, and Temporal ends a workflow at 51,200. More steps need several
+transactions."""
 MAX_DOCUMENT_BYTES = 100_000
 """Limit of ten steps of 10 kB. A lane keeps waiting documents in its history, which may have 50 MB."""
 _RESERVED = frozenset({"order", "transaction", "lane"})

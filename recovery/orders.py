@@ -43,7 +43,7 @@ from contracts.order import OrderOnRecord, OrderState
 from recovery.tolerance import Round
 from runtime.connection import CLOSED_FROM_OUTSIDE
 from runtime.execute import execute
-from saga import Operation
+from temporal_saga import Operation
 
 Status = WorkflowExecutionStatus
 

@@ -21,7 +21,7 @@ from client.handles import Run
 from contracts.order import RecordSkips, SkippedStep, record_skips
 from recovery.tolerance import Round
 from runtime.execute import execute
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 
 _WITH_SKIPS = "SagaState IN ('CONFIRMED_WITH_SKIPS', 'ROLLED_BACK_WITH_SKIPS') AND CloseTime IS NOT NULL"
 _ENDED = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED)

@@ -28,7 +28,7 @@ from runtime import logs
 from runtime.encryption import EncryptedFailures, EncryptionCodec, Sealed, SealedFailures
 from runtime.settings import Settings, SettingsError
 from runtime.tracing import tracing
-from saga import SEARCH_ATTRIBUTES
+from temporal_saga import SEARCH_ATTRIBUTES
 
 DEFAULT_ADDRESS = "localhost:7233"
 _ANSWERED = "after connection"

@@ -24,7 +24,7 @@ from temporalio.service import RPCError
 
 from runtime.connection import Unreachable
 from runtime.settings import SettingsError
-from saga import SEARCH_ATTRIBUTES
+from temporal_saga import SEARCH_ATTRIBUTES
 
 _TUNING = {
     # The dev server has one history shard and polls its transfer queue 20 times a second: up to 50 ms for each

@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from contracts.errors import Code
 from contracts.problems import first_problem
-from saga import Operation
+from temporal_saga import Operation
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")

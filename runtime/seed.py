@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 from contracts import inventory, payment
 from contracts.inventory import ListStock, SetStock
 from contracts.payment import ListAccounts, SetAccount
-from saga import Operation
+from temporal_saga import Operation
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")

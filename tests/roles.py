@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cli.documents import document
 from contracts.order import NotificationMode, Order
-from saga import Plan
+from temporal_saga import Plan
 from workflows.choreography import Roles, roles_of
 from workflows.order import Requests, planned
 

@@ -15,7 +15,7 @@ from contracts import catalogue, inventory
 from contracts.choreography import ENDS, EVENTS, PARTICIPANTS, PUBLISHER, CallEvents, Fact
 from contracts.message import ListOpen, Reply
 from contracts.order import NotificationMode
-from saga import CallKind, Operation, Plan, PlannedCall, Saga
+from temporal_saga import CallKind, Operation, Plan, PlannedCall, Saga
 from workflows import order
 from workflows.choreography import Call, Reaction
 

@@ -28,11 +28,11 @@ from temporalio.exceptions import ApplicationError
 from contracts.batch import BatchOutcome, InvalidBatch, OutcomeGroup, parse
 from contracts.errors import Code
 from contracts.order import OrderOptions, RollbackCause
-from saga import POLICIES, CallKind, Failure, PlannedCall, Policy, State, TransactionLog, run_to_completion
-from saga.earlier import RerunDetector
-from saga.journal import count_states
-from saga.outcome import CANCELLED, STEP_UNDONE
-from saga.waiting import until
+from temporal_saga import POLICIES, CallKind, Failure, PlannedCall, Policy, State, TransactionLog, run_to_completion
+from temporal_saga.earlier import RerunDetector
+from temporal_saga.journal import count_states
+from temporal_saga.outcome import CANCELLED, STEP_UNDONE
+from temporal_saga.waiting import until
 from workflows.batch_call import call_many
 from workflows.batch_member import BatchMember, grouped
 from workflows.detach import detach

@@ -9,9 +9,9 @@ from typing import Any
 from temporalio import workflow
 
 from contracts.batch_operation import BatchReply, BatchRequest, batched
-from saga import CallKind, Entry, Failure, Operation, Policy, Status
-from saga.calls import attempt
-from saga.outcome import UNREADABLE_REPLY, Done, Outcome, Unknown
+from temporal_saga import CallKind, Entry, Failure, Operation, Policy, Status
+from temporal_saga.calls import attempt
+from temporal_saga.outcome import UNREADABLE_REPLY, Done, Outcome, Unknown
 from workflows.batch_member import BatchMember
 
 

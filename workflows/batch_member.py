@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from contracts.batch import OutcomeGroup
 from contracts.order import Order
-from saga import CallKind, Entry, Failure, Plan, PlannedCall, State, Status, TransactionLog, deadline_exceeded
+from temporal_saga import CallKind, Entry, Failure, Plan, PlannedCall, State, Status, TransactionLog, deadline_exceeded
 
 _NOT_UNDONE = (None, Status.REFUSED)
 """Steps that need no undo: never called, or refused."""

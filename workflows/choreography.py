@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from contracts.choreography import ENDS, EVENTS, REQUESTS_TO_CANCEL, Event, Fact
-from saga import CallKind, Operation, Plan
+from temporal_saga import CallKind, Operation, Plan
 
 
 @dataclass(frozen=True)

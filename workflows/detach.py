@@ -10,7 +10,7 @@ from temporalio.common import RawValue, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from contracts.order import WORKFLOWS_QUEUE, OrderOptions
-from saga import POLICIES
+from temporal_saga import POLICIES
 from workflows.batch_member import BatchMember
 from workflows.order import OrderWorkflow
 

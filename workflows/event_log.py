@@ -17,10 +17,10 @@ from temporalio import workflow
 from contracts.choreography import PUBLISHER, PUBLISHING, Event, Fact, Publish, Published
 from contracts.message import same
 from contracts.order import Order, RollbackCause
-from saga import POLICIES, CallKind
-from saga.calls import PersistentCalls, attempt
-from saga.outcome import Done, Outcome
-from saga.waiting import until
+from temporal_saga import POLICIES, CallKind
+from temporal_saga.calls import PersistentCalls, attempt
+from temporal_saga.outcome import Done, Outcome
+from temporal_saga.waiting import until
 from workflows.choreography import Reaction, Roles
 
 

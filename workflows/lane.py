@@ -31,8 +31,8 @@ from contracts.lane import (
     LaneView,
     await_close,
 )
-from saga import run_to_completion
-from saga.waiting import until
+from temporal_saga import run_to_completion
+from temporal_saga.waiting import until
 from workflows.transaction import TransactionWorkflow
 
 _LONG = timedelta(minutes=1)

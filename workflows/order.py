@@ -16,9 +16,8 @@ from contracts.notification import NotifyCustomer
 from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, OrderOptions, RollbackCause
 from contracts.payment import AuthorizePayment
 from contracts.shipping import ScheduleShipment
-from saga import (
+from temporal_saga import (
     POLICIES,
-    CancellableSagaWorkflow,
     DeskRefused,
     Failure,
     Plan,
@@ -28,6 +27,7 @@ from saga import (
     TransactionLog,
     run_to_completion,
 )
+from workflows.cancellable import CancellableOrderWorkflow
 from workflows.inputs import check_workflow_id, parse_input
 
 _MOMENT = timedelta(milliseconds=1)
@@ -113,7 +113,7 @@ def planned(requests: Requests) -> Plan:
 
 
 @workflow.defn
-class OrderWorkflow(CancellableSagaWorkflow):
+class OrderWorkflow(CancellableOrderWorkflow):
     """Ends CONFIRMED, or fails with an `ApplicationError` whose type is the code and whose detail is the log."""
 
     @workflow.init

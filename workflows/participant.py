@@ -31,10 +31,9 @@ from contracts.errors import Code
 from contracts.ids import participant_id
 from contracts.order import Order, RollbackCause
 from contracts.problems import first_problem
-from saga import (
+from temporal_saga import (
     POLICIES,
     CallKind,
-    CancellableSagaWorkflow,
     CancelRefused,
     Desk,
     Failure,
@@ -43,10 +42,11 @@ from saga import (
     deadline_exceeded,
     run_to_completion,
 )
-from saga.calls import PersistentCalls, attempt
-from saga.journal import Journal
-from saga.outcome import Outcome, Refused, Unknown
-from saga.waiting import until
+from temporal_saga.calls import PersistentCalls, attempt
+from temporal_saga.journal import Journal
+from temporal_saga.outcome import Outcome, Refused, Unknown
+from temporal_saga.waiting import until
+from workflows.cancellable import CancellableOrderWorkflow
 from workflows.choreography import Call, Reaction, roles_of
 from workflows.event_log import EventLog
 from workflows.inputs import parse_input
@@ -242,7 +242,7 @@ def _cause_of(failure: Failure) -> RollbackCause:
 
 
 @workflow.defn
-class ParticipantWorkflow(CancellableSagaWorkflow):
+class ParticipantWorkflow(CancellableOrderWorkflow):
     """Completes when its service's role is complete, whether the order was confirmed or rolled back. If it is closed in
     any other way, the next event starts it again.
 

@@ -9,7 +9,7 @@ from temporalio import workflow
 
 from contracts.errors import Code
 from contracts.transaction import Transaction
-from saga import Saga, SagaWorkflow, Step, TransactionLog, run_in_order
+from temporal_saga import Saga, SagaWorkflow, Step, TransactionLog, run_in_order
 from workflows.inputs import check_workflow_id, parse_input
 
 

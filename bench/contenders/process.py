@@ -13,7 +13,7 @@ from typing import Any
 from contracts import inventory, notification, order, payment, shipping
 from contracts.message import Request
 from contracts.order import Order
-from saga import Operation
+from temporal_saga import Operation
 from workflows.order import Requests
 
 

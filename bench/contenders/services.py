@@ -12,7 +12,7 @@ from activities.database import connect, migrate
 from activities.service import Service
 from runtime.seed import seed
 from runtime.settings import Settings
-from saga import Operation
+from temporal_saga import Operation
 
 
 @asynccontextmanager

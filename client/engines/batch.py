@@ -26,7 +26,7 @@ from client.updates import request_cancel
 from contracts.batch import MAX_BYTES, MAX_ORDERS, BatchOutcome
 from contracts.ids import BATCH_WORKFLOW, Coordinator, new_batch_id, order_workflow_id
 from contracts.order import WORKFLOWS_QUEUE, Order
-from saga import State, TransactionLog
+from temporal_saga import State, TransactionLog
 
 DEFAULT_SIZE = 500
 """Orders of a batch by default: a batch of 250 costs half as much again per order, at half the wait."""

@@ -23,7 +23,7 @@ from contracts.ids import DECIDER, Coordinator, order_workflow_id, participant_i
 from contracts.message import same
 from contracts.order import Order, OrderOnRecord
 from runtime.events import EventBus
-from saga import State, TransactionLog
+from temporal_saga import State, TransactionLog
 
 _CLOSED_PAUSE_S = 1
 """Between looks at an order whose decider was closed from outside: the other participants start it again."""

@@ -17,7 +17,7 @@ from contracts import order
 from contracts.errors import Code
 from contracts.ids import Coordinator
 from contracts.order import Order, OrderOnRecord, OrderOptions
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 
 
 class Until(StrEnum):

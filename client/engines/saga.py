@@ -23,7 +23,7 @@ from client.updates import request_cancel
 from contracts.ids import ORDER_WORKFLOW, order_workflow_id
 from contracts.message import same
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 
 
 class SagaEngine:

@@ -11,7 +11,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from runtime import connection
 from runtime.embedded import embedded_server, free_port
 from runtime.settings import Settings
-from saga import POLICIES, Rounds
+from temporal_saga import POLICIES, Rounds
 from worker import workflow_runner
 from workflows import participant
 

@@ -32,7 +32,7 @@ from contracts.inventory import SetStock
 from contracts.order import Order
 from contracts.payment import SetAccount
 from runtime.events import EventBus
-from saga import Operation, TransactionLog
+from temporal_saga import Operation, TransactionLog
 from worker import service_worker
 
 _DELIVERIES = 600

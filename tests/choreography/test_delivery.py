@@ -25,7 +25,7 @@ from contracts import inventory, payment
 from contracts.choreography import EVENTS, PARTICIPANTS, CallEvents, Event, Fact
 from contracts.order import Order
 from runtime.events import EventBus
-from saga import CallKind, Operation, Parked, Plan, Saga, Skip, State, Status, TransactionLog
+from temporal_saga import CallKind, Operation, Parked, Plan, Saga, Skip, State, Status, TransactionLog
 from workflows import order as workflows_order
 from workflows.order import Requests
 

@@ -15,7 +15,7 @@ from client.orders import Mode, Orders
 from contracts.errors import Code
 from contracts.order import Order
 from runtime.faults import Fault, FaultKind
-from saga import State, Status
+from temporal_saga import State, Status
 from tests.eventually import eventually_async
 from tests.reruns.conftest import harness
 from tests.reruns.harness import UNREACHABLE, Harness, an_order

@@ -9,7 +9,7 @@ from client import errors
 from client.errors import ClientError
 from contracts.errors import Code
 from runtime.commandline import Exit
-from saga import Failure
+from temporal_saga import Failure
 
 NOT_ENDED = [errors.Paused("x"), errors.NotAnswered("x"), errors.ClosedFromOutside("x"), errors.LaneFull("x")]
 UNREACHABLE = [errors.UnreadableOrder("x"), errors.Silent("order/o-1", Failure(Code.SERVICE_UNAVAILABLE, "x"))]

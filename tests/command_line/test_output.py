@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cli import show
 from runtime.visible import visible
-from saga import Failure, State, TransactionLog
+from temporal_saga import Failure, State, TransactionLog
 from tests.end_to_end.system import ROOT
 
 _PROGRAM = """

@@ -21,7 +21,7 @@ from activities.postgresql import POOL_SIZE
 from runtime.connection import DEFAULT_ADDRESS
 from runtime.embedded import _TUNING, free_port
 from runtime.settings import LogFormat, Settings
-from saga import SEARCH_ATTRIBUTES
+from temporal_saga import SEARCH_ATTRIBUTES
 
 from . import compose
 from .compose import PROJECT

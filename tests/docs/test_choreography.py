@@ -24,7 +24,7 @@ CODE = {
         "runtime/events.py",
     ],
 }
-"""The code of each mode alone; both stand on `saga/`, the services and their fence."""
+"""The code of each mode alone; both stand on `temporal_saga/`, the services and their fence."""
 
 
 def _lines_of(files: list[str]) -> int:

@@ -12,7 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from cli.documents import document
 from contracts import inventory, order, payment, shipping
 from runtime.faults import random_faults
-from saga import POLICIES
+from temporal_saga import POLICIES
 
 from ..orders import line
 from .system import System

@@ -26,7 +26,7 @@ from contracts.payment import SetAccount
 from runtime.connection import connect
 from runtime.execute import execute
 from runtime.settings import Settings
-from saga import State
+from temporal_saga import State
 
 from ..eventually import eventually_async
 from ..orders import BOUNCES, BOUNCING_CONTACT, REQUIRED, SOUTH_POLE, line

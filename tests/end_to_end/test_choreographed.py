@@ -17,7 +17,7 @@ from contracts.order import Order
 from runtime import connection
 from runtime.events import EventBus
 from runtime.settings import Settings
-from saga import Status
+from temporal_saga import Status
 
 from ..eventually import eventually, eventually_async
 from ..orders import SOUTH_POLE

@@ -20,7 +20,7 @@ from contracts.choreography import PUBLISHING, Fact
 from contracts.order import NotificationMode, Order
 from runtime import connection
 from runtime.settings import Settings
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 from worker import QUEUES
 from workflows.choreography import Reaction
 

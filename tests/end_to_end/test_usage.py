@@ -17,8 +17,8 @@ from temporalio.exceptions import ApplicationError
 
 from client import updates
 from client.errors import NotAnswered
-from saga import State
-from saga.journal import SAGA_STATE
+from temporal_saga import State
+from temporal_saga.journal import SAGA_STATE
 
 from ..eventually import eventually
 from .command import Answer

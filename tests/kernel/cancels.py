@@ -13,7 +13,7 @@ REASON = "the children are ill"
 
 
 async def by_business(handle: Handle) -> None:
-    await handle.execute_update("cancel_order", REASON)
+    await handle.execute_update("cancel_saga", REASON)
 
 
 async def by_temporal(handle: Handle) -> None:

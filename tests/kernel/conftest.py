@@ -16,7 +16,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from runtime.embedded import embedded_server, free_port
-from saga import SEARCH_ATTRIBUTES
+from temporal_saga import SEARCH_ATTRIBUTES
 
 from .harness import Harness
 from .workflows import TripWorkflow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saga import CallKind, Entry, State, Status
+from temporal_saga import CallKind, Entry, State, Status
 
 from .harness import End, Harness
 from .plan import (

@@ -22,8 +22,8 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
-from saga import SEARCH_ATTRIBUTES, FailoverInterceptor, TransactionLog
-from saga.journal import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE
+from temporal_saga import SEARCH_ATTRIBUTES, FailoverInterceptor, TransactionLog
+from temporal_saga.journal import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE
 from tests.eventually import eventually_async
 from tests.gate import Gate
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from saga import Operation
+from temporal_saga import Operation
 
 
 @dataclass(frozen=True)

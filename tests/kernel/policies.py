@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from saga import POLICIES, Policies, Policy
+from temporal_saga import POLICIES, Policies, Policy
 
 MINUTE = timedelta(minutes=1)
 COLOCATED = POLICIES.colocated()

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from saga.outcome import IDEMPOTENCY_CONFLICT, STEP_UNDONE
+from temporal_saga.outcome import IDEMPOTENCY_CONFLICT, STEP_UNDONE
 from tests.gate import Gate
 
 from .plan import OPERATIONS, STEPS, Act, Booking, Receipt

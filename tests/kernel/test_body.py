@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
-from saga import State, Status
-from saga.outcome import SERVICE_UNAVAILABLE
+from temporal_saga import State, Status
+from temporal_saga.outcome import SERVICE_UNAVAILABLE
 
 from . import expect
 from .cancels import Cancel, by_business, by_temporal

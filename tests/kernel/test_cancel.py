@@ -7,8 +7,8 @@ from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedEr
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
-from saga import CANCEL_REFUSED, State, Status
-from saga.outcome import CANCELLED
+from temporal_saga import CANCEL_REFUSED, State, Status
+from temporal_saga.outcome import CANCELLED
 
 from . import expect
 from .cancels import REASON, Cancel, both_cancels, by_business, by_temporal
@@ -134,7 +134,7 @@ async def test_a_cancel_that_comes_before_the_first_step_is_not_lost(harness: Ha
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
     )
     client = harness.server.client
-    await client.execute_update_with_start_workflow("cancel_order", REASON, start_workflow_operation=start)
+    await client.execute_update_with_start_workflow("cancel_saga", REASON, start_workflow_operation=start)
     handle = await start.workflow_handle()
     end = await harness.end(handle)
     expect.rolled_back(harness, end, CANCELLED, [])

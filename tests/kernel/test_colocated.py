@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from saga import DEADLINE_EXCEEDED, Policies, Policy, Saga, State, Status
-from saga.outcome import CANCELLED
+from temporal_saga import DEADLINE_EXCEEDED, Policies, Policy, Saga, State, Status
+from temporal_saga.outcome import CANCELLED
 
 from . import expect
 from .cancels import by_business

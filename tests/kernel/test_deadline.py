@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from saga import DEADLINE_EXCEEDED, State, Status
+from temporal_saga import DEADLINE_EXCEEDED, State, Status
 
 from . import expect
 from .harness import Harness, both_orders

@@ -12,7 +12,7 @@ import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowUpdateFailedError
 
-from saga import (
+from temporal_saga import (
     DESK_REFUSED,
     CallKind,
     DeskRecord,

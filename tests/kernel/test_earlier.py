@@ -8,8 +8,8 @@ import pytest
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 
-from saga import POLICIES, CallKind, Policies, State, Status
-from saga.outcome import IDEMPOTENCY_CONFLICT, SERVICE_UNAVAILABLE, STEP_UNDONE
+from temporal_saga import POLICIES, CallKind, Policies, State, Status
+from temporal_saga.outcome import IDEMPOTENCY_CONFLICT, SERVICE_UNAVAILABLE, STEP_UNDONE
 
 from . import expect
 from .cancels import by_business, by_temporal
@@ -138,7 +138,7 @@ async def test_a_cancel_before_a_recovery_that_finds_the_saga_confirmed_has_no_e
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
     )
     client = harness.server.client
-    await client.execute_update_with_start_workflow("cancel_order", "too late", start_workflow_operation=start)
+    await client.execute_update_with_start_workflow("cancel_saga", "too late", start_workflow_operation=start)
     end = await harness.end(await start.workflow_handle())
     assert (end.code, end.log.state) == (None, State.CONFIRMED)
     assert harness.services.of(Effect.HELD) == {FINISHES[0].name}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from saga import Policies, Policy, State, Status
+from temporal_saga import Policies, Policy, State, Status
 
 from . import expect
 from .harness import Handle, Harness

@@ -6,8 +6,8 @@ import pytest
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError, RetryState, TimeoutType
 from temporalio.exceptions import TimeoutError as TimedOut
 
-from saga import outcome
-from saga.outcome import Done, Refused, Unknown
+from temporal_saga import outcome
+from temporal_saga.outcome import Done, Refused, Unknown
 
 from .plan import Receipt
 

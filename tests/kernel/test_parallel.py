@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from saga import DEADLINE_EXCEEDED, Policies, State, Status
-from saga.outcome import CANCELLED
+from temporal_saga import DEADLINE_EXCEEDED, Policies, State, Status
+from temporal_saga.outcome import CANCELLED
 
 from . import expect
 from .cancels import Cancel, by_business, by_temporal

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from saga import POLICIES, Operation, Policy, Rounds
+from temporal_saga import POLICIES, Operation, Policy, Rounds
 
 from .plan import Booking, Receipt
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from saga import Status
-from saga.outcome import SERVICE_UNAVAILABLE, STEP_TIMEOUT
+from temporal_saga import Status
+from temporal_saga.outcome import SERVICE_UNAVAILABLE, STEP_TIMEOUT
 
 from . import expect
 from .harness import Harness

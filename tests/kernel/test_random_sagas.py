@@ -14,8 +14,8 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from saga import DEADLINE_EXCEEDED, CallKind, Policies, Policy, Rounds, State, Status
-from saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
+from temporal_saga import DEADLINE_EXCEEDED, CallKind, Policies, Policy, Rounds, State, Status
+from temporal_saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
 
 from .expect import nothing_is_open
 from .harness import End, Handle, Harness, real_server

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from saga import POLICIES, Policies, State, Status
-from saga.outcome import UNREADABLE_REPLY
+from temporal_saga import POLICIES, Policies, State, Status
+from temporal_saga.outcome import UNREADABLE_REPLY
 
 from . import expect, workflows
 from .cancels import by_business, by_temporal

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from saga import CallKind, Policies, Policy, State, Status
-from saga.outcome import SERVICE_UNAVAILABLE
+from temporal_saga import CallKind, Policies, Policy, State, Status
+from temporal_saga.outcome import SERVICE_UNAVAILABLE
 
 from . import expect
 from .harness import Harness

@@ -15,8 +15,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from saga import Policies, State
-from saga.outcome import CANCELLED
+from temporal_saga import Policies, State
+from temporal_saga.outcome import CANCELLED
 from tests.eventually import eventually_async
 
 from . import expect
@@ -80,7 +80,7 @@ async def test_another_worker_continues_a_saga(idle_harness: Harness, place: str
 
 
 async def by_a_named_update(handle: Handle) -> None:
-    await handle.execute_update("cancel_order", REASON, id=_NAME)
+    await handle.execute_update("cancel_saga", REASON, id=_NAME)
 
 
 @both_orders

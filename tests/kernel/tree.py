@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from saga import Operation
+from temporal_saga import Operation
 
 from .plan import Act, Booking, Receipt
 

@@ -13,7 +13,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from saga import CancellableSagaWorkflow, Plan, Policies, Saga, StepFailed, TransactionLog, outcome
+from temporal_saga import CancellableSagaWorkflow, Plan, Policies, Saga, StepFailed, TransactionLog, outcome
 
 from . import tree
 from .plan import BEST_EFFORT, FINISHES, PIVOT, PLAN, ROLLBACK_CALL, STEPS, Act, Booking, Group, Receipt, Step, branches

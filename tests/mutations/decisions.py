@@ -11,7 +11,7 @@ DECISIONS = (
         "an order is told as confirmed when its pivot is called, not when it is done",
         (
             Edit(
-                "saga/kernel.py",
+                "temporal_saga/kernel.py",
                 "        self._progress.is_past_pivot = isinstance(ended, Done)\n",
                 "        self._progress.is_past_pivot = True\n",
             ),
@@ -57,7 +57,7 @@ DECISIONS = (
     ),
     Mutation(
         "undos wait behind new orders",
-        (Edit("saga/calls.py", "            priority=policy.priority,\n", ""),),
+        (Edit("temporal_saga/calls.py", "            priority=policy.priority,\n", ""),),
         ("tests/recovery/test_priority.py::test_a_service_that_was_away_does_its_undos_first_and_batches_last",),
     ),
     Mutation(
@@ -67,7 +67,7 @@ DECISIONS = (
     ),
     Mutation(
         "an attribute that was written stays when the order is confirmed",
-        (Edit("saga/journal.py", "if self._has_attributes or state is not", "if state is not"),),
+        (Edit("temporal_saga/journal.py", "if self._has_attributes or state is not", "if state is not"),),
         ("tests/kernel/test_forward.py::test_a_promised_call_is_parked_for_hours_and_then_done[trip.confirm]",),
     ),
     Mutation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .mutation import Edit, Mutation
 
-_CALLS, _DESK = "saga/calls.py", "saga/desk.py"
+_CALLS, _DESK = "temporal_saga/calls.py", "temporal_saga/desk.py"
 _KERNEL_TESTS = "tests/kernel/test_desk.py"
 _TESTS = "tests/transactions/test_desk.py"
 
@@ -68,7 +68,7 @@ _ROUNDS = (
     ),
     Mutation(
         "an order with a skipped finish is called confirmed like any other",
-        (Edit("saga/journal.py", "            State.CONFIRMED: State.CONFIRMED_WITH_SKIPS,\n", ""),),
+        (Edit("temporal_saga/journal.py", "            State.CONFIRMED: State.CONFIRMED_WITH_SKIPS,\n", ""),),
         (f"{_KERNEL_TESTS}::test_a_skipped_finish_is_said_in_the_end_and_in_the_search_attribute",),
     ),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .mutation import Edit, Mutation
 
-_KERNEL, _EARLIER, _CALLS = "saga/kernel.py", "saga/earlier.py", "saga/calls.py"
-_UNDO, _PROGRESS, _OUTCOME = "saga/undo.py", "saga/progress.py", "saga/outcome.py"
+_KERNEL, _EARLIER, _CALLS = "temporal_saga/kernel.py", "temporal_saga/earlier.py", "temporal_saga/calls.py"
+_UNDO, _PROGRESS, _OUTCOME = "temporal_saga/undo.py", "temporal_saga/progress.py", "temporal_saga/outcome.py"
 _ORDER, _BATCH, _LANE, _FENCE = "workflows/order.py", "workflows/batch.py", "workflows/lane.py", "activities/fence.py"
 _TEST = "tests/kernel/test_earlier.py"
 _RERUNS = "tests/reruns/test_reruns.py"
@@ -124,7 +124,7 @@ _TIME = (
     ),
     Mutation(
         "a step with a timeout of its own gives up after four attempts",
-        (Edit("saga/policy.py", "self.forward.retried_for(within)", "self.forward.bounded_by(within)"),),
+        (Edit("temporal_saga/policy.py", "self.forward.retried_for(within)", "self.forward.bounded_by(within)"),),
         ("tests/transactions/test_steps.py::test_a_step_is_tried_again_until_its_timeout_is_over",),
     ),
     Mutation(

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from .mutation import Edit, Mutation
 
-_KERNEL, _CALLS, _UNDO, _GROUP = "saga/kernel.py", "saga/calls.py", "saga/undo.py", "saga/group.py"
-_PROGRESS = "saga/progress.py"
+_KERNEL, _CALLS, _UNDO, _GROUP = (
+    "temporal_saga/kernel.py",
+    "temporal_saga/calls.py",
+    "temporal_saga/undo.py",
+    "temporal_saga/group.py",
+)
+_PROGRESS = "temporal_saga/progress.py"
 _TESTS = "tests/kernel"
 _RANDOM = f"{_TESTS}/test_random_sagas.py::test_a_random_saga_is_all_done_or_all_undone"
 
@@ -129,7 +134,7 @@ _UNWINDING = (
         "`except Exception` where the unwinding is waited for: a second cancellation ends the workflow in its midst",
         (
             Edit(
-                "saga/waiting.py",
+                "temporal_saga/waiting.py",
                 "        except asyncio.CancelledError:\n            reason",
                 "        except Exception:\n            reason",
             ),
@@ -181,7 +186,7 @@ _COLOCATED = (
     ),
     Mutation(
         "whoever takes a colocated saga over makes its local calls again",
-        (Edit("saga/failover.py", "        if self.after_failover:\n", "        if False:\n"),),
+        (Edit("temporal_saga/failover.py", "        if self.after_failover:\n", "        if False:\n"),),
         (f"{_TESTS}/test_colocated.py::test_a_worker_after_a_failover_makes_no_local_calls",),
     ),
 )

@@ -154,7 +154,13 @@ _PROCESS = (
     ),
     Mutation(
         "a colocated order that comes second undoes what the first one of its id has done",
-        (Edit("saga/undo.py", "(self._policies.are_colocated and self.has_opened)", "self._policies.are_colocated"),),
+        (
+            Edit(
+                "temporal_saga/undo.py",
+                "(self._policies.are_colocated and self.has_opened)",
+                "self._policies.are_colocated",
+            ),
+        ),
         (
             f"{_WHOLE}/test_batch.py::"
             "test_an_order_placed_before_keeps_its_first_outcome_and_another_content_is_refused",
@@ -164,7 +170,7 @@ _PROCESS = (
         "an end with a skipped undo is called a rollback like any other",
         (
             Edit(
-                "saga/journal.py",
+                "temporal_saga/journal.py",
                 "skipped = with_skips or any(entry.status is Status.SKIPPED for entry in self._entries)",
                 "skipped = False",
             ),

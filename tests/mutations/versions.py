@@ -13,12 +13,12 @@ VERSIONS = (
         "the SDK reads the replies: one that it cannot read fails the workflow task for ever",
         (
             Edit(
-                "saga/calls.py",
+                "temporal_saga/calls.py",
                 "            result_type=RawValue,\n            start_to_close_timeout",
                 "            result_type=operation.reply,\n            start_to_close_timeout",
             ),
             Edit(
-                "saga/calls.py",
+                "temporal_saga/calls.py",
                 "        return outcome.classify(error, policy.attempts)\n    return read(operation, raw)",
                 "        return outcome.classify(error, policy.attempts)\n    return Done(raw)",
             ),
@@ -27,7 +27,11 @@ VERSIONS = (
     ),
     Mutation(
         "the verdict that a reply cannot be read is not kept: a build that can read it decides otherwise on replay",
-        (Edit("saga/reply.py", "if workflow.unsafe.is_replaying() and workflow.patched(marker):", "if False:"),),
+        (
+            Edit(
+                "temporal_saga/reply.py", "if workflow.unsafe.is_replaying() and workflow.patched(marker):", "if False:"
+            ),
+        ),
         (f"{_UNREADABLE}::test_a_build_that_can_read_the_reply_decides_as_the_one_that_could_not[car.hold-0]",),
     ),
     Mutation(
@@ -102,7 +106,7 @@ VERSIONS = (
     ),
     Mutation(
         "under the order of jobs of temporalio 1.36.0 a cancelled workflow stops its unwinding",
-        (Edit("saga/waiting.py", "if task is None or task.cancelling():", "if True:"),),
+        (Edit("temporal_saga/waiting.py", "if task is None or task.cancelling():", "if True:"),),
         (
             "tests/kernel/test_cancel.py::"
             "test_a_cancel_does_not_disturb_the_unwinding[car.release-by_temporal-in one batch]",

@@ -21,7 +21,7 @@ from contracts.ids import participant_id
 from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
-from saga import Operation, Skip, State
+from temporal_saga import Operation, Skip, State
 from workflows.order import OrderWorkflow, Requests
 
 from .rig import Rig, an_order, name

@@ -25,7 +25,7 @@ from runtime.execute import execute
 from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.seed import seed
 from runtime.settings import Settings
-from saga import Retry, State
+from temporal_saga import Retry, State
 from tests.eventually import eventually_async
 from tests.reruns.harness import UNREACHABLE, an_order
 from worker import QUEUES, serving

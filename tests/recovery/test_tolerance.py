@@ -23,7 +23,7 @@ from runtime.connection import Unreachable
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from runtime.settings import Settings
-from saga import State
+from temporal_saga import State
 
 from .rig import Rig, an_order, charge_of, goods_of, name
 

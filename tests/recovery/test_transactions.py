@@ -22,7 +22,7 @@ from runtime import connection
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from runtime.settings import Settings
-from saga import Retry, Skip, State
+from temporal_saga import Retry, Skip, State
 from workflows.transaction import TransactionWorkflow
 
 from .rig import Rig, an_order, charge_of, goods_of, name

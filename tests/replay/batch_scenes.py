@@ -15,7 +15,7 @@ from contracts.batch import BatchOutcome
 from contracts.errors import Code
 from contracts.ids import order_workflow_id
 from runtime.faults import Fault, FaultKind
-from saga import State
+from temporal_saga import State
 
 _LINE = {"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1299}
 _NO_SKU: dict[str, Any] = {"lines": [_LINE | {"sku": "NONE-1"}]}

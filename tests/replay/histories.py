@@ -15,7 +15,7 @@ from temporalio.worker import Replayer, WorkflowRunner
 from contracts.ids import order_workflow_id
 from runtime import connection
 from runtime.settings import Settings
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 from worker import WORKFLOWS, workflow_runner
 from workflows.participant import ParticipantWorkflow
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from temporalio import workflow
 
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 from workflows.order import OrderWorkflow
 
 

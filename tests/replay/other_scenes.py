@@ -18,7 +18,7 @@ from contracts.choreography import PARTICIPANTS
 from contracts.ids import lane_id, order_workflow_id, participant_id, transaction_workflow_id
 from contracts.order import Order
 from contracts.transaction import Transaction
-from saga import State, TransactionLog
+from temporal_saga import State, TransactionLog
 
 _LOG = TypeAdapter(TransactionLog)
 _CUSTOMER = "c-demo"

@@ -18,7 +18,7 @@ from contracts.order import WORKFLOWS_QUEUE
 from contracts.recovery import SweepOrders
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
-from saga import Fix, Skip, State, Status, TransactionLog
+from temporal_saga import Fix, Skip, State, Status, TransactionLog
 from workflows.order import OrderWorkflow
 
 from ..eventually import eventually_async

@@ -29,7 +29,7 @@ from runtime.execute import execute
 from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.seed import seed
 from runtime.settings import Settings
-from saga import Operation, Plan, Saga, State, TransactionLog
+from temporal_saga import Operation, Plan, Saga, State, TransactionLog
 from worker import serving
 from workflows import order
 

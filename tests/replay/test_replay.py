@@ -12,7 +12,7 @@ from temporalio.worker._workflow_instance import _WorkflowInstanceImpl, _Workflo
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from contracts.errors import Code
-from saga import State
+from temporal_saga import State
 from worker import WORKFLOWS
 from workflows.sweep import SweepWorkflow
 

@@ -20,7 +20,7 @@ from contracts.message import ListOpen
 from contracts.order import WORKFLOWS_QUEUE
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
-from saga import Parked, TransactionLog
+from temporal_saga import Parked, TransactionLog
 
 from ..eventually import eventually_async
 

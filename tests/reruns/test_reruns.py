@@ -14,7 +14,7 @@ import pytest_asyncio
 from temporalio.client import WorkflowUpdateFailedError
 
 from contracts.errors import Code
-from saga import State, Status
+from temporal_saga import State, Status
 
 from .harness import CUSTOMER, PRICE_MINOR, SKU, UNREACHABLE, Document, Handle, Harness, a_step, a_transaction, an_order
 

@@ -16,7 +16,7 @@ from activities.fence import OperationState, Refusal
 from activities.records import Stale
 from activities.service import Handler, Service
 from contracts.message import Message, Reply, Request
-from saga import Operation
+from temporal_saga import Operation
 
 Operations = Operation[Any, Any]
 TEMPORAL_ATTEMPTS = 20

@@ -14,7 +14,7 @@ from contracts import inventory, order, payment, shipping
 from contracts.errors import Code
 from contracts.message import Request
 from contracts.shipping import ScheduleShipment, ShipmentRecorded
-from saga import Operation
+from temporal_saga import Operation
 
 from .conftest import OpenHarness
 from .requests import balance, charge, confirmation, creation, stock_level

@@ -22,8 +22,8 @@ from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.message import Added, Reply
 from contracts.payment import Authorization, AuthorizePayment, Cancellation
-from saga import Operation
-from saga.outcome import Unknown, classify
+from temporal_saga import Operation
+from temporal_saga.outcome import Unknown, classify
 
 from .databases import SqliteFiles
 from .requests import balance, charge, document, reservation, stock_level

@@ -18,7 +18,7 @@ from contracts.ids import lane_id
 from contracts.lane import LaneEntry, LaneState
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
-from saga import TransactionLog
+from temporal_saga import TransactionLog
 from worker import workflow_runner
 from workflows.lane import LaneWorkflow
 from workflows.transaction import TransactionWorkflow

@@ -19,7 +19,7 @@ from client import updates
 from client.errors import NotAnswered
 from contracts.order import WORKFLOWS_QUEUE
 from runtime.embedded import embedded_server, free_port
-from saga import DESK_REFUSED, DeskRecord, Fix, Parked, State
+from temporal_saga import DESK_REFUSED, DeskRecord, Fix, Parked, State
 
 from ..eventually import eventually_async
 from .bank import Transfer, fail

@@ -18,7 +18,7 @@ from client.transactions import Place, Transactions
 from contracts.ids import lane_id
 from contracts.lane import MAX_REMEMBERED, MAX_WAITING_BYTES, Holder, LaneEntry, LaneState, LaneView
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction
-from saga import Parked, Skip, State
+from temporal_saga import Parked, Skip, State
 from tests.gate import Gate
 from worker import workflow_worker
 from workflows.lane import LaneWorkflow

@@ -19,7 +19,7 @@ from temporalio.worker import Worker
 from activities.database import migrate
 from contracts import payment
 from contracts.errors import Code
-from saga import CallKind, Fix, Parked, State, Status
+from temporal_saga import CallKind, Fix, Parked, State, Status
 from tests.services.requests import balance
 from tests.services.service_harness import Call, ServiceHarness, assert_money_adds_up
 

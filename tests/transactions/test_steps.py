@@ -9,7 +9,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from contracts.order import WORKFLOWS_QUEUE
-from saga import CallKind, Fix, Parked, Skip, State, Status
+from temporal_saga import CallKind, Fix, Parked, Skip, State, Status
 
 from .bank import BROKE, Transfer, fail, hang
 from .harness import Harness, step, transfer

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from saga import Saga, SagaWorkflow, Step, run_in_order
+from temporal_saga import Saga, SagaWorkflow, Step, run_in_order
 
 with workflow.unsafe.imports_passed_through():
     from .bank import Bank, Transfer

@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from contracts import batch, choreography, lane, recovery, transaction
 from contracts.catalogue import OPERATIONS
 from contracts.message import Message, is_added
-from saga import Fix, Operation, Parked, Skip, State, Status, TransactionLog
+from temporal_saga import Fix, Operation, Parked, Skip, State, Status, TransactionLog
 
 FILE = Path(__file__).with_name("messages.json")
 _OURS = ("contracts.",)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from saga.calls import PersistentCalls
-from saga.earlier import EarlierExecutions
-from saga.journal import CallKind, Journal, Status
-from saga.operation import Operation, Request
-from saga.outcome import Outcome, Refused, Unknown
-from saga.plan import PlannedCall
-from saga.policy import Policies, Policy
-from saga.waiting import until
+from temporal_saga.calls import PersistentCalls
+from temporal_saga.earlier import EarlierExecutions
+from temporal_saga.journal import CallKind, Journal, Status
+from temporal_saga.operation import Operation, Request
+from temporal_saga.outcome import Outcome, Refused, Unknown
+from temporal_saga.plan import PlannedCall
+from temporal_saga.policy import Policies, Policy
+from temporal_saga.waiting import until
 
 T = TypeVar("T")
 

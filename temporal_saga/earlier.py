@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 from temporalio import workflow
 
-from saga.journal import CallKind
-from saga.operation import Operation
-from saga.plan import Plan, PlannedCall
+from temporal_saga.journal import CallKind
+from temporal_saga.operation import Operation
+from temporal_saga.plan import Plan, PlannedCall
 
 Body: TypeAlias = Callable[[Plan], Coroutine[Any, Any, Any]]
 BEFORE_THE_FIRST_TASK = 3

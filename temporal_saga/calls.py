@@ -14,14 +14,14 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
-from saga import outcome
-from saga.desk import Decision, Desk, Fix, Parked, Skip, transaction_of
-from saga.journal import Entry, Failure, Journal, Skipped, Status
-from saga.operation import Operation, Reply, Request
-from saga.outcome import Done, Outcome, Refused, Unknown
-from saga.policy import Policy, Rounds
-from saga.reply import read
-from saga.waiting import run_to_completion, until
+from temporal_saga import outcome
+from temporal_saga.desk import Decision, Desk, Fix, Parked, Skip, transaction_of
+from temporal_saga.journal import Entry, Failure, Journal, Skipped, Status
+from temporal_saga.operation import Operation, Reply, Request
+from temporal_saga.outcome import Done, Outcome, Refused, Unknown
+from temporal_saga.policy import Policy, Rounds
+from temporal_saga.reply import read
+from temporal_saga.waiting import run_to_completion, until
 
 
 async def attempt(operation: Operation[Request, Reply], request: Request, policy: Policy) -> Outcome[Reply]:

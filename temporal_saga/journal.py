@@ -14,7 +14,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
-from saga.outcome import Done, Outcome, Refused
+from temporal_saga.outcome import Done, Outcome, Refused
 
 SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
 """Written when the state first leaves RUNNING, except for CONFIRMED: a workflow without it is RUNNING, or has COMPLETED

@@ -31,17 +31,17 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 The package imports only the standard library and temporalio, so another project can use a copy of it as it is.
 """
 
-from saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
-from saga.failover import FailoverInterceptor
-from saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
-from saga.kernel import Saga
-from saga.operation import Operation
-from saga.plan import Plan, PlannedCall, Stage
-from saga.policy import POLICIES, Policies, Policy, Rounds
-from saga.progress import DEADLINE_EXCEEDED, CancelRefused, StepFailed, deadline_exceeded
-from saga.transaction import Step, run_in_order
-from saga.waiting import run_to_completion
-from saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow
+from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
+from temporal_saga.failover import FailoverInterceptor
+from temporal_saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
+from temporal_saga.kernel import Saga
+from temporal_saga.operation import Operation
+from temporal_saga.plan import Plan, PlannedCall, Stage
+from temporal_saga.policy import POLICIES, Policies, Policy, Rounds
+from temporal_saga.progress import DEADLINE_EXCEEDED, CancelRefused, StepFailed, deadline_exceeded
+from temporal_saga.transaction import Step, run_in_order
+from temporal_saga.waiting import run_to_completion
+from temporal_saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow
 
 __all__ = [
     "CANCEL_REFUSED",

@@ -18,10 +18,10 @@ from typing import Any, TypeAlias
 
 from temporalio import activity, workflow
 
-from saga.kernel import Saga
-from saga.operation import Operation
-from saga.plan import Plan
-from saga.progress import StepFailed
+from temporal_saga.kernel import Saga
+from temporal_saga.operation import Operation
+from temporal_saga.plan import Plan
+from temporal_saga.progress import StepFailed
 
 Call: TypeAlias = Operation[Any, Any] | Callable[..., Any]
 """A declared operation, or a function or method with `@activity.defn` that takes one argument."""

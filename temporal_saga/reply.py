@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from saga.operation import Operation, Reply
-from saga.outcome import UNREADABLE_REPLY, Done, Unknown
+from temporal_saga.operation import Operation, Reply
+from temporal_saga.outcome import UNREADABLE_REPLY, Done, Unknown
 
 _LONGEST_REASON = 200
 _MAY_BE_ANYTHING = (Any, object, bytes, type(None))

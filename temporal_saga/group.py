@@ -9,8 +9,8 @@ from typing import Any
 
 from temporalio import workflow
 
-from saga.progress import StepFailed
-from saga.waiting import run_to_completion
+from temporal_saga.progress import StepFailed
+from temporal_saga.waiting import run_to_completion
 
 
 async def run_group(calls: Sequence[Coroutine[Any, Any, Any]], settle: timedelta) -> list[Any]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from temporalio import workflow
 
-from saga.journal import CallKind, Failure
-from saga.operation import Operation
+from temporal_saga.journal import CallKind, Failure
+from temporal_saga.operation import Operation
 
 _LONGEST_PROBLEM = 300
 """Limit on the characters of a converter's error message: it is one line of a reply."""

@@ -4,11 +4,11 @@ The rules, and where they are kept:
 
 - an undo is data and is pushed *before* its step is dispatched (`step`), so a step with an unknown outcome is undone;
 - undos run in reverse, those of a parallel group together, and one that does not get through is parked: visible, tried
-  again in rounds, and without holding up the others (`saga.undo`, `saga.calls`);
-- before the pivot a deadline or a cancel stops the body (`saga.progress`), after it nothing does
+  again in rounds, and without holding up the others (`temporal_saga.undo`, `temporal_saga.calls`);
+- before the pivot a deadline or a cancel stops the body (`temporal_saga.progress`), after it nothing does
   (`run_to_completion`);
 - where an earlier execution of the saga may have passed the pivot, no step is given up before that is known
-  (`_answer`), and where one may have done more than this one, a rollback undoes that too (`saga.undo`);
+  (`_answer`), and where one may have done more than this one, a rollback undoes that too (`temporal_saga.undo`);
 - a bug (any exception that is not a Temporal failure) fails the workflow task, which Temporal retries until the bug is
   fixed: it never starts a rollback.
 """
@@ -25,19 +25,19 @@ from typing import Any, Self
 
 from temporalio.exceptions import ApplicationError
 
-from saga import outcome
-from saga.calls import PersistentCalls, attempt
-from saga.desk import Desk
-from saga.earlier import Body, EarlierExecutions
-from saga.group import run_group
-from saga.journal import CallKind, Entry, Failure, Journal, State, TransactionLog
-from saga.operation import Operation, Reply, Request
-from saga.outcome import Done, Outcome, Refused, Unknown
-from saga.plan import PlannedCall
-from saga.policy import POLICIES, Policies, Policy
-from saga.progress import Phase, Progress, StepFailed
-from saga.undo import Rollback, UndoStack, current_stack, on_stack
-from saga.waiting import run_to_completion
+from temporal_saga import outcome
+from temporal_saga.calls import PersistentCalls, attempt
+from temporal_saga.desk import Desk
+from temporal_saga.earlier import Body, EarlierExecutions
+from temporal_saga.group import run_group
+from temporal_saga.journal import CallKind, Entry, Failure, Journal, State, TransactionLog
+from temporal_saga.operation import Operation, Reply, Request
+from temporal_saga.outcome import Done, Outcome, Refused, Unknown
+from temporal_saga.plan import PlannedCall
+from temporal_saga.policy import POLICIES, Policies, Policy
+from temporal_saga.progress import Phase, Progress, StepFailed
+from temporal_saga.undo import Rollback, UndoStack, current_stack, on_stack
+from temporal_saga.waiting import run_to_completion
 
 
 class Saga:

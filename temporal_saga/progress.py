@@ -9,9 +9,9 @@ from enum import Enum, auto
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from saga import outcome
-from saga.earlier import EarlierExecutions
-from saga.journal import Failure
+from temporal_saga import outcome
+from temporal_saga.earlier import EarlierExecutions
+from temporal_saga.journal import Failure
 
 DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 """The deadline passed before the pivot."""

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
-from saga.journal import TransactionLog
-from saga.progress import CancelRefused
-from saga.waiting import until
+from temporal_saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
+from temporal_saga.journal import TransactionLog
+from temporal_saga.progress import CancelRefused
+from temporal_saga.waiting import until
 
 DESK_REFUSED = "DESK_REFUSED"
 """The operator's decision cannot be taken; the message says why."""
@@ -121,11 +121,11 @@ class CancellableSagaWorkflow(SagaWorkflow):
         return self.observed.log.as_decided if self.observed.is_past_pivot else self.observed.log
 
     @workflow.update
-    def cancel_order(self, reason: str) -> None:
+    def cancel_saga(self, reason: str) -> None:
         """Roll the saga back. Refused with `CANCEL_REFUSED` once its pivot has been called."""
         self.observed.cancel(reason)
 
-    @cancel_order.validator
+    @cancel_saga.validator
     def _cancel_is_possible(self, reason: str) -> None:  # noqa: ARG002 — a validator takes what its update takes
         try:
             self.observed.check_cancellable()

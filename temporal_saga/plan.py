@@ -12,8 +12,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from saga.journal import CallKind
-from saga.operation import Operation
+from temporal_saga.journal import CallKind
+from temporal_saga.operation import Operation
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from saga import outcome
-from saga.earlier import BEFORE_THE_FIRST_TASK
+from temporal_saga import outcome
+from temporal_saga.earlier import BEFORE_THE_FIRST_TASK
 
 _TAKEN_OVER = "saga-taken-over"
 
