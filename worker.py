@@ -46,7 +46,7 @@ from runtime.readiness import until_answered, until_served
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from runtime.stopping import stop_of
-from temporal_saga import FailoverInterceptor, Operation
+from temporal_saga import Operation, SagaPlugin, register_search_attributes
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow
@@ -110,7 +110,8 @@ def workflow_worker(
             *_colocated_activities(colocated),
         ],
         workflow_runner=workflow_runner(),
-        interceptors=[FailoverInterceptor(), *interceptors],
+        interceptors=interceptors,
+        plugins=[SagaPlugin()],
         workflow_task_poller_behavior=POLLERS,
         max_cached_workflows=_REMEMBERED,
         graceful_shutdown_timeout=_DRAIN,
@@ -144,6 +145,7 @@ def service_worker(client: Client, service: Service, interceptors: Sequence[Inte
         activities=[*service.activities(), *EventBus(client).activities(service.definition.name)],
         workflow_runner=workflow_runner(),
         interceptors=interceptors,
+        plugins=[SagaPlugin()],
         workflow_task_poller_behavior=POLLERS,
         activity_task_poller_behavior=POLLERS,
         graceful_shutdown_timeout=_DRAIN,
@@ -254,7 +256,7 @@ async def _serve_until_stopped(
             await until_answered("the namespace", partial(connection.require_namespace, client))
             if running is None and WORKFLOWS_QUEUE in queues:
                 # The embedded server is started with the search attributes.
-                await until_answered("search attributes", partial(connection.register_search_attributes, client))
+                await until_answered("search attributes", partial(register_search_attributes, client))
             services = await stack.enter_async_context(serving(client, settings, queues, interceptors, adopt=adopt))
             if WORKFLOWS_QUEUE in queues:
                 await until_answered("the sweep's schedule", partial(keep_sweeping, client))

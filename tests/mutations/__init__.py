@@ -17,6 +17,7 @@ from .desk import DESK
 from .earlier import EARLIER
 from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
+from .library import LIBRARY
 from .outside import OUTSIDE
 from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
@@ -30,6 +31,7 @@ MUTATIONS = (
     *EARLIER,
     *INPUT_OUTPUT,
     *KERNEL,
+    *LIBRARY,
     *OUTSIDE,
     *SECOND_OPERATIONS,
     *SERVICES,
