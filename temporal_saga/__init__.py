@@ -37,6 +37,7 @@ from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Park
 from temporal_saga.journal import CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
 from temporal_saga.kernel import Saga
 from temporal_saga.operation import Operation
+from temporal_saga.outcome import Refusal
 from temporal_saga.plan import Plan, PlannedCall, Stage
 from temporal_saga.plugin import SagaPlugin
 from temporal_saga.policy import POLICIES, Policies, Policy, Rounds
@@ -68,6 +69,7 @@ __all__ = [
     "PlannedCall",
     "Policies",
     "Policy",
+    "Refusal",
     "Retry",
     "Rounds",
     "Saga",

@@ -23,6 +23,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from temporal_saga import outcome
@@ -47,14 +48,14 @@ class Saga:
     whose type is the error code and whose one detail is the `TransactionLog`. Either end has `WITH_SKIPS` where an
     operator has left a call undone.
 
-    `deadline` bounds the phase before the pivot. `body` is what the saga is going to do (`foresee`); without it,
-    colocated policies raise a `TypeError`: a worker that is thought dead may have made calls that are not in the
-    history, and only the body says what undoes them.
+    `transaction_id` is by default the id of the workflow. `deadline` bounds the phase before the pivot. `body` is what
+    the saga is going to do (`foresee`); without it, colocated policies raise a `TypeError`: a worker that is thought
+    dead may have made calls that are not in the history, and only the body says what undoes them.
     """
 
     def __init__(
         self,
-        transaction_id: str,
+        transaction_id: str | None = None,
         *,
         deadline: timedelta | None = None,
         policies: Policies = POLICIES,
@@ -63,7 +64,7 @@ class Saga:
         if policies.are_colocated and body is None:
             raise TypeError("a colocated saga needs its body, to undo calls that its history has not seen")
         self.desk = Desk()
-        self._journal = Journal(transaction_id)
+        self._journal = Journal(workflow.info().workflow_id if transaction_id is None else transaction_id)
         self._calls = PersistentCalls(self._journal, self.desk, policies.rounds)
         self._policies = policies
         self._earlier = EarlierExecutions(body)

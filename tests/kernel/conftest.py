@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +18,6 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from runtime.embedded import embedded_server, free_port
 from temporal_saga import SEARCH_ATTRIBUTES, missing_search_attributes, register_search_attributes, visibility
 from tests.eventually import eventually_async
 
@@ -64,15 +63,6 @@ async def _started() -> WorkflowEnvironment:
     )
     await register_search_attributes(environment.client)
     return environment
-
-
-@pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one real server, for the tests that interrupt sagas at random moments."""
-    with asyncio.Runner() as runner:
-        up = embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path_factory.mktemp("temporal"))
-        yield runner.run(up.__aenter__()).address
-        runner.run(up.__aexit__(None, None, None))
 
 
 @pytest.fixture

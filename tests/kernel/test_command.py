@@ -53,15 +53,11 @@ async def pay(stay: Stay) -> None:
 class StayWorkflow(CancellableSagaWorkflow):
     @workflow.init
     def __init__(self, stay: Stay) -> None:
-        self._saga = Saga(stay.transaction_id)
-
-    @property
-    def observed(self) -> Saga:
-        return self._saga
+        self.saga = Saga(stay.transaction_id)
 
     @workflow.run
     async def run(self, stay: Stay) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             await saga.step(book, stay, undo=cancel)
             await saga.step(pay, stay)
         return saga.log
