@@ -18,7 +18,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from temporal_saga import SEARCH_ATTRIBUTES, missing_search_attributes, register_search_attributes, visibility
+from temporal_saga import SEARCH_ATTRIBUTES, missing_search_attributes, visibility
 from tests.eventually import eventually_async
 
 from .harness import Harness
@@ -58,11 +58,9 @@ async def _release_clock(server: WorkflowEnvironment) -> None:
 
 async def _started() -> WorkflowEnvironment:
     binary = Path(sys.executable).with_name("temporal-test-server")
-    environment = await WorkflowEnvironment.start_time_skipping(
+    return await WorkflowEnvironment.start_time_skipping(
         data_converter=pydantic_data_converter, test_server_existing_path=str(binary)
     )
-    await register_search_attributes(environment.client)
-    return environment
 
 
 @pytest.fixture
