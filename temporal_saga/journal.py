@@ -79,6 +79,8 @@ class CallKind(StrEnum):
 
 
 class Status(StrEnum):
+    """The status of a call. RUNNING and PARKED calls are under way; UNKNOWN ones may have taken effect."""
+
     RUNNING = "RUNNING"
     DONE = "DONE"
     REFUSED = "REFUSED"
@@ -131,6 +133,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class TransactionLog:
+    """All calls of a saga in the order in which they began, its state, and why it was rolled back, if it was."""
+
     transaction_id: str
     state: State
     error: Failure | None = None

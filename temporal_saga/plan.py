@@ -18,6 +18,8 @@ from temporal_saga.operation import Call, Operation
 
 @dataclass(frozen=True)
 class PlannedCall:
+    """A call that a process would make. `undo` is that of a step, `within` and `name` are as in `Saga.step`."""
+
     kind: CallKind
     operation: Operation[Any, Any]
     request: Any

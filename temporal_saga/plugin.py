@@ -29,6 +29,7 @@ class SagaPlugin(SimplePlugin):
         super().__init__(_PACKAGE, interceptors=[FailoverInterceptor()], workflow_runner=_passing_through)
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002 — the SDK's name
+        """Look for the search attributes, and run the worker."""
         await look_for_search_attributes(worker.client)
         await super().run_worker(worker, next)
 
