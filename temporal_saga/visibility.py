@@ -78,7 +78,7 @@ async def look_for_search_attributes(client: Client) -> None:
     _complete.discard(client.namespace)
     _log.warning(
         "namespace %s lacks search attributes (%s): sagas run, but no list shows their state and the desk finds none "
-        "that is parked. Call temporal_saga.register_search_attributes(client), and start the worker again",
+        "that is parked. Run `python -m temporal_saga register` once, and start the worker again",
         client.namespace,
         ", ".join(missing),
     )

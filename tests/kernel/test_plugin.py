@@ -63,7 +63,7 @@ async def test_a_saga_ends_in_a_namespace_without_search_attributes_and_the_log_
     assert await states_written(handle) == []
     [said] = [record.getMessage() for record in caplog.records if record.name.startswith("temporal_saga")]
     assert "SagaState, SagaErrorCode, SagaParkedSince, SagaOrder" in said
-    assert "register_search_attributes(client)" in said
+    assert "python -m temporal_saga register" in said
 
 
 async def test_a_saga_writes_its_state_once_they_are_registered(bare_namespace: Client) -> None:
