@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -43,6 +44,7 @@ from runtime.embedded import EmbeddedServer, embedded_server
 from runtime.events import EventBus
 from runtime.faults import FaultInterceptor, random_faults, read_faults
 from runtime.readiness import until_answered, until_served
+from runtime.relay import relaying
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from runtime.stopping import stop_of
@@ -169,6 +171,9 @@ async def serving(
         if WORKFLOWS_QUEUE in queues:
             build = settings.deployment_version
             await stack.enter_async_context(workflow_worker(client, interceptors, build, colocated=services))
+        if settings.events_url is not None:
+            outboxes = {service.definition.name: service for service in services}
+            await stack.enter_async_context(relaying(settings.events_url, outboxes, (*UNUSABLE, PoolTimeout)))
         await until_served(client, queues)
         yield services
 
@@ -189,7 +194,8 @@ async def _open_services(
         raise SettingsError(f"{error}; {remedy}") from error
     except CannotBeOpened as error:
         raise Unreachable(f"{error}; see DATABASE_URL") from error
-    return [Service(SERVICES[name], database) for name, database in databases.items()]
+    publishes = settings.events_url is not None
+    return [Service(SERVICES[name], database, publishes=publishes) for name, database in databases.items()]
 
 
 async def _seed(services: Sequence[Service]) -> None:
