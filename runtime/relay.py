@@ -175,12 +175,14 @@ class _Relay:
         await self.close()
         if not self._is_away:
             self._is_away = True
-            _log.warning("events wait: NATS of EVENTS_URL does not answer: %s", str(error) or type(error).__name__)
+            _log.warning(
+                "events wait, because NATS of EVENTS_URL has not taken one: %s", str(error) or type(error).__name__
+            )
 
     def _note_answer(self) -> None:
         if self._is_away:
             self._is_away = False
-            _log.warning("events are sent again: NATS of EVENTS_URL answers")
+            _log.warning("events are sent again")
 
 
 async def _make_stream(stream: JetStreamContext) -> None:

@@ -6,11 +6,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import cast
 
+import nats
 import pytest
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, StreamConfig
 
 from activities.outbox import OutboxRow
-from runtime.relay import relaying
+from runtime.relay import STREAM, SUBJECTS, _send_in_order, relaying
 from tests.eventually import eventually_async
 
 from .jetstream import NatsServer
@@ -96,6 +100,40 @@ async def test_a_relay_that_dies_between_sending_and_removing_sends_again_and_th
     assert types == ["payment.authorize", "payment.capture", "payment.cancel"]
 
 
+async def test_an_event_that_is_not_acknowledged_keeps_back_the_later_ones_of_its_transaction() -> None:
+    sent: list[str] = []
+
+    class LosesTheFirst:
+        async def publish(self, subject: str, *_: object, **__: object) -> None:
+            if subject.endswith("authorize"):
+                raise TimeoutError
+            sent.append(subject)
+
+    outbox = Rows()
+    outbox.add(("order/o-1", "payment.authorize"), ("order/o-1", "payment.capture"))
+    ids, error = await _send_in_order(cast("JetStreamContext", LosesTheFirst()), "payment", outbox.rows)
+    assert (ids, sent) == ([], [])
+    assert isinstance(error, TimeoutError)
+
+
+async def test_an_event_that_the_stream_refuses_waits(
+    nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await nats.connect(nats_server.url)
+    full = StreamConfig(name=STREAM, subjects=[SUBJECTS], max_msgs=1, discard=DiscardPolicy.NEW)
+    await client.jetstream().add_stream(full)
+    await client.close()
+    outbox = Rows()
+    outbox.add(("order/o-1", "payment.authorize"), ("order/o-1", "payment.capture"))
+    async with relaying(nats_server.url, {"payment": outbox}, (OSError,)):
+
+        async def is_said() -> bool:
+            return "maximum messages exceeded" in caplog.text
+
+        await eventually_async(is_said, "the refusal is said")
+    assert [row.operation for row in outbox.rows] == ["payment.capture"]
+
+
 async def test_two_relays_of_one_outbox_put_each_event_once_and_in_order(nats_server: NatsServer) -> None:
     outbox = Rows()
     for number in range(50):
@@ -133,7 +171,7 @@ async def test_events_wait_while_nats_is_away_and_the_log_says_so_once(
     types = [event["type"] for event in await nats_server.events()]
     assert types == ["payment.authorize", "payment.capture"]
     said = [record.getMessage() for record in caplog.records if record.name == "events"]
-    assert [words.partition(":")[0] for words in said] == ["events wait", "events are sent again"]
+    assert [words.partition(",")[0] for words in said] == ["events wait", "events are sent again"]
 
 
 async def test_a_database_that_is_away_is_said_by_name_and_asked_again(
