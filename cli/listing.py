@@ -37,7 +37,7 @@ def _standing(text: str) -> Standing:
     for standing in STANDINGS:
         if standing == text.upper():
             return standing
-    raise typer.BadParameter(f"{text} is none of {', '.join(STANDINGS)}")
+    raise typer.BadParameter(f"{text[:80]!r} is not one of {', '.join(repr(str(each)) for each in STANDINGS)}.")
 
 
 async def _listed(client: Client, state: Standing | None, limit: int) -> list[ListedOrder]:

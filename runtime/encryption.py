@@ -11,8 +11,6 @@ import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import (
@@ -40,6 +38,8 @@ class EncryptionCodec(PayloadCodec):
     """
 
     def __init__(self, key: str) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 — for those who have a key
+
         self._cipher = AESGCM(base64.urlsafe_b64decode(key))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -56,6 +56,8 @@ class EncryptionCodec(PayloadCodec):
     def _decrypted(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") != _ENCODING.encode():
             return payload
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 — as above
+
         nonce, sealed = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
         try:
             return Payload.FromString(self._cipher.decrypt(nonce, sealed, None))

@@ -31,8 +31,9 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 The package imports only the standard library and temporalio, so another project can use a copy of it as it is.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
-from temporal_saga.failover import FailoverInterceptor
 from temporal_saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
 from temporal_saga.kernel import Saga
 from temporal_saga.operation import Operation
@@ -42,6 +43,9 @@ from temporal_saga.progress import DEADLINE_EXCEEDED, CancelRefused, StepFailed,
 from temporal_saga.transaction import Step, run_in_order
 from temporal_saga.waiting import run_to_completion
 from temporal_saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow
+
+if TYPE_CHECKING:
+    from temporal_saga.failover import FailoverInterceptor
 
 __all__ = [
     "CANCEL_REFUSED",
@@ -82,3 +86,12 @@ __all__ = [
     "run_in_order",
     "run_to_completion",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the interceptor where it is used: it needs `temporalio.worker`, which a client of sagas does without."""
+    if name != "FailoverInterceptor":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from temporal_saga.failover import FailoverInterceptor  # noqa: PLC0415 — see above
+
+    return FailoverInterceptor

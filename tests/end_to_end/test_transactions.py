@@ -88,7 +88,7 @@ def _incomplete() -> dict[str, Any]:
 
 WRONG = {
     "a misspelt operation": (_misspelt(), "step goods: commit: inventory.reserv is no operation"),
-    "an incomplete input": (_incomplete(), "step money: input.currency: Field required"),
+    "an incomplete input": (_incomplete(), "step money: input.currency: is required and missing"),
     "a comma too many": ('{"transaction_id": "x", "steps": [],}', "not JSON"),
 }
 
