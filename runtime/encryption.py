@@ -31,6 +31,10 @@ EncryptedFailures = DefaultFailureConverterWithEncodedAttributes
 """Converter that moves a failure's message and stack trace into a payload, which the codec encrypts."""
 
 
+def is_encrypted(payload: Payload) -> bool:
+    return payload.metadata.get("encoding") == _ENCODING.encode()
+
+
 class EncryptionCodec(PayloadCodec):
     """AES-256-GCM with one key. Payloads in clear text are read too, so that a key can be introduced later.
 
@@ -54,7 +58,7 @@ class EncryptionCodec(PayloadCodec):
         return Payload(metadata={"encoding": _ENCODING.encode()}, data=sealed)
 
     def _decrypted(self, payload: Payload) -> Payload:
-        if payload.metadata.get("encoding") != _ENCODING.encode():
+        if not is_encrypted(payload):
             return payload
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 — as above
 
@@ -86,6 +90,6 @@ class SealedFailures(DefaultFailureConverter):
     """
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
-        if failure.encoded_attributes.metadata.get("encoding") == _ENCODING.encode():
+        if is_encrypted(failure.encoded_attributes):
             raise SettingsError(_NO_KEY)
         return super().from_failure(failure, payload_converter)

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from contracts.ids import lane_id
 from contracts.lane import MAX_WAITING_BYTES, LaneEntry
-from recovery.schedule import SCHEDULE_ID
+from contracts.ids import SCHEDULE_ID
 from tests.tools import serial_lanes
 
 from ..eventually import eventually_async
