@@ -6,6 +6,7 @@ import asyncio
 
 from rich.text import Text
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from cli import session, show
 from cli.session import Json
@@ -60,7 +61,7 @@ async def _connected(settings: Settings) -> tuple[Client | None, Check]:
 async def _identity(client: Client) -> TemporalIdentity | None:
     try:
         return await asyncio.wait_for(connection.identity_of(client), health.TIMEOUT_S)
-    except (TimeoutError, connection.RPCError):  # the namespace's own check says why
+    except (TimeoutError, RPCError):  # the namespace's own check says why
         return None
 
 

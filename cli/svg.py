@@ -50,7 +50,9 @@ def svg(picture: Picture) -> str:
     boxes = _laid_out(picture)
     width = max(box.left + box.width for box in boxes.values()) + _MARGIN
     height = max(box.top + box.height for box in boxes.values()) + _MARGIN
-    shapes = [f'<path class="way-{edge.kind}" {_way(boxes, edge.start, edge.end, edge.kind)}/>' for edge in picture.edges]
+    shapes = [
+        f'<path class="way-{edge.kind}" {_way(boxes, edge.start, edge.end, edge.kind)}/>' for edge in picture.edges
+    ]
     for node in picture.nodes:
         shapes += _drawn(node, boxes[node.id], made=node.status is not None or not picture.is_of_a_log)
     if picture.title:
@@ -72,7 +74,7 @@ def svg(picture: Picture) -> str:
 
 
 def _laid_out(picture: Picture) -> dict[str, _Box]:
-    """The box of each node: columns from left to right, in each the calls in the middle, and undos below their steps."""
+    """The box of each node: a column for each stage, its calls in the middle, and undos below their steps."""
     head = _HEAD + (_LINE + _PAD if picture.title else 0)
     columns = [[_cell(picture, node) for node in stage] for stage in picture.stages()]
     heights = [sum(map(_height_of, column)) + _ROW_GAP * (len(column) - 1) for column in columns]
@@ -119,7 +121,9 @@ def _drawn(node: Node, box: _Box, *, made: bool) -> list[str]:
     for line, words in enumerate(node.words):
         y = box.top + _PAD / 2 + _LINE * (line + 0.75)
         style = "small" if line else ("" if made else "NOT_MADE")
-        shapes.append(f'<text class="{style}" x="{box.centre:.1f}" y="{y:.1f}" text-anchor="middle">{_text(words)}</text>')
+        shapes.append(
+            f'<text class="{style}" x="{box.centre:.1f}" y="{y:.1f}" text-anchor="middle">{_text(words)}</text>'
+        )
     return shapes
 
 
@@ -131,7 +135,8 @@ def _way(boxes: dict[str, _Box], start: str, end: str, kind: EdgeKind) -> str:
     forward = kind is EdgeKind.NEXT
     x, to = (one.left + one.width, other.left - 1) if forward else (one.left, other.left + other.width + 1)
     bend = (x + to) / 2
-    line = f"M{x:.1f} {one.middle:.1f}C{bend:.1f} {one.middle:.1f} {bend:.1f} {other.middle:.1f} {to:.1f} {other.middle:.1f}"
+    y, to_y = f"{one.middle:.1f}", f"{other.middle:.1f}"
+    line = f"M{x:.1f} {y}C{bend:.1f} {y} {bend:.1f} {to_y} {to:.1f} {to_y}"
     return f'd="{line}" marker-end="url(#tip)"'
 
 

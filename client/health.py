@@ -1,4 +1,4 @@
-"""Checks of an installation, as far as Temporal shows it: what was found, and what mends it. Each takes seconds at most."""
+"""Checks of an installation, as far as Temporal shows it: what was found, what mends it, within seconds."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def of_temporal(client: Client, settings: Settings) -> list[Check]:
     rest = [
         checked("search attributes", lambda: _search_attributes(client), "start a worker of orders: it registers them"),
         *(
-            checked(f"workers of {queue}", lambda queue=queue: _workers(client, queue), _start(queue))  # type: ignore[misc]  # mypy knows no default of a lambda
+            checked(f"workers of {queue}", lambda queue=queue: workers(client, queue), _start(queue))  # type: ignore[misc]  # mypy knows no default of a lambda
             for queue in _QUEUES
         ),
         checked("clock", lambda: _clock(client), "try again"),
@@ -114,7 +114,7 @@ async def _namespace(client: Client) -> Check:
         remedy = f"set TEMPORAL_NAMESPACE, or `temporal operator namespace create --namespace {client.namespace}`"
         return Check(check="namespace", ok=False, found=f"there is no {client.namespace!r}", remedy=remedy)
     days = found.config.workflow_execution_retention_ttl.ToTimedelta() / timedelta(days=1)
-    return Check(check="namespace", ok=True, found=f"{client.namespace}, keeps what is closed for {days:g} days")
+    return Check(check="namespace", ok=True, found=f"{client.namespace}, retention {days:g} d")
 
 
 async def _search_attributes(client: Client) -> Check:
@@ -134,7 +134,7 @@ async def _search_attributes(client: Client) -> Check:
     return Check(check="search attributes", ok=False, found="; ".join(wrong), remedy=remedy)
 
 
-async def _workers(client: Client, queue: str) -> Check:
+async def workers(client: Client, queue: str) -> Check:
     found = {name: _alive(await pollers_of(client, queue, kind)) for name, kind in _KINDS.items()}
     name = f"workers of {queue}"
     missing = [kind for kind, pollers in found.items() if not pollers]
@@ -143,8 +143,8 @@ async def _workers(client: Client, queue: str) -> Check:
         return Check(check=name, ok=False, found=said, remedy=_start(queue))
     pollers = [poller for each in found.values() for poller in each]
     identities = sorted({poller.identity for poller in pollers})
-    workers = f"{len(identities)} {'worker' if len(identities) == 1 else 'workers'} ({', '.join(identities)})"
-    return Check(check=name, ok=True, found=f"{workers}, {_builds(pollers)}")
+    named = f"{len(identities)} {'worker' if len(identities) == 1 else 'workers'} ({', '.join(identities)})"
+    return Check(check=name, ok=True, found=f"{named}, {_builds(pollers)}")
 
 
 def _alive(pollers: Iterable[PollerInfo]) -> list[PollerInfo]:
@@ -179,7 +179,7 @@ async def _clock(client: Client) -> Check:
             answer = await client.workflow_service.describe_task_queue(describe)
             noted = [_time(poller) for poller in answer.pollers if poller.identity == identity]
             if noted:
-                return _compared(noted[0], began, datetime.now(UTC))
+                return compared(noted[0], began, datetime.now(UTC))
             if any(poll.done() for poll in polls):
                 return Check(check="clock", ok=True, found="cannot be compared: the server refuses the poll")
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -189,7 +189,7 @@ async def _clock(client: Client) -> Check:
         await asyncio.gather(*polls, return_exceptions=True)
 
 
-def _compared(server_time: datetime, earliest: datetime, latest: datetime) -> Check:
+def compared(server_time: datetime, earliest: datetime, latest: datetime) -> Check:
     """`server_time` was noted between `earliest` and `latest` of this host's clock."""
     ahead = max(earliest - server_time, server_time - latest, timedelta(0))
     if ahead <= MAX_CLOCK_DIFFERENCE:
@@ -219,7 +219,9 @@ async def _keys(client: Client, settings: Settings) -> Check:
         looked_at += 1
         if looked_at == _EVENTS_LOOKED_AT:
             break
-    differing = [who for who, payload in payloads.items() if is_encrypted(payload) != (settings.payload_key is not None)]
+    differing = [
+        who for who, payload in payloads.items() if is_encrypted(payload) != (settings.payload_key is not None)
+    ]
     if differing:
         otherwise = "in clear text" if settings.payload_key else "encrypted"
         found = f"PAYLOAD_KEY is {here}, and {newest.id} was written {otherwise} by {' and '.join(differing)}"
@@ -232,15 +234,11 @@ async def _keys(client: Client, settings: Settings) -> Check:
 
 def _written(event: HistoryEvent) -> Iterable[tuple[str, Payload]]:
     """The payloads of an event, and which process wrote them."""
-    yield from (
-        ("its client", each) for each in event.workflow_execution_started_event_attributes.input.payloads
-    )
+    yield from (("its client", each) for each in event.workflow_execution_started_event_attributes.input.payloads)
     yield from (
         ("the workers of orders", each) for each in event.activity_task_scheduled_event_attributes.input.payloads
     )
-    yield from (
-        ("the services", each) for each in event.activity_task_completed_event_attributes.result.payloads
-    )
+    yield from (("the services", each) for each in event.activity_task_completed_event_attributes.result.payloads)
 
 
 async def _sweep(client: Client) -> Check:

@@ -24,7 +24,7 @@ from runtime.visible import visible
 class Exit(IntEnum):
     OK = 0
     ROLLED_BACK = 1
-    FAULTS = 1  # noqa: PIE796 — `doctor` and `place` are never asked the same
+    FAULTS = 1
     INVALID = 2
     UNREACHABLE = 3
     NOT_ENDED = 4

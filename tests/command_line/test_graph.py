@@ -125,7 +125,9 @@ def test_the_svg_is_xml_in_which_no_box_is_upon_another_and_every_arrow_has_an_e
     assert len(boxes) == len(_way().nodes)
     for at, (left, top, width, height) in enumerate(boxes):
         for left_2, top_2, width_2, height_2 in boxes[at + 1 :]:
-            apart = left + width <= left_2 or left_2 + width_2 <= left or top + height <= top_2 or top_2 + height_2 <= top
+            apart = (
+                left + width <= left_2 or left_2 + width_2 <= left or top + height <= top_2 or top_2 + height_2 <= top
+            )
             assert apart
     arrows = [way for way in drawn.iter(f"{space}path") if "marker-end" in way.attrib]
     assert len(arrows) == len(_way().edges)
@@ -148,9 +150,13 @@ def test_what_a_document_says_breaks_neither_form() -> None:
 
 def _transaction(**last: Any) -> Plan:
     lines = [{"sku": "BOOK-1", "quantity": 1}]
-    reserve = {"name": "goods", "commit": "inventory.reserve", "rollback": "inventory.release"}
+    reserve: dict[str, Any] = {"name": "goods", "commit": "inventory.reserve", "rollback": "inventory.release"}
     reserve |= {"input": {"order_id": "t-1", "lines": lines}}
-    commit = {"name": "sold", "commit": "inventory.commit", "input": {"order_id": "t-1", "lines": lines}}
+    commit: dict[str, Any] = {
+        "name": "sold",
+        "commit": "inventory.commit",
+        "input": {"order_id": "t-1", "lines": lines},
+    }
     return _plan_of_transaction({"transaction_id": "t-1", "steps": [reserve, commit | last]})
 
 

@@ -23,7 +23,7 @@ def _parameters(app: typer.Typer) -> Iterator[tuple[str, Any, Any]]:
     while waiting:
         path, command = waiting.pop()
         if isinstance(command, LazyCommand):
-            command = command.loaded  # noqa: PLW2901 — the command that stands behind the name
+            command = command.loaded
         waiting += [(f"{path} {name}", each) for name, each in getattr(command, "commands", {}).items()]
         for parameter in command.params:
             if not getattr(parameter, "is_flag", False) and not hasattr(command, "commands"):

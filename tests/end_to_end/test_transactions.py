@@ -15,9 +15,8 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from contracts.ids import lane_id
+from contracts.ids import SCHEDULE_ID, lane_id
 from contracts.lane import MAX_WAITING_BYTES, LaneEntry
-from contracts.ids import SCHEDULE_ID
 from tests.tools import serial_lanes
 
 from ..eventually import eventually_async
