@@ -58,7 +58,7 @@ async def test_each_check_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch
         await asyncio.Event().wait()
         raise AssertionError
 
-    check = await checked("keys", look, "try again")
+    check = await asyncio.wait_for(checked("keys", look, "try again"), 5)
     assert (check.ok, check.unreachable, check.remedy) == (False, True, "try again")
 
 
@@ -101,6 +101,7 @@ async def test_a_database_of_this_build_and_this_temporal_is_as_it_should_be(set
         ("DROP TABLE alembic_version", "it has no schema", "start a worker of this build"),
         ("UPDATE temporal_binding SET namespace_id = 'x'", "belongs to Temporal namespace", "TEMPORAL_*"),
     ],
+    ids=["newer", "no schema", "another Temporal"],
 )
 async def test_a_database_of_another_build_or_another_temporal_is_a_fault_with_its_mend(
     settings: Settings, statement: str, found: str, remedy: str
@@ -125,6 +126,7 @@ async def test_a_database_that_cannot_be_opened_is_told_apart(settings: Settings
         (_NOW - timedelta(minutes=2), False, "this host is 120 s ahead of the server"),
         (_NOW + timedelta(minutes=2), False, "this host is 119 s behind the server"),
     ],
+    ids=["the same", "a little", "ahead", "behind"],
 )
 def test_a_clock_that_differs_is_a_fault_from_five_seconds_on(server: datetime, ok: bool, found: str) -> None:  # noqa: FBT001
     check = compared(server, _NOW, _NOW + timedelta(seconds=1))
