@@ -10,13 +10,15 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 import pytest
+from temporalio import workflow
 
-from cli.graph import _plan_of_transaction
+from cli.graph import _plan_of_transaction, plan_of, sample
 from cli.mermaid import mermaid
 from cli.picture import EdgeKind, Node, Picture, picture_of
 from cli.svg import svg
 from contracts.order import NotificationMode
-from temporal_saga import CallKind, Entry, Plan, State, Status, TransactionLog
+from temporal_saga import CallKind, Entry, Operation, Plan, Saga, State, Status, TransactionLog
+from workflows import order
 
 from ..roles import plan_in
 from .conftest import Run
@@ -167,6 +169,19 @@ def test_a_transaction_given_as_data_is_drawn_with_the_names_of_its_steps() -> N
         ("sold", CallKind.PIVOT),
         ("goods", CallKind.UNDO),
     ]
+
+
+def test_a_step_that_a_later_build_has_added_behind_a_guard_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, asks = order.prepare, workflow.patched
+
+    async def prepare(saga: Saga | Plan, requests: order.Requests) -> None:
+        await before(saga, requests)
+        if workflow.patched("insurance"):
+            await saga.step(Operation("insurance.insure", dict, dict, queue="insurance"), {})
+
+    monkeypatch.setattr(order, "prepare", prepare)
+    assert "insurance.insure" in {node.operation for node in picture_of(plan_of(sample())).nodes}
+    assert workflow.patched is asks
 
 
 def test_without_an_order_the_plan_is_drawn_without_a_server(run: Run) -> None:

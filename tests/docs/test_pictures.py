@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cli.graph import plan_of, sample
 from cli.mermaid import mermaid
 from cli.picture import picture_of
 from cli.svg import svg
-from contracts.order import NotificationMode
-
-from ..roles import plan_in
 
 ROOT = Path(__file__).parents[2]
-_PICTURE = picture_of(plan_in(NotificationMode.BEST_EFFORT))
+_PICTURE = picture_of(plan_of(sample()))
 
 
 def test_the_picture_in_the_readme_is_drawn_from_the_process() -> None:

@@ -54,6 +54,11 @@ COMMAND_LINE = (
         (f"{_GRAPH}::test_of_a_call_that_was_made_again_the_last_entry_is_shown",),
     ),
     Mutation(
+        "the picture cannot be drawn of a process that has changed",
+        (Edit("cli/graph.py", "    with _as_begun_now():\n        return", "    return"),),
+        (f"{_GRAPH}::test_a_step_that_a_later_build_has_added_behind_a_guard_is_drawn",),
+    ),
+    Mutation(
         "names from a document are written into a picture as they are",
         (Edit("cli/svg.py", "escape(visible(text))", "visible(text)"),),
         (f"{_GRAPH}::test_what_a_document_says_breaks_neither_form",),
