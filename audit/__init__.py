@@ -1,6 +1,6 @@
 """The audit: a read-only view over every service's tables that proves the invariants, or lists the violations.
 
-Only this package joins the services' databases, and only the commands that need it (`audit`, `demo`, `doctor`) import it.
+Only this package joins the services' databases, and only the commands `audit`, `demo` and `doctor` import it.
 
 | module | holds |
 |---|---|
