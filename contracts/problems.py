@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import Any
 
@@ -33,10 +34,13 @@ _IN_WORDS = {
     "too_long": "must have at most {max_length}",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
+    "timezone_aware": "must have a time zone, such as Z for UTC",
     "enum": "must be one of {expected}",
     "literal_error": "must be one of {expected}",
 }
 """Messages in place of pydantic's, which name our classes, its own types and regular expressions."""
+_TO_THE_READER = re.compile(r"^(Input|Value|String|List|Tuple|Dictionary) should ")
+"""The beginning of pydantic's other messages."""
 
 
 def first_problem(error: ValidationError) -> str:
@@ -52,7 +56,7 @@ def first_problem(error: ValidationError) -> str:
 def _words(problem: Any) -> str:
     words = _IN_WORDS.get(problem["type"])
     if words is None:
-        return str(problem["msg"]).removeprefix("Value error, ")
+        return _TO_THE_READER.sub("must ", str(problem["msg"]).removeprefix("Value error, "))
     context = problem.get("ctx", {})
     return words.format_map(context) + _meant(problem["input"], str(context.get("expected", "")))
 

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core.core_schema import ErrorType
 
 from cli.lazy import LazyCommand
 from contracts.order import NotificationMode, OrderLine
-from contracts.problems import first_problem
+from contracts.problems import _IN_WORDS, first_problem
 from starter import COMMANDS
 from tests.end_to_end.system import ROOT
 
@@ -113,6 +115,13 @@ def test_a_choice_in_a_document_is_told_with_what_was_meant() -> None:
     with pytest.raises(ValidationError) as no_list:
         TypeAdapter(list[OrderLine]).validate_python(3)
     assert first_problem(no_list.value) == "must be a list"
+
+
+def test_no_other_problem_is_told_in_the_words_of_pydantic() -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(bytes).validate_python(3)
+    assert first_problem(refused.value) == "must be a valid bytes"
+    assert _IN_WORDS.keys() <= set(get_args(ErrorType))
 
 
 _COMPLETE = """
