@@ -6,6 +6,7 @@ from activities.binding import binding_table
 from activities.inventory import INVENTORY
 from activities.notification import NOTIFICATION
 from activities.order import ORDER
+from activities.outbox import outbox_table
 from activities.payment import PAYMENT
 from activities.service import ServiceDefinition
 from activities.shipping import SHIPPING
@@ -16,3 +17,4 @@ SERVICES: dict[str, ServiceDefinition] = {
 
 for _definition in SERVICES.values():
     binding_table(_definition.metadata)
+    outbox_table(_definition.metadata)

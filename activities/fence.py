@@ -180,9 +180,10 @@ class _Delivery(Generic[ReplyT]):
         decision = self.decide()
         changed = list(decision.changed)
         self.uow.put(changed)
-        self.uow.put([replace(operation_record, state=state, answer=decision.reply.model_dump_json())])
+        answer = decision.reply.model_dump_json()
+        self.uow.put([replace(operation_record, state=state, answer=answer)])
         if changed:
-            self.uow.note_effect(operation_record.transaction_id, self.operation.name)
+            self.uow.note_effect(operation_record.transaction_id, self.operation.name, answer)
         return decision.reply
 
     def _kept_reply(self, found: OperationRecord) -> ReplyT:

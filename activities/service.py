@@ -26,9 +26,11 @@ from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from activities import outbox
 from activities.database import Database
 from activities.fence import Decision, OperationRecord, Refusal, UnreadableReply, apply_once
 from activities.group_commit import GroupCommit
+from activities.outbox import OutboxRow
 from activities.records import Record, Ref, Stale, UnitOfWork
 from contracts.batch_operation import SUFFIX, BatchReply, BatchRequest, RefusedRequest, batched
 from contracts.documents import parse_each
@@ -147,9 +149,11 @@ class _OperationCall(NamedTuple):
 class Service:
     """A service at work on its own database."""
 
-    def __init__(self, definition: ServiceDefinition, database: Database) -> None:
+    def __init__(self, definition: ServiceDefinition, database: Database, *, publishes: bool = False) -> None:
+        """`publishes`: what takes effect is written into the outbox too."""
         self.definition = definition
         self._database = database
+        self._publishes = publishes
         self._group: GroupCommit[_OperationCall, list[Reply | Refusal]] = GroupCommit(
             self._perform_group, is_shared=_is_about_the_database
         )
@@ -171,6 +175,15 @@ class Service:
             raise answer
         return answer
 
+    async def waiting_events(self, limit: int) -> list[OutboxRow]:
+        """The events that the world outside does not have yet, the oldest first."""
+        table = self.definition.metadata.tables["outbox"]
+        return await self._database.transaction(lambda tx: outbox.oldest(tx, table, limit))
+
+    async def remove_events(self, ids: Sequence[int]) -> None:
+        table = self.definition.metadata.tables["outbox"]
+        await self._database.transaction(lambda tx: outbox.remove(tx, table, ids))
+
     async def _perform_group(self, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
         attempt, began = 0, time.monotonic()
         while True:
@@ -186,7 +199,7 @@ class Service:
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
     def _perform_once(self, tx: Connection, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
-        uow = UnitOfWork(self.definition.metadata, datetime.now(UTC))
+        uow = UnitOfWork(self.definition.metadata, datetime.now(UTC), publishes=self._publishes)
         uow.load(tx, (ref for call in group for ref in call.touches(self.definition.operation_records)))
         answers = [[self._decide(uow, call.handler, request) for request in call.requests] for call in group]
         uow.save(tx)

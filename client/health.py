@@ -9,9 +9,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel, Field
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
@@ -29,13 +28,14 @@ from contracts.order import WORKFLOWS_QUEUE
 from runtime.encryption import is_encrypted
 from runtime.pollers import POLLS_WITHIN, pollers_of
 from runtime.settings import Settings, SettingsError
-from temporal_saga import SEARCH_ATTRIBUTES
+from temporal_saga import SEARCH_ATTRIBUTES, missing_search_attributes
 
 TIMEOUT_S = 5
 """Limit on each check; most take some milliseconds."""
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=5)
 """Hosts that ask a time server differ by milliseconds. A difference shifts the deadlines of orders that a client dates,
 and the leases of the services."""
+_REGISTER = "`python -m temporal_saga register`, and start the workers of orders again"
 _CLOCK_QUEUE = "doctor"
 _CLOCK_POLLS = 4
 """As many as a queue has partitions by default: the server gives each of them one."""
@@ -83,7 +83,7 @@ async def of_temporal(client: Client, settings: Settings) -> list[Check]:
     if not namespace.ok:
         return [namespace]
     rest = [
-        checked("search attributes", lambda: _search_attributes(client), "start a worker of orders: it registers them"),
+        checked("search attributes", lambda: _search_attributes(client), _REGISTER),
         *(
             checked(f"workers of {queue}", lambda queue=queue: workers(client, queue), _start(queue))  # type: ignore[misc]  # mypy knows no default of a lambda
             for queue in _QUEUES
@@ -118,20 +118,10 @@ async def _namespace(client: Client) -> Check:
 
 
 async def _search_attributes(client: Client) -> Check:
-    request = ListSearchAttributesRequest(namespace=client.namespace)
-    known = (await client.operator_service.list_search_attributes(request)).custom_attributes
-    wanted = {key.name: key.indexed_value_type.name.title() for key in SEARCH_ATTRIBUTES}
-    there = {
-        name: IndexedValueType.Name(kind).removeprefix("INDEXED_VALUE_TYPE_").title() for name, kind in known.items()
-    }
-    wrong = [f"{name} is missing" for name in wanted if name not in there]
-    wrong += [f"{name} is of type {there[name]}" for name in wanted if there.get(name, wanted[name]) != wanted[name]]
-    if not wrong:
-        return Check(check="search attributes", ok=True, found=", ".join(wanted))
-    name = wrong[0].partition(" ")[0]
-    command = f"`temporal operator search-attribute create --name {name} --type {wanted[name]}`"
-    remedy = f"start a worker of orders, which registers them, or {command}"
-    return Check(check="search attributes", ok=False, found="; ".join(wrong), remedy=remedy)
+    name, missing = "search attributes", await missing_search_attributes(client)
+    if not missing:
+        return Check(check=name, ok=True, found=", ".join(key.name for key in SEARCH_ATTRIBUTES))
+    return Check(check=name, ok=False, found=f"missing: {', '.join(missing)}", remedy=_REGISTER)
 
 
 async def workers(client: Client, queue: str) -> Check:

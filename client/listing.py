@@ -29,7 +29,7 @@ from contracts.ids import (
 from runtime.execute import OperationFailed
 from runtime.settings import SettingsError
 from temporal_saga import State, TransactionLog
-from temporal_saga.journal import SAGA_ERROR_CODE
+from temporal_saga.visibility import SAGA_ERROR_CODE
 
 _PAGE = 100
 """Executions asked for at a time: a batch among them stands for some hundreds of orders."""

@@ -28,7 +28,7 @@ from contracts.choreography import (
 from contracts.errors import Code
 from contracts.ids import PARTICIPANT_WORKFLOW, participant_id
 from contracts.problems import first_problem
-from temporal_saga.journal import SAGA_ORDER
+from temporal_saga.visibility import SAGA_ORDER
 
 
 class EventBus:

@@ -152,6 +152,7 @@ class Desk:
             case.parked = case.waiting = None
 
     def decided(self, step: str) -> bool:
+        """Whether a decision about `step` waits to be applied."""
         return self._cases[step].waiting is not None
 
     def take(self, step: str) -> Decision | None:

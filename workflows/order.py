@@ -123,16 +123,12 @@ class OrderWorkflow(CancellableOrderWorkflow):
         check_workflow_id(self._order.transaction_id, Code.INVALID_ORDER, "one order, one workflow")
         self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
-        self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies, body=self._foreseen)
-
-    @property
-    def observed(self) -> Saga:
-        return self._saga
+        self.saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies, body=self._foreseen)
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
         """Place the order. `document` is an `Order` as JSON, and `options` are `OrderOptions` or `None`."""
-        async with self._saga as saga:
+        async with self.saga as saga:
             if self._recovers:
                 await self._recover(saga)
             else:

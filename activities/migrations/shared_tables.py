@@ -33,3 +33,16 @@ def create_shared_tables() -> None:
         sa.Column("cluster_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("only"),
     )
+
+
+def create_outbox() -> None:
+    """Create the events that wait to be told to the world outside."""
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("transaction_id", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("reply", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )

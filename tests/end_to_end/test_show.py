@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
 from client.health import workers
 
+from ..eventually import eventually_async
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
@@ -52,6 +57,25 @@ def test_the_doctor_names_a_namespace_and_databases_that_are_not_there(system: S
     assert code == 3
     assert checks["namespace"]["found"] == "there is no 'nowhere'"
     assert not checks["database of order"]["ok"]
+
+
+async def test_the_doctor_of_a_namespace_that_is_not_set_up_names_all_that_it_lacks(system: System) -> None:
+    client, name = await Client.connect(f"127.0.0.1:{system.port}"), f"bare-{uuid4().hex[:8]}"
+    retention = Duration(seconds=86_400)
+    request = RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+    await client.workflow_service.register_namespace(request)
+
+    async def seen() -> tuple[int, dict[str, dict[str, Any]]]:
+        return await asyncio.to_thread(_checks, system, TEMPORAL_NAMESPACE=name)
+
+    looked = "the namespace can be used"
+    code, checks = await eventually_async(seen, looked, until=lambda answer: answer[1].get("keys", {}).get("ok"))
+    assert code == 1
+    assert checks["search attributes"]["found"] == "missing: SagaState, SagaErrorCode, SagaParkedSince, SagaOrder"
+    assert "python -m temporal_saga register" in checks["search attributes"]["remedy"]
+    assert checks["workers of orders"]["found"] == "nobody polls it"
+    assert checks["sweep"]["found"] == "there is no schedule 'sweep'"
+    assert "belongs to Temporal namespace 'default'" in checks["database of order"]["found"]
 
 
 async def test_a_queue_without_a_worker_is_a_fault_that_says_what_to_start(system: System) -> None:

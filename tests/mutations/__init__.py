@@ -16,8 +16,10 @@ from .databases import DATABASES
 from .decisions import DECISIONS
 from .desk import DESK
 from .earlier import EARLIER
+from .events import EVENTS
 from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
+from .library import LIBRARY
 from .outside import OUTSIDE
 from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
@@ -30,8 +32,10 @@ MUTATIONS = (
     *DECISIONS,
     *DESK,
     *EARLIER,
+    *EVENTS,
     *INPUT_OUTPUT,
     *KERNEL,
+    *LIBRARY,
     *OUTSIDE,
     *SECOND_OPERATIONS,
     *SERVICES,
