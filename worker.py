@@ -38,6 +38,7 @@ from recovery.lane import LaneWatch
 from recovery.schedule import keep_sweeping
 from recovery.sweep import Recovery
 from runtime import connection, logs
+from runtime.attempts import LoggingInterceptor
 from runtime.commandline import run
 from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
@@ -214,7 +215,11 @@ async def _seed(services: Sequence[Service]) -> None:
     await seed(execute)
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command()
@@ -241,7 +246,7 @@ def main(
     if unknown:
         raise SettingsError(f"--service {unknown[0]}: there are only {', '.join(QUEUES)}")
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
-    interceptors: list[Interceptor] = [logs.LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
+    interceptors: list[Interceptor] = [LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
     server = embedded_server(port=port, ui_port=ui_port, data=data) if embedded else None
     asyncio.run(_serve_until_stopped(settings, queues, interceptors, server, adopt=adopt_databases))
 

@@ -149,6 +149,16 @@ class Orders:
             raise UnknownOrder(f"there is no order or transaction {known_as[:80]}")
         return found
 
+    async def document_of(self, known_as: str, now: OrderStatus) -> Order | None:
+        """The order as it was placed; `None` if its workflow and the order service have it no more.
+
+        Raises `OperationFailed` and `UnreadableOrder`.
+        """
+        try:
+            return (await self._started_with(known_as, now.coordinator)).order
+        except NothingToRedo:
+            return None
+
     async def cancel(self, known_as: str, reason: str) -> TransactionLog:
         """Ask for an order's cancellation, and return how it stands then.
 

@@ -14,10 +14,9 @@ from temporalio.client import (
     ScheduleSpec,
 )
 
-from contracts.ids import SWEEP_WORKFLOW
+from contracts.ids import SCHEDULE_ID, SWEEP_WORKFLOW
 from contracts.order import WORKFLOWS_QUEUE
 
-SCHEDULE_ID = "sweep"
 EVERY = timedelta(minutes=5)
 """An order that was left behind holds stock and money for at most about this long."""
 

@@ -7,10 +7,15 @@ module therefore requests both.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
+
+POLLS_WITHIN = timedelta(seconds=70)
+"""A poll lasts a minute: a worker that has begun none for longer is gone, though Temporal names it for five minutes."""
 
 
 async def pollers_of(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[PollerInfo]:

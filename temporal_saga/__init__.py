@@ -33,19 +33,23 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 The package imports only the standard library and temporalio, so another project can use a copy of it as it is.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from temporal_saga.journal import CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
 from temporal_saga.kernel import Saga
 from temporal_saga.operation import Operation
 from temporal_saga.outcome import Refusal
 from temporal_saga.plan import Plan, PlannedCall, Stage
-from temporal_saga.plugin import SagaPlugin
 from temporal_saga.policy import POLICIES, Policies, Policy, Rounds
 from temporal_saga.progress import DEADLINE_EXCEEDED, CancelRefused, StepFailed, deadline_exceeded
 from temporal_saga.transaction import Step, run_in_order
 from temporal_saga.visibility import SEARCH_ATTRIBUTES, missing_search_attributes, register_search_attributes
 from temporal_saga.waiting import run_to_completion
 from temporal_saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow
+
+if TYPE_CHECKING:
+    from temporal_saga.plugin import SagaPlugin
 
 __all__ = [
     "CANCEL_REFUSED",
@@ -89,3 +93,12 @@ __all__ = [
     "run_in_order",
     "run_to_completion",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the plugin where it is used: it needs `temporalio.worker`, which a client of sagas does without."""
+    if name != "SagaPlugin":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from temporal_saga.plugin import SagaPlugin  # noqa: PLC0415 — see above
+
+    return SagaPlugin

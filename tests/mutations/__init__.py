@@ -11,6 +11,7 @@ A test that cannot fail proves nothing; here is the proof that those which matte
 Each of the other modules holds defects of one subject, as data.
 """
 
+from .command_line import COMMAND_LINE
 from .databases import DATABASES
 from .decisions import DECISIONS
 from .desk import DESK
@@ -26,6 +27,7 @@ from .sweep import SWEEP
 from .versions import VERSIONS
 
 MUTATIONS = (
+    *COMMAND_LINE,
     *DATABASES,
     *DECISIONS,
     *DESK,
