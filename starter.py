@@ -6,15 +6,17 @@ from cli.audit import audit
 from cli.bulk import bulk
 from cli.demo import demo
 from cli.desk import desk
+from cli.erase import erase
 from cli.goods import account, stock
 from cli.listing import list_
 from cli.orders import cancel, place, redo, status
+from cli.retire import retire
 from cli.sweep import sweep
 from cli.transaction import transaction
 from runtime.commandline import run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-for command in (place, bulk, transaction, status, cancel, audit, sweep, redo, demo):
+for command in (place, bulk, transaction, status, cancel, audit, sweep, redo, retire, erase, demo):
     app.command()(command)
 app.command("list")(list_)
 app.add_typer(desk, name="desk")

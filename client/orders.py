@@ -35,6 +35,7 @@ from client.errors import (
     ClosedFromOutside,
     DuplicateOrder,
     NothingToRedo,
+    OrderRetired,
     UnknownOrder,
     UnreadableOrder,
 )
@@ -85,7 +86,7 @@ class Orders:
         """Start the order and wait for its end, or decision, through outages of Temporal. A second placing has the
         first outcome.
 
-        Raises `DuplicateOrder`, and `RPCError` when the outage budget is spent.
+        Raises `DuplicateOrder`, `OrderRetired`, and `RPCError` when the outage budget is spent.
         """
         engine = self._engine_for(mode)
 
@@ -101,6 +102,8 @@ class Orders:
             log = await self.budget.retried(start_and_wait)
         except DuplicateOrder as error:
             log, duplicate = None, error
+        if log is not None and log.error is not None and log.error.code == Code.RETIRED:
+            raise OrderRetired(f"{log.error.message}; choose another id")
         if log is not None and not _is_duplicate(log):
             return log
         first = (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
