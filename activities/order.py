@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, exists, insert, select, update
 from sqlalchemy.engine import RowMapping
 
-from activities.fence import Decision, Refusal, declare_fence, erased_digest
+from activities.fence import RETIRED, Decision, Refusal, declare_fence, erased_digest
 from activities.records import Record, Ref, UnitOfWork, UtcDateTime, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import order
@@ -130,7 +130,12 @@ def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord
             has_skips=bool(row.has_skips),
         ),
     )
-    return OrdersOnRecord(orders=orders, unreadable=unreadable)
+    fence = Fence.table.c
+    gone = select(fence.transaction_id, fence.at).where(
+        fence.transaction_id.in_(question.transaction_ids), fence.step == RETIRED
+    )
+    retired = {row.transaction_id: row.at for row in connection.execute(gone)}
+    return OrdersOnRecord(orders=orders, unreadable=unreadable, retired=retired)
 
 
 def _record_skips(connection: Connection, request: RecordSkips) -> Reply:

@@ -117,8 +117,11 @@ def _staying(service: ServiceDefinition, connection: Connection, request: Retire
     return staying
 
 
-def _refuse(service: ServiceDefinition, connection: Connection, transaction_ids: Iterable[str]) -> None:
-    now = datetime.now(UTC)
+def _refuse(service: ServiceDefinition, connection: Connection, transaction_ids: Sequence[str]) -> None:
+    """Refuse orders, which every service may get an operation of, and other transactions that the service knows."""
+    now, fence = datetime.now(UTC), service.operation_records.table.c
+    known = set(connection.scalars(select(fence.transaction_id).where(fence.transaction_id.in_(transaction_ids))))
+    refused = [each for each in transaction_ids if is_orders(each) or each in known]
     rows = [
         {
             "transaction_id": whole,
@@ -129,10 +132,11 @@ def _refuse(service: ServiceDefinition, connection: Connection, transaction_ids:
             "at": now,
             "version": 1,
         }
-        for whole, step in dict.fromkeys(map(record_of_retired, transaction_ids))
+        for whole, step in dict.fromkeys(map(record_of_retired, refused))
     ]
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(service.operation_records.table).on_conflict_do_nothing(), rows)
+    if rows:
+        connection.execute(dialect.insert(service.operation_records.table).on_conflict_do_nothing(), rows)
 
 
 def _refused(service: ServiceDefinition, connection: Connection, transaction_ids: Iterable[str]) -> tuple[str, ...]:

@@ -139,7 +139,8 @@ class Orders:
         return (await self.status(placed.order_id)).log
 
     async def status(self, known_as: str) -> OrderStatus:
-        """How an order or a transaction stands. Raises `UnknownOrder`, `UnreadableOrder` and `OperationFailed`."""
+        """How an order or a transaction stands. Raises `UnknownOrder`, `OrderRetired`, `UnreadableOrder` and
+        `OperationFailed`."""
         order_id, kind = order_id_of(known_as), Coordinator.parse(known_as).kind
         own = None if kind is Kind.TRANSACTION else await status_at(self.client, order_workflow_id(order_id))
         if own is None and kind is not Kind.ORDER:

@@ -4,14 +4,13 @@ The services are asked in this order, so that a run may be killed anywhere and a
 
 1. every service examines the batch: what holds something, or is young at any of them, stays;
 2. Temporal is asked for each workflow that may know the transaction: what it knows stays;
-3. the order service refuses each operation of the batch from now on. A placing or a `redo` that comes meanwhile is
-   refused at its first step, and so changes nothing in half of the services;
+3. every service refuses each operation of the batch from now on. A placing or a `redo` that comes meanwhile is refused
+   at its first step, instead of being undone in those services alone that still know it;
 4. payment, inventory, shipping and notification remove their rows;
 5. the order service removes its own last. Until then its record says how the order ended, and the audit knows by it
    that the missing rows of the other services are no loss.
 
-What was refused by the order service is retired whatever Temporal says later: only a second placing, which was refused,
-can be there.
+What was refused is retired whatever Temporal says later: only a second placing, which was refused, can be there.
 """
 
 from __future__ import annotations
@@ -106,51 +105,53 @@ class Retirer:
         return result
 
     async def _retire(self, batch: dict[str, list[str]], result: Retirement) -> None:
-        examined = await self._ask(RETIRE, batch, result.before, RetireStage.EXAMINE)
+        examined = await self._ask(list(RETIRE), batch, result.before, RetireStage.EXAMINE)
         staying = {whole_of(each): why for answer in examined.values() for each, why in answer.staying.items()}
         result.holding += sum(why is Stays.HOLDS for why in staying.values())
         result.young += sum(why is Stays.YOUNG for why in staying.values())
         leaving = {whole: ids for whole, ids in batch.items() if whole not in staying}
-        by_order_service = examined[order.QUEUE]
-        known = await self._known_to_temporal(leaving, by_order_service)
+        known = await self._known_to_temporal(leaving, list(examined.values()))
         result.known_to_temporal += len(known)
         leaving = {whole: ids for whole, ids in leaving.items() if whole not in known}
         if leaving:
             await self._remove(leaving, result)
 
     async def _remove(self, leaving: dict[str, list[str]], result: Retirement) -> None:
-        await self._ask([order.QUEUE], leaving, result.before, RetireStage.REFUSE)
+        """Refuse and remove what still may go: a service may have begun to hold something since it was examined."""
         others = [service for service in RETIRE if service != order.QUEUE]
-        answers = list((await self._ask(others, leaving, result.before, RetireStage.REMOVE)).values())
-        staying = {whole_of(each) for answer in answers for each in answer.staying}
-        leaving = {whole: ids for whole, ids in leaving.items() if whole not in staying}
-        if leaving:
-            answers += (await self._ask([order.QUEUE], leaving, result.before, RetireStage.REMOVE)).values()
-        result.holding += len(staying)
+        stages = ((list(RETIRE), RetireStage.REFUSE), (others, RetireStage.REMOVE), ([order.QUEUE], RetireStage.REMOVE))
+        for services, stage in stages:
+            answers = (await self._ask(services, leaving, result.before, stage)).values()
+            result.rows += sum(answer.rows for answer in answers)
+            staying = {whole_of(each) for answer in answers for each in answer.staying}
+            result.holding += len(staying)
+            leaving = {whole: ids for whole, ids in leaving.items() if whole not in staying}
+            if not leaving:
+                return
         result.retired += len(leaving)
-        result.rows += sum(answer.rows for answer in answers)
 
     async def _ask(
-        self, services: Iterable[str], batch: dict[str, list[str]], before: datetime, stage: RetireStage
+        self, services: Sequence[str], batch: dict[str, list[str]], before: datetime, stage: RetireStage
     ) -> dict[str, Retired]:
         ids = tuple(each for parts in batch.values() for each in parts)
         request = Retire(transaction_ids=ids, before=before, stage=stage)
-        names = list(services)
-        answers = await asyncio.gather(*(execute(self._client, RETIRE[name], request) for name in names))
-        return dict(zip(names, answers, strict=True))
+        answers = await asyncio.gather(*(execute(self._client, RETIRE[name], request) for name in services))
+        return dict(zip(services, answers, strict=True))
 
-    async def _known_to_temporal(self, batch: dict[str, list[str]], records: Retired) -> set[str]:
-        """The transactions of which Temporal has a workflow, open or closed."""
-        asked = [whole for whole in batch if whole not in records.refused]
+    async def _known_to_temporal(self, batch: dict[str, list[str]], records: Sequence[Retired]) -> set[str]:
+        """The transactions of which Temporal has a workflow, open or closed, but for those that are refused already."""
+        refused = {whole for record in records for whole in record.refused}
+        coordinators = {each: by for record in records for each, by in record.coordinators.items()}
+        asked = [whole for whole in batch if whole not in refused]
         known: set[str] = set()
         for start in range(0, len(asked), _AT_ONCE):
             part = asked[start : start + _AT_ONCE]
-            answers = await asyncio.gather(*(self._is_known(whole, batch[whole], records) for whole in part))
+            answers = await asyncio.gather(*(self._is_known(whole, batch[whole], coordinators) for whole in part))
             known |= {whole for whole, is_known in zip(part, answers, strict=True) if is_known}
         return known
 
-    async def _is_known(self, whole: str, ids: Sequence[str], records: Retired) -> bool:
-        names = (name for each in (whole, *ids) for name in workflows_of(each, records.coordinators.get(each)))
+    async def _is_known(self, whole: str, ids: Sequence[str], coordinators: dict[str, str]) -> bool:
+        names = (name for each in (whole, *ids) for name in workflows_of(each, coordinators.get(each)))
         for workflow_id in dict.fromkeys(names):
             if await self._exists(workflow_id):
                 return True

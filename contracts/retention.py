@@ -40,7 +40,8 @@ class RetireStage(StrEnum):
     EXAMINE = "EXAMINE"
     """Only say which transactions must stay."""
     REFUSE = "REFUSE"
-    """From now on refuse each operation of the transactions, with RETIRED."""
+    """From now on refuse each operation of the transactions, with RETIRED: of orders everywhere, of other transactions
+    at the services that know them."""
     REMOVE = "REMOVE"
     """Refuse, and remove all rows of the transactions."""
 
