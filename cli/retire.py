@@ -15,11 +15,12 @@ from cli.session import Json
 from client.retirement import DEFAULT_BATCH, Plan, Retirement, Retirer
 from contracts.errors import Code
 from contracts.ids import order_workflow_id, whole_of
+from contracts.message import LEASE
 from contracts.retention import MAX_BATCH
 from runtime.commandline import CommandFailed, Exit
 from runtime.settings import Settings
 
-_DURATION = re.compile(r"([1-9][0-9]{0,4})([dh])")
+_DURATION = re.compile(r"([1-9][0-9]{0,4})([dh])", re.ASCII)
 _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 _MAX_NAMED = 3
 
@@ -82,7 +83,11 @@ def _duration(text: str) -> timedelta:
     if found is None:
         message = f"--older-than {text[:80]}: write a number of days or hours from 1 to 99999, such as 90d or 12h"
         raise CommandFailed(Code.USAGE, message, Exit.INVALID)
-    return int(found[1]) * _UNITS[found[2]]
+    age = int(found[1]) * _UNITS[found[2]]
+    if age < LEASE:
+        message = f"--older-than {text}: at least {LEASE // _UNITS['h']}h, the life of a hold"
+        raise CommandFailed(Code.USAGE, message, Exit.INVALID)
+    return age
 
 
 def _show(done: Retirement) -> None:

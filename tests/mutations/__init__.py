@@ -15,6 +15,7 @@ from .databases import DATABASES
 from .decisions import DECISIONS
 from .desk import DESK
 from .earlier import EARLIER
+from .going_away import GOING_AWAY
 from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
 from .outside import OUTSIDE
@@ -28,6 +29,7 @@ MUTATIONS = (
     *DECISIONS,
     *DESK,
     *EARLIER,
+    *GOING_AWAY,
     *INPUT_OUTPUT,
     *KERNEL,
     *OUTSIDE,
