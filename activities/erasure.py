@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, or_, select, update
 
 from activities.fence import ERASED as ERASED_DIGEST
 from activities.service import Query, ServiceDefinition
@@ -37,17 +37,22 @@ def queries(service: ServiceDefinition) -> list[Query[Any, Any]]:
 
 def _find(service: ServiceDefinition, connection: Connection, question: FindCustomer) -> CustomerFound:
     naming = [table for table in service.metadata.tables.values() if "customer_id" in table.c]
-    ids: set[str] = set()
+    found: set[str] = set()
+    ends: list[str] = []
     for table in naming:
         if "transaction_id" in table.c:
-            column = table.c.transaction_id
-            of_customer = (table.c.customer_id == question.customer_id) & (column > question.after)
-            page = select(column).where(of_customer).distinct().order_by(column).limit(question.limit)
-            ids |= set(connection.scalars(page))
-    is_known = any(
-        connection.scalar(select(exists().where(table.c.customer_id == question.customer_id))) for table in naming
+            columns = table.c.transaction_id, table.c.customer_id
+            rows = select(*columns).where(columns[0] > question.after).order_by(columns[0]).limit(question.rows)
+            page = rows.subquery()
+            of_customer = select(page.c.transaction_id).where(page.c.customer_id == question.customer_id)
+            found |= set(connection.scalars(of_customer.order_by(page.c.transaction_id)))
+            count, last = connection.execute(select(func.count(), func.max(page.c.transaction_id))).one()
+            ends += [last] if count == question.rows else []
+    keyed = (table for table in naming if table.c.customer_id.primary_key)
+    is_known = bool(found) or any(
+        connection.scalar(select(exists().where(table.c.customer_id == question.customer_id))) for table in keyed
     )
-    return CustomerFound(is_known=is_known, transaction_ids=tuple(sorted(ids)))
+    return CustomerFound(is_known=is_known, transaction_ids=tuple(sorted(found)), next=min(ends) if ends else None)
 
 
 def _erase(service: ServiceDefinition, connection: Connection, request: EraseCustomer) -> CustomerErased:

@@ -79,14 +79,12 @@ class Eraser:
         found: set[str] = set()
         is_known = False
         for operation in FIND.values():
-            after = ""
-            while True:
+            after: str | None = ""
+            while after is not None:
                 page = await execute(self._client, operation, FindCustomer(customer_id=customer_id, after=after))
                 is_known |= page.is_known
                 found |= set(page.transaction_ids)
-                if len(page.transaction_ids) < MAX_BATCH:
-                    break
-                after = max(page.transaction_ids)
+                after = page.next
         if not is_known:
             raise UnknownCustomer(f"neither an order nor an account of customer {customer_id} is on record")
         return sorted(found | {whole_of(each) for each in found})

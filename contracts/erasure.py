@@ -43,17 +43,22 @@ def has_personal_data(annotation: Any) -> bool:
 
 
 class FindCustomer(Message):
-    """Query for the transactions of a customer: a page of `limit` ids after `after`."""
+    """Query for the transactions of a customer among the next `rows` rows after the transaction `after`.
+
+    A page is a number of rows, because no index finds those of one customer: each question takes a bounded time.
+    """
 
     customer_id: Id
     after: str = ""
-    limit: Annotated[int, Field(strict=True, ge=1, le=MAX_BATCH)] = MAX_BATCH
+    rows: Annotated[int, Field(strict=True, ge=1, le=50_000)] = 20_000
 
 
 class CustomerFound(Reply):
     is_known: StrictBool
-    """Whether any row of the service names the customer."""
+    """Whether a row of the page, or an account, names the customer."""
     transaction_ids: tuple[str, ...]
+    next: str | None = None
+    """The transaction after which the next page begins; `None` after the last page."""
 
 
 class EraseCustomer(Message):

@@ -212,20 +212,30 @@ async def test_a_customers_transactions_are_found_page_by_page(open_harness: Ope
     harness = await open_harness("order")
     names = [f"o-{number}" for number in range(5)]
     await harness.accept(*(Call(order.create, creation(1, f"order/{each}", each)) for each in names))
+    assert await _found(harness, CUSTOMER) == [f"order/{each}" for each in names]
+    assert await _found(harness, "nobody") == []
+
+
+async def test_a_customer_with_an_account_is_known_and_none_without_any_row(open_harness: OpenHarness) -> None:
+    harness = await open_harness("payment")
+    await harness.accept(Call(payment.set_account, balance(100)))
+    for customer, is_known in ((CUSTOMER, True), ("nobody", False)):
+        answer = await harness.execute(FIND["payment"], FindCustomer(customer_id=customer))
+        assert isinstance(answer, CustomerFound)
+        assert (answer.is_known, answer.transaction_ids, answer.next) == (is_known, (), None)
+
+
+async def _found(harness: ServiceHarness, customer: str) -> list[str]:
+    """All pages, of two rows each."""
     found, after = list[str](), ""
-    while page := await _found(harness, CUSTOMER, after):
-        found += page
-        after = page[-1]
-    assert found == [f"order/{each}" for each in names]
-    assert await _found(harness, "nobody", "") == ()
-
-
-async def _found(harness: ServiceHarness, customer: str, after: str) -> tuple[str, ...]:
-    question = FindCustomer(customer_id=customer, after=after, limit=2)
-    answer = await harness.execute(FIND[harness.definition.name], question)
-    assert isinstance(answer, CustomerFound)
-    assert answer.is_known == (customer == CUSTOMER)
-    return answer.transaction_ids
+    while True:
+        question = FindCustomer(customer_id=customer, after=after, rows=2)
+        page = await harness.execute(FIND[harness.definition.name], question)
+        assert isinstance(page, CustomerFound)
+        found += page.transaction_ids
+        if page.next is None:
+            return found
+        after = page.next
 
 
 def _requests() -> Iterable[type[Request]]:

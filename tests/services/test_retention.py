@@ -168,10 +168,17 @@ async def test_a_late_delivery_of_a_retired_transaction_is_refused_by_every_oper
 async def test_a_part_of_a_retired_transaction_is_refused_too(open_harness: OpenHarness) -> None:
     harness = await open_harness("payment")
     await harness.accept(*_FILLED["payment"])
+    await harness.accept(*(Call(each, _charge("t-1")) for each in (payment.authorize, payment.capture)))
+    await _age(harness, "t-1")
     await _retire(harness, "t-1")
     for tx in ("t-1", "t-1/goods"):
         assert (await harness.refuse(payment.authorize, _charge(tx)))[0] == Code.RETIRED
     await harness.accept(Call(payment.authorize, charge(1, "t-10")))
+
+
+async def test_a_transaction_given_as_data_is_refused_only_where_it_was_known(open_harness: OpenHarness) -> None:
+    harness = await open_harness("payment")
+    assert (await _retire(harness, "t-1", "order/o-1")).refused == ("order/o-1",)
 
 
 @pytest.mark.parametrize("service", HOLDING)
