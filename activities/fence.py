@@ -87,7 +87,7 @@ class Refusal(Exception):
 
 
 class UnreadableReply(Exception):
-    """The kept reply of a finished operation was written by a build that this one cannot read."""
+    """The kept reply of a finished operation, or an order, was written by a build that this one cannot read."""
 
 
 @dataclass(frozen=True)

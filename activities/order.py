@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import ValidationError
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, exists, insert, select, update
 from sqlalchemy.engine import RowMapping
 
-from activities.fence import RETIRED, Decision, Refusal, declare_fence, erased_digest
+from activities.fence import RETIRED, Decision, Refusal, UnreadableReply, declare_fence, erased_digest
 from activities.records import Record, Ref, UnitOfWork, UtcDateTime, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import order
@@ -26,6 +27,7 @@ from contracts.order import (
     ReadOrders,
     RecordSkips,
 )
+from contracts.problems import first_problem
 
 metadata = MetaData()
 Fence = declare_fence(metadata)
@@ -159,7 +161,7 @@ def _erase(connection: Connection, request: EraseCustomer) -> int:
         "at": request.at,
         "actor": request.actor,
         "reason": request.reason,
-        "transactions": len(request.transaction_ids),
+        "transactions": request.total,
     }
     fresh = not connection.scalar(
         select(exists().where(ERASURES.c.customer_id == request.customer_id, ERASURES.c.at == request.at))
@@ -176,7 +178,11 @@ def _documents(connection: Connection, transaction_ids: Sequence[str]) -> Iterab
 
 
 def _erase_document(connection: Connection, row: RowMapping) -> int:
-    placed = Order.model_validate_json(row["document"])
+    try:
+        placed = Order.model_validate_json(row["document"])
+    except ValidationError as error:
+        message = f"{row['transaction_id']} is on record, but this build cannot read it: {first_problem(error)}"
+        raise UnreadableReply(message) from None
     erased = without_personal_data(placed)
     if erased == placed:
         return 0

@@ -57,17 +57,14 @@ def queries(service: ServiceDefinition) -> list[Query[Any, Any]]:
 
 def _list_old(service: ServiceDefinition, connection: Connection, question: ListOld) -> OldTransactions:
     fence = service.operation_records.table.c
-    wanted = select(fence.transaction_id, fence.step, fence.at).where(fence.transaction_id > question.after)
-    page = connection.execute(wanted.order_by(fence.transaction_id, fence.step).limit(question.rows)).all()
-    is_last = len(page) < question.rows
-    cut = None if is_last else page[-1].transaction_id  # some of its rows may be on the next page
-    ids = dict.fromkeys(row.transaction_id for row in page if row.step != RETIRED and row.transaction_id != cut)
+    wanted = select(fence.transaction_id, fence.step).where(fence.transaction_id > question.after)
+    page = connection.execute(wanted.order_by(fence.transaction_id).limit(question.rows)).all()
+    ids = dict.fromkeys(row.transaction_id for row in page if row.step != RETIRED)
     newest = _newest(service, connection, list(ids))
     young = [each for each in ids if newest.get(each, question.before) > question.before]
     parts = tuple(each for each in young if "/" in each and not is_orders(each))
     old = tuple(each for each in ids if each in newest and newest[each] < question.before)
-    after = [row.transaction_id for row in page if row.transaction_id != cut]
-    next_ = after[-1] if after and not is_last else None
+    next_ = page[-1].transaction_id if len(page) == question.rows else None
     return OldTransactions(transaction_ids=old, young_parts=parts, next=next_)
 
 

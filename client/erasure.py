@@ -62,7 +62,9 @@ class Eraser:
             raise OpenOrders.of_customer(customer_id, [order_id_of(each) for each in still_open], MAX_NAMED)
         at, rows = datetime.now(UTC), 0
         for ids in _pages(found) or [()]:
-            request = EraseCustomer(customer_id=customer_id, transaction_ids=ids, actor=actor, reason=reason, at=at)
+            request = EraseCustomer(
+                customer_id=customer_id, transaction_ids=ids, total=len(found), actor=actor, reason=reason, at=at
+            )
             others = [operation for name, operation in ERASE.items() if name != order.QUEUE]
             answers = await asyncio.gather(*(execute(self._client, each, request) for each in others))
             answers.append(await execute(self._client, ERASE[order.QUEUE], request))

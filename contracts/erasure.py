@@ -69,6 +69,8 @@ class EraseCustomer(Message):
 
     customer_id: Id
     transaction_ids: Annotated[tuple[str, ...], Field(max_length=MAX_BATCH)]
+    total: StrictInt
+    """The number of the customer's transactions, in all requests of this erasure."""
     actor: Remark
     reason: Remark
     at: AwareDatetime

@@ -42,7 +42,7 @@ GOING_AWAY = (
     Mutation(
         "the age of a transaction is that of its first change, not of its last",
         (Edit(_FENCE, "answer=answer, at=self.uow.now)", "answer=answer)"),),
-        (f"{_ROWS}::test_an_undo_makes_a_transaction_young_again[sqlite]",),
+        (f"{_ROWS}::test_an_undo_that_changes_nothing_makes_a_transaction_young_again[sqlite]",),
     ),
     Mutation(
         "a transaction of which one part is young is retired",
@@ -56,14 +56,8 @@ GOING_AWAY = (
         (f"{_WHOLE}::test_a_transaction_given_as_data_goes_with_all_of_its_parts",),
     ),
     Mutation(
-        "the last transaction of a page is listed though some of its rows are on the next page",
-        (
-            Edit(
-                _RETENTION,
-                "    cut = None if is_last else page[-1].transaction_id  # some",
-                "    cut = None  # some",
-            ),
-        ),
+        "the second page of old transactions begins after the first old one of the first page",
+        (Edit(_RETENTION, "    next_ = page[-1].transaction_id if", "    next_ = page[0].transaction_id if"),),
         (f"{_ROWS}::test_every_old_transaction_is_on_one_page_and_no_young_one_is_on_any[sqlite]",),
     ),
     Mutation(

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Text
+from sqlalchemy import Text, text
 
 from activities.catalogue import SERVICES
 from activities.database import reading
-from activities.fence import Refusal
+from activities.fence import Refusal, UnreadableReply
 from audit import invariants
 from contracts import notification, order, payment, shipping
 from contracts.erasure import (
@@ -59,7 +59,12 @@ _ERASED_OTHERWISE = {("orders", "document"), ("skips", "reason"), ("operations",
 
 async def _erase(harness: ServiceHarness, *transactions: str) -> int:
     request = EraseCustomer(
-        customer_id=CUSTOMER, transaction_ids=transactions or (TX,), actor="ann", reason="asked to", at=_AT
+        customer_id=CUSTOMER,
+        transaction_ids=transactions or (TX,),
+        total=len(transactions or (TX,)),
+        actor="ann",
+        reason="asked to",
+        at=_AT,
     )
     answer = await harness.execute(ERASE[harness.definition.name], request)
     assert isinstance(answer, CustomerErased)
@@ -206,6 +211,17 @@ async def test_who_asked_for_the_erasure_why_and_when_is_recorded_once(open_harn
     await _erase(harness)
     [recorded] = await harness.rows("erasures")
     assert recorded == {"customer_id": CUSTOMER, "at": _AT, "actor": "ann", "reason": "asked to", "transactions": 1}
+
+
+async def test_an_order_that_this_build_cannot_read_is_named_and_nothing_is_erased(open_harness: OpenHarness) -> None:
+    harness = await open_harness("order")
+    await harness.accept(Call(order.create, creation()), Call(order.create, creation(1, "order/o-2", "o-2")))
+    unreadable = text("UPDATE orders SET document = '{}' WHERE order_id = 'o-2'")
+    await harness.database.transaction(lambda tx: tx.execute(unreadable) and None)
+    before = await _content(harness)
+    with pytest.raises(UnreadableReply, match="order/o-2 is on record, but this build cannot read it"):
+        await _erase(harness, TX, "order/o-2")
+    assert await _content(harness) == before
 
 
 async def test_a_customers_transactions_are_found_page_by_page(open_harness: OpenHarness) -> None:

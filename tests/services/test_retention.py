@@ -200,9 +200,13 @@ async def test_what_changed_after_the_bound_stays(open_harness: OpenHarness, ser
     assert {table: await harness.rows(table) for table in harness.definition.metadata.tables} == before
 
 
-async def test_an_undo_makes_a_transaction_young_again(open_harness: OpenHarness) -> None:
-    harness = await _ended(open_harness, "payment")
-    await harness.accept(Call(payment.refund, charge(1999)))
+async def test_an_undo_that_changes_nothing_makes_a_transaction_young_again(open_harness: OpenHarness) -> None:
+    harness = await open_harness("payment")
+    assert (await harness.refuse(payment.authorize, charge(1999)))[0] == Code.PAYMENT_DECLINED
+    await _age(harness, TX)
+    assert (await _listed(harness))[0] == [TX]
+    await harness.accept(Call(payment.cancel, charge(1999)))
+    assert await harness.effects(TX) == []
     assert (await _retire(harness, TX)).staying == {TX: Stays.YOUNG}
 
 
