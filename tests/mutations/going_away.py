@@ -137,6 +137,17 @@ GOING_AWAY = (
         ),
     ),
     Mutation(
+        "the sweep begins a retired order again whose second placing was terminated",
+        (
+            Edit(
+                "client/records.py",
+                "for known in (self.orders, self.unreadable, self.retired))",
+                "for known in (self.orders, self.unreadable))",
+            ),
+        ),
+        (f"{_WHOLE}::test_a_second_placing_of_a_retired_order_that_was_terminated_needs_no_end",),
+    ),
+    Mutation(
         "the fence takes a repeated request of an erased customer for another one",
         (
             Edit(

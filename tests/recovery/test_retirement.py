@@ -234,7 +234,7 @@ async def test_killed_anywhere_and_run_again_it_comes_to_the_same_end(system: Ri
     sums = _sums(system)
     await _forget(system, *orders)
     _age(system, *transactions)
-    for answers in (6, 10, 12, 14, 15, 27):
+    for answers in (6, 10, 11, 14, 15, 27):
         await _kill_after(system, answers, "retire", "--older-than", "90d", "--batch", "2")
         assert (await system.audited()).violations == [], f"after {answers} answers"
         for order in orders:
@@ -282,6 +282,18 @@ async def test_a_placing_during_a_retirement_is_refused_before_it_does_anything(
     assert _left(system, order.transaction_id) == left
     assert (await _retired(system))["retired"] == 1, "the refused placing does not keep it"
     assert _left(system, order.transaction_id) == _NOTHING
+
+
+async def test_a_second_placing_of_a_retired_order_that_was_terminated_needs_no_end(system: Rig) -> None:
+    order = await _placed(system, Mode.SAGA)
+    await _forget(system, order)
+    _age(system, order.transaction_id)
+    await _retired(system)
+    await system.never_runs("OrderWorkflow", order.transaction_id, order.model_dump(mode="json"))
+    swept = await system.sweep()
+    assert order.order_id not in swept.orders
+    assert _left(system, order.transaction_id) == _NOTHING
+    assert (await system.audited()).violations == []
 
 
 def _personal_rows(system: Rig) -> list[str]:
