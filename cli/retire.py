@@ -100,7 +100,7 @@ def _show(done: Retirement) -> None:
             f"{done.known_to_temporal} stay: Temporal still knows their workflow; retire again after its retention"
         )
     if done.holding:
-        show.line(f"{done.holding} stay: something is held for them; `starter.py audit` lists the skips")
+        show.line(f"{done.holding} stay: something is held for them")
     if done.young:
         show.line(f"{done.young} stay: one of the services changed something for them later")
     if done.more:

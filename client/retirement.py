@@ -48,7 +48,8 @@ class Retirement(BaseModel):
     known_to_temporal: int = 0
     """Old transactions that stay because Temporal still has a workflow of theirs."""
     holding: int = 0
-    """Those that stay because a service holds something for them: an operator has skipped the call that ends it."""
+    """Those that stay because a service holds something for them: an operator has skipped the call that ends it, or a
+    transaction given as data was made to hold it."""
     young: int = 0
     """Those that stay because a service changed something for them later."""
     more: bool = False
