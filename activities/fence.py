@@ -63,7 +63,7 @@ RETIRED = "retired"
 """The step of the one record that is left of a retired transaction. No operation has this name."""
 ERASED = "erased:"
 """Beginning of a digest that no longer comes from personal data. The digest of the request without such data follows,
-or nothing, and then every request is the same."""
+or nothing: then every request counts as the same."""
 
 
 class OperationState(StrEnum):
@@ -134,6 +134,13 @@ def erased_digest(request: Request) -> str:
     return ERASED + digest(without_personal_data(request))
 
 
+def digest_beside(kept: OperationRecord | None, request: Request) -> str:
+    """The digest of a request that is compared with a kept one: in the form of that, if personal data was erased."""
+    if kept is None or not kept.digest.startswith(ERASED):
+        return digest(request)
+    return ERASED if kept.digest == ERASED else erased_digest(request)
+
+
 def record_of_retired(transaction_id: str) -> tuple[str, str]:
     """The key of the record that is left when the transaction, or the one that this is a part of, is retired."""
     return whole_of(transaction_id), RETIRED
@@ -156,11 +163,12 @@ def apply_once(
         message = f"{retired.transaction_id} has ended and was retired{since}: its id cannot be used again"
         raise Refusal(Code.RETIRED, message)
     found = uow.get(operation_records, request.transaction_id, operation.step)
-    fresh = operation_records(request.transaction_id, operation.step, OperationState.DONE, digest(request), "", uow.now)
+    asked = digest_beside(found, request)
+    fresh = operation_records(request.transaction_id, operation.step, OperationState.DONE, asked, "", uow.now)
     if found is None and operation.acts_on is not None:
         earlier = uow.get(operation_records, request.transaction_id, operation.acts_on.step)
         _require_same_as_acted_on(earlier, fresh, operation, request)
-    delivery = _Delivery(uow, operation, request, found, fresh, decide)
+    delivery = _Delivery(uow, operation, found, fresh, decide)
     return delivery.forward() if operation.undoes is None else delivery.undo()
 
 
@@ -170,7 +178,6 @@ class _Delivery(Generic[ReplyT]):
 
     uow: UnitOfWork
     operation: Operation[Any, ReplyT]
-    request: Request
     found: OperationRecord | None
     fresh: OperationRecord
     """The record that this request leaves if it is the first."""
@@ -225,15 +232,8 @@ class _Delivery(Generic[ReplyT]):
             raise UnreadableReply(message) from None
 
     def _require_same_request(self, found: OperationRecord) -> None:
-        if not _is_same(found, self.fresh, self.request):
+        if found.digest != self.fresh.digest:
             raise Refusal(Code.IDEMPOTENCY_CONFLICT, f"{found.step} came before with another request")
-
-
-def _is_same(found: OperationRecord, fresh: OperationRecord, request: Request) -> bool:
-    """Whether `found` is the record of this request, of which `fresh` is the new record."""
-    return found.digest in (fresh.digest, ERASED) or (
-        found.digest.startswith(ERASED) and found.digest == erased_digest(request)
-    )
 
 
 _NOT_DONE: dict[OperationState, str] = {
@@ -252,7 +252,8 @@ def _require_same_as_acted_on(
         fate = "has not arrived" if earlier is None else _NOT_DONE[earlier.state]
         raise Refusal(Code.NOTHING_TO_ACT_ON, f"{acts_on.name} {fate}: {operation.name} has nothing to act on")
     same_type = operation.request is acts_on.request
-    if not (_is_same(earlier, fresh, request) if same_type else _is_in_reply(request, earlier)):
+    is_same = fresh.digest == earlier.digest or digest_beside(earlier, request) == earlier.digest
+    if not (is_same if same_type else _is_in_reply(request, earlier)):
         message = f"{operation.name} must ask for what {acts_on.name} did, which came with another request"
         raise Refusal(Code.IDEMPOTENCY_CONFLICT, message)
 

@@ -149,14 +149,19 @@ GOING_AWAY = (
     ),
     Mutation(
         "the fence takes a repeated request of an erased customer for another one",
+        (Edit(_FENCE, "    asked = digest_beside(found, request)\n", "    asked = digest(request)\n"),),
+        (f"{_PEOPLE}::test_a_repeated_request_gets_its_first_reply_after_the_erasure[sqlite-shipping]",),
+    ),
+    Mutation(
+        "what acts on an erased operation is taken for another request",
         (
             Edit(
                 _FENCE,
-                "    return found.digest in (fresh.digest, ERASED) or (",
-                "    return found.digest == fresh.digest or (",
+                "    is_same = fresh.digest == earlier.digest or digest_beside(earlier, request) == earlier.digest\n",
+                "    is_same = fresh.digest == earlier.digest\n",
             ),
         ),
-        (f"{_PEOPLE}::test_a_repeated_request_gets_its_first_reply_after_the_erasure[sqlite-shipping]",),
+        (f"{_PEOPLE}::test_an_undo_or_a_second_operation_with_the_old_request_still_fits[sqlite-shipping]",),
     ),
     Mutation(
         "every order is the same to the fence once its customer was erased",
