@@ -40,6 +40,14 @@ COMMANDS = {
         "cli.orders:redo",
         "After a restore: bring a closed order or transaction to its end again, through the fence.",
     ),
+    "retire": (
+        "cli.retire:retire",
+        "Remove the rows of orders and transactions that ended before that time, and that Temporal has forgotten.",
+    ),
+    "erase": (
+        "cli.erase:erase",
+        "Replace names, addresses, e-mail addresses and phone numbers of a customer. Amounts, goods and ids stay.",
+    ),
     "demo": (
         "cli.demo:demo",
         "Start a fresh system, place an order for every way to end, show how they ended, and audit.",

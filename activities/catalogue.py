@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from activities import erasure, retention
 from activities.binding import binding_table
 from activities.inventory import INVENTORY
 from activities.notification import NOTIFICATION
@@ -12,7 +15,10 @@ from activities.service import ServiceDefinition
 from activities.shipping import SHIPPING
 
 SERVICES: dict[str, ServiceDefinition] = {
-    definition.name: definition for definition in (ORDER, PAYMENT, INVENTORY, SHIPPING, NOTIFICATION)
+    definition.name: replace(
+        definition, queries=[*definition.queries, *retention.queries(definition), *erasure.queries(definition)]
+    )
+    for definition in (ORDER, PAYMENT, INVENTORY, SHIPPING, NOTIFICATION)
 }
 
 for _definition in SERVICES.values():

@@ -17,6 +17,7 @@ from .decisions import DECISIONS
 from .desk import DESK
 from .earlier import EARLIER
 from .events import EVENTS
+from .going_away import GOING_AWAY
 from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
 from .library import LIBRARY
@@ -33,6 +34,7 @@ MUTATIONS = (
     *DESK,
     *EARLIER,
     *EVENTS,
+    *GOING_AWAY,
     *INPUT_OUTPUT,
     *KERNEL,
     *LIBRARY,
