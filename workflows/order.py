@@ -14,6 +14,7 @@ from contracts.errors import Code
 from contracts.inventory import ReserveStock, StockLine
 from contracts.notification import NotifyCustomer
 from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, OrderOptions, RollbackCause
+from contracts.outline import Outline
 from contracts.payment import AuthorizePayment
 from contracts.shipping import ScheduleShipment
 from temporal_saga import (
@@ -124,6 +125,7 @@ class OrderWorkflow(CancellableOrderWorkflow):
         self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
         self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies, body=self._foreseen)
+        self._plan = planned(self._requests)  # here, because a query may not ask `workflow.patched`
 
     @property
     def observed(self) -> Saga:
@@ -142,6 +144,12 @@ class OrderWorkflow(CancellableOrderWorkflow):
                 await run_to_completion(workflow.sleep(_MOMENT))
             await commit(saga, self._requests)
         return saga.log
+
+    @workflow.query
+    def outline(self) -> Outline | None:
+        """The plan of the order; `None` where this workflow brings to its end what another has begun."""
+        taken_over = self._recovers or self._options.prepared
+        return None if taken_over else Outline.of(self._plan)
 
     async def _until_decided(self, saga: Saga) -> None:
         try:
