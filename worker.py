@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -36,7 +37,7 @@ from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
 from recovery.schedule import keep_sweeping
 from recovery.sweep import Recovery
-from runtime import connection, logs
+from runtime import connection, logs, web_ui
 from runtime.commandline import run
 from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
@@ -46,6 +47,7 @@ from runtime.readiness import until_answered, until_served
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from runtime.stopping import stop_of
+from runtime.welcome import welcome
 from temporal_saga import FailoverInterceptor, Operation
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
@@ -235,7 +237,7 @@ def main(
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
     interceptors: list[Interceptor] = [logs.LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
     server = embedded_server(port=port, ui_port=ui_port, data=data) if embedded else None
-    asyncio.run(_serve_until_stopped(settings, queues, interceptors, server, adopt=adopt_databases))
+    asyncio.run(_serve_until_stopped(settings, queues, interceptors, server, data, adopt=adopt_databases))
 
 
 async def _serve_until_stopped(
@@ -243,6 +245,7 @@ async def _serve_until_stopped(
     queues: Sequence[str],
     interceptors: Sequence[Interceptor],
     server: AbstractAsyncContextManager[EmbeddedServer] | None,
+    data: Path,
     *,
     adopt: bool,
 ) -> None:
@@ -258,13 +261,17 @@ async def _serve_until_stopped(
             services = await stack.enter_async_context(serving(client, settings, queues, interceptors, adopt=adopt))
             if WORKFLOWS_QUEUE in queues:
                 await until_answered("the sweep's schedule", partial(keep_sweeping, client))
+            if running:
+                await until_answered("the namespace's data", partial(web_ui.announce, client, running.web_ui))
             if running and set(queues) == set(QUEUES):
                 await _seed(services)
             gc.freeze()  # the objects of the imports live for ever, so the collector may ignore them
             gc.set_threshold(GARBAGE_AFTER)
             where = f"Temporal at {client.service_client.config.target_host}"
-            web_ui = f", Web UI at {running.web_ui}" if running else ""
-            print(f"ready: serving {', '.join(queues)}; {where}{web_ui}", flush=True)  # noqa: T201
+            page = f", Web UI at {running.web_ui}" if running else ""
+            print(f"ready: serving {', '.join(queues)}; {where}{page}", flush=True)  # noqa: T201
+            if running and sys.stdout.isatty():
+                print(welcome(running, data), flush=True)  # noqa: T201
             await stop.wait()
             structlog.get_logger("worker").info("draining")
 

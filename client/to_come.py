@@ -13,7 +13,7 @@ from client.engines.engine import OrderStatus
 from client.handles import WorkflowPaused
 from contracts.errors import Code
 from contracts.ids import Kind, order_id_of
-from contracts.outline import OUTLINE, OutlinedCall, Outline
+from contracts.outline import OUTLINE, Outline, OutlinedCall
 from temporal_saga import CallKind, Entry, State, Status, TransactionLog
 
 _NOT_THE_SAGAS_OWN = (Code.PAUSED, Code.CLOSED_FROM_OUTSIDE)
@@ -36,7 +36,7 @@ async def outline_of(client: Client, status: OrderStatus) -> Outline | None:
     about = [order_id_of(status.log.transaction_id)] if coordinator.kind is Kind.BATCH else []
     handle = client.get_workflow_handle(coordinator.workflow_id)
     try:
-        outline: Outline | None = await handles.query(client, handle, OUTLINE, *about, result_type=Outline | None)
+        outline: Outline | None = await handles.query(client, handle, OUTLINE, *about, result_type=Outline)
     except (WorkflowPaused, WorkflowQueryFailedError, RPCError, ValidationError):  # also of a build that has none
         return None
     return outline

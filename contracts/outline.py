@@ -1,4 +1,4 @@
-"""The outline of a saga: the calls of its plan without their requests, as the query `outline` of its workflow returns it.
+"""The outline of a saga: the calls of its plan without their requests, as the query `outline` of a workflow returns it.
 
 A client that must not import the workflows learns from it what a saga is still going to do.
 """
