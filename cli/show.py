@@ -121,11 +121,15 @@ def look(seen: Look, *, json: bool = False) -> None:
     result(Outcome.of(seen.status.log), lambda _: _draw(LogView(seen)), json=json)
 
 
-def started(log: TransactionLog, *, json: bool) -> None:
-    """How to follow what nobody waits for."""
+def started(log: TransactionLog, *, where: str | None = None, json: bool) -> None:
+    """How to follow what nobody waits for. `where` it waits, if it has not begun."""
     name = Coordinator.parse(log.transaction_id).name
-    follow = f"{name}: `starter.py status {name} --watch` follows it; it is "
-    result(Outcome.of(log), lambda told: line(follow, state(told.state)), json=json)
+
+    def people(told: Outcome) -> None:
+        follow = f"`starter.py status {name} --watch` follows it{' when it runs' if where else ''}"
+        line(f"{name} ", where or state(told.state), f"; {follow}")
+
+    result(Outcome.of(log), people, json=json)
 
 
 def status(seen: Look, *, json: bool) -> None:

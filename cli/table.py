@@ -74,13 +74,20 @@ class Table:
 
     def _fitting(self, used: Sequence[int], width: int) -> list[int] | None:
         """The columns that are drawn beside one another; `None` if those that must be do not fit."""
-        beside = list(used)
+        beside, left = list(used), list[int]()
         leaving = [at for kind in (Under, Spare) for at in reversed(used) if isinstance(self.columns[at], kind)]
-        while sum(map(self._width, beside)) + _GAP * (len(beside) - 1) > width:
+        while self._needed(beside) > width:
             if not leaving:
                 return None
-            beside.remove(leaving.pop(0))
+            left.append(leaving.pop(0))
+            beside.remove(left[-1])
+        for at in left:  # one that left first may fit where a wider one has left after it
+            if self._needed([*beside, at]) <= width:
+                beside = sorted([*beside, at])
         return beside
+
+    def _needed(self, columns: Sequence[int]) -> int:
+        return sum(map(self._width, columns)) + _GAP * (len(columns) - 1)
 
     def _width(self, column: int) -> int:
         return max(cell_len(each) for each in (self.columns[column], *(row[column].plain for row in self._cells)))
@@ -94,7 +101,7 @@ class Table:
             grid.add_column(self.columns[at], no_wrap=True, justify="right" if is_number else "left")
         for number, row in enumerate(self._cells):
             grid.add_row(*(row[at] for at in beside), style=self._style(number))
-        width = sum(map(self._width, beside)) + _GAP * len(beside)
+        width = self._needed(beside) + _GAP
         head, rule, *lines = console.render_lines(grid, options.update(width=width), pad=False)
         texts = [self._text_under(row, under) for row in self._cells]
         yield from map(_Line, (head, rule))

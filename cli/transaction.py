@@ -41,7 +41,9 @@ def transaction(
         show.remark(f"{ahead} ahead in lane {key}")
 
     if no_wait:
-        show.started(session.run(lambda client: Transactions(client).run(asked, key, wait=False)), json=json)
+        log = session.run(lambda client: Transactions(client).run(asked, key, wait=False))
+        waits = key is not None and not log.steps and not log.state.is_end
+        show.started(log, where=f"waits for its turn in lane {key}" if waits else None, json=json)
         return Exit.OK
     wait = follow.Wait(asked.transaction_id, asked.workflow_id, json=json)
     seen = wait.run(lambda client: Transactions(client).run(asked, key, tell=tell))

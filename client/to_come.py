@@ -72,8 +72,11 @@ def _backward(log: TransactionLog, outline: Outline, *, by_events: bool) -> Sequ
         for stage in reversed(undone)
     ]
     last, reached = outline.rollback_call, max((at for at, stage in enumerate(begun) if stage), default=-1)
-    told = {undo.operation for stage in stages for undo in stage}
-    if last is not None and reached >= outline.rollback_call_from and last.operation not in (told if by_events else ()):
+    if by_events:
+        is_told = last is None or any(last.operation == call.operation for stage in stages for call in stage)
+    else:
+        is_told = last is None or reached < outline.rollback_call_from
+    if last is not None and not is_told:
         stages.append([last])
     return stages
 

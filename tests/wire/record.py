@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from contracts import batch, choreography, lane, recovery, transaction
+from contracts import batch, choreography, lane, outline, recovery, transaction
 from contracts.catalogue import OPERATIONS
 from contracts.message import Message, is_added
 from temporal_saga import Fix, Operation, Parked, Skip, State, Status, TransactionLog
@@ -24,7 +24,7 @@ _OTHER_OPERATIONS: tuple[Operation[Any, Any], ...] = (
     lane.await_close,
     recovery.sweep,
 )
-_ALL_MODULES = (batch, transaction)
+_ALL_MODULES = (batch, outline, transaction)
 """Modules that are imported only for their messages."""
 
 Record = dict[str, dict[str, Any]]
