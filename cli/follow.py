@@ -139,7 +139,8 @@ class _Lines:
         self._told: dict[tuple[str, CallKind], str] = {}
 
     def __call__(self, look: Look) -> None:
-        saga, at, now_told = look.status.log, f"{datetime.now(UTC):%H:%M:%S}Z", log.told(look)
+        saga, now = look.status.log, datetime.now(UTC)
+        at, now_told = f"{now:%H:%M:%S}Z", log.told(look, now)
         for step, line in now_told.items():
             if self._told.get(step) != line:
                 show.remark(f"{at} {line}")

@@ -28,6 +28,8 @@ _STATUS_COLOURS = {Status.REFUSED: "magenta", Status.UNKNOWN: "red", Status.PARK
 _COLUMNS = ("step", "kind", "status", "tries", Spare("after"), Spare("took"), Under("code"), Under("note"))
 _UNITS = (("d", 86_400.0, 72 * 3600), ("h", 3600.0, 100 * 60), ("min", 60.0, 100))
 """A unit, its seconds, and the seconds from which on it is used."""
+_TAKEN_UP_S = 3
+"""Within this time a worker takes a call up, also a busy one."""
 
 
 def standing(value: Standing) -> Text:
@@ -108,7 +110,9 @@ class LogView:
             ]
         if entry.ended_at is None:
             parked, pending = self._look.parked.get(entry.step), pending_of(entry, self._look)
-            notes += self._parked(parked) if parked else self._pending(pending) if pending else []
+            notes += self._parked(parked) if parked else []
+            if pending is not None:
+                notes += self._pending(entry, pending, is_parked=parked is not None)
         return "; ".join(notes)
 
     def _parked(self, parked: Parked) -> list[str]:
@@ -117,7 +121,11 @@ class LogView:
             return [parked.error.message, f"{since}, being tried"]
         return [parked.error.message, f"{since}, next round {self._until(parked.next_attempt_at)}"]
 
-    def _pending(self, pending: PendingCall) -> list[str]:
+    def _pending(self, entry: Entry, pending: PendingCall, *, is_parked: bool) -> list[str]:
+        if _is_not_taken_up(entry, pending, self._now):
+            return [f"waits for a worker of {entry.service}"]
+        if is_parked:
+            return []
         failed = [f"attempt {pending.attempt - 1} failed: {pending.failure}"] if pending.failure else []
         return [*failed, f"next attempt {self._until(pending.next_at)}"] if pending.next_at else failed
 
@@ -173,16 +181,16 @@ def _name(entry: Entry) -> str:
     return entry.step if entry.name is None else f"{entry.name}: {entry.step}"
 
 
-def told(look: Look) -> dict[tuple[str, CallKind], str]:
+def told(look: Look, now: datetime) -> dict[tuple[str, CallKind], str]:
     """A line for each step, in which only changes change."""
-    return {(entry.step, entry.kind): _told(entry, look) for entry in look.status.log.steps}
+    return {(entry.step, entry.kind): _told(entry, look, now) for entry in look.status.log.steps}
 
 
-def _told(entry: Entry, look: Look) -> str:
+def _told(entry: Entry, look: Look, now: datetime) -> str:
     took = f" after {span((entry.ended_at - entry.started_at).total_seconds())}" if entry.ended_at else ""
     code = f" ({entry.error_code})" if entry.error_code else ""
     said = f"{_name(entry)} {entry.kind} {entry.status}{took}{code}"
-    parked, attempt = look.parked.get(entry.step), _attempt(entry, look)
+    parked, attempt = look.parked.get(entry.step), _attempt(entry, look, now)
     if entry.status is Status.PARKED and parked is not None and parked.trying_since is None:
         said += f": {parked.error.message}; next round at {parked.next_attempt_at:%H:%M:%S}Z"
     return f"{said}, {attempt}" if attempt else said
@@ -191,19 +199,27 @@ def _told(entry: Entry, look: Look) -> str:
 def under_way(look: Look, now: datetime) -> str:
     """The calls that have not ended, in one line; the state, if there is none."""
     steps = look.status.log.steps
-    open_calls = [
-        f"{_name(entry)} {'' if entry.status is Status.RUNNING else f'{entry.status} '}{_attempt(entry, look)}".strip()
-        for entry in steps
-        if entry.ended_at is None
-    ]
+    open_calls = [_open_call(entry, look, now) for entry in steps if entry.ended_at is None]
     whole = f" ({span((now - steps[0].started_at).total_seconds())})" if steps else ""
     return (", ".join(open_calls) or str(look.status.log.state)) + whole
 
 
-def _attempt(entry: Entry, look: Look) -> str:
+def _open_call(entry: Entry, look: Look, now: datetime) -> str:
+    parked = "PARKED" if entry.status is Status.PARKED else ""
+    return " ".join(filter(None, (_name(entry), parked, _attempt(entry, look, now))))
+
+
+def _attempt(entry: Entry, look: Look, now: datetime) -> str:
     pending = pending_of(entry, look)
+    if pending is not None and _is_not_taken_up(entry, pending, now):
+        return f"waits for a worker of {entry.service}"
     attempt = entry.attempts + (pending.attempt if pending else 0)
     return f"attempt {attempt}" if pending and attempt > 1 else ""
+
+
+def _is_not_taken_up(entry: Entry, pending: PendingCall, now: datetime) -> bool:
+    waits = not pending.is_running and pending.next_at is None and pending.attempt == 1
+    return waits and (now - (entry.parked_since or entry.started_at)).total_seconds() > _TAKEN_UP_S
 
 
 def pending_of(entry: Entry, look: Look) -> PendingCall | None:

@@ -117,10 +117,19 @@ def test_where_nothing_can_move_a_line_tells_only_what_has_changed() -> None:
     running = _saga(_parked(status=Status.RUNNING, attempts=0), state=State.COMPENSATING)
     status = OrderStatus(running, closed=False, coordinator=Coordinator.parse("order/o-1"))
     first, second = Look(status, pending={"payment.cancel": pending}), Look(status, pending={"payment.cancel": pending})
-    assert log.told(first) == log.told(second)
+    assert log.told(first, _NOW) == log.told(second, _NOW + timedelta(hours=1))
     again = Look(status, pending={"payment.cancel": replace(pending, attempt=2)})
-    [line] = log.told(again).values()
+    [line] = log.told(again, _NOW).values()
     assert line == "payment.cancel undo RUNNING (SERVICE_UNAVAILABLE), attempt 2"
+
+
+def test_a_call_that_no_worker_takes_up_says_whose_worker_is_missing() -> None:
+    entry = Entry("payment.authorize", "payment", CallKind.STEP, Status.RUNNING, 0, _BEGUN)
+    pending = {"payment.authorize": PendingCall("payment.authorize", 1, is_running=False, next_at=None, failure=None)}
+    saga = TransactionLog("order/o-1", State.RUNNING, None, (entry,))
+    assert _lines(saga, pending=pending)[-1].endswith("waits for a worker of payment")
+    taken_up = {"payment.authorize": replace(pending["payment.authorize"], is_running=True)}
+    assert "worker" not in _lines(saga, pending=taken_up)[-1]
 
 
 @pytest.mark.parametrize(
