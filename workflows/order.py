@@ -125,7 +125,6 @@ class OrderWorkflow(CancellableOrderWorkflow):
         self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
         self._saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies, body=self._foreseen)
-        self._plan = planned(self._requests)  # here, because a query may not ask `workflow.patched`
 
     @property
     def observed(self) -> Saga:
@@ -147,9 +146,14 @@ class OrderWorkflow(CancellableOrderWorkflow):
 
     @workflow.query
     def outline(self) -> Outline | None:
-        """The plan of the order; `None` where this workflow brings to its end what another has begun."""
-        taken_over = self._recovers or self._options.prepared
-        return None if taken_over else Outline.of(self._plan)
+        """The plan of the order; `None` where this workflow brings to its end what another has begun, and while the
+        process has a guard: an order passes it when it gets there, and a query may not ask `workflow.patched`."""
+        if self._recovers or self._options.prepared:
+            return None
+        try:
+            return Outline.of(planned(self._requests))
+        except workflow.ReadOnlyContextError:
+            return None
 
     async def _until_decided(self, saga: Saga) -> None:
         try:

@@ -60,6 +60,13 @@ def test_without_colours_a_terminal_gets_the_same_words() -> None:
     assert plain.shown == coloured.shown
 
 
+def test_a_dumb_terminal_gets_tables_of_its_own_width() -> None:
+    dumb, other = (Terminal(["-c", _SHOW_ALL], 120, term) for term in ("dumb", "xterm"))
+    assert (dumb.end(), other.end()) == (0, 0)
+    assert dumb.shown == other.shown
+    assert "\x1b" not in dumb.written
+
+
 def _drawn(table: Table, columns: int) -> list[str]:
     drawn = io.StringIO()
     Console(file=drawn, width=columns, height=50, force_terminal=True, color_system=None).print(table, soft_wrap=True)

@@ -185,7 +185,7 @@ _TERMINAL = (
     Mutation(
         "a dumb terminal is taken for one of 80 columns",
         (Edit("cli/show.py", "Console(width=width, height=lines)", "Console(width=width)"),),
-        (f"{_TABLES}::test_every_id_step_and_code_of_every_recorded_outcome_is_whole[120-dumb]",),
+        (f"{_TABLES}::test_a_dumb_terminal_gets_tables_of_its_own_width",),
     ),
     Mutation(
         "a text that does not fit into its row is lost",
