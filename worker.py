@@ -255,21 +255,21 @@ async def _serve_until_stopped(
             address = running.address if running else None
             client = await connection.open_client(settings, address=address, with_metrics=True)
             await until_answered("the namespace", partial(connection.require_namespace, client))
-            if running is None and WORKFLOWS_QUEUE in queues:
+            if running:
+                await until_answered("the namespace's data", partial(web_ui.keep_address, client, running.web_ui))
+            elif WORKFLOWS_QUEUE in queues:
                 # The embedded server is started with the search attributes.
                 await until_answered("search attributes", partial(connection.register_search_attributes, client))
             services = await stack.enter_async_context(serving(client, settings, queues, interceptors, adopt=adopt))
             if WORKFLOWS_QUEUE in queues:
                 await until_answered("the sweep's schedule", partial(keep_sweeping, client))
-            if running:
-                await until_answered("the namespace's data", partial(web_ui.announce, client, running.web_ui))
             if running and set(queues) == set(QUEUES):
                 await _seed(services)
             gc.freeze()  # the objects of the imports live for ever, so the collector may ignore them
             gc.set_threshold(GARBAGE_AFTER)
             where = f"Temporal at {client.service_client.config.target_host}"
-            page = f", Web UI at {running.web_ui}" if running else ""
-            print(f"ready: serving {', '.join(queues)}; {where}{page}", flush=True)  # noqa: T201
+            told = f", Web UI at {running.web_ui}" if running else ""
+            print(f"ready: serving {', '.join(queues)}; {where}{told}", flush=True)  # noqa: T201
             if running and sys.stdout.isatty():
                 print(welcome(running, data), flush=True)  # noqa: T201
             await stop.wait()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from cli.table import Spare, Table, Under, shown
+from cli.words import lasted
 from client.handles import PendingCall
 from client.look import Look
 from client.standing import Closed, Standing, standing_of
@@ -20,14 +21,12 @@ _COLOURS: dict[Standing, str] = {
     State.CONFIRMED_WITH_SKIPS: "red",
     State.ROLLED_BACK: "magenta",
     State.ROLLED_BACK_WITH_SKIPS: "red",
-    State.PARKED: "red",
+    State.PARKED: "bold red",
     Closed.CLOSED_FROM_OUTSIDE: "red",
 }
 """Colours that can be read on a dark and on a light background; a state that goes on is bold."""
 _STATUS_COLOURS = {Status.REFUSED: "magenta", Status.UNKNOWN: "red", Status.PARKED: "red", Status.SKIPPED: "red"}
 _COLUMNS = ("step", "kind", "status", "tries", Spare("after"), Spare("took"), Under("code"), Under("note"))
-_UNITS = (("d", 86_400.0, 72 * 3600), ("h", 3600.0, 100 * 60), ("min", 60.0, 100))
-"""A unit, its seconds, and the seconds from which on it is used."""
 _TAKEN_UP_S = 3
 """Within this time a worker takes a call up, also a busy one."""
 
@@ -37,11 +36,8 @@ def standing(value: Standing) -> Text:
 
 
 def span(seconds: float) -> str:
-    """A length of time in the one unit that says enough: `14 ms`, `22.0 s`, `15 min`, `9 h`, `3 d`."""
-    for unit, size, least in _UNITS:
-        if seconds >= least:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    """How long a call took, which may be milliseconds: `14 ms`, `22.0 s`, `15 min`, `2.5 h`."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else lasted(timedelta(seconds=seconds))
 
 
 class LogView:

@@ -1,6 +1,7 @@
-"""The address of Temporal's Web UI. It is kept in the data of the namespace, so that every client knows it.
+"""The address of the Web UI, and links into it.
 
-The embedded server writes it there; for any other, an administrator does (docs/runbook.md).
+Temporal does not know where its Web UI is. A namespace has data for such things, so the address is kept there, under
+`web_ui`: the embedded server's worker writes it, and an operator does for any other server (docs/runbook.md).
 """
 
 from __future__ import annotations
@@ -12,25 +13,41 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNa
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from runtime.visible import visible
+
 _KEY = "web_ui"
+PARKED = 'SagaState="PARKED"'
+"""Visibility query for every workflow with a parked call."""
 
 
-async def announce(client: Client, address: str) -> None:
-    """Write the address, such as `http://127.0.0.1:8233`, into the data of the client's namespace."""
-    data = UpdateNamespaceInfo(data={_KEY: address})
-    request = UpdateNamespaceRequest(namespace=client.namespace, update_info=data)
-    await client.workflow_service.update_namespace(request, retry=True)
+async def keep_address(client: Client, address: str) -> None:
+    """Write into the namespace where its Web UI is, such as `http://127.0.0.1:8233`."""
+    info = UpdateNamespaceInfo(data={_KEY: address})
+    await client.workflow_service.update_namespace(UpdateNamespaceRequest(namespace=client.namespace, update_info=info))
+
+
+async def parked_link(client: Client) -> str | None:
+    """The page that lists every workflow with a parked call; `None` if the Web UI's address is not known."""
+    address = await _address(client)
+    if address is None:
+        return None
+    return f"{address.rstrip('/')}/namespaces/{quote(client.namespace)}/workflows?query={quote(PARKED)}"
 
 
 async def page_of(client: Client, workflow_id: str) -> str | None:
-    """The address of a workflow's page; `None` if it is not known, or the client may not read the namespace."""
+    """The page of a workflow; `None` as for `parked_link`."""
+    address = await _address(client)
+    if address is None:
+        return None
+    return f"{address.rstrip('/')}/namespaces/{quote(client.namespace)}/workflows/{quote(workflow_id, safe='')}"
+
+
+async def _address(client: Client) -> str | None:
     request = DescribeNamespaceRequest(namespace=client.namespace)
     try:
-        answer = await client.workflow_service.describe_namespace(request, retry=True)
+        described = await client.workflow_service.describe_namespace(request)
     except RPCError as error:
         if error.status is not RPCStatusCode.PERMISSION_DENIED:
             raise
         return None
-    address = answer.namespace_info.data.get(_KEY, "").rstrip("/")
-    namespace = quote(client.namespace, safe="")
-    return f"{address}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}" if address else None
+    return visible(described.namespace_info.data.get(_KEY, "")) or None

@@ -132,17 +132,6 @@ def test_a_call_that_no_worker_takes_up_says_whose_worker_is_missing() -> None:
     assert "worker" not in _lines(saga, pending=taken_up)[-1]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0.014, "14 ms"),
-        (1, "1.0 s"),
-        (99.94, "99.9 s"),
-        (150, "2 min"),
-        (5400, "90 min"),
-        (36_000, "10 h"),
-        (10**6, "12 d"),
-    ],
-)
+@pytest.mark.parametrize(("seconds", "said"), [(0.014, "14 ms"), (1, "1.0 s"), (22.04, "22.0 s"), (150, "2 min")])
 def test_a_length_of_time_has_the_one_unit_that_says_enough(seconds: float, said: str) -> None:
     assert log.span(seconds) == said
