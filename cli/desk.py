@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from temporalio.client import Client
 
 from cli import documents, session, show
-from cli.log import span
 from cli.session import Json
-from cli.table import Spare, Under
 from client import silence
 from client.desk import OperatorsDesk, ParkedCall
 from client.errors import DeskRefused, NotAnswered, UnknownOrder
@@ -58,20 +55,19 @@ async def _parked(client: Client, silent: set[str]) -> list[ParkedCall]:
 
 
 def _show(calls: list[ParkedCall]) -> None:
-    now = datetime.now(UTC)
     rows = [
-        (c.order_id, c.step, c.kind, span((now - c.since).total_seconds()), c.attempts, _next(c, now),
+        (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, _next(c),
          f"{c.error.code}: {c.error.message}")
         for c in calls
     ]  # fmt: skip
-    columns = ["order", "step", Spare("kind"), "parked for", "tries", "next round", Under("error")]
+    columns = ["order", "step", "kind", "since (UTC)", "attempts", "next attempt (UTC)", "error"]
     show.table(f"{len(calls)} parked calls", columns, rows)
 
 
-def _next(call: ParkedCall, now: datetime) -> str:
-    return (
-        "runs" if call.trying_since is not None else f"in {span(max((call.next_attempt_at - now).total_seconds(), 0))}"
-    )
+def _next(call: ParkedCall) -> str:
+    if call.trying_since is not None:
+        return f"being tried since {call.trying_since:%H:%M:%S}"
+    return f"{call.next_attempt_at:%m-%d %H:%M:%S}"
 
 
 @desk.command(name="show")
