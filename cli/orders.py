@@ -88,7 +88,7 @@ def status(
     """The transaction log of one order, or of a transaction given as data, during and after."""
     once = partial(session.run, lambda client: Observer(client, order_id).look())
     seen = follow.watch(order_id, json=json) if watch else once()
-    show.status(seen, json=json)
+    show.look(seen, json=json)
     return session.exit_code(seen.status.log)
 
 

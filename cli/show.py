@@ -46,22 +46,19 @@ class Outcome(BaseModel):
     state: Standing
     error: Failure | None
     steps: tuple[Entry, ...]
+    to_come: tuple[StepToCome, ...] = ()
+    """The steps that will follow, if the saga goes on and can tell them."""
 
     @classmethod
-    def of(cls, log: TransactionLog) -> Outcome:
+    def of(cls, log: TransactionLog, to_come: Sequence[StepToCome] = ()) -> Outcome:
         return cls(
             transaction_id=log.transaction_id,
             order_id=Coordinator.parse(log.transaction_id).name,
             state=standing_of(log),
             error=log.error,
             steps=log.steps,
+            to_come=tuple(to_come),
         )
-
-
-class OutcomeAndSteps(Outcome):
-    """As `status` prints it: with the steps that are still to come, if the saga goes on and can tell them."""
-
-    to_come: tuple[StepToCome, ...]
 
 
 def document(value: Any) -> None:
@@ -118,7 +115,7 @@ def outcome(log: TransactionLog, *, json: bool = False) -> None:
 
 
 def look(seen: Look, *, json: bool = False) -> None:
-    result(Outcome.of(seen.status.log), lambda _: _draw(LogView(seen)), json=json)
+    result(Outcome.of(seen.status.log, seen.to_come), lambda _: _draw(LogView(seen)), json=json)
 
 
 def started(log: TransactionLog, *, where: str | None = None, json: bool) -> None:
@@ -130,13 +127,6 @@ def started(log: TransactionLog, *, where: str | None = None, json: bool) -> Non
         line(f"{name} ", where or state(told.state), f"; {follow}")
 
     result(Outcome.of(log), people, json=json)
-
-
-def status(seen: Look, *, json: bool) -> None:
-    """As `look`, whose document has the steps that are still to come."""
-    log = seen.status.log
-    told = OutcomeAndSteps(**vars(Outcome.of(log)), to_come=tuple(seen.to_come))
-    result(told, lambda _: _draw(LogView(seen)), json=json)
 
 
 def desk_record(shown: DeskRecord) -> None:

@@ -137,7 +137,7 @@ async def test_orders_of_every_mode_get_through_the_change(
             logs = await old()
             for age in ("new", "newer"):
                 logs += await (await _placed(client, age))()
-        outlines = [await client.get_workflow_handle(f"order/new-{kind}").query(OUTLINE) for kind in _ALONE]
+            outlines = [await client.get_workflow_handle(f"order/new-{kind}").query(OUTLINE) for kind in _ALONE]
         found = [await client.get_workflow_handle(each).fetch_history() for each in _workflows()]
     assert {log.state for log in logs} == {State.CONFIRMED}
     assert outlines == [None, None], "a query cannot tell whether an order will pass the guard"
