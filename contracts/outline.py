@@ -5,6 +5,8 @@ A client that must not import the workflows learns from it what a saga is still 
 
 from __future__ import annotations
 
+from pydantic import StrictInt
+
 from contracts.message import Message
 from temporal_saga import CallKind, Plan, PlannedCall
 
@@ -34,7 +36,7 @@ class Outline(Message):
 
     stages: tuple[tuple[OutlinedCall, ...], ...] = ()
     rollback_call: OutlinedCall | None = None
-    rollback_call_from: int = 0
+    rollback_call_from: StrictInt = 0
 
     @classmethod
     def of(cls, plan: Plan) -> Outline:

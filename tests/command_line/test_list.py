@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,7 +47,7 @@ def test_the_title_counts_in_words_and_says_where_more_is_left(capsys: pytest.Ca
     listing._show(_ROWS[:1], 20)
     listing._show(_ROWS, 4)
     shown = capsys.readouterr().out
-    assert shown.startswith("1 order ")
+    assert shown.startswith("1 order\n")
     assert "the newest of more: 4 orders, 2 of them parked" in shown
 
 
@@ -55,9 +56,9 @@ def test_a_row_says_how_an_order_travels_how_long_it_took_and_who_coordinates_it
 ) -> None:
     listing._show(_ROWS[:1], 20)
     [row] = [line for line in capsys.readouterr().out.splitlines() if "ended-last" in line]
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == [
-        "ended-last", "saga", "CONFIRMED", "", "2026-01-01 00:01:00", "1.5 s", "order/ended-last",
-    ]  # fmt: skip
+    assert re.split(r" {2,}", row.strip()) == [
+        *("ended-last", "saga", "CONFIRMED", "2026-01-01 00:01:00", "1.5 s", "order/ended-last")
+    ]
 
 
 def test_a_count_of_one_is_singular() -> None:

@@ -47,6 +47,10 @@ ENDS_NO_ORDER = {
     Code.FORGOTTEN,
     Code.USAGE,
     Code.INTERRUPTED,
+    Code.RETIRED,
+    Code.NOT_CLEAN,
+    Code.OPEN_ORDERS,
+    Code.UNKNOWN_CUSTOMER,
     Code.UNREACHABLE,
     # codes of a generic transaction
     Code.INVALID_TRANSACTION,
