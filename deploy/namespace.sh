@@ -30,4 +30,5 @@ SagaState Keyword
 SagaErrorCode Keyword
 SagaParkedSince Datetime
 SagaOrder Keyword
+SagaDecidedAt Datetime
 ATTRIBUTES

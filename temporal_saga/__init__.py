@@ -31,7 +31,7 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 The package imports only the standard library and temporalio, so another project can use a copy of it as it is.
 """
 
-from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
+from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Remedy, Retry, Skip
 from temporal_saga.failover import FailoverInterceptor
 from temporal_saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
 from temporal_saga.kernel import Saga
@@ -66,6 +66,7 @@ __all__ = [
     "PlannedCall",
     "Policies",
     "Policy",
+    "Remedy",
     "Retry",
     "Rounds",
     "Saga",

@@ -1,6 +1,6 @@
 """The transaction log of one saga: the list behind the `transaction_log` query, and all that is published from it.
 
-Log lines, search attributes and the Web UI's details are written here from the entries, so that they cannot disagree.
+Log lines and search attributes are written here from the entries, so that they cannot disagree.
 The log is kept in workflow memory and needs no table: Temporal rebuilds it from the history after a crash.
 """
 
@@ -25,9 +25,11 @@ SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")
 """Since when a call is parked; unset when no call is."""
 SAGA_ORDER = SearchAttributeKey.for_keyword("SagaOrder")
 """The order of the saga, where a saga has several workflows. The client sets it when it starts them."""
+SAGA_DECIDED_AT = SearchAttributeKey.for_datetime("SagaDecidedAt")
+"""When an operator last decided about a parked call of the saga; unset if none ever did."""
 _STATES_METRIC = "saga_states"
 """Counts how often sagas entered a state, by `state` and `error_code`. An alert should watch PARKED."""
-SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ORDER)
+SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ORDER, SAGA_DECIDED_AT)
 """Search attributes that a namespace must have before it runs a saga."""
 
 
@@ -243,8 +245,6 @@ class Journal:
 
     def _publish(self) -> None:
         state = self.state
-        if state is State.PARKED or self._published is State.PARKED:
-            workflow.set_current_details(self._details())
         if state is self._published:
             return
         self._published = state
@@ -267,9 +267,3 @@ class Journal:
             self._parked_since = None
             updates.append(SAGA_PARKED_SINCE.value_unset())
         workflow.upsert_search_attributes(updates)
-
-    def _details(self) -> str:
-        """The parked calls in Markdown, which the Web UI shows on top of the execution."""
-        parked = [entry for entry in self._entries if entry.status is Status.PARKED]
-        lines = [f"- `{e.step}` since {e.parked_since:%Y-%m-%d %H:%M:%SZ}: {e.error_code}" for e in parked]
-        return "\n".join(["**Parked**", *lines]) if parked else ""

@@ -8,6 +8,7 @@ from typing import Any
 from temporalio import workflow
 
 from contracts.errors import Code
+from contracts.remedy import remedy_for
 from contracts.transaction import Transaction
 from temporal_saga import Saga, SagaWorkflow, Step, TransactionLog, run_in_order
 from workflows.inputs import check_workflow_id, parse_input
@@ -21,7 +22,7 @@ class TransactionWorkflow(SagaWorkflow):
     def __init__(self, document: Any = None, resumed: bool = False) -> None:  # noqa: FBT001, FBT002 — as `run`
         self._transaction = parse_input(Transaction, document, Code.INVALID_TRANSACTION)
         check_workflow_id(self._transaction.workflow_id, Code.INVALID_TRANSACTION, "one transaction, one workflow")
-        self._saga = Saga(self._transaction.transaction_id)
+        self._saga = Saga(self._transaction.transaction_id, remedy=remedy_for(self._transaction.transaction_id))
 
     @property
     def observed(self) -> Saga:
