@@ -218,9 +218,10 @@ class Desk:
             if being_tried
             else f"next at {_at(parked.next_attempt_at)}"
         )
+        tries = "1 attempt" if parked.attempts == 1 else f"{parked.attempts} attempts"
         message = " ".join(parked.error.message.replace("`", "'").split())
         return [
-            f"- `{parked.step}` ({parked.kind}) since {_at(parked.since)}; {parked.attempts} attempts, {then}",
+            f"- `{parked.step}` ({parked.kind}) since {_at(parked.since)}; {tries}, {then}",
             f"  - `{parked.error.code}: {message}`",
             f"  - `{self._remedy(parked)}`",
         ]
