@@ -36,7 +36,7 @@ from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
 from recovery.schedule import keep_sweeping
 from recovery.sweep import Recovery
-from runtime import connection, logs
+from runtime import connection, logs, web_ui
 from runtime.commandline import run
 from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
@@ -252,7 +252,9 @@ async def _serve_until_stopped(
             address = running.address if running else None
             client = await connection.open_client(settings, address=address, with_metrics=True)
             await until_answered("the namespace", partial(connection.require_namespace, client))
-            if running is None and WORKFLOWS_QUEUE in queues:
+            if running:
+                await until_answered("the namespace's data", partial(web_ui.keep_address, client, running.web_ui))
+            elif WORKFLOWS_QUEUE in queues:
                 # The embedded server is started with the search attributes.
                 await until_answered("search attributes", partial(connection.register_search_attributes, client))
             services = await stack.enter_async_context(serving(client, settings, queues, interceptors, adopt=adopt))
@@ -263,8 +265,8 @@ async def _serve_until_stopped(
             gc.freeze()  # the objects of the imports live for ever, so the collector may ignore them
             gc.set_threshold(GARBAGE_AFTER)
             where = f"Temporal at {client.service_client.config.target_host}"
-            web_ui = f", Web UI at {running.web_ui}" if running else ""
-            print(f"ready: serving {', '.join(queues)}; {where}{web_ui}", flush=True)  # noqa: T201
+            told = f", Web UI at {running.web_ui}" if running else ""
+            print(f"ready: serving {', '.join(queues)}; {where}{told}", flush=True)  # noqa: T201
             await stop.wait()
             structlog.get_logger("worker").info("draining")
 

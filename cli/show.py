@@ -72,6 +72,10 @@ def line(*parts: str | Text) -> None:
     Console().print(Text.assemble(*map(_shown, parts)), soft_wrap=True)
 
 
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def remark(text: str) -> None:
     """A line on stderr, also while a progress bar is there."""
     stderr.print(_shown(text), soft_wrap=True)
