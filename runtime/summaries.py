@@ -29,7 +29,7 @@ class Summary(TypedDict):
 def of_order(client: Client, placed: Order, role: str, why: str = "") -> Summary:
     """`role` is what the workflow is for the order, in a word or two; `why` says more of it in the details."""
     lines = [f"{line.quantity} x {line.sku}" for line in placed.lines]
-    told = f"{len(lines)} lines"
+    told = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
     listed = [f"`starter.py status {placed.order_id}` shows its transaction log."]
     if _is_clear(client):
         told = f"{placed.customer_id}: {_some(lines, 2)}; total_minor {placed.total_minor} {placed.currency}"

@@ -21,7 +21,7 @@ from tests.eventually import eventually_async
 from .harness import Handle, Harness
 from .plan import PIVOT, STEPS, Booking
 from .services import fail, refuse
-from .test_desk import FINISH, POLICIES, UNDO, ShortTripWorkflow, decide, parked, record, until_tried
+from .short_trip import FINISH, POLICIES, UNDO, ShortTripWorkflow, decide, parked, record, until_tried
 from .workflows import Trip, TripWorkflow, served_here
 
 

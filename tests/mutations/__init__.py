@@ -22,6 +22,7 @@ from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
 from .sweep import SWEEP
 from .versions import VERSIONS
+from .web_ui import WEB_UI
 
 MUTATIONS = (
     *DATABASES,
@@ -35,4 +36,5 @@ MUTATIONS = (
     *SERVICES,
     *SWEEP,
     *VERSIONS,
+    *WEB_UI,
 )
