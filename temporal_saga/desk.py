@@ -206,12 +206,12 @@ class Desk:
     # --- shown in the Web UI ------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        """Describe the parked calls in Markdown, of which a list needs an empty line before it."""
-        items = [line for parked in self.parked for line in self._item(parked)]
+        """Describe the parked calls in Markdown. The Web UI needs an empty line before a list, and nests none."""
+        calls = [line for parked in self.parked for line in self._described(parked)]
         head = "**Parked.** Each call is tried again by itself, and nothing else of the saga waits for it."
-        workflow.set_current_details("\n".join([head, "", *items]) if items else "")
+        workflow.set_current_details("\n".join([head, *calls]) if calls else "")
 
-    def _item(self, parked: Parked) -> list[str]:
+    def _described(self, parked: Parked) -> list[str]:
         being_tried = parked.trying_since is not None
         then = (
             f"being tried since {_at(parked.next_attempt_at)}"
@@ -221,9 +221,12 @@ class Desk:
         tries = "1 attempt" if parked.attempts == 1 else f"{parked.attempts} attempts"
         message = " ".join(parked.error.message.replace("`", "'").split())
         return [
-            f"- `{parked.step}` ({parked.kind}) since {_at(parked.since)}; {tries}, {then}",
-            f"  - `{parked.error.code}: {message}`",
-            f"  - `{self._remedy(parked)}`",
+            "",
+            f"`{parked.step}` ({parked.kind}) since {_at(parked.since)}:",
+            "",
+            f"- `{parked.error.code}: {message}`",
+            f"- {tries}, {then}",
+            f"- `{self._remedy(parked)}`",
         ]
 
 

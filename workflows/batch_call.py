@@ -28,7 +28,8 @@ async def call_many(
         member.log[key] = entry
     _log_line(entry, len(calls), refused=0)
     requests = BatchRequest[Any].model_construct(requests=tuple(request for _, request in calls))  # all are validated
-    summary = ", ".join(filter(None, [summary_of(operation, kind), f"{len(calls)} orders"]))
+    count = "1 order" if len(calls) == 1 else f"{len(calls)} orders"
+    summary = ", ".join(filter(None, [summary_of(operation, kind), count]))
     ended = _matching(await attempt(batched(operation), requests, policy, summary), len(calls))
     entry.attempts, entry.ended_at = ended.attempts, workflow.now()
     if not isinstance(ended, Done):

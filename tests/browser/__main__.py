@@ -1,4 +1,4 @@
-"""`python -m tests.browser` (`make browser`): opens orders of each end in the Web UI, and finds what a person looks for.
+"""`python -m tests.browser` (`make browser`): opens orders of each end in the Web UI and finds what people look for.
 
 It starts an embedded system, brings one order to each end in each mode, and opens their pages in headless Chromium,
 which must be on the PATH (Debian's package `chromium`), through playwright-core (`npm ci` in this folder). A screenshot
@@ -113,7 +113,12 @@ def _pages(system: System) -> Iterator[Page]:
     events = ("PaymentAuthorized", "StockReserved", "ShipmentScheduled", "order.confirm • pivot")
     yield page("choreography", "choreography/o-events/order", *events)
     batch = _batch(system)
-    yield page("batch", batch, "payment.authorize.batch • 2 orders", "inventory.reserve.batch • 3 orders")
+    yield page(
+        "batch",
+        batch,
+        "inventory.reserve.batch • 3 orders",
+        "payment.cancel.batch • undo of payment.authorize, 1 order",
+    )
     yield page("batch-details", batch, "3 orders: b-0, b-1, b-2", "CONFIRMED: 2", "ROLLED_BACK: 1", click=_DETAILS)
     link = eventually(lambda: _parked_link(system), "visibility knows of the parked call")
     yield Page("list-of-parked", link, ("order/o-parked",))

@@ -6,6 +6,18 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const PATIENCE_MS = 20_000; // the page loads the history and decodes its payloads
+const PAUSE_MS = 200;
+
+// Whether a text appears in any frame of a page: Markdown is in frames of its own.
+async function appears(page, text) {
+  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await page.waitForTimeout(PAUSE_MS)) {
+    for (const frame of page.frames()) {
+      if ((await frame.getByText(text).count().catch(() => 0)) > 0) return true;
+    }
+  }
+  return false;
+}
+
 const asked = JSON.parse(readFileSync(0, "utf8"));
 const browser = await chromium.launch({ executablePath: asked.chromium, args: ["--no-sandbox"] });
 let missing = 0;
@@ -14,11 +26,7 @@ for (const { name, url, texts, click } of asked.pages) {
   await page.goto(url);
   if (click) await page.getByText(click, { exact: true }).first().click({ timeout: PATIENCE_MS });
   for (const text of texts) {
-    const found = await page
-      .getByText(text)
-      .first()
-      .waitFor({ state: "attached", timeout: PATIENCE_MS })
-      .then(() => true, () => false);
+    const found = await appears(page, text);
     missing += found ? 0 : 1;
     console.log(`${found ? "found  " : "MISSING"} ${name}: ${text}`);
   }

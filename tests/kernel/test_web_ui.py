@@ -97,13 +97,14 @@ async def test_the_timer_of_the_deadline_is_called_so(harness: Harness) -> None:
 async def test_current_details_say_what_is_parked_and_the_command_as_markdown(harness: Harness) -> None:
     handle = await parked(harness, FINISH, fail)
     told = await details(handle)
-    head, empty, first, *inner = told.split("\n")
-    assert (head.startswith("**Parked.**"), empty) == (True, "")
+    head, before, call, between, *listed = told.split("\n")
+    assert (head.startswith("**Parked.**"), before, between) == (True, "", "")
     moment = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ"
-    assert re.fullmatch(rf"- `{FINISH}` \(finish\) since {moment}; 1 attempt, next at {moment}", first)
-    assert inner[0].startswith("  - `SERVICE_UNAVAILABLE: ")
+    assert re.fullmatch(rf"`{FINISH}` \(finish\) since {moment}:", call)
+    assert listed[0].startswith("- `SERVICE_UNAVAILABLE: ")
+    assert re.fullmatch(rf"- 1 attempt, next at {moment}", listed[1])
     command = f"temporal workflow update execute --workflow-id {handle.id} --name desk_retry --input '\"{FINISH}\"'"
-    assert inner[1] == f"  - `{command}`"
+    assert listed[2:] == [f"- `{command}`"]
     await decide(handle, "retry", FINISH)
     await until_tried(handle, 2)
     await decide(handle, "retry", FINISH)

@@ -29,7 +29,7 @@ WEB_UI = (
     ),
     Mutation(
         "the list of the parked calls is no list in Markdown",
-        (Edit("temporal_saga/desk.py", '[head, "", *items]', "[head, *items]"),),
+        (Edit("temporal_saga/desk.py", ':",\n            "",\n            f"- `', ':",\n            f"- `'),),
         (f"{_KERNEL}::test_current_details_say_what_is_parked_and_the_command_as_markdown",),
     ),
     Mutation(
