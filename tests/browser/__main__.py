@@ -120,7 +120,7 @@ def _pages(system: System) -> Iterator[Page]:
         "payment.cancel.batch • undo of payment.authorize, 1 order",
     )
     yield page("batch-details", batch, "3 orders: b-0, b-1, b-2", "CONFIRMED: 2", "ROLLED_BACK: 1", click=_DETAILS)
-    link = eventually(lambda: _parked_link(system), "visibility knows of the parked call")
+    link = eventually(lambda: _parked_link(system), "visibility knows of the parked call", until=bool)
     yield Page("list-of-parked", link, ("order/o-parked",))
 
 
@@ -145,10 +145,10 @@ def _batch(system: System) -> str:
     return eventually(listed, "visibility knows of the batch")
 
 
-def _parked_link(system: System) -> str | None:
+def _parked_link(system: System) -> str:
     """The page that `desk list` names, once it lists the call."""
     lines = system.run("desk", "list").out.splitlines()
-    return lines[-1] if "o-parked payment.cancel (undo)" in lines else None
+    return lines[-1] if "o-parked payment.cancel (undo)" in lines else ""
 
 
 if __name__ == "__main__":

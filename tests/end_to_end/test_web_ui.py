@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import Client
+from temporalio.client import Client, ScheduleActionStartWorkflow
 
 from client.engines.batch import Batch, BatchEngine
 from contracts.choreography import Fact
@@ -85,7 +85,9 @@ async def test_a_transaction_its_lane_and_the_sweep_say_what_they_are(system: Sy
     summary, details = await _said_at_its_start(client, "transaction/web-ui-2")
     assert (summary, "\n\n- look" in details) == ("look", True)
     schedule = await client.get_schedule_handle(SCHEDULE_ID).describe()
-    assert schedule.schedule.action.static_summary is not None  # type: ignore[union-attr] # it starts a workflow
+    action = schedule.schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow)
+    assert action.static_summary is not None
 
 
 async def test_the_events_of_a_choreography_are_signals_named_by_their_fact(system: System, order: Make) -> None:
