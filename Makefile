@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick chaos mutations browser up check bench record wheel clean
+.PHONY: help install demo test quick chaos mutations browser up check bench record docs wheel clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -52,8 +52,15 @@ bench: .venv/peers ## throughput, latency and CPU beside what people would pick 
 record: install ## record the histories that the replay tests replay
 	$(BIN)/python -m tests.tools.record
 
+docs: .venv/docs ## the site of docs/library, strict, in site/
+	$(BIN)/mkdocs build --strict --quiet
+
+.venv/docs: requirements-docs.txt .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-docs.txt
+	touch $@
+
 wheel: install ## the package `temporal-saga` alone, as wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 clean: ## the virtual environment, local data and caches
-	rm -rf .venv data build dist *.egg-info bench/restate/node_modules tests/browser/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv data build dist site *.egg-info bench/restate/node_modules tests/browser/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import structlog
 import typer
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -37,16 +38,18 @@ from recovery.lane import LaneWatch
 from recovery.schedule import keep_sweeping
 from recovery.sweep import Recovery
 from runtime import connection, logs, web_ui
+from runtime.attempts import LoggingInterceptor
 from runtime.commandline import run
 from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
 from runtime.events import EventBus
 from runtime.faults import FaultInterceptor, random_faults, read_faults
 from runtime.readiness import until_answered, until_served
+from runtime.relay import relaying
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from runtime.stopping import stop_of
-from temporal_saga import FailoverInterceptor, Operation
+from temporal_saga import Operation, SagaPlugin, register_search_attributes
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
 from workflows.order import OrderWorkflow
@@ -110,7 +113,8 @@ def workflow_worker(
             *_colocated_activities(colocated),
         ],
         workflow_runner=workflow_runner(),
-        interceptors=[FailoverInterceptor(), *interceptors],
+        interceptors=interceptors,
+        plugins=[SagaPlugin()],
         workflow_task_poller_behavior=POLLERS,
         max_cached_workflows=_REMEMBERED,
         graceful_shutdown_timeout=_DRAIN,
@@ -144,6 +148,7 @@ def service_worker(client: Client, service: Service, interceptors: Sequence[Inte
         activities=[*service.activities(), *EventBus(client).activities(service.definition.name)],
         workflow_runner=workflow_runner(),
         interceptors=interceptors,
+        plugins=[SagaPlugin()],
         workflow_task_poller_behavior=POLLERS,
         activity_task_poller_behavior=POLLERS,
         graceful_shutdown_timeout=_DRAIN,
@@ -167,6 +172,9 @@ async def serving(
         if WORKFLOWS_QUEUE in queues:
             build = settings.deployment_version
             await stack.enter_async_context(workflow_worker(client, interceptors, build, colocated=services))
+        if settings.events_url is not None:
+            outboxes = {service.definition.name: service for service in services}
+            await stack.enter_async_context(relaying(settings.events_url, outboxes, (*UNUSABLE, PoolTimeout)))
         await until_served(client, queues)
         yield services
 
@@ -187,7 +195,8 @@ async def _open_services(
         raise SettingsError(f"{error}; {remedy}") from error
     except CannotBeOpened as error:
         raise Unreachable(f"{error}; see DATABASE_URL") from error
-    return [Service(SERVICES[name], database) for name, database in databases.items()]
+    publishes = settings.events_url is not None
+    return [Service(SERVICES[name], database, publishes=publishes) for name, database in databases.items()]
 
 
 async def _seed(services: Sequence[Service]) -> None:
@@ -206,7 +215,11 @@ async def _seed(services: Sequence[Service]) -> None:
     await seed(execute)
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command()
@@ -233,7 +246,7 @@ def main(
     if unknown:
         raise SettingsError(f"--service {unknown[0]}: there are only {', '.join(QUEUES)}")
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
-    interceptors: list[Interceptor] = [logs.LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
+    interceptors: list[Interceptor] = [LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
     server = embedded_server(port=port, ui_port=ui_port, data=data) if embedded else None
     asyncio.run(_serve_until_stopped(settings, queues, interceptors, server, adopt=adopt_databases))
 
@@ -256,7 +269,7 @@ async def _serve_until_stopped(
                 await until_answered("the namespace's data", partial(web_ui.keep_address, client, running.web_ui))
             elif WORKFLOWS_QUEUE in queues:
                 # The embedded server is started with the search attributes.
-                await until_answered("search attributes", partial(connection.register_search_attributes, client))
+                await until_answered("search attributes", partial(register_search_attributes, client))
             services = await stack.enter_async_context(serving(client, settings, queues, interceptors, adopt=adopt))
             if WORKFLOWS_QUEUE in queues:
                 await until_answered("the sweep's schedule", partial(keep_sweeping, client))

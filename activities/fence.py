@@ -31,6 +31,9 @@ DTM's barrier closes three hazards: a duplicate, an undo before its forward, a f
 closes a fourth: attempt one hangs, attempt two is refused, the saga moves on, attempt one wakes up. Two refusals are
 not kept: NOTHING_TO_ACT_ON, because the earlier operation may still arrive, and IDEMPOTENCY_CONFLICT, because it would
 keep the right request out.
+
+When an ended transaction is retired (`activities/retention.py`), one record is left of it, under the step `RETIRED`.
+Each operation of the transaction or of a part of it is then refused: RETIRED.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -46,12 +50,20 @@ from pydantic import ValidationError
 from sqlalchemy import MetaData
 
 from activities.records import Record, UnitOfWork, record
+from contracts.erasure import without_personal_data
 from contracts.errors import Code
+from contracts.ids import whole_of
 from contracts.message import Reply, Request, identity
 from contracts.problems import first_problem
 from temporal_saga import Operation
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
+
+RETIRED = "retired"
+"""The step of the one record that is left of a retired transaction. No operation has this name."""
+ERASED = "erased:"
+"""Beginning of a digest that no longer comes from personal data. The digest of the request without such data follows,
+or nothing: then every request counts as the same."""
 
 
 class OperationState(StrEnum):
@@ -59,6 +71,7 @@ class OperationState(StrEnum):
     REFUSED = "REFUSED"
     UNDONE = "UNDONE"
     TOMBSTONE = "TOMBSTONE"
+    RETIRED = "RETIRED"
 
 
 class Refusal(Exception):
@@ -74,7 +87,7 @@ class Refusal(Exception):
 
 
 class UnreadableReply(Exception):
-    """The kept reply of a finished operation was written by a build that this one cannot read."""
+    """The kept reply of a finished operation, or an order, was written by a build that this one cannot read."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,8 @@ class OperationRecord(Record):
     """Hash of the request; see `digest`."""
     answer: str
     """The reply as JSON, or `CODE message` of a refusal."""
+    at: datetime | None = None
+    """The time of the last change; unset in rows of builds that did not know it."""
 
 
 def declare_fence(metadata: MetaData) -> type[OperationRecord]:
@@ -114,6 +129,23 @@ def digest(request: Request) -> str:
     return hashlib.sha256(identity(request).encode()).hexdigest()
 
 
+def erased_digest(request: Request) -> str:
+    """The digest of a request whose personal data was erased: it also stands for each request that differs in these."""
+    return ERASED + digest(without_personal_data(request))
+
+
+def digest_beside(kept: OperationRecord | None, request: Request) -> str:
+    """The digest of a request that is compared with a kept one: in the form of that, if personal data was erased."""
+    if kept is None or not kept.digest.startswith(ERASED):
+        return digest(request)
+    return ERASED if kept.digest == ERASED else erased_digest(request)
+
+
+def record_of_retired(transaction_id: str) -> tuple[str, str]:
+    """The key of the record that is left when the transaction, or the one that this is a part of, is retired."""
+    return whole_of(transaction_id), RETIRED
+
+
 def apply_once(
     uow: UnitOfWork,
     operation_records: type[OperationRecord],
@@ -125,8 +157,14 @@ def apply_once(
 
     Reads and writes only `uow`; the caller loads and saves it, in one local transaction.
     """
+    retired = uow.get(operation_records, *record_of_retired(request.transaction_id))
+    if retired is not None:
+        since = "" if retired.at is None else f" on {retired.at:%Y-%m-%d}"
+        message = f"{retired.transaction_id} has ended and was retired{since}: its id cannot be used again"
+        raise Refusal(Code.RETIRED, message)
     found = uow.get(operation_records, request.transaction_id, operation.step)
-    fresh = operation_records(request.transaction_id, operation.step, OperationState.DONE, digest(request), "")
+    asked = digest_beside(found, request)
+    fresh = operation_records(request.transaction_id, operation.step, OperationState.DONE, asked, "", uow.now)
     if found is None and operation.acts_on is not None:
         earlier = uow.get(operation_records, request.transaction_id, operation.acts_on.step)
         _require_same_as_acted_on(earlier, fresh, operation, request)
@@ -180,9 +218,10 @@ class _Delivery(Generic[ReplyT]):
         decision = self.decide()
         changed = list(decision.changed)
         self.uow.put(changed)
-        self.uow.put([replace(operation_record, state=state, answer=decision.reply.model_dump_json())])
+        answer = decision.reply.model_dump_json()
+        self.uow.put([replace(operation_record, state=state, answer=answer, at=self.uow.now)])
         if changed:
-            self.uow.note_effect(operation_record.transaction_id, self.operation.name)
+            self.uow.note_effect(operation_record.transaction_id, self.operation.name, answer)
         return decision.reply
 
     def _kept_reply(self, found: OperationRecord) -> ReplyT:
@@ -213,7 +252,8 @@ def _require_same_as_acted_on(
         fate = "has not arrived" if earlier is None else _NOT_DONE[earlier.state]
         raise Refusal(Code.NOTHING_TO_ACT_ON, f"{acts_on.name} {fate}: {operation.name} has nothing to act on")
     same_type = operation.request is acts_on.request
-    if not (fresh.digest == earlier.digest if same_type else _is_in_reply(request, earlier)):
+    is_same = fresh.digest == earlier.digest or digest_beside(earlier, request) == earlier.digest
+    if not (is_same if same_type else _is_in_reply(request, earlier)):
         message = f"{operation.name} must ask for what {acts_on.name} did, which came with another request"
         raise Refusal(Code.IDEMPOTENCY_CONFLICT, message)
 

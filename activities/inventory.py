@@ -2,6 +2,7 @@
 
 The lines of a request are reserved together or not at all. `on_hand` counts the units on the shelf, the reserved ones
 included: for each sku, `received` = `on_hand` + committed - returned, and `reserved` = the sum of held reservations.
+Units that retired transactions have committed are in `CARRIED`.
 Concurrent orders conflict on the version of the stock row. The slower one reads and decides again, so nothing is
 oversold.
 """
@@ -14,10 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, select
+from sqlalchemy import Connection, MetaData, func, select
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
+from activities.retention import carried_forward, carry
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import inventory
 from contracts.errors import Code
@@ -62,6 +64,9 @@ class Reservation(Record):
     quantity: int
     state: ReservationState
     lease_until: datetime
+
+
+CARRIED = carried_forward(metadata, "sku", "committed")
 
 
 def _rows_of(request: ReserveStock) -> Iterable[Ref]:
@@ -163,6 +168,12 @@ def _list_stock(connection: Connection, _: ListStock) -> StockLevels:
     return StockLevels(levels=tuple(_view(Stock(**row)) for row in found.mappings()))
 
 
+def _carry(connection: Connection, transaction_ids: Sequence[str]) -> None:
+    columns = Reservation.table.c
+    committed = columns.transaction_id.in_(transaction_ids) & (columns.state == ReservationState.COMMITTED)
+    carry(connection, CARRIED, select(columns.sku, func.sum(columns.quantity)).where(committed).group_by(columns.sku))
+
+
 def _view(stock: Stock) -> StockLevel:
     return StockLevel(sku=stock.sku, on_hand=stock.on_hand, reserved=stock.reserved, version=stock.version)
 
@@ -177,4 +188,6 @@ INVENTORY = ServiceDefinition(
         lists_open(inventory.list_open, Reservation, ReservationState.HELD),
         Query(inventory.list_expired, _list_expired),
     ],
+    holds={Reservation: frozenset({ReservationState.HELD})},
+    carry=_carry,
 )

@@ -81,4 +81,10 @@ def _in_major_units(request: NotifyCustomer) -> str:
     return f"{Decimal(request.total_minor).scaleb(-places):.{places}f}"
 
 
-NOTIFICATION = ServiceDefinition("notification", metadata, Fence, [send_confirmation, send_cancellation])
+NOTIFICATION = ServiceDefinition(
+    "notification",
+    metadata,
+    Fence,
+    [send_confirmation, send_cancellation],
+    personal={SentMessage: ("address", "text")},
+)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Column, Connection, MetaData, Table, Text, exists, insert, select
+from pydantic import ValidationError
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, exists, insert, select, update
+from sqlalchemy.engine import RowMapping
 
-from activities.fence import Decision, Refusal, declare_fence
+from activities.fence import RETIRED, Decision, Refusal, UnreadableReply, declare_fence, erased_digest
 from activities.records import Record, Ref, UnitOfWork, UtcDateTime, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import order
+from contracts.erasure import ERASED, EraseCustomer, without_personal_data
 from contracts.errors import Code
 from contracts.message import Reply
 from contracts.order import (
@@ -24,6 +27,7 @@ from contracts.order import (
     ReadOrders,
     RecordSkips,
 )
+from contracts.problems import first_problem
 
 metadata = MetaData()
 Fence = declare_fence(metadata)
@@ -39,6 +43,17 @@ SKIPS = Table(
 )
 """The steps of orders and other transactions that operators skipped. Temporal deletes its own record of them when the
 retention of the closed workflow ends."""
+
+ERASURES = Table(
+    "erasures",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("at", UtcDateTime, primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("transactions", Integer, nullable=False),
+)
+"""Who had the personal data of which customer erased, why, when, and in how many transactions."""
 
 
 @record(metadata, "orders", key=("order_id",), indexed=("transaction_id",))
@@ -117,7 +132,12 @@ def _read_orders(connection: Connection, question: ReadOrders) -> OrdersOnRecord
             has_skips=bool(row.has_skips),
         ),
     )
-    return OrdersOnRecord(orders=orders, unreadable=unreadable)
+    fence = Fence.table.c
+    gone = select(fence.transaction_id, fence.at).where(
+        fence.transaction_id.in_(question.transaction_ids), fence.step == RETIRED
+    )
+    retired = {row.transaction_id: row.at for row in connection.execute(gone)}
+    return OrdersOnRecord(orders=orders, unreadable=unreadable, retired=retired)
 
 
 def _record_skips(connection: Connection, request: RecordSkips) -> Reply:
@@ -131,6 +151,50 @@ def _record_skips(connection: Connection, request: RecordSkips) -> Reply:
     return Reply()
 
 
+def _erase(connection: Connection, request: EraseCustomer) -> int:
+    """Replace the personal data in the order documents, and free text of operators. Keep who asked for it."""
+    erased = sum(_erase_document(connection, row) for row in _documents(connection, request.transaction_ids))
+    reasons = update(SKIPS).where(SKIPS.c.transaction_id.in_(request.transaction_ids), SKIPS.c.reason != ERASED)
+    erased += connection.execute(reasons.values(reason=ERASED)).rowcount
+    recorded = {
+        "customer_id": request.customer_id,
+        "at": request.at,
+        "actor": request.actor,
+        "reason": request.reason,
+        "transactions": request.total,
+    }
+    fresh = not connection.scalar(
+        select(exists().where(ERASURES.c.customer_id == request.customer_id, ERASURES.c.at == request.at))
+    )
+    if fresh:
+        connection.execute(insert(ERASURES), [recorded])
+    return erased
+
+
+def _documents(connection: Connection, transaction_ids: Sequence[str]) -> Iterable[RowMapping]:
+    columns = PlacedOrder.table.c
+    wanted = select(columns.transaction_id, columns.order_id, columns.document, columns.coordinator)
+    return connection.execute(wanted.where(columns.transaction_id.in_(transaction_ids))).mappings().all()
+
+
+def _erase_document(connection: Connection, row: RowMapping) -> int:
+    try:
+        placed = Order.model_validate_json(row["document"])
+    except ValidationError as error:
+        message = f"{row['transaction_id']} is on record, but this build cannot read it: {first_problem(error)}"
+        raise UnreadableReply(message) from None
+    erased = without_personal_data(placed)
+    if erased == placed:
+        return 0
+    fence, orders = Fence.table, PlacedOrder.table
+    request = CreateOrder(transaction_id=row["transaction_id"], order=placed, coordinator=row["coordinator"])
+    created = (fence.c.transaction_id == request.transaction_id) & (fence.c.step == order.create.step)
+    connection.execute(update(fence).where(created).values(digest=erased_digest(request), version=fence.c.version + 1))
+    changed = {"document": erased.model_dump_json(), "version": orders.c.version + 1}
+    connection.execute(update(orders).where(orders.c.order_id == row["order_id"]).values(changed))
+    return 1
+
+
 ORDER = ServiceDefinition(
     "order",
     metadata,
@@ -141,4 +205,6 @@ ORDER = ServiceDefinition(
         Query(order.record_skips, _record_skips),
         lists_open(order.list_open, PlacedOrder, OrderState.PENDING),
     ],
+    holds={PlacedOrder: frozenset({OrderState.PENDING})},
+    erase=_erase,
 )

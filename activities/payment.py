@@ -1,19 +1,21 @@
 """The payment service: accounts with balances, and for each transaction a payment that moves through its states.
 
 It simulates a card network with real state. Held money cannot be spent twice, and money is neither created nor lost:
-for each account, `deposited` = `balance` + captured - refunded, and `held` = the sum of its authorized payments.
+for each account, `deposited` = `balance` + captured - refunded, and `held` = the sum of its authorized payments. What
+retired transactions have captured is in `CARRIED`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, MetaData, select
+from sqlalchemy import Connection, MetaData, func, select
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
+from activities.retention import carried_forward, carry
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import payment
 from contracts.errors import Code
@@ -62,6 +64,9 @@ class Payment(Record):
     currency: str
     state: PaymentState
     lease_until: datetime
+
+
+CARRIED = carried_forward(metadata, "customer_id", "captured_minor")
 
 
 def _rows_of(request: AuthorizePayment) -> Iterable[Ref]:
@@ -161,6 +166,13 @@ def _list_accounts(connection: Connection, _: ListAccounts) -> Accounts:
     return Accounts(accounts=tuple(_view(Account(**row)) for row in found.mappings()))
 
 
+def _carry(connection: Connection, transaction_ids: Sequence[str]) -> None:
+    columns = Payment.table.c
+    captured = columns.transaction_id.in_(transaction_ids) & (columns.state == PaymentState.CAPTURED)
+    amounts = select(columns.customer_id, func.sum(columns.amount_minor)).where(captured)
+    carry(connection, CARRIED, amounts.group_by(columns.customer_id))
+
+
 def _view(account: Account) -> payment.Account:
     return payment.Account(
         customer_id=account.customer_id,
@@ -180,4 +192,6 @@ PAYMENT = ServiceDefinition(
         lists_open(payment.list_open, Payment, PaymentState.AUTHORIZED),
         Query(payment.list_expired, _list_expired),
     ],
+    holds={Payment: frozenset({PaymentState.AUTHORIZED})},
+    carry=_carry,
 )

@@ -150,12 +150,14 @@ class UnitOfWork:
     Decisions read rows with `get`. Their time is `now`, the one instant of the transaction: they read no clock.
     """
 
-    def __init__(self, metadata: MetaData, now: datetime) -> None:
+    def __init__(self, metadata: MetaData, now: datetime, *, publishes: bool = False) -> None:
         self.now = now
         self._effects = metadata.tables["effects"]
+        self._outbox = metadata.tables["outbox"] if publishes else None
         self._rows: dict[Ref, Record] = {}
         self._changed: dict[Ref, None] = {}
         self._done: list[dict[str, str]] = []
+        self._told: list[dict[str, str]] = []
 
     def get(self, kind: type[R], *key: Any) -> R | None:
         return typing.cast("R | None", self._rows.get(Ref(kind, key)))
@@ -166,8 +168,12 @@ class UnitOfWork:
             self._rows[ref] = row
             self._changed[ref] = None
 
-    def note_effect(self, transaction_id: str, operation: str) -> None:
-        self._done.append({"transaction_id": transaction_id, "operation": operation})
+    def note_effect(self, transaction_id: str, operation: str, reply: str) -> None:
+        """Note that an operation takes effect, for the audit and, where events are on, for the world outside."""
+        effect = {"transaction_id": transaction_id, "operation": operation}
+        self._done.append(effect)
+        if self._outbox is not None:
+            self._told.append(effect | {"reply": reply})
 
     def load(self, tx: Connection, refs: Iterable[Ref]) -> None:
         """Read the rows that exist among `refs`, with one query for each `KEYS_PER_QUERY` keys of a table."""
@@ -199,6 +205,8 @@ class UnitOfWork:
                 raise Stale(kind.table.name)
         if self._done:
             tx.execute(_append_to(self._effects), self._done)
+        if self._outbox is not None and self._told:
+            tx.execute(_append_to(self._outbox), self._told)
 
 
 def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> int:

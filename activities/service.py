@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
@@ -26,12 +26,15 @@ from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities import outbox
 from activities.database import Database
-from activities.fence import Decision, OperationRecord, Refusal, UnreadableReply, apply_once
+from activities.fence import Decision, OperationRecord, Refusal, UnreadableReply, apply_once, record_of_retired
 from activities.group_commit import GroupCommit
+from activities.outbox import OutboxRow
 from activities.records import Record, Ref, Stale, UnitOfWork
 from contracts.batch_operation import SUFFIX, BatchReply, BatchRequest, RefusedRequest, batched
 from contracts.documents import parse_each
+from contracts.erasure import EraseCustomer
 from contracts.errors import Code
 from contracts.message import ListOpen, Message, OpenTransactions, Reply, Request, Unreadable
 from contracts.problems import first_problem
@@ -119,13 +122,21 @@ def readable(
 
 @dataclass(frozen=True)
 class ServiceDefinition:
-    """A service without its database: name, tables, operations and queries."""
+    """A service without its database: name, tables, operations and queries, and how its rows go away."""
 
     name: str
     metadata: MetaData
     operation_records: type[OperationRecord]
     handlers: Sequence[Handler[Any, Any]]
     queries: Sequence[Query[Any, Any]] = ()
+    holds: Mapping[type[Record], frozenset[StrEnum]] = field(default_factory=dict)
+    """The states of rows that hold something: their transactions are not retired."""
+    carry: Callable[[Connection, Sequence[str]], None] = lambda _, __: None
+    """Adds what the rows of these transactions explain to a sum that is carried forward; then the rows are deleted."""
+    personal: Mapping[type[Record], Sequence[str]] = field(default_factory=dict)
+    """The columns with personal data, beside those that `erase` knows."""
+    erase: Callable[[Connection, EraseCustomer], int] = lambda _, __: 0
+    """Replaces personal data within documents, and returns the number of rows."""
 
 
 class _OperationCall(NamedTuple):
@@ -139,6 +150,7 @@ class _OperationCall(NamedTuple):
         operation = self.handler.operation
         for request in self.requests:
             yield Ref(operation_records, (request.transaction_id, operation.step))
+            yield Ref(operation_records, record_of_retired(request.transaction_id))
             if operation.acts_on is not None:
                 yield Ref(operation_records, (request.transaction_id, operation.acts_on.step))
             yield from self.handler.touches(request)
@@ -147,9 +159,11 @@ class _OperationCall(NamedTuple):
 class Service:
     """A service at work on its own database."""
 
-    def __init__(self, definition: ServiceDefinition, database: Database) -> None:
+    def __init__(self, definition: ServiceDefinition, database: Database, *, publishes: bool = False) -> None:
+        """`publishes`: what takes effect is written into the outbox too."""
         self.definition = definition
         self._database = database
+        self._publishes = publishes
         self._group: GroupCommit[_OperationCall, list[Reply | Refusal]] = GroupCommit(
             self._perform_group, is_shared=_is_about_the_database
         )
@@ -171,6 +185,15 @@ class Service:
             raise answer
         return answer
 
+    async def waiting_events(self, limit: int) -> list[OutboxRow]:
+        """The events that the world outside does not have yet, the oldest first."""
+        table = self.definition.metadata.tables["outbox"]
+        return await self._database.transaction(lambda tx: outbox.oldest(tx, table, limit))
+
+    async def remove_events(self, ids: Sequence[int]) -> None:
+        table = self.definition.metadata.tables["outbox"]
+        await self._database.transaction(lambda tx: outbox.remove(tx, table, ids))
+
     async def _perform_group(self, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
         attempt, began = 0, time.monotonic()
         while True:
@@ -186,7 +209,7 @@ class Service:
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
     def _perform_once(self, tx: Connection, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
-        uow = UnitOfWork(self.definition.metadata, datetime.now(UTC))
+        uow = UnitOfWork(self.definition.metadata, datetime.now(UTC), publishes=self._publishes)
         uow.load(tx, (ref for call in group for ref in call.touches(self.definition.operation_records)))
         answers = [[self._decide(uow, call.handler, request) for request in call.requests] for call in group]
         uow.save(tx)

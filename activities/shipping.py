@@ -87,4 +87,5 @@ SHIPPING = ServiceDefinition(
     Fence,
     [schedule, cancel, dispatch],
     [lists_open(shipping.list_open, Shipment, ShipmentState.SCHEDULED)],
+    holds={Shipment: frozenset({ShipmentState.SCHEDULED})},
 )

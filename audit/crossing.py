@@ -13,8 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
+from activities.fence import RETIRED
 from activities.inventory import Reservation
-from activities.order import PlacedOrder, metadata
+from activities.order import Fence, PlacedOrder, metadata
 from activities.payment import Payment
 from activities.shipping import Shipment
 from audit.report import Check, Violation
@@ -87,6 +88,13 @@ async def read_orders(connection: AsyncConnection) -> tuple[dict[str, OrderState
     found = (await connection.execute(select(columns.transaction_id, columns.state, columns.coordinator))).all()
     coordinators = {row.transaction_id: row.coordinator for row in found if row.coordinator is not None}
     return {row.transaction_id: row.state for row in found}, coordinators
+
+
+async def read_retiring(connection: AsyncConnection) -> set[str]:
+    """The orders that are being retired: refused by the fence, and removed from some of the other services."""
+    fence, orders = Fence.table.c, PlacedOrder.table.c
+    found = select(orders.transaction_id).where(fence.transaction_id == orders.transaction_id, fence.step == RETIRED)
+    return set(await connection.scalars(found))
 
 
 async def read_states(connection: AsyncConnection, service: str) -> dict[str, set[str]]:

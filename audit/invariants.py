@@ -7,7 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
 from activities.fence import OperationState
+from activities.inventory import CARRIED as CARRIED_UNITS
 from activities.inventory import Reservation, Stock
+from activities.payment import CARRIED as CARRIED_MONEY
 from activities.payment import Account, Payment
 from audit.report import Check, Violation
 from contracts.inventory import ReservationState
@@ -15,13 +17,17 @@ from contracts.payment import PaymentState
 
 
 async def stock(connection: AsyncConnection) -> list[Violation]:
-    """Check that on_hand + committed = received, reserved = the held reservations, and 0 <= reserved <= on_hand."""
+    """Check that on_hand + committed = received, reserved = the held reservations, and 0 <= reserved <= on_hand.
+
+    What retired transactions have committed is carried forward.
+    """
     goods, reservations = Stock.table.c, Reservation.table.c
+    carried = func.coalesce(CARRIED_UNITS.c.committed, 0)
 
     def units(state: ReservationState) -> ColumnElement[int]:
         return func.coalesce(func.sum(case((reservations.state == state, reservations.quantity), else_=0)), 0)
 
-    held, committed = units(ReservationState.HELD), units(ReservationState.COMMITTED)
+    held, committed = units(ReservationState.HELD), units(ReservationState.COMMITTED) + carried
     broken = or_(
         goods.on_hand + committed != goods.received,
         goods.reserved != held,
@@ -32,8 +38,12 @@ async def stock(connection: AsyncConnection) -> list[Violation]:
         select(
             goods.sku, goods.received, goods.on_hand, goods.reserved, held.label("held"), committed.label("committed")
         )
-        .select_from(Stock.table.outerjoin(Reservation.table, goods.sku == reservations.sku))
-        .group_by(goods.sku, goods.received, goods.on_hand, goods.reserved)
+        .select_from(
+            Stock.table.outerjoin(Reservation.table, goods.sku == reservations.sku).outerjoin(
+                CARRIED_UNITS, goods.sku == CARRIED_UNITS.c.sku
+            )
+        )
+        .group_by(goods.sku, goods.received, goods.on_hand, goods.reserved, CARRIED_UNITS.c.committed)
         .having(broken)
     )
     found = (await connection.execute(query)).mappings()
@@ -42,13 +52,17 @@ async def stock(connection: AsyncConnection) -> list[Violation]:
 
 
 async def money(connection: AsyncConnection) -> list[Violation]:
-    """Check that balance + captured = deposited, held = the authorized payments, and 0 <= held <= balance."""
+    """Check that balance + captured = deposited, held = the authorized payments, and 0 <= held <= balance.
+
+    What retired transactions have captured is carried forward.
+    """
     accounts, payments = Account.table.c, Payment.table.c
+    carried = func.coalesce(CARRIED_MONEY.c.captured_minor, 0)
 
     def amount(state: PaymentState) -> ColumnElement[int]:
         return func.coalesce(func.sum(case((payments.state == state, payments.amount_minor), else_=0)), 0)
 
-    authorized, captured = amount(PaymentState.AUTHORIZED), amount(PaymentState.CAPTURED)
+    authorized, captured = amount(PaymentState.AUTHORIZED), amount(PaymentState.CAPTURED) + carried
     broken = or_(
         accounts.balance_minor + captured != accounts.deposited_minor,
         accounts.held_minor != authorized,
@@ -58,8 +72,12 @@ async def money(connection: AsyncConnection) -> list[Violation]:
     columns = [accounts.customer_id, accounts.deposited_minor, accounts.balance_minor, accounts.held_minor]
     query = (
         select(*columns, authorized.label("authorized"), captured.label("captured"))
-        .select_from(Account.table.outerjoin(Payment.table, accounts.customer_id == payments.customer_id))
-        .group_by(*columns)
+        .select_from(
+            Account.table.outerjoin(Payment.table, accounts.customer_id == payments.customer_id).outerjoin(
+                CARRIED_MONEY, accounts.customer_id == CARRIED_MONEY.c.customer_id
+            )
+        )
+        .group_by(*columns, CARRIED_MONEY.c.captured_minor)
         .having(broken)
     )
     found = (await connection.execute(query)).mappings()

@@ -96,7 +96,8 @@ async def _compare(
     created = await crossing.read_created(databases["order"]) if joined else {}
     traces = Traces(orders, coordinators, states, joined, created)
     placed = {workflow_id for workflow_id in confirmed if is_orders(workflow_id)}
-    found = [*crossing.violations(traces, running), *crossing.forgotten(traces, running, placed)]
+    ended = await crossing.read_retiring(databases["order"])  # they were judged before the first of their rows went
+    found = [*crossing.violations(traces, running | ended), *crossing.forgotten(traces, running, placed)]
     found += await generic.violations(client, traces)
     found += await generic.forgotten(client, databases, confirmed - placed - running)
     return traces, *skips.set_apart(traces, found, await skips.recorded(databases["order"]))

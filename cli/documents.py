@@ -13,6 +13,7 @@ from contracts.errors import Code
 from contracts.message import Remark, as_written
 from contracts.order import Order
 from contracts.problems import first_problem
+from contracts.transaction import Transaction
 from runtime.commandline import CommandFailed, Exit
 from runtime.reading import Unreadable, name_of, read_text, without_mark
 from runtime.seed import CUSTOMERS, PRICES_MINOR
@@ -135,7 +136,20 @@ def _checked(model: type[M], document: Any, where: str, code: Code = Code.INVALI
     try:
         return as_written(model, document)
     except ValidationError as error:
-        raise CommandFailed(code, f"{where}: {first_problem(error)}", Exit.INVALID) from error
+        problem = _of_another_command(model, document) or first_problem(error)
+        raise CommandFailed(code, f"{where}: {problem}", Exit.INVALID) from error
+
+
+def _of_another_command(model: type[BaseModel], document: Any) -> str | None:
+    """What to do with a document that another command takes; `None` if it is of none."""
+    match document:
+        case {"steps": _} if model is Order:
+            return "this is a transaction: `starter.py transaction FILE` runs it"
+        case {"lines": _} if model is Transaction:
+            return "this is an order: `starter.py place FILE` places it"
+        case [{"lines": _}, *_] if model in (Order, Transaction):
+            return "this is a list of orders: write one a line, and `starter.py bulk FILE` places them"
+    return None
 
 
 def _read(source: str, limit: int, code: Code) -> str:

@@ -1,7 +1,8 @@
-"""`list`: the orders and transactions, one row each, newest first."""
+"""`list`: the orders and transactions, one row each: what is parked first, then newest first."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from temporalio.client import Client
 
 from cli import session, show
 from cli.session import Json
+from cli.words import counted, lasted
 from client.listing import ListedOrder, listed
 from client.orders import Orders
 from client.standing import STANDINGS, Closed, Standing
@@ -18,18 +20,31 @@ from runtime.commandline import Exit
 MAX_LISTED = 10_000
 
 
+def _begun(incomplete: str) -> list[str]:
+    """The states that the shell may complete, in the case in which one is begun."""
+    names = [str(each).lower() if incomplete.islower() else str(each) for each in STANDINGS]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def list_(
     state: Annotated[
         str | None,
-        typer.Option(metavar="STATE", help=f"Only orders in this state: {', '.join(STANDINGS)}."),
+        typer.Option(
+            metavar="STATE",
+            help=f"Only orders in this state, in any case: {', '.join(STANDINGS)}.",
+            autocompletion=_begun,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=MAX_LISTED)] = 20,
     json: Json = False,
 ) -> int:
-    """The orders and transactions, newest first, with the state of their saga."""
+    """The orders and transactions, what is parked first, then newest first.
+
+    An order is a row, by the newest run of its workflow; `kind` says how it travels, and `coordinator` who decides.
+    """
     wanted = None if state is None else _standing(state)
     orders = session.run(lambda client: _listed(client, wanted, limit))
-    show.result(orders, _show, json=json)
+    show.result(orders, lambda rows: _show(rows, limit), json=json)
     return Exit.OK
 
 
@@ -37,23 +52,39 @@ def _standing(text: str) -> Standing:
     for standing in STANDINGS:
         if standing == text.upper():
             return standing
-    raise typer.BadParameter(f"{text} is none of {', '.join(STANDINGS)}")
+    raise typer.BadParameter(f"{text[:80]!r} is not one of {', '.join(repr(str(each)) for each in STANDINGS)}.")
 
 
 async def _listed(client: Client, state: Standing | None, limit: int) -> list[ListedOrder]:
     def left_out(workflow_id: str, why: Exception) -> None:
         show.remark(f"{workflow_id} is left out: {why}")
 
-    return [row async for row in listed(Orders(client), state, limit, left_out)]
+    return await listed(Orders(client), state, limit, left_out)
 
 
-def _show(orders: list[ListedOrder]) -> None:
-    rows = [(o.order_id, _state(o), o.error_code, f"{o.started_at:%Y-%m-%d %H:%M:%S}") for o in orders]
-    show.table(f"{len(orders)} orders", ["order", "state", "code", "started (UTC)"], rows)
+def _show(orders: list[ListedOrder], limit: int) -> None:
+    rows = [
+        (o.order_id, o.kind, _state(o), o.error_code, f"{o.started_at:%Y-%m-%d %H:%M:%S}", _took(o), o.coordinator)
+        for o in orders
+    ]
+    parked = sum(order.is_parked for order in orders)
+    newest = "the newest of more: " if len(orders) == limit else ""
+    title = newest + counted(len(orders), "order") + (f", {parked} of them parked" if parked else "")
+    show.table(title, ["order", "kind", "state", "code", "started (UTC)", "took", "coordinator"], rows)
+    if parked:
+        show.line("PARKED: a call does not get through; `starter.py desk list` says which, and why")
     if any(order.state is Closed.CLOSED_FROM_OUTSIDE for order in orders):
         show.line(f"{Closed.CLOSED_FROM_OUTSIDE}: `starter.py sweep` brings such an order to its end")
     if any(order.paused for order in orders):
         show.line("paused: `starter.py status ID` says since when, by whom, and how it goes on")
+
+
+def _took(order: ListedOrder) -> str:
+    return (
+        lasted(order.ended_at - order.started_at)
+        if order.ended_at
+        else f"{lasted(datetime.now(UTC) - order.started_at)} …"
+    )
 
 
 def _state(order: ListedOrder) -> Text:

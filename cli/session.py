@@ -48,7 +48,7 @@ def run(work: Callable[[Client], Awaitable[T]]) -> T:
 
 def run_alone(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The result of `work`, which brings its own client. Raises `CommandFailed`."""
-    logs.configure(Settings.read().log_format, level=logging.WARNING)
+    logs.configure_late(Settings.read().log_format, level=logging.WARNING)
     logs.tell_outages(show.remark)
     try:
         return asyncio.run(work())

@@ -29,7 +29,7 @@ _COLOURS: dict[Standing, str] = {
     State.CONFIRMED_WITH_SKIPS: "red",
     State.ROLLED_BACK: "yellow",
     State.ROLLED_BACK_WITH_SKIPS: "red",
-    State.PARKED: "red",
+    State.PARKED: "bold magenta",
     Closed.CLOSED_FROM_OUTSIDE: "red",
 }
 MAX_SHOWN = 50

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from cli import session, show
 from cli.session import Json
+from cli.words import counted
 from contracts import recovery
 from contracts.recovery import SweepOrders, Swept
 from runtime.commandline import Exit
@@ -26,7 +27,9 @@ def sweep(json: Json = False) -> int:
 
 
 def _show(swept: Swept) -> None:
-    show.line(f"{swept.found} orders and transactions were left behind, {swept.finished} of them are finished now")
+    behind = counted(swept.found, "order or transaction was", "orders and transactions were")
+    finished = counted(swept.finished, "of them is", "of them are")
+    show.line(f"{behind} left behind, {finished} finished now")
     for name in (*swept.orders, *swept.transactions):
         show.line(f"  {name}")
     for name in swept.unfinished:
@@ -36,4 +39,5 @@ def _show(swept: Swept) -> None:
     if swept.failed > len(swept.failures):
         show.line(f"… and {swept.failed - len(swept.failures)} more that could not be swept; the worker's log has them")
     if swept.leases_ended:
-        show.line(f"{swept.leases_ended} holds without an order and without a workflow were given back")
+        holds = counted(swept.leases_ended, "hold", "holds")
+        show.line(f"{holds} without an order and without a workflow: given back")

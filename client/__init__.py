@@ -11,6 +11,7 @@
 | `standing` | how a saga stands and how it ended, also where its workflow cannot say so |
 | `silence` | why a workflow does not answer, and what is paused: a sentence and a remedy for each |
 | `handles`, `updates` | workflows described, listed, queried and updated, whatever their status |
+| `health` | what is wrong with an installation, as far as Temporal shows it |
 | `outage` | how long a client outlives a Temporal that does not answer |
 | `errors` | what a client is told instead of an answer |
 """

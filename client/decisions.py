@@ -22,7 +22,7 @@ from client.handles import Run
 from client.orders import Orders
 from contracts.choreography import PARTICIPANTS
 from contracts.ids import Coordinator, order_id_of, order_workflow_id, participant_id, transaction_workflow_id
-from temporal_saga.journal import SAGA_DECIDED_AT
+from temporal_saga.visibility import SAGA_DECIDED_AT
 
 _DECISIONS = {"desk_retry": "retry", "desk_skip": "skip", "desk_fix": "fix"}
 """The updates of `SagaWorkflow` that are decisions, and what people call them."""

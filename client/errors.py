@@ -2,9 +2,11 @@
 
     ClientError
     ├── DuplicateOrder, DuplicateTransaction   the id is taken by another content
+    ├── OrderRetired                           the order has ended, and its rows were removed for their age
     ├── UnknownOrder                           neither Temporal nor the order service knows the id
     ├── UnreadableOrder                        the order service has the order, but this build cannot read it
     ├── CancelRefused, AlreadyEnded            too late, or not for cancelling
+    ├── UnknownCustomer, OpenOrders            there is nothing to erase, or it is too early
     ├── DeskRefused                            the operator's decision does not fit the call
     ├── NothingToRedo                          the order is under way, or its document is lost
     ├── ClosedFromOutside, Paused, LaneFull    the saga does not go on by itself now
@@ -16,6 +18,7 @@ Temporal's own `RPCError`, and `OperationFailed` for a call to a service, pass t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from contracts.errors import Code
@@ -45,6 +48,24 @@ class DuplicateOrder(ClientError):
 
 class DuplicateTransaction(ClientError):
     of = Code.DUPLICATE_TRANSACTION
+
+
+class OrderRetired(ClientError):
+    of = Code.RETIRED
+
+
+class UnknownCustomer(ClientError):
+    of = Code.UNKNOWN_CUSTOMER
+
+
+class OpenOrders(ClientError):
+    of = Code.OPEN_ORDERS
+
+    @classmethod
+    def of_customer(cls, customer_id: str, order_ids: Sequence[str], named: int) -> OpenOrders:
+        more = f" and {len(order_ids) - named} more" if len(order_ids) > named else ""
+        orders = ", ".join(order_ids[:named]) + more
+        return cls(f"customer {customer_id} has open orders: {orders}; wait for their end, or cancel them")
 
 
 class UnknownOrder(ClientError):

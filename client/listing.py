@@ -1,8 +1,8 @@
-"""The orders and transactions that Temporal lists, one row each, newest first."""
+"""The orders and transactions that Temporal lists, one row each: what is parked first, then newest first."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 
 from pydantic import BaseModel
@@ -29,17 +29,24 @@ from contracts.ids import (
 from runtime.execute import OperationFailed
 from runtime.settings import SettingsError
 from temporal_saga import State, TransactionLog
-from temporal_saga.journal import SAGA_ERROR_CODE
+from temporal_saga.visibility import SAGA_ERROR_CODE
 
 _PAGE = 100
 """Executions asked for at a time: a batch among them stands for some hundreds of orders."""
+_BEYOND_LIMIT = 100
+"""Rows looked at beyond those asked for: visibility sorts closed workflows by their end, and the newest order may have
+ended before an older one."""
 _OWN = f"({DECIDERS} OR WorkflowType = '{TRANSACTION_WORKFLOW}')"
 _PARKED_PARTICIPANTS = f"WorkflowType = '{PARTICIPANT_WORKFLOW}' AND SagaState = 'PARKED' AND {OPEN}"
 """The call that does not get through may be that of any service; the order is parked with it."""
 
 
+_MODES = {Kind.ORDER: "saga", Kind.PARTICIPANT: "choreography", Kind.BATCH: "batch", Kind.TRANSACTION: "transaction"}
+
+
 class ListedOrder(BaseModel):
-    """`paused` is whether its workflow is: then `state` is the one that it was paused in."""
+    """`kind` is the mode in which an order travels, or `transaction`; a colocated order is a saga too. `coordinator` is
+    the workflow that decides. `paused` is whether its workflow is: then `state` is the one that it was paused in."""
 
     order_id: str
     transaction_id: str
@@ -47,16 +54,47 @@ class ListedOrder(BaseModel):
     error_code: str | None
     started_at: datetime
     ended_at: datetime | None
+    kind: str
+    coordinator: str
     paused: bool = False
+
+    @property
+    def is_parked(self) -> bool:
+        return self.state is State.PARKED
 
 
 async def listed(
     orders: Orders, state: Standing | None, limit: int, left_out: Callable[[str, Exception], None]
-) -> AsyncIterator[ListedOrder]:
-    """Orders with a workflow of their own, and at the place of each batch the orders in it.
+) -> list[ListedOrder]:
+    """At most `limit` orders, in `state` if that is given: what is parked first, then newest first.
 
-    An order is listed once, by the newest run of its workflow: an earlier one tells how the order stood. A workflow
-    that cannot say how its orders stand is `left_out`.
+    A workflow that cannot say how its orders stand is `left_out`.
+    """
+    told: set[str] = set()
+
+    def once(workflow_id: str, why: Exception) -> None:
+        if workflow_id not in told:
+            told.add(workflow_id)
+            left_out(workflow_id, why)
+
+    rows: dict[str, ListedOrder] = {}
+    for wanted in [state] if state is not None else [State.PARKED, None]:  # parked ones may be older than all shown
+        async for row in _found(orders, wanted, limit + _BEYOND_LIMIT, once):
+            rows.setdefault(row.transaction_id, row)
+    return in_order(rows.values())[:limit]
+
+
+def in_order(rows: Iterable[ListedOrder]) -> list[ListedOrder]:
+    newest = sorted(rows, key=lambda row: row.started_at, reverse=True)
+    return sorted(newest, key=lambda row: not row.is_parked)
+
+
+async def _found(
+    orders: Orders, state: Standing | None, limit: int, left_out: Callable[[str, Exception], None]
+) -> AsyncIterator[ListedOrder]:
+    """Orders with a workflow of their own, and at the place of each batch the orders in it, in visibility's order.
+
+    An order is listed once, by the newest run of its workflow: an earlier one tells how the order stood.
     """
     parked = {Coordinator.parse(run.id).name async for run in handles.listed(orders.client, _PARKED_PARTICIPANTS)}
     known: set[str] = set()
@@ -140,6 +178,8 @@ def _row_of_batch(run: Run, log: TransactionLog) -> ListedOrder:
         error_code=log.error.code if log.error else None,
         started_at=run.started_at,
         ended_at=run.closed_at if log.state.is_end else None,
+        kind=_MODES[Kind.BATCH],
+        coordinator=run.id,
     )
 
 
@@ -154,5 +194,7 @@ def _row(run: Run, parked: set[str]) -> ListedOrder:
         error_code=run.attributes.get(SAGA_ERROR_CODE),
         started_at=run.started_at,
         ended_at=run.closed_at,
+        kind=_MODES.get(about.kind, "saga"),  # any client may start a workflow of ours under an id of its own
+        coordinator=run.id,
         paused=run.is_paused,
     )

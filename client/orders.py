@@ -35,6 +35,7 @@ from client.errors import (
     ClosedFromOutside,
     DuplicateOrder,
     NothingToRedo,
+    OrderRetired,
     UnknownOrder,
     UnreadableOrder,
 )
@@ -85,7 +86,7 @@ class Orders:
         """Start the order and wait for its end, or decision, through outages of Temporal. A second placing has the
         first outcome.
 
-        Raises `DuplicateOrder`, and `RPCError` when the outage budget is spent.
+        Raises `DuplicateOrder`, `OrderRetired`, and `RPCError` when the outage budget is spent.
         """
         engine = self._engine_for(mode)
 
@@ -101,6 +102,8 @@ class Orders:
             log = await self.budget.retried(start_and_wait)
         except DuplicateOrder as error:
             log, duplicate = None, error
+        if log is not None and log.error is not None and log.error.code == Code.RETIRED:
+            raise OrderRetired(f"{log.error.message}; choose another id")
         if log is not None and not _is_duplicate(log):
             return log
         first = (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
@@ -136,7 +139,8 @@ class Orders:
         return (await self.status(placed.order_id)).log
 
     async def status(self, known_as: str) -> OrderStatus:
-        """How an order or a transaction stands. Raises `UnknownOrder`, `UnreadableOrder` and `OperationFailed`."""
+        """How an order or a transaction stands. Raises `UnknownOrder`, `OrderRetired`, `UnreadableOrder` and
+        `OperationFailed`."""
         order_id, kind = order_id_of(known_as), Coordinator.parse(known_as).kind
         own = None if kind is Kind.TRANSACTION else await status_at(self.client, order_workflow_id(order_id))
         if own is None and kind is not Kind.ORDER:
@@ -148,6 +152,16 @@ class Orders:
         if found is None:
             raise UnknownOrder(f"there is no order or transaction {known_as[:80]}")
         return found
+
+    async def document_of(self, known_as: str, now: OrderStatus) -> Order | None:
+        """The order as it was placed; `None` if its workflow and the order service have it no more.
+
+        Raises `OperationFailed` and `UnreadableOrder`.
+        """
+        try:
+            return (await self._started_with(known_as, now.coordinator)).order
+        except NothingToRedo:
+            return None
 
     async def cancel(self, known_as: str, reason: str) -> TransactionLog:
         """Ask for an order's cancellation, and return how it stands then.

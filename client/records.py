@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from temporalio.client import Client
 
 from client.engines.engine import OrderStatus
-from client.errors import UnreadableOrder
+from client.errors import OrderRetired, UnreadableOrder
 from contracts import order
 from contracts.errors import Code
 from contracts.ids import Coordinator
@@ -23,16 +24,20 @@ _ENDS = {OrderState.CONFIRMED: State.CONFIRMED, OrderState.CANCELLED: State.ROLL
 
 @dataclass
 class Records:
-    """What is known of some transactions. Those in `unreadable` are orders too, with what is wrong with each."""
+    """What is known of some transactions. Those in `unreadable` are orders too, with what is wrong with each; those in
+    `retired` were, until then."""
 
     orders: dict[str, OrderOnRecord] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    retired: dict[str, datetime] = field(default_factory=dict)
 
     def __contains__(self, transaction_id: str) -> bool:
-        return transaction_id in self.orders or transaction_id in self.unreadable
+        return any(transaction_id in known for known in (self.orders, self.unreadable, self.retired))
 
     def get(self, transaction_id: str) -> OrderOnRecord | None:
-        """The order on record, `None` if there is none. Raises `UnreadableOrder`."""
+        """The order on record, `None` if there is none. Raises `UnreadableOrder` and `OrderRetired`."""
+        if (at := self.retired.get(transaction_id)) is not None:
+            raise OrderRetired(f"{transaction_id} has ended and was retired on {at:%Y-%m-%d}: its record is removed")
         if (problem := self.unreadable.get(transaction_id)) is not None:
             message = f"{transaction_id} is on record, but this build cannot read it ({problem}); use a later build"
             raise UnreadableOrder(message)
@@ -47,6 +52,7 @@ async def on_record(client: Client, transaction_ids: Sequence[str]) -> Records:
         answer = await execute(client, order.read_orders, ReadOrders(transaction_ids=wanted))
         found.orders |= {placed.order.transaction_id: placed for placed in answer.orders}
         found.unreadable |= {each.transaction_id: each.problem for each in answer.unreadable}
+        found.retired |= answer.retired
     return found
 
 

@@ -24,7 +24,7 @@ from client.handles import Described, Run, WorkflowPaused
 from contracts.errors import Code
 from contracts.ids import Coordinator, Kind, order_workflow_id
 from temporal_saga import Entry, Failure, SagaWorkflow, State, Status, TransactionLog
-from temporal_saga.journal import SAGA_STATE
+from temporal_saga.visibility import SAGA_STATE
 
 LOOK_EVERY_S = 5
 """Between two looks at a saga that has not ended: one that is parked will not end soon."""

@@ -26,6 +26,8 @@ class Code(StrEnum):
     IDEMPOTENCY_CONFLICT = outcome.IDEMPOTENCY_CONFLICT
     STEP_UNDONE = outcome.STEP_UNDONE
     NOTHING_TO_ACT_ON = "NOTHING_TO_ACT_ON"
+    RETIRED = "RETIRED"
+    """The transaction has ended, its rows were removed for their age, and its id cannot be used again."""
     # the caller's mistake
     DUPLICATE_ORDER = "DUPLICATE_ORDER"
     INVALID_ORDER = "INVALID_ORDER"
@@ -38,8 +40,13 @@ class Code(StrEnum):
     CANCEL_REFUSED = "CANCEL_REFUSED"
     ALREADY_ENDED = "ALREADY_ENDED"
     DESK_REFUSED = "DESK_REFUSED"
+    UNKNOWN_CUSTOMER = "UNKNOWN_CUSTOMER"
+    OPEN_ORDERS = "OPEN_ORDERS"
+    """A customer's data cannot be erased while orders that need it are under way."""
     # an operator's tools
     UNREADABLE = "UNREADABLE"
+    NOT_CLEAN = "NOT_CLEAN"
+    """The audit has violations that the rows to be removed may explain."""
     ASKED = "ASKED"
     """A query or a decision waits in Temporal for a worker."""
     # an operator changed the workflow through Temporal

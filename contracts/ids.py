@@ -23,6 +23,8 @@ BATCH_WORKFLOW = "BatchWorkflow"
 TRANSACTION_WORKFLOW = "TransactionWorkflow"
 LANE_WORKFLOW = "LaneWorkflow"
 SWEEP_WORKFLOW = "SweepWorkflow"
+SCHEDULE_ID = "sweep"
+"""The schedule that starts the sweep's workflow."""
 
 DECIDER = "order"
 """The service whose participant decides about a choreographed order; its task queue has the same name."""

@@ -179,6 +179,8 @@ class OrdersOnRecord(Reply):
     orders: tuple[OrderOnRecord, ...]
     """The orders that the service knows, among those asked for."""
     unreadable: tuple[Unreadable, ...] = ()
+    retired: dict[str, AwareDatetime] = Field(default_factory=dict)
+    """The orders that were retired, and when: their ids cannot be used again."""
 
 
 class SkippedStep(Message):

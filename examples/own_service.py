@@ -87,6 +87,6 @@ async def serve() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["document"]:
-        print(json.dumps(DOCUMENT))  # noqa: T201 — its output
+        print(json.dumps(DOCUMENT))
     else:
         asyncio.run(serve())

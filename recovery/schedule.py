@@ -14,11 +14,10 @@ from temporalio.client import (
     ScheduleSpec,
 )
 
-from contracts.ids import SWEEP_WORKFLOW
+from contracts.ids import SCHEDULE_ID, SWEEP_WORKFLOW
 from contracts.order import WORKFLOWS_QUEUE
 from runtime import summaries
 
-SCHEDULE_ID = "sweep"
 EVERY = timedelta(minutes=5)
 """An order that was left behind holds stock and money for at most about this long."""
 

@@ -1,6 +1,7 @@
 """How a command begins and ends: its options, its exit code, one line for each failure, never a traceback.
 
-The one way in and out of both programs.
+The one way in and out of both programs. Temporal's SDK and pydantic are imported where a command fails, because
+`--help` and completion have to answer at once.
 """
 
 from __future__ import annotations
@@ -14,22 +15,16 @@ from enum import IntEnum
 from typing import Any, NoReturn
 
 import typer
-from pydantic import ValidationError
-from temporalio.service import RPCError
 from typer.exceptions import TyperException
 
-from contracts.errors import Code
-from contracts.problems import first_problem
-from runtime import streams, tracing
-from runtime.connection import Unreachable
-from runtime.execute import OperationFailed
-from runtime.settings import SettingsError
+from runtime import streams
 from runtime.visible import visible
 
 
 class Exit(IntEnum):
     OK = 0
     ROLLED_BACK = 1
+    FAULTS = 1
     INVALID = 2
     UNREACHABLE = 3
     NOT_ENDED = 4
@@ -57,7 +52,7 @@ def run(app: typer.Typer) -> NoReturn:
     streams.protect()
     exit_code: int = Exit.OK
     try:
-        exit_code = _command(app)(standalone_mode=False) or Exit.OK
+        exit_code = guarded(typer.main.get_command(app))(standalone_mode=False) or Exit.OK
     except KeyboardInterrupt:
         exit_code = 130
     except Exception as error:
@@ -71,16 +66,16 @@ def run(app: typer.Typer) -> NoReturn:
     lost = streams.lost_output()
     if lost is not None:
         say(f"the output could not be written: {lost}; the exit code is the command's own")
-    tracing.flush()
+    if (tracing := sys.modules.get("runtime.tracing")) is not None:
+        tracing.flush()
     os._exit(exit_code)
 
 
-def _command(app: typer.Typer) -> Any:
-    """`app` with every option and argument of every command guarded against a value that is given but empty.
+def guarded(command: Any) -> Any:
+    """`command` with every option and argument, also of its commands, guarded against a value that is given but empty.
 
     A script whose variable is unset writes `--id ""`; taken for absent, each of its retries would place a new order.
     """
-    command: Any = typer.main.get_command(app)
     waiting = [command]
     while waiting:
         each = waiting.pop()
@@ -106,12 +101,21 @@ def _leave(*_: object) -> NoReturn:
 
 
 def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — one return for each kind of failure
+    if isinstance(error, CommandFailed):
+        return error
+    from pydantic import ValidationError  # noqa: PLC0415 — see above; what the command itself uses is imported by now
+    from temporalio.service import RPCError  # noqa: PLC0415
+
+    from contracts.errors import Code  # noqa: PLC0415
+    from contracts.problems import first_problem  # noqa: PLC0415
+    from runtime.connection import Unreachable  # noqa: PLC0415
+    from runtime.execute import OperationFailed  # noqa: PLC0415
+    from runtime.settings import SettingsError  # noqa: PLC0415
+    from runtime.usage import usage  # noqa: PLC0415
+
     match error:
-        case CommandFailed():
-            return error
         case TyperException():
-            message = error.format_message().replace("Value error, ", "")  # pydantic's, of a value that typer refuses
-            return CommandFailed(Code.USAGE, f"{message} (--help lists what there is)", Exit.INVALID)
+            return CommandFailed(Code.USAGE, f"{usage(error)} (--help lists what there is)", Exit.INVALID)
         case UnicodeEncodeError():
             return CommandFailed(Code.USAGE, f"not UTF-8 text: {error.object!r}"[:200], Exit.INVALID)
         case SettingsError():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetClusterInfoRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import PydanticPayloadConverter
@@ -28,7 +26,6 @@ from runtime import logs
 from runtime.encryption import EncryptedFailures, EncryptionCodec, Sealed, SealedFailures
 from runtime.settings import Settings, SettingsError
 from runtime.tracing import tracing
-from temporal_saga import SEARCH_ATTRIBUTES
 
 DEFAULT_ADDRESS = "localhost:7233"
 _ANSWERED = "after connection"
@@ -161,19 +158,3 @@ async def knows(client: Client, workflow_types: Sequence[str]) -> bool:
     """Whether the namespace has any workflow of these types, as far back as its retention reaches."""
     types = ", ".join(f"'{name}'" for name in workflow_types)
     return (await client.count_workflows(f"WorkflowType IN ({types})")).count > 0
-
-
-async def register_search_attributes(client: Client) -> None:
-    """Register the search attributes of the sagas. Does nothing if an administrator has done it."""
-    types = {
-        "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-        "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
-    }
-    wanted = {key.name: types[key.indexed_value_type.name.title()] for key in SEARCH_ATTRIBUTES}
-    request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=wanted)
-    try:
-        await client.operator_service.add_search_attributes(request)
-    except RPCError as error:
-        if error.status not in (RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.PERMISSION_DENIED):
-            raise
-        logging.getLogger(__name__).debug("search attributes: %s", error.message)

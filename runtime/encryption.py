@@ -11,8 +11,6 @@ import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import (
@@ -45,6 +43,10 @@ def _without_trace(exception: BaseException) -> BaseException:
     return exception
 
 
+def is_encrypted(payload: Payload) -> bool:
+    return payload.metadata.get("encoding") == _ENCODING.encode()
+
+
 class EncryptionCodec(PayloadCodec):
     """AES-256-GCM with one key. Payloads in clear text are read too, so that a key can be introduced later.
 
@@ -52,6 +54,8 @@ class EncryptionCodec(PayloadCodec):
     """
 
     def __init__(self, key: str) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 — for those who have a key
+
         self._cipher = AESGCM(base64.urlsafe_b64decode(key))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -66,8 +70,10 @@ class EncryptionCodec(PayloadCodec):
         return Payload(metadata={"encoding": _ENCODING.encode()}, data=sealed)
 
     def _decrypted(self, payload: Payload) -> Payload:
-        if payload.metadata.get("encoding") != _ENCODING.encode():
+        if not is_encrypted(payload):
             return payload
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 — as above
+
         nonce, sealed = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
         try:
             return Payload.FromString(self._cipher.decrypt(nonce, sealed, None))
@@ -99,6 +105,6 @@ class SealedFailures(DefaultFailureConverter):
         super().to_failure(_without_trace(exception), payload_converter, failure)
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
-        if failure.encoded_attributes.metadata.get("encoding") == _ENCODING.encode():
+        if is_encrypted(failure.encoded_attributes):
             raise SettingsError(_NO_KEY)
         return super().from_failure(failure, payload_converter)

@@ -30,7 +30,7 @@ from contracts.errors import Code
 from contracts.ids import PARTICIPANT_WORKFLOW, participant_id
 from contracts.problems import first_problem
 from runtime import summaries
-from temporal_saga.journal import SAGA_ORDER
+from temporal_saga.visibility import SAGA_ORDER
 
 _OTHERS = "The part of one service in a choreographed order. `SagaOrder = '{}'` lists the other parts."
 

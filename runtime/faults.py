@@ -39,7 +39,7 @@ from contracts.batch_operation import SUFFIX
 from contracts.errors import Code
 from contracts.message import Message, as_written
 from contracts.problems import first_problem
-from runtime.logs import transaction_id_of
+from runtime.attempts import transaction_id_of
 from runtime.reading import Unreadable, read_text
 from runtime.settings import SettingsError
 

@@ -10,27 +10,50 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import structlog
 import temporalio.activity
 import temporalio.workflow
-from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from runtime.settings import LogFormat
 from runtime.visible import visible
+
+if TYPE_CHECKING:
+    import structlog
 
 CORE = logging.getLogger("temporalio.core")
 """The logger of the SDK's Rust core; see `connection`."""
 _ONE_OUTAGE_S = 60
 """Time without a warning of the core after which the next one means another outage: the core retries every 10 s."""
-_log = structlog.stdlib.get_logger("activities")
 
 
 def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
     """Send every logger of this process through structlog to stderr."""
+    _send_to(_structured(log_format), level)
+
+
+def configure_late(log_format: LogFormat, level: int) -> None:
+    """As `configure`, at the first line: most commands log none, and structlog takes a tenth of a second to import."""
+    _send_to(_LateHandler(log_format), level)
+
+
+class _LateHandler(logging.Handler):
+    """Handler that makes the one of structlog when there is something to log."""
+
+    def __init__(self, log_format: LogFormat) -> None:
+        super().__init__()
+        self._log_format = log_format
+        self._made: logging.Handler | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._made = self._made or _structured(self._log_format)
+        self._made.handle(record)
+
+
+def _structured(log_format: LogFormat) -> logging.Handler:
+    """The handler of every line, and structlog's own loggers sent to it."""
+    import structlog  # noqa: PLC0415 — see `configure_late`
+
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
@@ -54,6 +77,10 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    return handler
+
+
+def _send_to(handler: logging.Handler, level: int) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     CORE.setLevel(logging.WARNING)
@@ -100,41 +127,3 @@ def _drop_sdk_context(_: Any, __: str, event: structlog.typing.EventDict) -> str
     for name in ("temporal_workflow", "temporal_activity", "temporal_log"):
         event.pop(name, None)
     return event
-
-
-class LoggingInterceptor(Interceptor):
-    """Interceptor that logs a line for each attempt at an operation, as the service saw it."""
-
-    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002 — the SDK's name
-        return _LoggedActivity(next)
-
-
-class _LoggedActivity(ActivityInboundInterceptor):
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
-        info = temporalio.activity.info()
-        log = _log.bind(
-            transaction_id=transaction_id_of(input),
-            step=info.activity_type,
-            service=info.activity_type.partition(".")[0],
-            attempt=info.attempt,
-        )
-        started = time.perf_counter()
-        try:
-            reply = await super().execute_activity(input)
-        except ApplicationError as error:
-            status = "REFUSED" if error.non_retryable else "FAILED"
-            log.warning("operation", status=status, error_code=error.type, error=error.message)
-            raise
-        except Exception:
-            log.exception("operation", status="FAILED")
-            raise
-        log.info("operation", status="DONE", milliseconds=round((time.perf_counter() - started) * 1000, 1))
-        return reply
-
-
-def transaction_id_of(call: ExecuteActivityInput) -> str:
-    """The transaction of a request: for a batch the id of its workflow, for a query an empty string."""
-    request = call.args[0] if call.args else None
-    if isinstance(request, RawValue):
-        return temporalio.activity.info().workflow_id or ""
-    return str(request.get("transaction_id", "")) if isinstance(request, dict) else ""

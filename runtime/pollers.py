@@ -14,7 +14,7 @@ from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
-_POLLS_WITHIN = timedelta(seconds=70)
+POLLS_WITHIN = timedelta(seconds=70)
 """A poll lasts a minute: a worker that has begun none for longer is gone, though Temporal names it for five minutes."""
 
 
@@ -22,7 +22,7 @@ async def last_poll(client: Client, queue: str, kind: TaskQueueType.ValueType) -
     """When the latest poll of `queue` began; `None` if no worker serves it any more. Raises `RPCError`."""
     found = await pollers_of(client, queue, kind)
     last = max((poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in found), default=None)
-    return None if last is None or datetime.now(UTC) - last > _POLLS_WITHIN else last
+    return None if last is None or datetime.now(UTC) - last > POLLS_WITHIN else last
 
 
 async def pollers_of(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[PollerInfo]:

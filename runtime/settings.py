@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from inspect import signature
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from temporalio.common import WorkerDeploymentVersion
@@ -57,6 +58,13 @@ def _not_built(_: str) -> str:
     raise ValueError("this channel is not built yet, messages stay in the notification service; unset it")
 
 
+def _events_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("nats", "tls") or not parts.hostname:
+        raise ValueError("must be the URL of a NATS server, such as nats://localhost:4222 or tls://user:password@host")
+    return url
+
+
 def _payload_key(encoded: str) -> str:
     try:
         key = base64.urlsafe_b64decode(encoded)
@@ -73,6 +81,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite+aiosqlite:///data/{service}.db"
+    events_url: Annotated[str, AfterValidator(_events_url)] | None = None
     log_format: LogFormat = LogFormat.CONSOLE
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     otel_exporter_otlp_endpoint: (

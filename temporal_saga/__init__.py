@@ -15,6 +15,8 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `outcome` | the three outcomes of a call: done, refused, unknown |
 | `journal` | the transaction log, and what is published from it |
 | `calls` | one call: an activity with its retries, or rounds until it is done |
+| `visibility` | the search attributes, and what happens where a namespace lacks them |
+| `plugin` | what workers of sagas need, as one plugin |
 | `failover` | why a worker makes no local calls for a saga that another worker began |
 | `earlier` | what another execution of the same saga may have done |
 | `reply` | reading of a service's reply by the workflow |
@@ -31,17 +33,23 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 The package imports only the standard library and temporalio, so another project can use a copy of it as it is.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Remedy, Retry, Skip
-from temporal_saga.failover import FailoverInterceptor
-from temporal_saga.journal import SEARCH_ATTRIBUTES, CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
+from temporal_saga.journal import CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
 from temporal_saga.kernel import Saga
 from temporal_saga.operation import Operation
+from temporal_saga.outcome import Refusal
 from temporal_saga.plan import Plan, PlannedCall, Stage
 from temporal_saga.policy import POLICIES, Policies, Policy, Rounds
 from temporal_saga.progress import DEADLINE_EXCEEDED, CancelRefused, StepFailed, deadline_exceeded
 from temporal_saga.transaction import Step, run_in_order
+from temporal_saga.visibility import SEARCH_ATTRIBUTES, missing_search_attributes, register_search_attributes
 from temporal_saga.waiting import run_to_completion
 from temporal_saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow
+
+if TYPE_CHECKING:
+    from temporal_saga.plugin import SagaPlugin
 
 __all__ = [
     "CANCEL_REFUSED",
@@ -57,7 +65,6 @@ __all__ = [
     "DeskRecord",
     "DeskRefused",
     "Entry",
-    "FailoverInterceptor",
     "Failure",
     "Fix",
     "Operation",
@@ -66,10 +73,12 @@ __all__ = [
     "PlannedCall",
     "Policies",
     "Policy",
+    "Refusal",
     "Remedy",
     "Retry",
     "Rounds",
     "Saga",
+    "SagaPlugin",
     "SagaWorkflow",
     "Skip",
     "Skipped",
@@ -80,6 +89,17 @@ __all__ = [
     "StepFailed",
     "TransactionLog",
     "deadline_exceeded",
+    "missing_search_attributes",
+    "register_search_attributes",
     "run_in_order",
     "run_to_completion",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the plugin where it is used: it needs `temporalio.worker`, which a client of sagas does without."""
+    if name != "SagaPlugin":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from temporal_saga.plugin import SagaPlugin  # noqa: PLC0415 — see above
+
+    return SagaPlugin

@@ -61,7 +61,7 @@ async def _over_the_queue(
         raw = await workflow.execute_activity(
             operation.name,
             request,
-            task_queue=task_queue,
+            task_queue=task_queue or None,
             result_type=RawValue,
             start_to_close_timeout=policy.attempt_timeout,
             schedule_to_close_timeout=policy.total,

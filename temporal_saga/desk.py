@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 from temporalio import workflow
 
-from temporal_saga.journal import SAGA_DECIDED_AT, CallKind, Failure
+from temporal_saga.journal import CallKind, Failure
 from temporal_saga.operation import Operation
+from temporal_saga.visibility import SAGA_DECIDED_AT, upsert
 
 _LONGEST_PROBLEM = 300
 """Limit on the characters of a converter's error message: it is one line of a reply."""
@@ -128,6 +129,7 @@ class Desk:
     def __init__(self, remedy: Remedy | None = None) -> None:
         self._cases: dict[str, _Case] = {}
         self._remedy = remedy or _update
+        self._decided = 0
 
     @property
     def parked(self) -> list[Parked]:
@@ -166,6 +168,7 @@ class Desk:
             self._show()
 
     def decided(self, step: str) -> bool:
+        """Whether a decision about `step` waits to be applied."""
         return self._cases[step].waiting is not None
 
     def take(self, step: str) -> Decision | None:
@@ -201,7 +204,8 @@ class Desk:
         case.waiting = decision
         said: dict[str, Any] = vars(decision)
         case.decisions.append(Decided(_name(decision), workflow.now(), **said))
-        workflow.upsert_search_attributes([SAGA_DECIDED_AT.value_set(workflow.now())])
+        self._decided += 1
+        upsert([SAGA_DECIDED_AT.value_set(workflow.now())], f"decision-{self._decided}")
 
     # --- shown in the Web UI ------------------------------------------------------------------------------------------
 

@@ -12,25 +12,13 @@ from enum import StrEnum
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.common import SearchAttributeUpdate
 
 from temporal_saga.outcome import Done, Outcome, Refused
+from temporal_saga.visibility import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE, upsert
 
-SAGA_STATE = SearchAttributeKey.for_keyword("SagaState")
-"""Written when the state first leaves RUNNING, except for CONFIRMED: a workflow without it is RUNNING, or has COMPLETED
-and is CONFIRMED."""
-SAGA_ERROR_CODE = SearchAttributeKey.for_keyword("SagaErrorCode")
-"""Why the saga was rolled back, or is being rolled back."""
-SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")
-"""Since when a call is parked; unset when no call is."""
-SAGA_ORDER = SearchAttributeKey.for_keyword("SagaOrder")
-"""The order of the saga, where a saga has several workflows. The client sets it when it starts them."""
-SAGA_DECIDED_AT = SearchAttributeKey.for_datetime("SagaDecidedAt")
-"""When an operator last decided about a parked call of the saga; unset if none ever did."""
 _STATES_METRIC = "saga_states"
 """Counts how often sagas entered a state, by `state` and `error_code`. An alert should watch PARKED."""
-SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ORDER, SAGA_DECIDED_AT)
-"""Search attributes that a namespace must have before it runs a saga."""
 
 
 class State(StrEnum):
@@ -91,6 +79,8 @@ class CallKind(StrEnum):
 
 
 class Status(StrEnum):
+    """The status of a call. RUNNING and PARKED calls are under way; UNKNOWN ones may have taken effect."""
+
     RUNNING = "RUNNING"
     DONE = "DONE"
     REFUSED = "REFUSED"
@@ -143,6 +133,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class TransactionLog:
+    """All calls of a saga in the order in which they began, its state, and why it was rolled back, if it was."""
+
     transaction_id: str
     state: State
     error: Failure | None = None
@@ -169,7 +161,7 @@ class Journal:
     _phase: State = State.RUNNING
     _entries: list[Entry] = field(default_factory=list)
     _published: State = State.RUNNING
-    _has_attributes: bool = False
+    _attribute_writes: int = 0
     _parked_since: datetime | None = None
 
     @property
@@ -248,7 +240,7 @@ class Journal:
         if state is self._published:
             return
         self._published = state
-        if self._has_attributes or state is not State.CONFIRMED:
+        if self._attribute_writes or state is not State.CONFIRMED:
             self._publish_attributes(state)
         count_states(state, self.error.code if self.error else None)
         log = workflow.logger.error if state is State.PARKED else workflow.logger.info
@@ -256,7 +248,7 @@ class Journal:
         log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))
 
     def _publish_attributes(self, state: State) -> None:
-        self._has_attributes = True
+        self._attribute_writes += 1
         updates: list[SearchAttributeUpdate[Any]] = [SAGA_STATE.value_set(str(state))]
         if self.error is not None:
             updates.append(SAGA_ERROR_CODE.value_set(self.error.code))
@@ -266,4 +258,4 @@ class Journal:
         elif self._parked_since is not None:
             self._parked_since = None
             updates.append(SAGA_PARKED_SINCE.value_unset())
-        workflow.upsert_search_attributes(updates)
+        upsert(updates, self._attribute_writes)

@@ -23,6 +23,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
+from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from temporal_saga import outcome
@@ -31,7 +32,7 @@ from temporal_saga.desk import Desk, Remedy
 from temporal_saga.earlier import Body, EarlierExecutions
 from temporal_saga.group import run_group
 from temporal_saga.journal import CallKind, Entry, Failure, Journal, State, TransactionLog
-from temporal_saga.operation import Operation, Reply, Request
+from temporal_saga.operation import Call, Operation, Reply, Request
 from temporal_saga.outcome import Done, Outcome, Refused, Unknown
 from temporal_saga.plan import PlannedCall
 from temporal_saga.policy import POLICIES, Policies, Policy
@@ -47,15 +48,15 @@ class Saga:
     whose type is the error code and whose one detail is the `TransactionLog`. Either end has `WITH_SKIPS` where an
     operator has left a call undone.
 
-    `deadline` bounds the phase before the pivot. `body` is what the saga is going to do (`foresee`); without it,
-    colocated policies raise a `TypeError`: a worker that is thought dead may have made calls that are not in the
-    history, and only the body says what undoes them. `remedy` names the command that the Web UI shows beside a parked
-    call; by default it is the Temporal CLI's for the update `desk_retry`.
+    `transaction_id` is by default the id of the workflow. `deadline` bounds the phase before the pivot. `body` is what
+    the saga is going to do (`foresee`); without it, colocated policies raise a `TypeError`: a worker that is thought
+    dead may have made calls that are not in the history, and only the body says what undoes them. `remedy` names the
+    command that the Web UI shows beside a parked call; by default it is the Temporal CLI's for the update `desk_retry`.
     """
 
     def __init__(
         self,
-        transaction_id: str,
+        transaction_id: str | None = None,
         *,
         deadline: timedelta | None = None,
         policies: Policies = POLICIES,
@@ -65,7 +66,7 @@ class Saga:
         if policies.are_colocated and body is None:
             raise TypeError("a colocated saga needs its body, to undo calls that its history has not seen")
         self.desk = Desk(remedy)
-        self._journal = Journal(transaction_id)
+        self._journal = Journal(workflow.info().workflow_id if transaction_id is None else transaction_id)
         self._calls = PersistentCalls(self._journal, self.desk, policies.rounds)
         self._policies = policies
         self._earlier = EarlierExecutions(body)
@@ -92,10 +93,10 @@ class Saga:
 
     async def step(
         self,
-        operation: Operation[Request, Reply],
+        operation: Call[Request, Reply],
         request: Request,
         *,
-        undo: Operation[Request, Any] | None = None,
+        undo: Call[Request, Any] | None = None,
         attempt_timeout: timedelta | None = None,
         within: timedelta | None = None,
         name: str | None = None,
@@ -105,8 +106,9 @@ class Saga:
         `attempt_timeout` replaces the policy's. `within` bounds the whole step, retries included, and each round of
         its undo. `name` is the step's in the log. Raises `StepFailed`.
         """
+        operation = Operation.of(operation)
         self._progress.require(Phase.PREPARING)
-        pushed = None if undo is None else self._rollback.push(undo, request, within, name)
+        pushed = None if undo is None else self._rollback.push(Operation.of(undo), request, within, name)
         policy = self._policies.of_step(attempt_timeout, within)
         opening = self._journal.is_empty
         if opening:  # a worker that is thought dead can be ahead of the history only from the second step on
@@ -134,7 +136,7 @@ class Saga:
 
     async def pivot(
         self,
-        operation: Operation[Request, Reply],
+        operation: Call[Request, Reply],
         request: Request,
         *,
         within: timedelta | None = None,
@@ -143,7 +145,7 @@ class Saga:
         """Make the call that decides, in rounds bounded by `within` until it is answered. A refusal rolls back."""
         self._progress.require(Phase.PREPARING)
         may_refuse = outcome.proves_not_done if self._earlier.may_be_ahead else lambda _: True
-        entry, ended = await self._decide(operation, request, may_refuse, within, name)
+        entry, ended = await self._decide(Operation.of(operation), request, may_refuse, within, name)
         if isinstance(ended, Refused):
             self._earlier.was_not_decided()
             self._progress.reopen()
@@ -170,30 +172,32 @@ class Saga:
 
     async def finish(
         self,
-        operation: Operation[Request, Reply],
+        operation: Call[Request, Reply],
         request: Request,
         *,
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Reply | None:
         """Do what the pivot has promised, in rounds bounded by `within` until it is done. `None` if it was skipped."""
+        operation = Operation.of(operation)
         self._progress.require(Phase.COMMITTED)
         entry = self._journal.begin(operation.name, CallKind.FINISH, name)
         policy = self._policies.finish.bounded_by(within)
         ended = await run_to_completion(self._calls.until_done(entry, operation, request, policy))
         return ended.reply if isinstance(ended, Done) else None
 
-    async def best_effort(self, operation: Operation[Request, Reply], request: Request) -> Reply | None:
+    async def best_effort(self, operation: Call[Request, Reply], request: Request) -> Reply | None:
         """Try a few times what does not change how the saga ends. `None` if it did not get through."""
+        operation = Operation.of(operation)
         entry = self._journal.begin(operation.name, CallKind.BEST_EFFORT)
         summary = summary_of(operation, CallKind.BEST_EFFORT)
         ended = await run_to_completion(attempt(operation, request, self._policies.best_effort, summary))
         self._journal.record(entry, ended)
         return ended.reply if isinstance(ended, Done) else None
 
-    def on_rollback(self, operation: Operation[Request, Any], request: Request) -> None:
+    def on_rollback(self, operation: Call[Request, Any], request: Request) -> None:
         """Make this `best_effort` call at the end of a rollback: to tell the customer, for example."""
-        self._rollback.last_call = PlannedCall(CallKind.BEST_EFFORT, operation, request)
+        self._rollback.last_call = PlannedCall(CallKind.BEST_EFFORT, Operation.of(operation), request)
 
     # --- other executions, and cancels --------------------------------------------------------------------------------
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, overload
+
+from temporalio import activity
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -13,8 +16,10 @@ Reply = TypeVar("Reply")
 class Operation(Generic[Request, Reply]):
     """One operation of one service: the name of its activity, its types, and the task queue that serves it.
 
-    `name` is `<service>.<verb>`. An undo names the operation that it `undoes` and takes the same request, so that it
-    can run without knowing whether that operation took effect: both have the same idempotency key.
+    `name` is `<service>.<verb>`. Without a `queue` it is served on the workflow's own.
+
+    An undo names the operation that it `undoes` and takes the same request, so that it can run without knowing whether
+    that operation took effect: both have the same idempotency key.
 
     An operation that changes what an earlier operation of its transaction made names that as `acts_on`. It takes the
     same request, or one with fields from the earlier reply only. The service refuses a request that differs.
@@ -23,7 +28,7 @@ class Operation(Generic[Request, Reply]):
     name: str
     request: type[Request]
     reply: type[Reply]
-    queue: str
+    queue: str = ""
     undoes: Operation[Request, Any] | None = None
     acts_on: Operation[Any, Any] | None = None
 
@@ -33,6 +38,27 @@ class Operation(Generic[Request, Reply]):
         if self.undoes is not None and self.undoes.request is not self.request:
             raise TypeError(f"{self.name} must take the request of {self.undoes.name}, which it undoes")
 
+    @overload
+    @staticmethod
+    def of(call: Call[Request, Reply], *, queue: str = "") -> Operation[Request, Reply]: ...
+    @overload
+    @staticmethod
+    def of(call: Callable[[Request], Reply], *, queue: str = "") -> Operation[Request, Reply]: ...
+    @staticmethod
+    def of(call: Any, *, queue: str = "") -> Operation[Any, Any]:
+        """The declaration of an activity that takes one argument: a function or method with `@activity.defn`.
+
+        Its name and types are those that Temporal finds. A declaration is returned as it is, without `queue`. Raises
+        `TypeError` for anything else.
+        """
+        if isinstance(call, Operation):
+            return call
+        found = activity._Definition.from_callable(call)  # as workflow.execute_activity finds it
+        if found is None or found.name is None:
+            raise TypeError(f"{call!r} is no activity with a name: it needs @activity.defn, or an Operation")
+        types: list[Any] = found.arg_types or [Any]
+        return Operation(found.name, types[-1], found.ret_type or Any, queue)
+
     @property
     def service(self) -> str:
         return self.name.partition(".")[0]
@@ -41,3 +67,10 @@ class Operation(Generic[Request, Reply]):
     def step(self) -> str:
         """The second half of the idempotency key `<transaction id>/<step>`, shared by an operation and its undo."""
         return self.undoes.name if self.undoes is not None else self.name
+
+
+Call: TypeAlias = (
+    Operation[Request, Reply] | Callable[[Request], Awaitable[Reply]] | Callable[[Any, Request], Awaitable[Reply]]
+)
+"""What a saga can call: a declared operation, or an activity that takes one argument, as function or method. A type
+checker sees through `async def` only; around another activity put `Operation.of`, which changes nothing else."""

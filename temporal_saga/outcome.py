@@ -10,7 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
-from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState, is_cancelled_exception
+from temporalio import activity
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ApplicationErrorCategory,
+    FailureError,
+    RetryState,
+    is_cancelled_exception,
+)
 from temporalio.exceptions import TimeoutError as TimedOut
 
 Reply = TypeVar("Reply")
@@ -27,6 +35,18 @@ IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
 """The fence refuses a step that came before with another request. That one may have been done."""
 UNREADABLE_REPLY = "UNREADABLE_REPLY"
 """The service has replied, but this build cannot read the reply. The call may have taken effect."""
+
+
+class Refusal(ApplicationError):
+    """Raised by a service that says no and has changed nothing: a final answer, which is not retried.
+
+    `code` is stable and for programs, `message` for people. Temporal's failure metrics do not count it.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        attempt = (activity.info().attempt,) if activity.in_activity() else ()
+        category = ApplicationErrorCategory.BENIGN
+        super().__init__(message, *attempt, type=code, non_retryable=True, category=category)
 
 
 @dataclass(frozen=True)

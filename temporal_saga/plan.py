@@ -13,11 +13,13 @@ from functools import cached_property
 from typing import Any
 
 from temporal_saga.journal import CallKind
-from temporal_saga.operation import Operation
+from temporal_saga.operation import Call, Operation
 
 
 @dataclass(frozen=True)
 class PlannedCall:
+    """A call that a process would make. `undo` is that of a step, `within` and `name` are as in `Saga.step`."""
+
     kind: CallKind
     operation: Operation[Any, Any]
     request: Any
@@ -73,15 +75,17 @@ class Plan:
 
     async def step(
         self,
-        operation: Operation[Any, Any],
+        operation: Call[Any, Any],
         request: Any,
         *,
-        undo: Operation[Any, Any] | None = None,
+        undo: Call[Any, Any] | None = None,
         attempt_timeout: timedelta | None = None,  # noqa: ARG002 — the signature of `Saga.step`
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(PlannedCall(CallKind.STEP, operation, request, undo, within, name))
+        self._note(
+            PlannedCall(CallKind.STEP, Operation.of(operation), request, undo and Operation.of(undo), within, name)
+        )
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> Any:
         if self._group is not None:
@@ -94,29 +98,29 @@ class Plan:
 
     async def pivot(
         self,
-        operation: Operation[Any, Any],
+        operation: Call[Any, Any],
         request: Any,
         *,
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(PlannedCall(CallKind.PIVOT, operation, request, None, within, name))
+        self._note(PlannedCall(CallKind.PIVOT, Operation.of(operation), request, None, within, name))
 
     async def finish(
         self,
-        operation: Operation[Any, Any],
+        operation: Call[Any, Any],
         request: Any,
         *,
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
-        self._note(PlannedCall(CallKind.FINISH, operation, request, None, within, name))
+        self._note(PlannedCall(CallKind.FINISH, Operation.of(operation), request, None, within, name))
 
-    async def best_effort(self, operation: Operation[Any, Any], request: Any) -> Any:
-        self._note(PlannedCall(CallKind.BEST_EFFORT, operation, request))
+    async def best_effort(self, operation: Call[Any, Any], request: Any) -> Any:
+        self._note(PlannedCall(CallKind.BEST_EFFORT, Operation.of(operation), request))
 
-    def on_rollback(self, operation: Operation[Any, Any], request: Any) -> None:
-        self.rollback_call = PlannedCall(CallKind.BEST_EFFORT, operation, request)
+    def on_rollback(self, operation: Call[Any, Any], request: Any) -> None:
+        self.rollback_call = PlannedCall(CallKind.BEST_EFFORT, Operation.of(operation), request)
         self.rollback_call_from = len(self.stages)
 
     def _note(self, call: PlannedCall) -> None:

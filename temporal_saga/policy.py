@@ -79,6 +79,7 @@ class Rounds:
     longest_pause: timedelta = timedelta(days=1)
 
     def pause(self, finished_rounds: int) -> timedelta:
+        """The pause after this many rounds."""
         doublings = min(finished_rounds - 1, 30)  # 10 s doubled 30 times is past any cap: no overflow after a year
         pause: timedelta = self.first_pause * 2**doublings
         return min(pause, self.longest_pause)

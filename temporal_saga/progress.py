@@ -18,6 +18,7 @@ DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 
 
 def deadline_exceeded(seconds: float) -> Failure:
+    """The failure of a saga that was not past its pivot after `seconds`."""
     return Failure(DEADLINE_EXCEEDED, f"not confirmed within {seconds:g} s")
 
 

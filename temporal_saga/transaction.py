@@ -11,20 +11,15 @@ It serves a client that has a list of steps instead of a process. The list runs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeAlias
-
-from temporalio import activity, workflow
+from typing import Any
 
 from temporal_saga.kernel import Saga
-from temporal_saga.operation import Operation
+from temporal_saga.operation import Call, Operation
 from temporal_saga.plan import Plan
 from temporal_saga.progress import StepFailed
-
-Call: TypeAlias = Operation[Any, Any] | Callable[..., Any]
-"""A declared operation, or a function or method with `@activity.defn` that takes one argument."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +29,8 @@ class Step:
     Both take `input` and must be idempotent. `queue` is the task queue of the activities, by default the workflow's.
     """
 
-    commit: Call
-    rollback: Call | None
+    commit: Call[Any, Any]
+    rollback: Call[Any, Any] | None
     input: Any
     timeout: timedelta
     name: str | None = None
@@ -76,8 +71,7 @@ async def run_in_order(saga: Saga | Plan, steps: Sequence[Step], *, resumed: boo
     return replies
 
 
-def _called(call: Call, step: Step) -> Operation[Any, Any]:
+def _called(call: Call[Any, Any], step: Step) -> Operation[Any, Any]:
     if isinstance(call, Operation):
         return call
-    name, reply = activity._Definition.get_name_and_result_type(call)  # as workflow.execute_activity finds them
-    return Operation(name, type(step.input), reply or Any, queue=step.queue or workflow.info().task_queue)
+    return replace(Operation.of(call, queue=step.queue or ""), request=type(step.input))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from temporalio import workflow
@@ -10,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 from temporal_saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
 from temporal_saga.journal import TransactionLog
+from temporal_saga.kernel import Saga
 from temporal_saga.progress import CancelRefused
 from temporal_saga.waiting import until
 
@@ -41,16 +41,21 @@ class Cancellable(Observed, Protocol):
     def check_cancellable(self) -> None: ...
 
 
-class SagaWorkflow(ABC):
-    """Base of a workflow that runs one saga, or one participant's part in it.
+class SagaWorkflow:
+    """Base of a workflow that runs one saga: `async with self.saga as saga:`.
+
+    A workflow whose saga has a deadline, policies or an id of its own makes it in its `__init__`.
 
     Temporal takes an update once for each update id, so a decision sent again with the same id is taken once.
     """
 
+    def __init__(self) -> None:
+        self.saga = Saga()
+
     @property
-    @abstractmethod
     def observed(self) -> Observed:
-        """The saga, or the part in one, that the queries show and the updates act on."""
+        """What the queries show and the updates act on. A workflow with a part in a saga has another than `saga`."""
+        return self.saga
 
     @workflow.query
     def transaction_log(self) -> TransactionLog:
@@ -102,7 +107,7 @@ class SagaWorkflow(ABC):
         except DeskRefused as refused:
             raise ApplicationError(str(refused), type=DESK_REFUSED, non_retryable=True) from refused
 
-    def _check_request(self, request: dict[str, Any]) -> None:  # noqa: B027 — most workflows accept what has the right form
+    def _check_request(self, request: dict[str, Any]) -> None:
         """Raise `DeskRefused` for a new request that is wrong for this workflow. Its form has been checked."""
 
 
@@ -110,9 +115,8 @@ class CancellableSagaWorkflow(SagaWorkflow):
     """Base of a workflow whose saga a client may cancel before the pivot."""
 
     @property
-    @abstractmethod
     def observed(self) -> Cancellable:
-        """The saga, or the part in one, that the queries show and the updates act on."""
+        return self.saga
 
     @workflow.update
     async def decision(self) -> TransactionLog:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+
 import pytest
+
+from runtime.embedded import embedded_server, free_port
 
 _ONCE = {"contenders", "embedded"}
 """Session fixtures that start processes: tests with one of them run on one test worker, or each would start its own."""
@@ -17,3 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(fixture))
         if fixtures & _PROCESSES:
             item.add_marker(pytest.mark.processes)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one real server, for tests that need no system of their own."""
+    with asyncio.Runner() as runner:
+        up = embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path_factory.mktemp("temporal"))
+        yield runner.run(up.__aenter__()).address
+        runner.run(up.__aexit__(None, None, None))

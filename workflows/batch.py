@@ -30,8 +30,9 @@ from contracts.errors import Code
 from contracts.order import OrderOptions, RollbackCause
 from temporal_saga import POLICIES, CallKind, Failure, PlannedCall, Policy, State, TransactionLog, run_to_completion
 from temporal_saga.earlier import RerunDetector
-from temporal_saga.journal import SAGA_STATE, count_states
+from temporal_saga.journal import count_states
 from temporal_saga.outcome import CANCELLED, STEP_UNDONE
+from temporal_saga.visibility import SAGA_STATE, upsert
 from temporal_saga.waiting import until
 from workflows.batch_call import call_many
 from workflows.batch_member import BatchMember, grouped
@@ -91,7 +92,7 @@ class BatchWorkflow:
         if (
             worst is not State.CONFIRMED
         ):  # as of a saga: a workflow that has completed without the attribute is confirmed
-            workflow.upsert_search_attributes([SAGA_STATE.value_set(str(worst))])
+            upsert([SAGA_STATE.value_set(str(worst))], "batch")
 
     def _interrupt_all(self, reason: str) -> None:
         for member in self._members.values():

@@ -124,7 +124,7 @@ class OrderWorkflow(CancellableOrderWorkflow):
         check_workflow_id(self._order.transaction_id, Code.INVALID_ORDER, "one order, one workflow")
         self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
-        self._saga = Saga(
+        self.saga = Saga(
             self._order.transaction_id,
             deadline=self._deadline,
             policies=policies,
@@ -132,14 +132,10 @@ class OrderWorkflow(CancellableOrderWorkflow):
             remedy=remedy_for(self._order.order_id),
         )
 
-    @property
-    def observed(self) -> Saga:
-        return self._saga
-
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
         """Place the order. `document` is an `Order` as JSON, and `options` are `OrderOptions` or `None`."""
-        async with self._saga as saga:
+        async with self.saga as saga:
             if self._recovers:
                 await self._recover(saga)
             else:

@@ -22,11 +22,7 @@ class TransactionWorkflow(SagaWorkflow):
     def __init__(self, document: Any = None, resumed: bool = False) -> None:  # noqa: FBT001, FBT002 — as `run`
         self._transaction = parse_input(Transaction, document, Code.INVALID_TRANSACTION)
         check_workflow_id(self._transaction.workflow_id, Code.INVALID_TRANSACTION, "one transaction, one workflow")
-        self._saga = Saga(self._transaction.transaction_id, remedy=remedy_for(self._transaction.transaction_id))
-
-    @property
-    def observed(self) -> Saga:
-        return self._saga
+        self.saga = Saga(self._transaction.transaction_id, remedy=remedy_for(self._transaction.transaction_id))
 
     @workflow.run
     async def run(self, document: Any = None, resumed: bool = False) -> TransactionLog:  # noqa: FBT001, FBT002 — JSON
@@ -34,7 +30,7 @@ class TransactionWorkflow(SagaWorkflow):
 
         `resumed`: its workflow was closed without an end. Its steps run again, which the fence makes safe.
         """
-        async with self._saga as saga:
+        async with self.saga as saga:
             await run_in_order(saga, _steps(self._transaction), resumed=resumed)
         return saga.log
 

@@ -1,4 +1,4 @@
-"""The tables that every service has, as revision 0001 creates them. A later change is a revision of its own."""
+"""The tables that every service has, and the changes to them, for the revisions of each service."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,4 +32,32 @@ def create_shared_tables() -> None:
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("cluster_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("only"),
+    )
+
+
+def create_outbox() -> None:
+    """Create the events that wait to be told to the world outside."""
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("transaction_id", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("reply", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+
+
+def add_time_to_fence() -> None:
+    """Add the time of a record's last change. It is unset in the records that are there."""
+    op.add_column("operations", sa.Column("at", sa.DateTime(timezone=True), nullable=True))
+
+
+def create_carried_forward(subject: str, amount: str) -> None:
+    """Create the sums that removed rows leave."""
+    op.create_table(
+        "carried_forward",
+        sa.Column(subject, sa.Text(), nullable=False),
+        sa.Column(amount, sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(subject),
     )

@@ -11,9 +11,6 @@ from client.desk import OperatorsDesk, ParkedCall
 from contracts.errors import Code
 from runtime import web_ui
 from temporal_saga import CallKind, Failure
-from tests.kernel.conftest import embedded
-
-__all__ = ["embedded"]
 
 
 def _call(step: str, code: str) -> ParkedCall:

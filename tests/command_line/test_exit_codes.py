@@ -14,6 +14,7 @@ from temporal_saga import Failure
 NOT_ENDED = [errors.Paused("x"), errors.NotAnswered("x"), errors.ClosedFromOutside("x"), errors.LaneFull("x")]
 UNREACHABLE = [errors.UnreadableOrder("x"), errors.Silent("order/o-1", Failure(Code.SERVICE_UNAVAILABLE, "x"))]
 INVALID = [errors.DuplicateOrder("x"), errors.UnknownOrder("x"), errors.CancelRefused("x"), errors.DeskRefused("x")]
+INVALID += [errors.OrderRetired("x"), errors.UnknownCustomer("x"), errors.OpenOrders("x")]
 
 
 @pytest.mark.parametrize(

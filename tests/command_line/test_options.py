@@ -11,16 +11,19 @@ import typer
 
 import starter
 import worker
-from runtime.commandline import _command
+from cli.lazy import LazyCommand
+from runtime.commandline import guarded
 
 from .conftest import Run
 
 
 def _parameters(app: typer.Typer) -> Iterator[tuple[str, Any, Any]]:
     """The path of each command, the command, and each of its parameters that takes a value."""
-    waiting: list[tuple[str, Any]] = [("", _command(app))]
+    waiting: list[tuple[str, Any]] = [("", guarded(typer.main.get_command(app)))]
     while waiting:
         path, command = waiting.pop()
+        if isinstance(command, LazyCommand):
+            command = command.loaded
         waiting += [(f"{path} {name}", each) for name, each in getattr(command, "commands", {}).items()]
         for parameter in command.params:
             if not getattr(parameter, "is_flag", False) and not hasattr(command, "commands"):

@@ -19,13 +19,15 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any
 
+from starter import COMMANDS
+
 from ..eventually import eventually
 
 _ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 100
 _READY_TIMEOUT_S = 60
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["starter", "worker"])
+_FORKS.set_forkserver_preload(["starter", "worker", *{where.partition(":")[0] for where, _ in COMMANDS.values()}])
 
 
 @dataclass(frozen=True)

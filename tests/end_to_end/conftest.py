@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import Client
 
 from cli.documents import document
-from recovery.schedule import SCHEDULE_ID
+from contracts.ids import SCHEDULE_ID
 from runtime.embedded import free_port
 
 from .system import System

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from temporalio.client import Client
 
-from recovery.schedule import SCHEDULE_ID
+from contracts.ids import SCHEDULE_ID
 from runtime.connection import connect
 from runtime.embedded import embedded_server
 from runtime.execute import execute

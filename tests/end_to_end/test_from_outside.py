@@ -24,8 +24,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from client import handles, silence
+from contracts.ids import SCHEDULE_ID
 from contracts.order import WORKFLOWS_QUEUE
-from recovery.schedule import SCHEDULE_ID
 from runtime import embedded
 from runtime.embedded import embedded_server
 

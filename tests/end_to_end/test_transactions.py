@@ -15,9 +15,8 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from contracts.ids import lane_id
+from contracts.ids import SCHEDULE_ID, lane_id
 from contracts.lane import MAX_WAITING_BYTES, LaneEntry
-from recovery.schedule import SCHEDULE_ID
 from tests.tools import serial_lanes
 
 from ..eventually import eventually_async
@@ -88,7 +87,7 @@ def _incomplete() -> dict[str, Any]:
 
 WRONG = {
     "a misspelt operation": (_misspelt(), "step goods: commit: inventory.reserv is no operation"),
-    "an incomplete input": (_incomplete(), "step money: input.currency: Field required"),
+    "an incomplete input": (_incomplete(), "step money: input.currency: is required and missing"),
     "a comma too many": ('{"transaction_id": "x", "steps": [],}', "not JSON"),
 }
 

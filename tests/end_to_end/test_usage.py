@@ -18,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from client import updates
 from client.errors import NotAnswered
 from temporal_saga import State
-from temporal_saga.journal import SAGA_STATE
+from temporal_saga.visibility import SAGA_STATE
 
 from ..eventually import eventually
 from .command import Answer

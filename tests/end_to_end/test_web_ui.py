@@ -14,13 +14,12 @@ from temporalio.client import Client, ScheduleActionStartWorkflow
 
 from client.engines.batch import Batch, BatchEngine
 from contracts.choreography import Fact
-from contracts.ids import order_workflow_id, participant_id
+from contracts.ids import SCHEDULE_ID, order_workflow_id, participant_id
 from contracts.order import Order
-from recovery.schedule import SCHEDULE_ID
 from runtime.connection import data_converter
 from runtime.settings import Settings
 from temporal_saga import State
-from temporal_saga.journal import SAGA_STATE
+from temporal_saga.visibility import SAGA_STATE
 
 from ..eventually import eventually_async
 from ..orders import line

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.testservice.v1 import UnlockTimeSkippingRequest
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from runtime.embedded import embedded_server, free_port
-from temporal_saga import SEARCH_ATTRIBUTES
+from temporal_saga import SEARCH_ATTRIBUTES, missing_search_attributes, visibility
+from tests.eventually import eventually_async
 
 from .harness import Harness
 from .workflows import TripWorkflow
 
 _ROUND_TRIPS = 5
 """A server that has answered so often since it was asked to sleep, and still sleeps, has its clock stopped."""
-_TYPES = {
-    "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-    "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
-}
 
 
 _servers: list[WorkflowEnvironment] = []
@@ -59,22 +58,33 @@ async def _release_clock(server: WorkflowEnvironment) -> None:
 
 async def _started() -> WorkflowEnvironment:
     binary = Path(sys.executable).with_name("temporal-test-server")
-    environment = await WorkflowEnvironment.start_time_skipping(
+    return await WorkflowEnvironment.start_time_skipping(
         data_converter=pydantic_data_converter, test_server_existing_path=str(binary)
     )
-    wanted = {key.name: _TYPES[key.indexed_value_type.name.title()] for key in SEARCH_ATTRIBUTES}
-    request = AddSearchAttributesRequest(namespace=environment.client.namespace, search_attributes=wanted)
-    await environment.client.operator_service.add_search_attributes(request)
-    return environment
 
 
-@pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one real server, for the tests that interrupt sagas at random moments."""
-    with asyncio.Runner() as runner:
-        up = embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path_factory.mktemp("temporal"))
-        yield runner.run(up.__aenter__()).address
-        runner.run(up.__aexit__(None, None, None))
+@pytest.fixture
+async def bare_namespace(embedded: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    """A client of a namespace as a server makes it: without the search attributes of sagas."""
+    monkeypatch.setattr(visibility, "_complete", set())
+    name = f"bare-{uuid4()}"
+    client = await Client.connect(embedded, namespace=name)
+    retention = Duration(seconds=int(timedelta(days=1).total_seconds()))
+    await client.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+    )
+
+    async def is_known() -> bool:
+        try:
+            await client.count_workflows()
+        except RPCError as error:
+            assert error.status is RPCStatusCode.NOT_FOUND
+            return False
+        return True
+
+    await eventually_async(is_known, "the namespace can be used")
+    assert len(await missing_search_attributes(client)) == len(SEARCH_ATTRIBUTES)
+    yield client
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
-from temporal_saga import SEARCH_ATTRIBUTES, FailoverInterceptor, TransactionLog
-from temporal_saga.journal import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE
+from temporal_saga import SEARCH_ATTRIBUTES, SagaPlugin, TransactionLog
+from temporal_saga.visibility import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE
 from tests.eventually import eventually_async
 from tests.gate import Gate
 
@@ -79,7 +79,7 @@ class Harness:
             activities=self.services.activities() if activities else [],
             max_cached_workflows=self.max_cached_workflows,
             workflow_runner=UnsandboxedWorkflowRunner(),
-            interceptors=[FailoverInterceptor()],
+            plugins=[SagaPlugin()],
         )
         if workflows:
             worker._set_default_workflow_logic_flag(SINGLE_BATCH, enabled=self.single_batch)

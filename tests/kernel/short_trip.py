@@ -34,17 +34,13 @@ class ShortTripWorkflow(SagaWorkflow):
 
     @workflow.init
     def __init__(self, trip: Trip) -> None:
-        self._saga = Saga(trip.transaction_id, policies=trip.policies)
-
-    @property
-    def observed(self) -> Saga:
-        return self._saga
+        self.saga = Saga(trip.transaction_id, policies=trip.policies)
 
     @workflow.run
     async def run(self, trip: Trip) -> TransactionLog:
         booking, undo = Booking(trip.transaction_id), STEPS[0].undo
         assert undo is not None
-        async with self._saga as saga:
+        async with self.saga as saga:
             await saga.step(served_here(STEPS[0].operation), booking, undo=served_here(undo))
             await saga.pivot(served_here(PIVOT), booking)
             await saga.finish(served_here(FINISHES[0]), booking)

@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from temporal_saga import CallKind, Retry, Saga, TransactionLog
 from temporal_saga.calls import summary_of
-from temporal_saga.journal import SAGA_DECIDED_AT
+from temporal_saga.visibility import SAGA_DECIDED_AT
 from tests.eventually import eventually_async
 
 from .harness import Handle, Harness
@@ -31,11 +31,11 @@ class ToldTripWorkflow(ShortTripWorkflow):
 
     @workflow.init
     def __init__(self, trip: Trip) -> None:
-        self._saga = Saga(trip.transaction_id, policies=trip.policies, remedy=lambda call: f"mend {call.step}")
+        self.saga = Saga(trip.transaction_id, policies=trip.policies, remedy=lambda call: f"mend {call.step}")
 
     @workflow.run
     async def run(self, trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             await saga.step(served_here(STEPS[0].operation), Booking(trip.transaction_id))
             await saga.pivot(served_here(PIVOT), Booking(trip.transaction_id))
         return saga.log

@@ -58,11 +58,7 @@ class _TripBase(CancellableSagaWorkflow):
         self._trip = trip
         self._booking = Booking(trip.transaction_id)
         body = self._body if trip.policies.are_colocated else None
-        self._saga = Saga(trip.transaction_id, deadline=trip.deadline, policies=trip.policies, body=body)
-
-    @property
-    def observed(self) -> Saga:
-        return self._saga
+        self.saga = Saga(trip.transaction_id, deadline=trip.deadline, policies=trip.policies, body=body)
 
     async def _body(self, saga: Saga | Plan) -> None:
         """The whole plan up to the pivot."""
@@ -79,7 +75,7 @@ class _TripBase(CancellableSagaWorkflow):
             await self._step(step, saga)
 
     async def _step(self, step: Step, saga: Saga | Plan | None = None) -> None:
-        await (saga or self._saga).step(
+        await (saga or self.saga).step(
             served_here(step.operation),
             self._booking,
             undo=served_here(step.undo) if step.undo is not None else None,
@@ -87,7 +83,7 @@ class _TripBase(CancellableSagaWorkflow):
         )
 
     async def _finish(self, operation: Act) -> None:
-        await self._saga.finish(served_here(operation), self._booking)
+        await self.saga.finish(served_here(operation), self._booking)
 
     async def _act_before(self, place: str, saga: Saga | Plan) -> None:
         action = self._trip.actions.get(place) if isinstance(saga, Saga) else None
@@ -105,7 +101,7 @@ class TripWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             await self._body(saga)
             await self._act_before(PIVOT.name, saga)
             await saga.pivot(served_here(PIVOT), self._booking)
@@ -121,7 +117,7 @@ class TreeWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             await self._all(trip.tree.body)
             if trip.tree.pivot:
                 await saga.pivot(served_here(tree.PIVOT), self._booking)
@@ -131,7 +127,7 @@ class TreeWorkflow(_TripBase):
     async def _all(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
             if node.branches:
-                await self._saga.parallel(*map(self._all, node.branches))
+                await self.saga.parallel(*map(self._all, node.branches))
             else:
                 await self._step(Step(node.forward, node.undo))
 
@@ -142,8 +138,8 @@ class ForeseeingWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, trip: Trip) -> TransactionLog:
-        self._saga.foresee(self._body, resumed=trip.resumed)
-        async with self._saga as saga:
+        self.saga.foresee(self._body, resumed=trip.resumed)
+        async with self.saga as saga:
             await self._body(saga)
         return saga.log
 
@@ -161,7 +157,7 @@ class RecoveringWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             if await saga.try_cancel_decision(served_here(PIVOT), self._booking, committed=SOLD_OUT):
                 raise ApplicationError("it was not confirmed", type=SECOND_THOUGHTS)
             await self._finish(FINISHES[0])
@@ -174,7 +170,7 @@ class SecondPivotWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             await self._step(STEPS[0])
             with suppress(StepFailed):
                 await saga.pivot(served_here(PIVOT), self._booking)
@@ -190,7 +186,7 @@ class DetourWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             try:
                 await self._step(STEPS[0])
             except StepFailed:
@@ -205,7 +201,7 @@ class RetryWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             try:
                 await self._step(STEPS[0])
             except StepFailed:
@@ -221,7 +217,7 @@ class DirectWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             await saga.best_effort(served_here(BEST_EFFORT), self._booking)
             await self._step(STEPS[0])
         await workflow.sleep(timedelta(hours=1))
@@ -234,7 +230,7 @@ class OwnCancelWorkflow(_TripBase):
 
     @workflow.run
     async def run(self, _trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
+        async with self.saga as saga:
             await self._step(STEPS[0])
             rest = asyncio.create_task(workflow.sleep(timedelta(hours=1)))
             rest.cancel()

@@ -11,12 +11,16 @@ A test that cannot fail proves nothing; here is the proof that those which matte
 Each of the other modules holds defects of one subject, as data.
 """
 
+from .command_line import COMMAND_LINE
 from .databases import DATABASES
 from .decisions import DECISIONS
 from .desk import DESK
 from .earlier import EARLIER
+from .events import EVENTS
+from .going_away import GOING_AWAY
 from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
+from .library import LIBRARY
 from .outside import OUTSIDE
 from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
@@ -25,12 +29,16 @@ from .versions import VERSIONS
 from .web_ui import WEB_UI
 
 MUTATIONS = (
+    *COMMAND_LINE,
     *DATABASES,
     *DECISIONS,
     *DESK,
     *EARLIER,
+    *EVENTS,
+    *GOING_AWAY,
     *INPUT_OUTPUT,
     *KERNEL,
+    *LIBRARY,
     *OUTSIDE,
     *SECOND_OPERATIONS,
     *SERVICES,

@@ -124,6 +124,9 @@ class Rig:
             namespace=self.client.namespace, workflow_execution=WorkflowExecution(workflow_id=workflow_id)
         )
         await self.client.workflow_service.delete_workflow_execution(request)
+        await self.until_forgotten(workflow_id)
+
+    async def until_forgotten(self, workflow_id: str) -> None:
         status = partial(handles.status_of, self.client, workflow_id)
         await eventually_async(status, f"{workflow_id} is deleted", until=lambda found: found is None)
 

@@ -263,7 +263,7 @@ async def test_an_order_that_was_placed_again_in_another_way_is_listed_as_it_sta
     orders = Orders(system.client)
     ours = {first_single.order_id, first_in_batch.order_id}
     for state, expected in ((None, ours), (State.CONFIRMED, ours), (State.ROLLED_BACK, set())):
-        rows = [row async for row in listing.listed(orders, state, 1000, print) if row.order_id in ours]
+        rows = [row for row in await listing.listed(orders, state, 1000, print) if row.order_id in ours]
         assert {row.order_id for row in rows} == expected
         assert {row.state for row in rows} <= {State.CONFIRMED}
 
@@ -385,7 +385,7 @@ async def test_a_deleted_workflow_is_told_on_the_desk_as_closed_and_in_the_list_
         with pytest.raises(DeskRefused, match=f"nothing is parked: .*`starter.py sweep` {sweeps}"):
             await desk.decide(each.order_id, "payment.cancel", Skip(actor="ann", reason="by hand"))
     for state, known in ((None, [State.ROLLED_BACK]), (Closed.CLOSED_FROM_OUTSIDE, [])):
-        rows = [row async for row in listing.listed(orders, state, 1000, print) if row.order_id == swept.order_id]
+        rows = [row for row in await listing.listed(orders, state, 1000, print) if row.order_id == swept.order_id]
         assert [row.state for row in rows] == known
     assert (await orders.status(swept.order_id)).log.state is State.ROLLED_BACK
     assert swept.order_id not in (await system.sweep()).orders

@@ -159,7 +159,9 @@ async def test_a_kept_reply_that_cannot_be_read_is_reported_and_changes_nothing(
     with pytest.raises(ApplicationError) as failure:
         await _do(other[name], CHARGE)
     assert (failure.value.type, failure.value.non_retryable) == (Code.UNREADABLE_REPLY, False)
-    assert failure.value.message == f"{name} was done, but its kept reply cannot be read: network: Field required"
+    assert (
+        failure.value.message == f"{name} was done, but its kept reply cannot be read: network: is required and missing"
+    )
     ended = classify(failure.value, 1)
     assert isinstance(ended, Unknown)
     assert ended.code == Code.UNREADABLE_REPLY

@@ -10,11 +10,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from runtime.embedded import embedded_server, free_port
-from tests.kernel.conftest import embedded, server
+from tests.kernel.conftest import server
 
 from .harness import Harness
 
-__all__ = ["embedded", "server"]
+__all__ = ["server"]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from contracts.ids import lane_id
 from contracts.lane import LaneEntry, LaneState
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
-from temporal_saga import TransactionLog
+from temporal_saga import SagaPlugin, TransactionLog
 from worker import workflow_runner
 from workflows.lane import LaneWorkflow
 from workflows.transaction import TransactionWorkflow
@@ -66,6 +66,7 @@ class Harness:
             workflows=[TransactionWorkflow, LaneWorkflow, TransferWorkflow],
             activities=[LaneWatch(client).await_close],
             workflow_runner=workflow_runner(),
+            plugins=[SagaPlugin()],
         )
         async with workflows, Worker(client, task_queue=QUEUE, activities=self.bank.activities()):
             yield

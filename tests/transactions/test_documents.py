@@ -72,7 +72,7 @@ WRONG = {
     "a wrong value in the input": (
         _reserve(input={"order_id": "t-1", "lines": [{"sku": "BOOK-1", "quantity": 0}]}),
         "step reserve: input.lines.0.quantity: ",
-        "greater than or equal to 1",
+        "must be at least 1",
     ),
     "an unknown field of the input": (
         _reserve(input={"order_id": "t-1", "lines": LINES, "colour": "red"}),

@@ -18,16 +18,12 @@ QUEUE = "bank"
 class TransferWorkflow(SagaWorkflow):
     @workflow.init
     def __init__(self, out: Transfer, into: Transfer) -> None:  # noqa: ARG002 — as `run`
-        self._saga = Saga(out.transaction_id)
-
-    @property
-    def observed(self) -> Saga:
-        return self._saga
+        self.saga = Saga(out.transaction_id)
 
     @workflow.run
     async def run(self, out: Transfer, into: Transfer) -> list[int]:
         five = timedelta(seconds=5)
-        async with self._saga as saga:
+        async with self.saga as saga:
             return await run_in_order(
                 saga,
                 [

@@ -1,0 +1,189 @@
+"""`python -m temporal_saga`: status and desk of anyone's sagas, with the SDK's own payload converter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from temporal_saga import CancellableSagaWorkflow, Saga, SagaPlugin, TransactionLog, register_search_attributes
+from temporal_saga.__main__ import main
+from tests.eventually import eventually_async
+
+pytestmark = pytest.mark.processes
+
+
+@dataclass
+class Stay:
+    transaction_id: str
+    hotel: str
+
+
+_shut: set[str] = set()
+"""Hotels that do not answer."""
+
+
+@activity.defn
+async def book(stay: Stay) -> str:
+    return stay.hotel
+
+
+@activity.defn
+async def cancel(stay: Stay) -> None:
+    if stay.hotel in _shut:
+        raise ConnectionError(f"{stay.hotel} is shut")
+
+
+@activity.defn
+async def pay(stay: Stay) -> None:
+    raise ApplicationError("no money", type="DECLINED", non_retryable=True)
+
+
+@workflow.defn
+class StayWorkflow(CancellableSagaWorkflow):
+    @workflow.init
+    def __init__(self, stay: Stay) -> None:
+        self.saga = Saga(stay.transaction_id)
+
+    @workflow.run
+    async def run(self, stay: Stay) -> TransactionLog:
+        async with self.saga as saga:
+            await saga.step(book, stay, undo=cancel)
+            await saga.step(pay, stay)
+        return saga.log
+
+
+@dataclass
+class Run:
+    code: int
+    out: Any
+    err: str
+
+
+class Command:
+    """The command against one server, in a thread of its own: it has its own event loop."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    async def __call__(self, *arguments: str) -> Run:
+        code = await asyncio.to_thread(main, arguments)
+        said = self._capsys.readouterr()
+        return Run(code, json.loads(said.out) if said.out else None, said.err)
+
+
+@pytest.fixture
+async def client(embedded: str, monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", embedded)
+    found = await Client.connect(embedded)
+    await register_search_attributes(found)
+    return found
+
+
+@pytest.fixture
+def command(client: Client, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+@pytest.fixture
+async def parked(client: Client) -> AsyncIterator[WorkflowHandle[Any, Any]]:
+    """A saga whose undo does not get through, on workers that run until the end of the test."""
+    name = f"stay-{uuid4()}"
+    _shut.add(name)
+    async with Worker(
+        client, task_queue=name, workflows=[StayWorkflow], activities=[book, cancel, pay], plugins=[SagaPlugin()]
+    ):
+        handle = await client.start_workflow(StayWorkflow.run, Stay(name, name), id=name, task_queue=name)
+
+        async def is_parked() -> bool:
+            return bool(await handle.query(StayWorkflow.parked))
+
+        await eventually_async(is_parked, "the undo is parked")
+        yield handle
+    _shut.discard(name)
+
+
+async def test_a_parked_call_of_anyones_saga_is_listed_shown_and_repaired(
+    command: Command, parked: WorkflowHandle[Any, Any], tmp_path: Path
+) -> None:
+    async def mine() -> list[dict[str, Any]]:
+        listed = await command("desk", "list")
+        return [call for call in listed.out if call["workflow"] == parked.id]
+
+    [call] = await eventually_async(mine, "visibility shows the parked saga")
+    assert (call["step"], call["kind"], call["error"]["code"]) == ("cancel", "undo", "SERVICE_UNAVAILABLE")
+    assert (await command("desk", "show", parked.id, "cancel")).out["original"]["hotel"] == parked.id
+    assert (await command("status", parked.id)).out["state"] == "PARKED"
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps({"transaction_id": parked.id, "hotel": "the other one"}))
+    assert (await command("desk", "fix", parked.id, "cancel", "--actor", "me", "--input", str(request))).code == 0
+
+    async def state() -> str:
+        return str((await command("status", parked.id)).out["state"])
+
+    assert await eventually_async(state, "it ends", until=lambda found: found != "PARKED") == "ROLLED_BACK"
+
+
+async def test_a_skip_says_who_and_why(command: Command, parked: WorkflowHandle[Any, Any]) -> None:
+    said = await command("desk", "skip", parked.id, "cancel", "--actor", "me", "--reason", "called them")
+    assert said.code == 0
+
+    async def state() -> str:
+        return str((await command("status", parked.id)).out["state"])
+
+    ended = await eventually_async(state, "it ends", until=lambda found: found != "PARKED")
+    assert ended == "ROLLED_BACK_WITH_SKIPS"
+    [*_, undo] = (await command("status", parked.id)).out["steps"]
+    assert undo["note"] == "skipped by me: called them"
+
+
+async def test_what_a_saga_refuses_is_one_line_and_exit_code_4(
+    command: Command, parked: WorkflowHandle[Any, Any]
+) -> None:
+    refused = await command("desk", "retry", parked.id, "book")
+    assert (refused.code, refused.err) == (4, "error: book is not parked; parked is cancel\n")
+    unknown = await command("status", "no-such-saga")
+    assert unknown.code == 4
+    assert unknown.err.startswith("error: no-such-saga: ")
+    assert unknown.err.count("\n") == 1
+    never = await command("desk", "show", parked.id, "book")
+    assert (never.code, never.err) == (4, f"error: {parked.id}: book was never parked\n")
+
+
+async def test_a_namespace_without_search_attributes_is_said_by_the_desk(
+    bare_namespace: Client, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", bare_namespace.namespace)
+    said = await command("desk", "list")
+    assert said.code == 4
+    assert "lacks SagaState" in said.err
+    assert "python -m temporal_saga register" in said.err
+    assert (await command("register")).code == 0
+    assert (await command("desk", "list")).out == []
+
+
+async def test_a_wrong_file_is_one_line_and_exit_code_2(command: Command, tmp_path: Path) -> None:
+    missing = await command("desk", "fix", "any", "cancel", "--actor", "me", "--input", str(tmp_path / "none.json"))
+    assert missing.code == 2
+    assert "none.json" in missing.err
+    assert missing.err.count("\n") == 1
+
+
+async def test_no_server_is_one_line_and_exit_code_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    said = await Command(capsys)("status", "any")
+    assert said.code == 3
+    assert said.err.startswith("error: no Temporal at 127.0.0.1:1: ")
+    assert said.err.count("\n") == 1

@@ -1,0 +1,107 @@
+"""The wheel in an empty environment: what the documentation says to type, with nothing of the checkout on the path."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_TRIP = _ROOT / "examples/trip/trip.py"
+_TIMEOUT_S = 100
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("embedded")]
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, without the variables that lead Python back to the checkout."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))}
+    return subprocess.run(  # noqa: PLW1510 — the tests look at the exit code
+        [*map(str, command)], cwd=cwd, env=clean | environment, capture_output=True, text=True, timeout=_TIMEOUT_S
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, because a build writes into its source."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "LICENSE", "docs/library/README.md"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_ROOT / name, source / name)
+    shutil.copytree(_ROOT / "temporal_saga", source / "temporal_saga", ignore=shutil.ignore_patterns("__pycache__"))
+    built = run(sys.executable, "-m", "build", "--no-isolation", "--wheel", source, cwd=source)
+    assert built.returncode == 0, built.stderr
+    [found] = (source / "dist").glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that holds the wheel and what it depends on."""
+    where = tmp_path_factory.mktemp("empty")
+    assert run(sys.executable, "-m", "venv", "--without-pip", where / "venv", cwd=where).returncode == 0
+    interpreter = where / "venv/bin/python"
+    pinned = f"temporalio=={version('temporalio')}"
+    pip = (sys.executable, "-m", "pip", "--python", interpreter)
+    installed = run(*pip, "install", "--quiet", wheel, pinned, cwd=where)
+    assert installed.returncode == 0, installed.stderr
+    return interpreter
+
+
+def test_the_wheel_holds_the_package_alone_typed_and_without_tests(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names} == {"temporal_saga", f"temporal_saga-{_version(wheel)}.dist-info"}
+    assert "temporal_saga/py.typed" in names
+
+
+def test_the_wheel_depends_on_temporalio_alone(python: Path, tmp_path: Path) -> None:
+    program = "from importlib.metadata import requires; print(*requires('temporal-saga'), sep='\\n')"
+    needed = [line for line in run(python, "-c", program, cwd=tmp_path).stdout.splitlines() if "extra ==" not in line]
+    assert [re.split(r"[^a-z]", line)[0] for line in needed] == ["temporalio"]
+
+
+@pytest.mark.parametrize("module", ["temporal_saga", "temporal_saga.__main__"])
+def test_it_imports_nothing_but_temporalio_and_the_standard_library(python: Path, tmp_path: Path, module: str) -> None:
+    program = (
+        "import sys, temporalio.client, temporalio.worker, temporalio.envconfig, temporalio.plugin\n"
+        f"before = set(sys.modules)\nimport {module}\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
+    )
+    said = run(python, "-c", program, cwd=tmp_path)
+    assert set(said.stdout.split()) <= {"temporal_saga", "temporalio"}, said.stdout + said.stderr
+
+
+def test_the_quick_start_books_a_trip(python: Path, embedded: str, tmp_path: Path) -> None:
+    city = f"Rome-{uuid4().hex[:6]}"
+    said = run(python, _TRIP, city, embedded, cwd=tmp_path)
+    assert said.stdout.splitlines() == [
+        f"flight to {city} booked",
+        f"hotel in {city} booked",
+        f"car in {city} rented",
+        f"to {city}: CONFIRMED",
+    ], said.stderr
+
+
+def test_the_quick_start_undoes_a_trip_in_reverse(python: Path, embedded: str, tmp_path: Path) -> None:
+    said = run(python, _TRIP, "Atlantis", embedded, cwd=tmp_path)
+    assert said.stdout.splitlines() == [
+        "flight to Atlantis booked",
+        "hotel in Atlantis booked",
+        "hotel in Atlantis cancelled",
+        "flight to Atlantis cancelled",
+        "no trip, NO_CARS: no roads in Atlantis",
+    ], said.stderr
+    log = run(python, "-m", "temporal_saga", "desk", "list", cwd=tmp_path, TEMPORAL_ADDRESS=embedded)
+    assert json.loads(log.stdout) == [], log.stderr
+
+
+def _version(wheel: Path) -> str:
+    return wheel.name.split("-")[1]

@@ -1,0 +1,82 @@
+"""The outbox: a row for each effect, written in the effect's own local transaction."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sqlalchemy import Connection
+
+from activities.fence import Refusal
+from activities.service import Service
+from contracts import payment
+from contracts.payment import AuthorizePayment, SetAccount
+
+from .conftest import OpenHarness
+from .service_harness import ServiceHarness
+
+_ASKED = AuthorizePayment(
+    transaction_id="order/o-1", order_id="o-1", customer_id="c-1", amount_minor=100, currency="EUR"
+)
+
+
+@pytest.fixture
+async def publishing(open_harness: OpenHarness) -> ServiceHarness:
+    """The payment service with events on, and an account with 150."""
+    harness = await open_harness("payment")
+    harness.service = Service(harness.definition, harness.database, publishes=True)
+    account = SetAccount(transaction_id="seed", customer_id="c-1", balance_minor=150)
+    await harness.deliver(payment.set_account, account)
+    await harness.service.remove_events([row.id for row in await harness.service.waiting_events(10)])
+    return harness
+
+
+async def told(harness: ServiceHarness) -> list[tuple[str, str]]:
+    return [(row.transaction_id, row.operation) for row in await harness.service.waiting_events(10)]
+
+
+async def test_what_takes_effect_is_in_the_outbox_once_with_its_reply(publishing: ServiceHarness) -> None:
+    await publishing.deliver(payment.authorize, _ASKED)
+    await publishing.deliver(payment.authorize, _ASKED)
+    [row] = await publishing.service.waiting_events(10)
+    assert (row.transaction_id, row.operation) == ("order/o-1", "payment.authorize")
+    assert json.loads(row.reply)["amount_minor"] == 100
+    assert row.at.tzinfo is not None
+
+
+async def test_events_wait_in_the_order_of_their_effects(publishing: ServiceHarness) -> None:
+    await publishing.deliver(payment.authorize, _ASKED)
+    await publishing.deliver(payment.cancel, _ASKED)
+    assert await told(publishing) == [("order/o-1", "payment.authorize"), ("order/o-1", "payment.cancel")]
+
+
+async def test_a_refusal_and_an_undo_of_nothing_are_no_events(publishing: ServiceHarness) -> None:
+    assert isinstance(
+        await publishing.deliver(payment.authorize, _ASKED.model_copy(update={"amount_minor": 151})), Refusal
+    )
+    await publishing.deliver(
+        payment.cancel, _ASKED.model_copy(update={"transaction_id": "order/o-2", "order_id": "o-2"})
+    )
+    assert await told(publishing) == []
+
+
+async def test_an_effect_that_is_not_committed_is_no_event(
+    publishing: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = publishing.service._perform_once
+
+    def fails_before_the_commit(tx: Connection, group: object) -> object:
+        inside(tx, group)  # type: ignore[arg-type]
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(publishing.service, "_perform_once", fails_before_the_commit)
+    with pytest.raises(OSError, match="full"):
+        await publishing.deliver(payment.authorize, _ASKED)
+    assert await told(publishing) == []
+
+
+async def test_without_events_the_outbox_stays_empty(open_harness: OpenHarness) -> None:
+    harness = await open_harness("payment")
+    account = SetAccount(transaction_id="seed", customer_id="c-1", balance_minor=150)
+    await harness.deliver(payment.set_account, account)
+    assert await told(harness) == []
