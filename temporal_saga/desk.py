@@ -212,7 +212,7 @@ class Desk:
     def _show(self) -> None:
         """Describe the parked calls in Markdown. The Web UI needs an empty line before a list, and nests none."""
         calls = [line for parked in self.parked for line in self._described(parked)]
-        head = "**Parked.** Each call is tried again by itself, and nothing else of the saga waits for it."
+        head = "**Parked.** Each call is tried again by itself until it is done, or until an operator decides."
         workflow.set_current_details("\n".join([head, *calls]) if calls else "")
 
     def _described(self, parked: Parked) -> list[str]:
