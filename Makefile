@@ -9,8 +9,9 @@ help: ## this list
 install: .venv/installed ## the virtual environment, with pinned dependencies
 
 .venv/installed: requirements-dev.txt
+	@echo "installing into .venv what requirements-dev.txt pins; it takes about a minute"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --progress-bar on --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
 	touch $@
 
 demo: install ## orders that end in every way, on a fresh embedded system (KEEP=1 leaves it running)

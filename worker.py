@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -49,6 +50,7 @@ from runtime.relay import relaying
 from runtime.seed import seed
 from runtime.settings import Settings, SettingsError
 from runtime.stopping import stop_of
+from runtime.welcome import welcome
 from temporal_saga import Operation, SagaPlugin, register_search_attributes
 from workflows.batch import BatchWorkflow
 from workflows.lane import LaneWorkflow
@@ -248,7 +250,7 @@ def main(
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
     interceptors: list[Interceptor] = [LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
     server = embedded_server(port=port, ui_port=ui_port, data=data) if embedded else None
-    asyncio.run(_serve_until_stopped(settings, queues, interceptors, server, adopt=adopt_databases))
+    asyncio.run(_serve_until_stopped(settings, queues, interceptors, server, data, adopt=adopt_databases))
 
 
 async def _serve_until_stopped(
@@ -256,6 +258,7 @@ async def _serve_until_stopped(
     queues: Sequence[str],
     interceptors: Sequence[Interceptor],
     server: AbstractAsyncContextManager[EmbeddedServer] | None,
+    data: Path,
     *,
     adopt: bool,
 ) -> None:
@@ -280,6 +283,8 @@ async def _serve_until_stopped(
             where = f"Temporal at {client.service_client.config.target_host}"
             told = f", Web UI at {running.web_ui}" if running else ""
             print(f"ready: serving {', '.join(queues)}; {where}{told}", flush=True)  # noqa: T201
+            if running and sys.stdout.isatty():
+                print(welcome(running, data), flush=True)  # noqa: T201
             await stop.wait()
             structlog.get_logger("worker").info("draining")
 

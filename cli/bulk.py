@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from temporalio.client import Client
 
 from cli import documents, session, show
+from cli.log import span
 from cli.session import Json
 from cli.tally import Summary, Tally
 from client.bulk import place_many
@@ -23,6 +37,8 @@ from runtime.commandline import CommandFailed, Exit
 
 MAX_CONCURRENCY = 1000
 """Orders under way at once from one process; more would wait in its own queues."""
+_LINE_EVERY_S = 10
+"""Often enough to see that it lives, seldom enough for a log."""
 _ORDERS_AT_ONCE = 20
 _BATCHES_AT_ONCE = 2
 """While the services work for one batch, Temporal brings the other on; more of them only wait for each other."""
@@ -55,34 +71,89 @@ def bulk(
     orders, total = read or documents.generated_orders(count or 0), len(read) or count or 0
     at_once = concurrency or (_BATCHES_AT_ONCE if mode is Mode.BATCH else _ORDERS_AT_ONCE)
     tally = Tally(outcomes)
-    seconds = session.run(
-        lambda client: _place(client, orders, total, mode, at_once, batch_size or DEFAULT_SIZE, tally)
-    )
+    size, quiet = batch_size or DEFAULT_SIZE, show.is_quiet(json=json)
+    try:
+        seconds = session.run(lambda client: _place(client, orders, total, mode, at_once, size, tally, quiet=quiet))
+    except KeyboardInterrupt:
+        message = f"interrupted; {tally.told} of {total} orders are told, and those that were started go on: "
+        message += "`starter.py list --state RUNNING` shows them"
+        raise CommandFailed(Code.INTERRUPTED, message, Exit.NOT_ENDED) from None
     summary = tally.summary(seconds)
     if json:
         show.document(summary.model_dump(mode="json", exclude_none=summary.outcomes is None))
     else:
-        _show(summary)
+        _show(summary, tally.parked)
     return Exit.OK if tally.all_ended else Exit.NOT_ENDED
 
 
 async def _place(
-    client: Client, orders: Iterable[Order], total: int, mode: Mode, at_once: int, batch_size: int, tally: Tally
+    client: Client,
+    orders: Iterable[Order],
+    total: int,
+    mode: Mode,
+    at_once: int,
+    batch_size: int,
+    tally: Tally,
+    *,
+    quiet: bool,
 ) -> float:
     """The seconds that it took to bring all orders to their ends."""
     started = time.perf_counter()
-    columns = [SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()]
-    with Progress(*columns, console=show.stderr) as progress:
-        bar = progress.add_task("orders", total=total)
+    with _progress(total, quiet=quiet) as tell:
         async for placed in place_many(Orders(client), orders, mode, at_once, batch_size):
             tally.add(placed)
-            progress.advance(bar, placed.orders)
+            tell(placed.orders)
     return time.perf_counter() - started
 
 
-def _show(summary: Summary) -> None:
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how many orders are told, how fast, and how long the others take; the block says how many more."""
+    columns = [
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        _Rate(),
+    ]
+    moving = show.stderr.is_interactive
+    with Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=show.stderr, disable=not moving
+    ) as progress:
+        bar = progress.add_task("orders", total=total)
+        lines = None if moving or quiet else asyncio.ensure_future(_lines(progress.tasks[0]))
+        try:
+            yield lambda orders: progress.advance(bar, orders)
+        finally:
+            if lines is not None:
+                lines.cancel()
+
+
+async def _lines(task: Task) -> NoReturn:
+    """A line now and then, where no bar can move."""
+    while True:
+        await asyncio.sleep(_LINE_EVERY_S)
+        elapsed, told = task.elapsed or 0.0, int(task.completed)
+        rest = f", about {span((task.total or 0) / (told / elapsed) - elapsed)} left" if told else ""
+        show.remark(f"{told} of {task.total:.0f} orders after {span(elapsed)}{rest}")
+
+
+class _Rate(ProgressColumn):
+    """Orders a second, over all that has passed: a batch tells hundreds at once."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed / task.elapsed:.3g}/s" if task.elapsed else "", "progress.data.speed")
+
+
+def _show(summary: Summary, parked: Sequence[str]) -> None:
     ends = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))
     show.line(f"{summary.orders} orders in {summary.seconds} s ({summary.orders_per_second}/s): {ends}")
     show.line(f"latency p50 {summary.latency_ms.p50:g} ms, p99 {summary.latency_ms.p99:g} ms")
     for code, count in sorted(summary.errors.items()):
         show.line(f"  {count} {code}")
+    for order_id in parked[: show.MAX_SHOWN]:
+        show.line(f"  parked: {order_id}")
+    if len(parked) > show.MAX_SHOWN:
+        show.line(f"  … and {len(parked) - show.MAX_SHOWN} more")
+    if parked:
+        show.line("`starter.py desk list` says why, and what to do")

@@ -19,6 +19,7 @@ from temporalio.client import Client
 
 from cli import documents, session, show
 from cli.session import Json
+from cli.table import Under
 from client.orders import Mode, Orders
 from contracts import inventory, payment
 from contracts.errors import Code
@@ -137,6 +138,7 @@ async def _demo(*, keep: bool, json: bool) -> int:
         settings = Settings.read()
         async with _system(Path(folder)) as (address, web_ui):
             client = await connection.connect(settings, address=address)
+            show.remark(f"Web UI, for as long as this runs: {web_ui}")
             played = await play(client)
             report = await audit(client, settings)
             if json:
@@ -144,9 +146,7 @@ async def _demo(*, keep: bool, json: bool) -> int:
             else:
                 _show(played)
                 show.audit(report)
-                show.line(
-                    f"Web UI {web_ui} (Ctrl-C ends)" if keep else f"Web UI was at {web_ui}; KEEP=1 keeps it running"
-                )
+                _show_what_is_next(web_ui, keep=keep)
             if keep:
                 await asyncio.Event().wait()
     return Exit.OK if report.clean and all(order.as_expected for order in played) else Exit.VIOLATIONS
@@ -160,7 +160,7 @@ async def play(client: Client) -> list[Played]:
     for sku, units in (("BOOK-1", 1000), ("RARE-1", 0)):
         delivery = SetStock(transaction_id=f"demo-{sku}", sku=sku, on_hand=units)
         await execute(client, inventory.set_stock, delivery)
-    with show.stderr.status(f"{len(SCENES)} orders under way; the one that times out takes about 25 s"):
+    with show.waiting(f"{len(SCENES)} orders under way; the one that times out takes about 25 s"):
         return await asyncio.gather(*(_enact(client, scene) for scene in SCENES))
 
 
@@ -170,7 +170,15 @@ def _show(played: list[Played]) -> None:
         wrong = Text(f"expected {scene.state} {scene.code or ''}", "red")
         mark = Text("ok", "green") if order.as_expected else wrong
         rows.append((order.order_id, order.story, show.state(order.state), order.code, order.seconds, mark))
-    show.table("orders", ["order", "story", "end", "code", "seconds", ""], rows)
+    show.table("orders", ["order", Under("story"), "end", Under("code"), "seconds", "check"], rows)
+
+
+def _show_what_is_next(web_ui: str, *, keep: bool) -> None:
+    if keep:
+        show.line(f"Web UI {web_ui} (Ctrl-C ends)")
+        return
+    show.line(f"Web UI was at {web_ui}; `KEEP=1 make demo` keeps it running")
+    show.line("next: `make up`, and in another terminal `.venv/bin/python starter.py place --item BOOK-1:2`")
 
 
 async def _enact(client: Client, scene: Scene) -> Played:
@@ -210,7 +218,7 @@ async def _system(folder: Path) -> AsyncIterator[tuple[str, str]]:
             preexec_fn=DIE_WITH_PARENT,
         )
     try:
-        with show.stderr.status("starting the embedded Temporal server and the services"):
+        with show.waiting("starting the embedded Temporal server and the services"):
             await _ready(worker, log_file)
         yield f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}"
     finally:

@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from cli import documents, session, show
 from cli.session import Json
+from cli.words import counted, lasted
 from client import decisions, silence
 from client.decisions import LoggedDecision
 from client.desk import OperatorsDesk, ParkedCall
@@ -63,24 +64,15 @@ async def _parked(client: Client, silent: set[str]) -> tuple[list[ParkedCall], s
 
 def _show(calls: list[ParkedCall], link: str | None) -> None:
     """A paragraph for each call: no width of a terminal cuts what is to be copied."""
-    show.line(show.counted(len(calls), "parked call") if calls else "nothing is parked")
+    show.line(counted(len(calls), "parked call") if calls else "nothing is parked")
     for call in calls:
         show.line(f"{call.order_id} {call.step} ({call.kind})")
         show.line(f"  {call.cause}")
-        tries = show.counted(call.attempts, "attempt")
-        show.line(f"  parked for {_age(call.since)}, {tries}, {_next(call)}")
+        tries = counted(call.attempts, "attempt")
+        show.line(f"  parked for {lasted(datetime.now(UTC) - call.since)}, {tries}, {_next(call)}")
         show.line(f"  {call.command}")
     if link is not None:
         show.line(link)
-
-
-def _age(since: datetime) -> str:
-    """How long ago that was, in the largest unit of which there are two."""
-    seconds = max(0, int((datetime.now(UTC) - since).total_seconds()))
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 def _next(call: ParkedCall) -> str:
@@ -222,7 +214,7 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
 def _accepted(count: int, *, json: bool, code: Exit = Exit.OK) -> int:
     show.result(
         DeskAnswer(accepted=count),
-        lambda told: show.line(f"{show.counted(told.accepted, 'decision')} accepted"),
+        lambda told: show.line(f"{counted(told.accepted, 'decision')} accepted"),
         json=json,
     )
     return code

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
 from temporalio.client import Client
 
-from cli import documents, session, show
+from cli import documents, follow, session, show
 from cli.session import Json, Yes
-from client.engines.engine import OrderStatus, Until
+from client.engines.engine import Until
 from client.errors import UnknownOrder
+from client.look import Observer
 from client.orders import Mode, Orders
-from client.standing import Closed, is_paused, standing_of
+from client.standing import Closed, standing_of
 from contracts.errors import Code
-from contracts.ids import Kind, order_id_of
+from contracts.ids import Kind, order_id_of, participant_id
+from contracts.order import Order
 from runtime.commandline import CommandFailed, Exit
 from runtime.connection import Unreachable
 from runtime.settings import Settings, SettingsError
 from temporal_saga import State
-
-_WATCH_EVERY_S = 1
 
 
 class CancelAnswer(BaseModel):
@@ -69,43 +69,32 @@ def place(
     made = documents.order_of_options
     order = documents.read_order(file) if file is not None else made(item or [], customer, id)
     if no_wait:
-        show.outcome(session.run(lambda client: Orders(client).start(order, mode)), json=json)
+        show.started(session.run(lambda client: Orders(client).start(order, mode)), json=json)
         return Exit.OK
-    log = session.run(lambda client: Orders(client).place(order, mode, until))
-    show.outcome(log, json=json)
+    wait = follow.Wait(order.order_id, _workflow_of(order, mode), json=json)
+    seen = wait.run(lambda client: Orders(client).place(order, mode, until))
+    log = seen.status.log
+    show.look(seen, json=json)
     if log.state.is_confirmed and any(entry.ended_at is None for entry in log.steps) and not json:
         show.line(f"decided; what was promised is under way: `starter.py status {order.order_id}` shows it")
     return session.exit_code(log)
 
 
+def _workflow_of(order: Order, mode: Mode) -> str:
+    """The workflow that decides about the order."""
+    return participant_id(order.order_id) if mode is Mode.CHOREOGRAPHY else order.transaction_id
+
+
 def status(
     order_id: str,
-    watch: Annotated[bool, typer.Option("--watch", help="Print anew at each change until the order ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it as it changes, until it ends.")] = False,
     json: Json = False,
 ) -> int:
     """The transaction log of one order, or of a transaction given as data, during and after."""
-    if watch:
-        now = session.run(lambda client: _watched(client, order_id, json=json))
-    else:
-        now = session.run(lambda client: Orders(client).status(order_id))
-    show.outcome(now.log, json=json)
-    if not json and not is_paused(now.log):
-        show.notes(now.log)
-    return session.exit_code(now.log)
-
-
-async def _watched(client: Client, order_id: str, *, json: bool) -> OrderStatus:
-    """The order's end; each state before it is printed when the next one is there."""
-    orders = Orders(client)
-    now = await orders.status(order_id)
-    while not now.closed:
-        before = now
-        while not now.closed and now.log == before.log:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            now = await orders.status(order_id)
-        if not json and not now.closed:
-            show.outcome(before.log)
-    return now
+    once = partial(session.run, lambda client: Observer(client, order_id).look())
+    seen = follow.watch(order_id, json=json) if watch else once()
+    show.look(seen, json=json)
+    return session.exit_code(seen.status.log)
 
 
 def cancel(

@@ -6,36 +6,36 @@ any client. What is to have a colour is a `Text`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from audit.report import Report
-from client.standing import Closed, Standing, standing_of
+from cli.log import LogView, standing
+from cli.table import Table, shown
+from client.engines.engine import OrderStatus
+from client.look import Look
+from client.standing import Standing, standing_of
+from client.to_come import StepToCome
 from contracts.ids import Coordinator
 from runtime.commandline import write
-from runtime.visible import visible
-from temporal_saga import DeskRecord, Entry, Failure, State, TransactionLog
+from temporal_saga import DeskRecord, Entry, Failure, TransactionLog
 
 T = TypeVar("T")
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
-_COLOURS: dict[Standing, str] = {
-    State.CONFIRMED: "green",
-    State.CONFIRMED_WITH_SKIPS: "red",
-    State.ROLLED_BACK: "yellow",
-    State.ROLLED_BACK_WITH_SKIPS: "red",
-    State.PARKED: "bold magenta",
-    Closed.CLOSED_FROM_OUTSIDE: "red",
-}
 MAX_SHOWN = 50
 """Violations printed for a person; the document has them all."""
 stderr = Console(stderr=True)
 """Progress and remarks; stdout is for the result alone."""
+state = standing
+"""A saga's state in its colour."""
+_UNBOUNDED = 100_000
+"""The width of a pipe: no program that reads it needs folded lines."""
 
 
 class Outcome(BaseModel):
@@ -46,15 +46,18 @@ class Outcome(BaseModel):
     state: Standing
     error: Failure | None
     steps: tuple[Entry, ...]
+    to_come: tuple[StepToCome, ...] = ()
+    """The steps that will follow, if the saga goes on and can tell them."""
 
     @classmethod
-    def of(cls, log: TransactionLog) -> Outcome:
+    def of(cls, log: TransactionLog, to_come: Sequence[StepToCome] = ()) -> Outcome:
         return cls(
             transaction_id=log.transaction_id,
             order_id=Coordinator.parse(log.transaction_id).name,
             state=standing_of(log),
             error=log.error,
             steps=log.steps,
+            to_come=tuple(to_come),
         )
 
 
@@ -69,70 +72,61 @@ def result(value: T, people: Callable[[T], None], *, json: bool) -> None:
 
 
 def line(*parts: str | Text) -> None:
-    Console().print(Text.assemble(*map(_shown, parts)), soft_wrap=True)
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    Console().print(Text.assemble(*map(shown, parts)), soft_wrap=True)
 
 
 def remark(text: str) -> None:
     """A line on stderr, also while a progress bar is there."""
-    stderr.print(_shown(text), soft_wrap=True)
+    stderr.print(shown(text), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table; on a terminal as wide as that, in a pipe as wide as its content."""
-    shown = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        shown.add_row(*(_shown("" if cell is None else cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(shown)
+    """A table that cuts nothing. Name a column of text `Under(…)`, and one that a narrow terminal can do without
+    `Spare(…)`; any other is whole and on one line."""
+    _draw(Table(title, columns, list(rows)))
 
 
-def state(value: Standing) -> Text:
-    return Text(value, style=_COLOURS.get(value, "cyan"))
+def _draw(renderable: RenderableType) -> None:
+    """Draw on stdout; on a terminal as wide as that, in a pipe as wide as its content."""
+    columns, lines = shutil.get_terminal_size()  # rich takes every dumb terminal for one of 80 columns
+    width = columns if Console().is_terminal else _UNBOUNDED
+    Console(width=width, height=lines).print(renderable, soft_wrap=True)
 
 
-def _shown(value: object) -> Text:
-    return value if isinstance(value, Text) else Text(visible(str(value)))
+def is_quiet(*, json: bool) -> bool:
+    """Whether a command tells nothing on stderr while it waits: a program reads its document, and nobody looks on."""
+    return json and not stderr.is_terminal
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Tell on stderr what the block waits for: beside a spinner, or in a line where nothing can move."""
+    if stderr.is_interactive:
+        with stderr.status(text):
+            yield
+    else:
+        remark(text)
+        yield
 
 
 def outcome(log: TransactionLog, *, json: bool = False) -> None:
-    result(Outcome.of(log), _outcome, json=json)
+    """How an order has ended, or stands: nothing is known beside its log."""
+    look(Look(OrderStatus(log, closed=True, coordinator=Coordinator.parse(log.transaction_id))), json=json)
 
 
-def notes(log: TransactionLog) -> None:
-    """What keeps calls from being tried, where the order's error is another one."""
-    for entry in log.steps:
-        if entry.note is not None and entry.ended_at is None:
-            line(entry.note)
+def look(seen: Look, *, json: bool = False) -> None:
+    result(Outcome.of(seen.status.log, seen.to_come), lambda _: _draw(LogView(seen)), json=json)
 
 
-def _outcome(shown: Outcome) -> None:
-    why = f" — {shown.error.code}: {shown.error.message}" if shown.error else ""
-    at = f" (at {shown.error.step})" if shown.error and shown.error.step else ""
-    line(f"{shown.order_id}: ", state(shown.state), f"{why}{at}")
-    rows = [
-        (_name(e), e.kind, e.status, e.attempts, _time(e.started_at), _lasted(e), e.error_code) for e in shown.steps
-    ]
-    table("", ["step", "kind", "status", "attempts", "started (UTC)", "ms", "code"], rows)
+def started(log: TransactionLog, *, where: str | None = None, json: bool) -> None:
+    """How to follow what nobody waits for. `where` it waits, if it has not begun."""
+    name = Coordinator.parse(log.transaction_id).name
 
+    def people(told: Outcome) -> None:
+        follow = f"`starter.py status {name} --watch` follows it{' when it runs' if where else ''}"
+        line(f"{name} ", where or state(told.state), f"; {follow}")
 
-def _name(entry: Entry) -> str:
-    return entry.step if entry.name is None else f"{entry.name}: {entry.step}"
-
-
-def _time(at: datetime) -> str:
-    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
-
-
-def _lasted(entry: Entry) -> str:
-    if entry.ended_at is None:
-        return "…"
-    return f"{(entry.ended_at - entry.started_at).total_seconds() * 1000:.0f}"
+    result(Outcome.of(log), people, json=json)
 
 
 def desk_record(shown: DeskRecord) -> None:

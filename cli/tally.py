@@ -35,15 +35,23 @@ class Tally:
     _errors: Counter[str] = field(default_factory=Counter)
     _latencies_ms: list[float] = field(default_factory=list)
     _outcomes: list[show.Outcome] = field(default_factory=list)
+    parked: list[str] = field(default_factory=list)
+    """The orders that were left parked."""
 
     def add(self, placed: Placed) -> None:
         for group in placed.groups:
             self._states[group.state] += len(group.order_ids)
             if group.code is not None:
                 self._errors[group.code] += len(group.order_ids)
+            if group.state is State.PARKED:
+                self.parked += group.order_ids
             if self.keeps_outcomes:
                 self._outcomes += [show.Outcome.of(log) for _, log in group.logs()]
         self._latencies_ms += [placed.seconds * 1000] * placed.orders
+
+    @property
+    def told(self) -> int:
+        return len(self._latencies_ms)
 
     @property
     def all_ended(self) -> bool:

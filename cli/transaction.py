@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from cli import documents, session, show
+from cli import documents, follow, session, show
 from cli.session import Json
 from client.transactions import Transactions
 from contracts.errors import Code
@@ -40,6 +40,12 @@ def transaction(
     def tell(ahead: int) -> None:
         show.remark(f"{ahead} ahead in lane {key}")
 
-    log = session.run(lambda client: Transactions(client).run(asked, key, wait=not no_wait, tell=tell))
-    show.outcome(log, json=json)
-    return Exit.OK if no_wait else session.exit_code(log)
+    if no_wait:
+        log = session.run(lambda client: Transactions(client).run(asked, key, wait=False))
+        waits = key is not None and not log.steps and not log.state.is_end
+        show.started(log, where=f"waits for its turn in lane {key}" if waits else None, json=json)
+        return Exit.OK
+    wait = follow.Wait(asked.transaction_id, asked.workflow_id, json=json)
+    seen = wait.run(lambda client: Transactions(client).run(asked, key, tell=tell))
+    show.look(seen, json=json)
+    return session.exit_code(seen.status.log)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as RawStatus
 from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionExtendedInfo, WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
@@ -78,6 +79,20 @@ class PausedActivity:
 
 
 @dataclass(frozen=True)
+class PendingCall:
+    """An activity that has not ended: `attempt` counts from 1, `failure` is why the attempt before failed.
+
+    `is_running` is whether a worker has taken the attempt up. `next_at` is set while the retry waits for its time.
+    """
+
+    operation: str
+    attempt: int
+    is_running: bool
+    next_at: datetime | None
+    failure: str | None
+
+
+@dataclass(frozen=True)
 class Run:
     """One run of a workflow. `status` is RUNNING while it is open, also while it is paused."""
 
@@ -110,6 +125,7 @@ class Described(Run):
     parent_id: str
     pause: Pause | None
     paused_activities: tuple[PausedActivity, ...]
+    pending: tuple[PendingCall, ...]
 
 
 async def describe(client: Client, workflow_id: str, run_id: str | None = None) -> Described | None:
@@ -232,6 +248,7 @@ def described_by(answer: DescribeWorkflowExecutionResponse) -> Described:
         parent_id=answer.workflow_execution_info.parent_execution.workflow_id,
         pause=_pause_of(answer.workflow_extended_info) if common["is_paused"] else None,
         paused_activities=tuple(_paused(each) for each in answer.pending_activities if each.paused),
+        pending=tuple(map(_pending, answer.pending_activities)),
     )
 
 
@@ -245,6 +262,18 @@ def _paused(pending: PendingActivityInfo) -> PausedActivity:
     by = said.rule if said.HasField("rule") else said.manual
     return PausedActivity(
         pending.activity_id, pending.activity_type.name, Pause(_time(said.pause_time), by.identity, by.reason)
+    )
+
+
+def _pending(pending: PendingActivityInfo) -> PendingCall:
+    is_running = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    waits = not is_running and pending.HasField("next_attempt_schedule_time")
+    return PendingCall(
+        pending.activity_type.name,
+        pending.attempt,
+        is_running,
+        _time(pending.next_attempt_schedule_time) if waits else None,
+        pending.last_failure.message if pending.HasField("last_failure") else None,
     )
 
 

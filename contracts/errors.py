@@ -56,4 +56,6 @@ class Code(StrEnum):
     """Temporal knows the workflow no more, so the state is that of the order service's record, without its steps."""
     # the command line's own
     USAGE = "USAGE"
+    INTERRUPTED = "INTERRUPTED"
+    """The person has left while the command waited; what it has started goes on."""
     UNREACHABLE = "UNREACHABLE"

@@ -20,6 +20,9 @@ eventually() {
 eventually temporal operator cluster health
 temporal operator namespace describe --namespace "$TEMPORAL_NAMESPACE" >/dev/null 2>&1 ||
     temporal operator namespace create --namespace "$TEMPORAL_NAMESPACE" --retention "$RETENTION"
+if [ -n "${WEB_UI:-}" ]; then # `starter.py place` prints the page of its order there
+    eventually temporal operator namespace update --namespace "$TEMPORAL_NAMESPACE" --data "web_ui=$WEB_UI"
+fi
 eventually temporal operator search-attribute list
 
 while read -r name type; do

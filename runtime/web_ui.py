@@ -34,6 +34,14 @@ async def parked_link(client: Client) -> str | None:
     return f"{address.rstrip('/')}/namespaces/{quote(client.namespace)}/workflows?query={quote(PARKED)}"
 
 
+async def page_of(client: Client, workflow_id: str) -> str | None:
+    """The page of a workflow; `None` as for `parked_link`."""
+    address = await _address(client)
+    if address is None:
+        return None
+    return f"{address.rstrip('/')}/namespaces/{quote(client.namespace)}/workflows/{quote(workflow_id, safe='')}"
+
+
 async def _address(client: Client) -> str | None:
     request = DescribeNamespaceRequest(namespace=client.namespace)
     try:

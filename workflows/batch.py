@@ -28,6 +28,7 @@ from temporalio.exceptions import ApplicationError
 from contracts.batch import BatchOutcome, InvalidBatch, OutcomeGroup, parse
 from contracts.errors import Code
 from contracts.order import OrderOptions, RollbackCause
+from contracts.outline import Outline
 from temporal_saga import POLICIES, CallKind, Failure, PlannedCall, Policy, State, TransactionLog, run_to_completion
 from temporal_saga.earlier import RerunDetector
 from temporal_saga.journal import count_states
@@ -250,6 +251,11 @@ class BatchWorkflow:
     def transaction_log(self, order_id: str) -> TransactionLog:
         """Return the log of one order, in the form of `OrderWorkflow.transaction_log`."""
         return self._known(order_id).transaction_log
+
+    @workflow.query
+    def outline(self, order_id: str) -> Outline:
+        """The plan of one order."""
+        return Outline.of(self._known(order_id).plan)
 
     @workflow.query
     def outcome(self) -> BatchOutcome:

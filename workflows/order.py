@@ -14,6 +14,7 @@ from contracts.errors import Code
 from contracts.inventory import ReserveStock, StockLine
 from contracts.notification import NotifyCustomer
 from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, OrderOptions, RollbackCause
+from contracts.outline import Outline
 from contracts.payment import AuthorizePayment
 from contracts.remedy import remedy_for
 from contracts.shipping import ScheduleShipment
@@ -145,6 +146,17 @@ class OrderWorkflow(CancellableOrderWorkflow):
                 await run_to_completion(workflow.sleep(_MOMENT, summary="the decision is answered first"))
             await commit(saga, self._requests)
         return saga.log
+
+    @workflow.query
+    def outline(self) -> Outline | None:
+        """The plan of the order; `None` where this workflow brings to its end what another has begun, and while the
+        process has a guard: an order passes it when it gets there, and a query may not ask `workflow.patched`."""
+        if self._recovers or self._options.prepared:
+            return None
+        try:
+            return Outline.of(planned(self._requests))
+        except workflow.ReadOnlyContextError:
+            return None
 
     async def _until_decided(self, saga: Saga) -> None:
         try:

@@ -31,6 +31,7 @@ from contracts.choreography import PARTICIPANTS, Event, Fact, Participation
 from contracts.errors import Code
 from contracts.ids import participant_id
 from contracts.order import Order, RollbackCause
+from contracts.outline import Outline
 from contracts.problems import first_problem
 from contracts.remedy import remedy_for
 from temporal_saga import (
@@ -59,7 +60,8 @@ class Participant:
     """The execution of one service's role for one order."""
 
     def __init__(self, service: str, placed: Order) -> None:
-        roles = roles_of(planned(Requests.of(placed, coordinator=participant_id(placed.order_id))))
+        self.plan = planned(Requests.of(placed, coordinator=participant_id(placed.order_id)))
+        roles = roles_of(self.plan)
         self.desk = Desk(remedy_for(placed.order_id))
         self._service = service
         self._order = placed
@@ -276,6 +278,11 @@ class ParticipantWorkflow(CancellableOrderWorkflow):
 
     def _check_request(self, request: dict[str, Any]) -> None:
         check_order_of(request, self._order)
+
+    @workflow.query
+    def outline(self) -> Outline:
+        """The plan of the whole order, of which this is the part of one service."""
+        return Outline.of(self._participant.plan)
 
     @workflow.signal(dynamic=True)
     def on_event(self, name: str, arguments: Sequence[RawValue]) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 from temporalio import workflow
 
 from contracts.errors import Code
+from contracts.outline import Outline
 from contracts.remedy import remedy_for
 from contracts.transaction import Transaction
-from temporal_saga import Saga, SagaWorkflow, Step, TransactionLog, run_in_order
+from temporal_saga import Plan, Saga, SagaWorkflow, Step, TransactionLog, run_in_order
 from workflows.inputs import check_workflow_id, parse_input
 
 
@@ -33,6 +34,13 @@ class TransactionWorkflow(SagaWorkflow):
         async with self.saga as saga:
             await run_in_order(saga, _steps(self._transaction), resumed=resumed)
         return saga.log
+
+    @workflow.query
+    def outline(self) -> Outline:
+        """The plan of the transaction."""
+        plan = Plan()
+        plan.follow(run_in_order(plan, _steps(self._transaction)))
+        return Outline.of(plan)
 
 
 def _steps(transaction: Transaction) -> list[Step]:

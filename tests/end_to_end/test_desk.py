@@ -82,7 +82,7 @@ def _is_shown_in_words(desk: System, order_id: str) -> None:
     lines = desk.run("desk", "list").out.splitlines()
     at = lines.index(f"{order_id} payment.cancel (undo)")
     assert lines[at + 1] == "  SERVICE_UNAVAILABLE: injected: the service says no"
-    assert re.fullmatch(r"  parked for \d+ s, \d attempts?, (next at|being tried since) [-\d: ]+ UTC", lines[at + 2])
+    assert re.fullmatch(r"  parked for [\d.]+ s, \d attempts?, (next at|being tried since) [-\d: ]+ UTC", lines[at + 2])
     assert lines[at + 3] == f"  starter.py desk retry {order_id} payment.cancel"
     page = f"http://127.0.0.1:{desk.ui_port}/namespaces/default/workflows?query=SagaState%3D%22PARKED%22"
     assert lines[-1] == page

@@ -132,7 +132,13 @@ _ENDS = (
     ),
     Mutation(
         "what other clients have stored acts on the operator's terminal",
-        (Edit("cli/show.py", "Text(visible(str(value)))", "Text(str(value))"),),
+        (
+            Edit(
+                "cli/table.py",
+                'Text(visible("" if value is None else str(value)))',
+                'Text("" if value is None else str(value))',
+            ),
+        ),
         (f"{_OUTPUT}::test_nothing_from_outside_reaches_a_terminal_as_it_was_stored",),
     ),
     Mutation(
@@ -155,4 +161,83 @@ _ENDS = (
     ),
 )
 
-INPUT_OUTPUT = (*_SECRETS, *_WORDS, *_DOCUMENTS, *_ENDS)
+_TABLE, _LOG, _FOLLOW = "cli/table.py", "cli/log.py", "cli/follow.py"
+_TABLES, _SHOWN = "tests/command_line/test_tables.py", "tests/command_line/test_log.py"
+_WAITING, _COMING = "tests/end_to_end/test_waiting.py", "tests/client/test_to_come.py"
+
+_TERMINAL = (
+    Mutation(
+        "a table is as wide as its content, whatever the terminal",
+        (Edit(_TABLE, "while self._needed(beside) > width:", "while False:"),),
+        (
+            f"{_TABLES}::test_no_row_of_a_recorded_outcome_is_wider_than_the_terminal[80]",
+            f"{_TABLES}::test_a_row_that_does_not_fit_becomes_a_paragraph",
+        ),
+    ),
+    Mutation(
+        "an id in a table is cut to the width of the terminal",
+        (Edit(_TABLE, "options.update(width=width)", "options.update(width=width // 2)"),),
+        (
+            f"{_TABLES}::test_every_id_step_and_code_of_every_recorded_outcome_is_whole[140-xterm]",
+            f"{_TABLES}::test_no_width_cuts_a_word_that_must_be_whole",
+        ),
+    ),
+    Mutation(
+        "a dumb terminal is taken for one of 80 columns",
+        (Edit("cli/show.py", "Console(width=width, height=lines)", "Console(width=width)"),),
+        (f"{_TABLES}::test_a_dumb_terminal_gets_tables_of_its_own_width",),
+    ),
+    Mutation(
+        "a text that does not fit into its row is lost",
+        (Edit(_TABLE, "yield from _folded(text, console, options.max_width)", "pass"),),
+        (f"{_TABLES}::test_a_long_text_goes_under_its_row",),
+    ),
+    Mutation(
+        "calls that followed one another look as if they ran side by side",
+        (
+            Edit(
+                _LOG,
+                "if beside and (first_end is None or entry.started_at < first_end):",
+                "if at > 0:",
+            ),
+        ),
+        (f"{_SHOWN}::test_the_pivot_is_marked_and_what_ran_side_by_side_is_bracketed",),
+    ),
+    Mutation(
+        "a skip does not say who decided it",
+        (Edit(_LOG, "        if entry.skipped is not None:", "        if False:"),),
+        (f"{_SHOWN}::test_a_skip_says_who_decided_it_and_why",),
+    ),
+    Mutation(
+        "a person who leaves a waiting command is not told what goes on",
+        (Edit(_FOLLOW, "            if not self._is_asked_for:\n                raise\n", "            raise\n"),),
+        (f"{_WAITING}::test_ctrl_c_while_an_order_is_placed_says_that_it_goes_on_and_what_shows_it",),
+    ),
+    Mutation(
+        "a program that reads a document gets progress for people beside it",
+        (Edit("cli/show.py", "return json and not stderr.is_terminal", "return False"),),
+        (f"{_WAITING}::test_without_a_terminal_a_document_comes_alone",),
+    ),
+    Mutation(
+        "no client knows where the Web UI of the embedded server is",
+        (Edit("runtime/web_ui.py", "UpdateNamespaceInfo(data={_KEY: address})", "UpdateNamespaceInfo()"),),
+        (f"{_WAITING}::test_place_says_at_once_what_it_starts_and_where_to_see_it",),
+    ),
+    Mutation(
+        "an order that is rolled back is said to go on forward",
+        (Edit("client/to_come.py", " if _goes_back(log) else outline.stages", " if False else outline.stages"),),
+        (f"{_COMING}::test_at_each_moment_the_log_and_the_steps_to_come_are_the_log_at_the_end[demo-hang]",),
+    ),
+    Mutation(
+        "the undo of a refused step is said to come",
+        (Edit("client/to_come.py", "entry is not None and entry.status is not Status.REFUSED", "entry is not None"),),
+        (f"{_COMING}::test_at_each_moment_the_log_and_the_steps_to_come_are_the_log_at_the_end[demo-poor]",),
+    ),
+    Mutation(
+        "bulk does not say which orders it leaves parked",
+        (Edit("cli/tally.py", "self.parked += group.order_ids", "pass"),),
+        ("tests/command_line/test_bulk.py::test_what_is_left_parked_is_named_with_what_tells_why",),
+    ),
+)
+
+INPUT_OUTPUT = (*_SECRETS, *_WORDS, *_DOCUMENTS, *_ENDS, *_TERMINAL)

@@ -23,6 +23,7 @@ from contracts import notification
 from contracts.choreography import PARTICIPANTS
 from contracts.ids import participant_id
 from contracts.order import Order
+from contracts.outline import OUTLINE
 from runtime import connection
 from runtime.embedded import embedded_server, free_port
 from runtime.execute import execute
@@ -136,8 +137,10 @@ async def test_orders_of_every_mode_get_through_the_change(
             logs = await old()
             for age in ("new", "newer"):
                 logs += await (await _placed(client, age))()
+            outlines = [await client.get_workflow_handle(f"order/new-{kind}").query(OUTLINE) for kind in _ALONE]
         found = [await client.get_workflow_handle(each).fetch_history() for each in _workflows()]
     assert {log.state for log in logs} == {State.CONFIRMED}
+    assert outlines == [None, None], "a query cannot tell whether an order will pass the guard"
     new = {
         f"order/{age}-{kind}"
         for age in ("new", "newer")

@@ -46,6 +46,7 @@ ENDS_NO_ORDER = {
     Code.CLOSED_FROM_OUTSIDE,
     Code.FORGOTTEN,
     Code.USAGE,
+    Code.INTERRUPTED,
     Code.UNREACHABLE,
     # codes of a generic transaction
     Code.INVALID_TRANSACTION,

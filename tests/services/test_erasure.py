@@ -50,7 +50,7 @@ _CALLS: dict[str, tuple[Call, ...]] = {
 every_service = pytest.mark.parametrize("service", _CALLS)
 _NOT_PERSONAL = {
     *("transaction_id", "order_id", "customer_id", "sku", "step", "operation", "coordinator", "tracking_code"),
-    *("currency", "country", "actor", "namespace_id", "namespace", "cluster_id", "answer"),
+    *("currency", "country", "actor", "namespace_id", "namespace", "cluster_id", "answer", "reply"),
 }
 """Columns of text without personal data: ids, names of operations, replies, and who has decided something."""
 _ERASED_OTHERWISE = {("orders", "document"), ("skips", "reason"), ("operations", "digest"), ("erasures", "reason")}

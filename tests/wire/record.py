@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from contracts import batch, choreography, erasure, lane, recovery, retention, transaction
+from contracts import batch, choreography, erasure, lane, outline, recovery, retention, transaction
 from contracts.catalogue import OPERATIONS
 from contracts.message import Message, is_added
 from temporal_saga import Fix, Operation, Parked, Retry, Skip, State, Status, TransactionLog
@@ -26,7 +26,7 @@ _OTHER_OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *(each for of_service in (retention.LIST_OLD, retention.RETIRE) for each in of_service.values()),
     *(each for of_service in (erasure.FIND, erasure.ERASE) for each in of_service.values()),
 )
-_ALL_MODULES = (batch, transaction)
+_ALL_MODULES = (batch, outline, transaction)
 """Modules that are imported only for their messages."""
 
 Record = dict[str, dict[str, Any]]
