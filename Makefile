@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick chaos mutations up check bench record docs wheel clean
+.PHONY: help install demo test quick chaos mutations browser up check bench record docs wheel clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -32,6 +32,10 @@ chaos: install ## kills, cuts, locks and faults under load, and the whole crash 
 mutations: install ## a copy of the code with each of the defects that a test must notice: all must be caught
 	$(BIN)/python -m tests.mutations
 
+browser: install ## orders of every end in the Web UI, looked at with headless Chromium; screenshots in data/browser
+	if command -v npm >/dev/null; then cd tests/browser && npm ci --silent --ignore-scripts --no-audit --no-fund; fi
+	$(BIN)/python -m tests.browser
+
 up: install ## the embedded Temporal server with its Web UI, and every service, until Ctrl-C
 	$(BIN)/python worker.py --embedded
 
@@ -60,4 +64,4 @@ wheel: install ## the package `temporal-saga` alone, as wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 clean: ## the virtual environment, local data and caches
-	rm -rf .venv data build dist site *.egg-info bench/restate/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv data build dist site *.egg-info bench/restate/node_modules tests/browser/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

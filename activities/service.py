@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities import outbox
 from activities.database import Database
@@ -324,5 +324,11 @@ def _valid_many(
 
 
 def _refused(refusal: Refusal) -> ApplicationError:
-    """An error that Temporal must not retry. It carries the number of the attempt, for the saga's log."""
-    return ApplicationError(refusal.message, activity.info().attempt, type=refusal.code, non_retryable=True)
+    """An error that Temporal must not retry. It carries the number of the attempt, for the saga's log.
+
+    A refusal is a business answer, so no metric of failures counts it; a request that has the wrong form is a bug.
+    """
+    bug = refusal.code == Code.INVALID_REQUEST
+    category = ApplicationErrorCategory.UNSPECIFIED if bug else ApplicationErrorCategory.BENIGN
+    attempt = activity.info().attempt
+    return ApplicationError(refusal.message, attempt, type=refusal.code, non_retryable=True, category=category)

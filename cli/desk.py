@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -11,13 +13,16 @@ from temporalio.client import Client
 
 from cli import documents, session, show
 from cli.session import Json
-from client import silence
+from cli.words import counted, lasted
+from client import decisions, silence
+from client.decisions import LoggedDecision
 from client.desk import OperatorsDesk, ParkedCall
 from client.errors import DeskRefused, NotAnswered, UnknownOrder
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
 from contracts.message import as_written
 from contracts.problems import first_problem
+from runtime import web_ui
 from runtime.commandline import CommandFailed, Exit
 from temporal_saga import Failure, Fix, Retry, Skip
 
@@ -25,6 +30,8 @@ desk = typer.Typer(help="Calls that do not get through: see them, retry, skip or
 
 Step = Annotated[str, typer.Argument(help="As `desk list` names it, such as payment.cancel.")]
 Actor = Annotated[str, typer.Option(help="Who decides; kept in the order's log.")]
+SomeActor = Annotated[str | None, typer.Option(help="Who decides; default: the login name.")]
+SomeReason = Annotated[str | None, typer.Option(help="Why; `desk log` shows it.")]
 RequestId = Annotated[str | None, typer.Option(help="A decision sent twice under one id is taken once.")]
 _CALL = TypeAdapter(ParkedCall)
 
@@ -35,39 +42,64 @@ class DeskAnswer(BaseModel):
 
 @desk.command("list")
 def list_(json: Json = False) -> int:
-    """Every parked call, with its age, attempts, last error and next attempt; exit code 3 if a saga cannot say."""
+    """Every parked call: its cause, age, attempts, next attempt and command; exit code 3 if a saga cannot say."""
     silent: set[str] = set()
-    calls = session.run(lambda client: _parked(client, silent))
+    calls, link = session.run(lambda client: _parked(client, silent))
     if json:
         show.document([_CALL.dump_python(call, mode="json", exclude={"error": {"step"}}) for call in calls])
     else:
-        _show(calls)
+        _show(calls, link)
     return Exit.UNREACHABLE if silent else Exit.OK
 
 
-async def _parked(client: Client, silent: set[str]) -> list[ParkedCall]:
-    """The parked calls; `silent` gets the names of the workflows that cannot say."""
-    calls = [call async for call in OperatorsDesk(client).parked(_collected(silent))]
+async def _parked(client: Client, silent: set[str]) -> tuple[list[ParkedCall], str | None]:
+    """The parked calls, and their page in the Web UI; `silent` gets the names of the workflows that cannot say."""
+    operators = OperatorsDesk(client)
+    calls = await operators.explained([call async for call in operators.parked(_collected(silent))])
     async for workflow_id, paused in silence.all_paused(client):
         if workflow_id not in silent:
             _remark(workflow_id, paused)
-    return calls
+    return calls, await web_ui.parked_link(client)
 
 
-def _show(calls: list[ParkedCall]) -> None:
-    rows = [
-        (c.order_id, c.step, c.kind, f"{c.since:%m-%d %H:%M:%S}", c.attempts, _next(c),
-         f"{c.error.code}: {c.error.message}")
-        for c in calls
-    ]  # fmt: skip
-    columns = ["order", "step", "kind", "since (UTC)", "attempts", "next attempt (UTC)", "error"]
-    show.table(f"{len(calls)} parked calls", columns, rows)
+def _show(calls: list[ParkedCall], link: str | None) -> None:
+    """A paragraph for each call: no width of a terminal cuts what is to be copied."""
+    show.line(counted(len(calls), "parked call") if calls else "nothing is parked")
+    for call in calls:
+        show.line(f"{call.order_id} {call.step} ({call.kind})")
+        show.line(f"  {call.cause}")
+        tries = counted(call.attempts, "attempt")
+        show.line(f"  parked for {lasted(datetime.now(UTC) - call.since)}, {tries}, {_next(call)}")
+        show.line(f"  {call.command}")
+    if link is not None:
+        show.line(link)
 
 
 def _next(call: ParkedCall) -> str:
     if call.trying_since is not None:
-        return f"being tried since {call.trying_since:%H:%M:%S}"
-    return f"{call.next_attempt_at:%m-%d %H:%M:%S}"
+        return f"being tried since {call.trying_since:%H:%M:%S} UTC"
+    return f"next at {call.next_attempt_at:%m-%d %H:%M:%S} UTC"
+
+
+@desk.command(name="log")
+def log_(
+    order_id: Annotated[str | None, typer.Argument(help="Only decisions about this order or transaction.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    json: Json = False,
+) -> int:
+    """The decisions about parked calls, newest first: who, when, what and why; also of what has ended."""
+    taken = session.run(lambda client: decisions.decisions(client, order_id, limit))
+    show.result(taken, _show_log, json=json)
+    return Exit.OK
+
+
+def _show_log(taken: list[LoggedDecision]) -> None:
+    for each in taken:
+        why = f": {each.reason}" if each.reason else ""
+        by = each.actor or "an operator"
+        show.line(f"{each.at:%Y-%m-%d %H:%M:%S}Z {each.order_id} {each.step}: {each.decision} by {by}{why}")
+    if not taken:
+        show.line("no decisions")
 
 
 @desk.command(name="show")
@@ -84,20 +116,34 @@ def retry(
     step: Annotated[str | None, typer.Argument(help="As `desk list` names it, such as payment.cancel.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every parked call, in place of ID and STEP.")] = False,
     code: Annotated[str | None, typer.Option(help="With --all: only those parked with this code.")] = None,
+    actor: SomeActor = None,
+    reason: SomeReason = None,
     request_id: RequestId = None,
     json: Json = False,
 ) -> int:
     """Try a parked call again now, or all of them; exit code 3 if a saga cannot say what is parked."""
     if all_ == (order_id is not None and step is not None) or (code is not None and not all_):
         raise CommandFailed(Code.USAGE, "desk retry takes ID STEP, or --all [--code X]", Exit.INVALID)
+    decision = Retry(documents.remark(actor or _login(), "--actor"), _reason(reason))
     if all_:
-        retried, exit_code = session.run(lambda client: _retry_all(client, code))
+        retried, exit_code = session.run(lambda client: _retry_all(client, code, decision))
         return _accepted(retried, json=json, code=exit_code)
-    session.run(lambda client: OperatorsDesk(client).decide(order_id or "", step or "", Retry(), request_id))
+    session.run(lambda client: OperatorsDesk(client).decide(order_id or "", step or "", decision, request_id))
     return _accepted(1, json=json)
 
 
-async def _retry_all(client: Client, code: str | None) -> tuple[int, Exit]:
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container may have no user of this number
+        return "unknown"
+
+
+def _reason(given: str | None) -> str | None:
+    return None if given is None else documents.remark(given, "--reason")
+
+
+async def _retry_all(client: Client, code: str | None, decision: Retry) -> tuple[int, Exit]:
     """How many calls are tried again, and the exit code: an answer of some workflows may be missing."""
     retried, asked, operators = 0, 0, OperatorsDesk(client)
     silent: set[str] = set()
@@ -105,7 +151,7 @@ async def _retry_all(client: Client, code: str | None) -> tuple[int, Exit]:
         if code not in (None, call.error.code):
             continue
         try:
-            await operators.decide(call.transaction_id, call.step, Retry())
+            await operators.decide(call.transaction_id, call.step, decision)
             retried += 1
         except NotAnswered as waits:
             show.remark(waits.message)
@@ -138,13 +184,14 @@ def fix(
     step: Step,
     input: Annotated[str, typer.Option(help="A JSON file with the call's new request, or - for stdin.")],  # noqa: A002 — the option's name
     actor: Actor,
+    reason: SomeReason = None,
     request_id: RequestId = None,
     json: Json = False,
 ) -> int:
     """Try a parked call again with another request."""
     request = documents.read_json(input, Code.INVALID_REQUEST)
     _check_request(step, request, where=input)
-    decision = Fix(actor=documents.remark(actor, "--actor"), request=request)
+    decision = Fix(actor=documents.remark(actor, "--actor"), request=request, reason=_reason(reason))
     session.run(lambda client: OperatorsDesk(client).decide(order_id, step, decision, request_id))
     return _accepted(1, json=json)
 
@@ -165,7 +212,11 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
 
 
 def _accepted(count: int, *, json: bool, code: Exit = Exit.OK) -> int:
-    show.result(DeskAnswer(accepted=count), lambda told: show.line(f"{told.accepted} decisions accepted"), json=json)
+    show.result(
+        DeskAnswer(accepted=count),
+        lambda told: show.line(f"{counted(told.accepted, 'decision')} accepted"),
+        json=json,
+    )
     return code
 
 

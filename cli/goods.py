@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from cli import session, show
-from cli.session import Json
+from cli.session import Json, Yes
 from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.inventory import ListStock, SetStock, StockLevel
@@ -38,11 +38,26 @@ def list_stock(json: Json = False) -> int:
 
 
 @stock.command("set")
-def set_stock(sku: str, units: Annotated[int, typer.Argument(metavar="N")], json: Json = False) -> int:
-    """Say how many units of SKU there are, the reserved ones included."""
+def set_stock(
+    sku: str, units: Annotated[int, typer.Argument(metavar="N")], yes: Yes = False, json: Json = False
+) -> int:
+    """Say how many units of SKU there are, the reserved ones included.
+
+    Asks first if that is less than half of what there was, or less than what is reserved.
+    """
     request = _valid(SetStock, transaction_id=f"set-{uuid4()}", sku=sku, on_hand=units)
+    if not yes and (question := _drastic(sku, units)) is not None:
+        session.require_yes(question, yes=yes)
     level = _ask(inventory.set_stock, request).level
     return _shown(level, lambda one: _show_stock([one]), json=json)
+
+
+def _drastic(sku: str, units: int) -> str | None:
+    """What to ask before the stock of `sku` falls far; `None` for any other change."""
+    there = next((level for level in _ask(inventory.list_stock, ListStock()).levels if level.sku == sku), None)
+    if there is None or (2 * units >= there.on_hand and units >= there.reserved):
+        return None
+    return f"{sku} has {there.on_hand} on hand and {there.reserved} reserved, and {units} is far less"
 
 
 @account.command("list")

@@ -7,16 +7,21 @@ from typing import Annotated
 
 import typer
 from pydantic import BaseModel
+from temporalio.client import Client
 
 from cli import documents, follow, session, show
-from cli.session import Json
+from cli.session import Json, Yes
 from client.engines.engine import Until
+from client.errors import UnknownOrder
 from client.look import Observer
 from client.orders import Mode, Orders
+from client.standing import Closed, standing_of
 from contracts.errors import Code
-from contracts.ids import participant_id
+from contracts.ids import Kind, order_id_of, participant_id
 from contracts.order import Order
 from runtime.commandline import CommandFailed, Exit
+from runtime.connection import Unreachable
+from runtime.settings import Settings, SettingsError
 from temporal_saga import State
 
 
@@ -105,13 +110,36 @@ def cancel(
     return Exit.OK
 
 
-def redo(order_id: str, json: Json = False) -> int:
+def redo(order_id: str, yes: Yes = False, json: Json = False) -> int:
     """After a restore: bring a closed order or transaction to its end again, through the fence.
 
     What the services still know is not done twice. A confirmed order is placed again; of a rolled-back one, what is
     held again is given back. An order of a batch or a choreography gets a workflow of its own, in their name. A
-    transaction given as data runs again, in its lane if it had one.
+    transaction given as data runs again, in its lane if it had one. Asks first if the audit finds nothing wrong.
     """
+    if not yes and (question := session.run(lambda client: _about_redo(client, order_id))) is not None:
+        session.require_yes(question, yes=yes)
     log = session.run(lambda client: Orders(client).redo(order_id))
     show.outcome(log, json=json)
     return session.exit_code(log)
+
+
+async def _about_redo(client: Client, order_id: str) -> str | None:
+    """What to ask before an order or a transaction runs again; `None` if the audit names it, or `redo` refuses it."""
+    from audit.run import audit  # noqa: PLC0415 — SQLAlchemy and the services' tables, where they are needed
+
+    try:
+        now = await Orders(client).status(order_id)
+    except UnknownOrder:
+        return None
+    standing = standing_of(now.log)
+    if not now.closed or standing is Closed.CLOSED_FROM_OUTSIDE:
+        return None
+    try:
+        report = await audit(client, Settings.read())
+    except (Unreachable, SettingsError) as error:
+        return f"{order_id} is {standing}, and the audit cannot tell whether that is whole ({error})"
+    about = now.coordinator.workflow_id if now.coordinator.kind is Kind.TRANSACTION else order_id_of(order_id)
+    if any(violation.subject == about for violation in report.violations):
+        return None
+    return f"{order_id} is {standing}, and the audit finds nothing wrong with it"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.prompt import Confirm
+from rich.text import Text
 from temporalio.client import Client
 
 from cli import show
@@ -16,8 +19,10 @@ from contracts.errors import Code
 from runtime import connection, logs
 from runtime.commandline import CommandFailed, Exit
 from runtime.settings import Settings
+from runtime.visible import visible
 from temporal_saga import TransactionLog
 
+Yes = Annotated[bool, typer.Option("--yes", help="Answer the question whether to go on.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 
 _EXITS: dict[str, Exit] = {
@@ -53,6 +58,20 @@ def run_alone(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def failed(error: ClientError) -> CommandFailed:
     return CommandFailed(error.code, error.message, _EXITS.get(error.code, Exit.INVALID))
+
+
+def require_yes(question: str, *, yes: bool) -> None:
+    """Ask a person on the terminal, unless `--yes` has answered. Raises `CommandFailed` for any other answer."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CommandFailed(Code.USAGE, f"{question}: nothing was changed; --yes does it", Exit.INVALID)
+    try:
+        agreed = Confirm.ask(Text(f"{visible(question)}. Go on?"), console=show.stderr, default=False)
+    except EOFError:
+        agreed = False
+    if not agreed:
+        raise CommandFailed(Code.USAGE, "nothing was changed", Exit.INVALID)
 
 
 def exit_code(log: TransactionLog) -> Exit:

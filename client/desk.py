@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -14,8 +15,11 @@ from client import handles, silence, updates
 from client.errors import DeskRefused, Silent
 from client.handles import WorkflowPaused
 from client.orders import Orders
+from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
 from contracts.ids import Coordinator, Kind, order_id_of, order_workflow_id, participant_id, transaction_workflow_id
+from contracts.remedy import command_for
+from runtime.pollers import last_poll
 from temporal_saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow, Skip
 
 _UPDATES: dict[type, Any] = {
@@ -28,10 +32,15 @@ _CANNOT_SAY = (WorkflowPaused, WorkflowQueryFailedError, RPCError)
 
 @dataclass(frozen=True, kw_only=True)
 class ParkedCall(Parked):
-    """A parked call and its saga. `transaction_id` names its workflow; people call it by `order_id`."""
+    """A parked call and its saga. `transaction_id` names its workflow; people call it by `order_id`.
+
+    `cause` says in words why the call fails, and `command` what to run when that is repaired.
+    """
 
     order_id: str
     transaction_id: str
+    cause: str = ""
+    command: str = ""
 
 
 class OperatorsDesk:
@@ -53,6 +62,22 @@ class OperatorsDesk:
             for call in parked:
                 yield ParkedCall(**vars(call), order_id=about.name, transaction_id=about.transaction_id)
 
+    async def explained(self, calls: Iterable[ParkedCall]) -> list[ParkedCall]:
+        """`calls` with their cause and command. Each queue is asked once whether a worker serves it."""
+        served: dict[str, bool] = {}
+        explained = []
+        for call in calls:
+            operation = OPERATIONS.get(call.step.partition("#")[0])
+            queue = None if operation is None else operation.queue
+            if queue is not None and queue not in served:
+                last = await last_poll(self._client, queue, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+                served[queue] = last is not None
+            cause = f"{call.error.code}: {call.error.message}"
+            if queue is not None and not served[queue]:
+                cause = f"nobody serves the queue {queue}: start `worker.py --service {queue}`"
+            explained.append(replace(call, cause=cause, command=command_for(call.order_id, call)))
+        return explained
+
     async def record(self, known_as: str, step: str) -> DeskRecord:
         """One call of the desk, also when it is settled. Raises `UnknownOrder`, `DeskRefused` and `Silent`."""
         workflow_id = await self._workflow_of(known_as, step, is_open=False)
@@ -70,11 +95,10 @@ class OperatorsDesk:
     ) -> None:
         """Have a decision about a parked call taken. Raises `UnknownOrder`, `DeskRefused`, `Paused`, `NotAnswered`."""
         update = _UPDATES[type(decision)]
-        arguments = [step] if isinstance(decision, Retry) else [step, decision]
         try:
             workflow_id = await self._workflow_of(known_as, step)
             await updates.require_not_paused(self._client, workflow_id)
-            await updates.update(self._client, workflow_id, update, arguments, request_id)
+            await updates.update(self._client, workflow_id, update, [step, decision], request_id)
         except WorkflowUpdateFailedError as error:
             if isinstance(error.cause, ApplicationError):
                 raise DeskRefused(f"{known_as}: {error.cause.message}") from error

@@ -26,7 +26,7 @@ from client.handles import (
     listed,
 )
 from contracts.errors import Code
-from runtime.pollers import POLLS_WITHIN, pollers_of
+from runtime.pollers import last_poll
 from runtime.settings import SettingsError
 from temporal_saga import Failure
 
@@ -167,13 +167,11 @@ def _unreadable(message: str) -> str | None:
 
 
 async def _about_workers(client: Client, task_queue: str) -> str:
-    pollers = await pollers_of(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
-    last = max((poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in pollers), default=None)
-    now = datetime.now(UTC)
-    if last is None or now - last > POLLS_WITHIN:
+    last = await last_poll(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+    if last is None:
         return f"no worker polls its queue `{task_queue}`; start `python worker.py`"
     return (
         f"no worker of its queue `{task_queue}` answered within {QUERY_TIMEOUT_S} s, though one polled it "
-        f"{(now - last).total_seconds():.0f} s ago: it is busy, or has stopped since; "
+        f"{(datetime.now(UTC) - last).total_seconds():.0f} s ago: it is busy, or has stopped since; "
         "ask again, or start `python worker.py`"
     )

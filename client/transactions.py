@@ -25,6 +25,7 @@ from contracts.lane import LaneEntry, LaneState, LaneView
 from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from contracts.transaction import Transaction
+from runtime import summaries
 from runtime.connection import CLOSED_FROM_OUTSIDE
 from temporal_saga import Failure, State, TransactionLog
 
@@ -208,6 +209,7 @@ async def start(
         task_queue=WORKFLOWS_QUEUE,
         id_reuse_policy=again if resumed else once,
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        **summaries.of_transaction([step["name"] for step in document["steps"]], resumed=resumed),
     )
 
 
@@ -223,6 +225,7 @@ async def enter(client: Client, lane: str, transaction_id: str, document: dict[s
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         start_signal="enter",
         start_signal_args=[entry],
+        **summaries.of_lane(),
     )
 
 

@@ -123,9 +123,6 @@ def _known(events: Any) -> Any:
 
 Events = Annotated[tuple[Event, ...], BeforeValidator(_known)]
 
-EVENT_SIGNAL = "on_event"
-"""The signal that delivers an event to a participant."""
-
 
 class Publish(Request):
     """Deliver `event` to the participants of the services `to`."""

@@ -33,4 +33,5 @@ SagaState Keyword
 SagaErrorCode Keyword
 SagaParkedSince Datetime
 SagaOrder Keyword
+SagaDecidedAt Datetime
 ATTRIBUTES

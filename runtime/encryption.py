@@ -20,6 +20,7 @@ from temporalio.converter import (
     PayloadCodec,
     PayloadConverter,
 )
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from runtime.settings import SettingsError
 
@@ -27,8 +28,19 @@ _ENCODING = "binary/encrypted"
 _NONCE_BYTES = 12  # AES-GCM's own size (NIST SP 800-38D, 5.2.1.1)
 _NO_KEY = "PAYLOAD_KEY: is not set, and what Temporal holds is encrypted"
 
-EncryptedFailures = DefaultFailureConverterWithEncodedAttributes
-"""Converter that moves a failure's message and stack trace into a payload, which the codec encrypts."""
+
+class EncryptedFailures(DefaultFailureConverterWithEncodedAttributes):
+    """Converter that moves a failure's message and stack trace into a payload, which the codec encrypts."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        super().to_failure(_without_trace(exception), payload_converter, failure)
+
+
+def _without_trace(exception: BaseException) -> BaseException:
+    """`exception`; a business end, such as a refusal, without its stack trace, which would hide its words."""
+    if isinstance(exception, ApplicationError) and exception.category is ApplicationErrorCategory.BENIGN:
+        return exception.with_traceback(None)
+    return exception
 
 
 def is_encrypted(payload: Payload) -> bool:
@@ -88,6 +100,9 @@ class SealedFailures(DefaultFailureConverter):
 
     The SDK's own converter would ignore the encrypted payload and report `Encoded failure`.
     """
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        super().to_failure(_without_trace(exception), payload_converter, failure)
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
         if is_encrypted(failure.encoded_attributes):

@@ -1,5 +1,7 @@
 """The delivery of events: each is a signal to every participant that subscribes to it, sent at least once.
 
+The signal has the name of the event's fact, so the Web UI shows what a participant has heard.
+
 The signal starts the participant if it does not run, also after it was terminated or has failed: the event contains
 the order, and the fence knows which calls were made. (A participant fails for an order of another content under the
 same id.) A completed participant has no call left to make. It is not started again; the publisher gets the events that
@@ -18,7 +20,6 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from contracts.choreography import (
-    EVENT_SIGNAL,
     PUBLISHING,
     Event,
     Participation,
@@ -28,7 +29,10 @@ from contracts.choreography import (
 from contracts.errors import Code
 from contracts.ids import PARTICIPANT_WORKFLOW, participant_id
 from contracts.problems import first_problem
+from runtime import summaries
 from temporal_saga.visibility import SAGA_ORDER
+
+_OTHERS = "The part of one service in a choreographed order. `SagaOrder = '{}'` lists the other parts."
 
 
 class EventBus:
@@ -45,10 +49,11 @@ class EventBus:
                 order.model_dump(mode="json"),
                 id=workflow_id,
                 task_queue=service,
-                start_signal=EVENT_SIGNAL,
+                start_signal=event.fact,
                 start_signal_args=[event.model_dump(mode="json")],
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,  # which includes terminated
                 search_attributes=TypedSearchAttributes([SearchAttributePair(SAGA_ORDER, order.order_id)]),
+                **summaries.of_order(self._client, order, f"{service}'s part", _OTHERS.format(order.order_id)),
             )
         except WorkflowAlreadyStartedError:
             participation: Participation = await self._client.get_workflow_handle(

@@ -7,7 +7,7 @@ module therefore requests both.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
@@ -16,6 +16,13 @@ from temporalio.client import Client
 
 POLLS_WITHIN = timedelta(seconds=70)
 """A poll lasts a minute: a worker that has begun none for longer is gone, though Temporal names it for five minutes."""
+
+
+async def last_poll(client: Client, queue: str, kind: TaskQueueType.ValueType) -> datetime | None:
+    """When the latest poll of `queue` began; `None` if no worker serves it any more. Raises `RPCError`."""
+    found = await pollers_of(client, queue, kind)
+    last = max((poller.last_access_time.ToDatetime(tzinfo=UTC) for poller in found), default=None)
+    return None if last is None or datetime.now(UTC) - last > POLLS_WITHIN else last
 
 
 async def pollers_of(client: Client, queue: str, kind: TaskQueueType.ValueType) -> list[PollerInfo]:

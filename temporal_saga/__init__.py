@@ -35,7 +35,7 @@ The package imports only the standard library and temporalio, so another project
 
 from typing import TYPE_CHECKING, Any
 
-from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
+from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Remedy, Retry, Skip
 from temporal_saga.journal import CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
 from temporal_saga.kernel import Saga
 from temporal_saga.operation import Operation
@@ -74,6 +74,7 @@ __all__ = [
     "Policies",
     "Policy",
     "Refusal",
+    "Remedy",
     "Retry",
     "Rounds",
     "Saga",

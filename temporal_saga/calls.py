@@ -16,7 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from temporal_saga import outcome
 from temporal_saga.desk import Decision, Desk, Fix, Parked, Skip, transaction_of
-from temporal_saga.journal import Entry, Failure, Journal, Skipped, Status
+from temporal_saga.journal import CallKind, Entry, Failure, Journal, Skipped, Status
 from temporal_saga.operation import Operation, Reply, Request
 from temporal_saga.outcome import Done, Outcome, Refused, Unknown
 from temporal_saga.policy import Policy, Rounds
@@ -24,25 +24,38 @@ from temporal_saga.reply import read
 from temporal_saga.waiting import run_to_completion, until
 
 
-async def attempt(operation: Operation[Request, Reply], request: Request, policy: Policy) -> Outcome[Reply]:
-    """Make one call with its retries, and return its outcome."""
+def summary_of(operation: Operation[Any, Any], kind: CallKind, name: str | None = None, rounds: int = 1) -> str | None:
+    """What the Web UI shows beside the name of the activity: what the call is in its saga, and which round it is.
+
+    `None` for the first round of a step without a name of its own: the activity's name says it all.
+    """
+    undone = "undo" if operation.undoes is None else f"undo of {operation.undoes.name}"
+    words = {CallKind.STEP: "", CallKind.BEST_EFFORT: "best effort", CallKind.UNDO: undone}
+    parts = [words.get(kind, str(kind)), name, f"round {rounds}" if rounds > 1 else ""]
+    return ", ".join(filter(None, parts)) or None
+
+
+async def attempt(
+    operation: Operation[Request, Reply], request: Request, policy: Policy, summary: str | None = None
+) -> Outcome[Reply]:
+    """Make one call with its retries, and return its outcome. The Web UI shows `summary` beside it."""
     if policy.local is not None:
-        first = await _local(operation, request, policy.local)
+        first = await _local(operation, request, policy.local, summary)
     elif policy.eager is not None:
         once = replace(policy, attempt_timeout=policy.eager, attempts=1, total=policy.eager)
-        first = await _over_the_queue(operation, request, once, workflow.info().task_queue)
+        first = await _over_the_queue(operation, request, once, workflow.info().task_queue, summary)
     else:
-        return await _over_the_queue(operation, request, policy, operation.queue)
+        return await _over_the_queue(operation, request, policy, operation.queue, summary)
     if not isinstance(first, Unknown) or first.code == outcome.CANCELLED:
         return first
-    ended = await _over_the_queue(operation, request, policy, operation.queue)
+    ended = await _over_the_queue(operation, request, policy, operation.queue, summary)
     if isinstance(ended, Done):
         return replace(ended, before=first.attempts)
     return replace(ended, attempts=first.attempts + ended.attempts)
 
 
 async def _over_the_queue(
-    operation: Operation[Request, Reply], request: Request, policy: Policy, task_queue: str
+    operation: Operation[Request, Reply], request: Request, policy: Policy, task_queue: str, summary: str | None
 ) -> Outcome[Reply]:
     try:
         raw = await workflow.execute_activity(
@@ -55,13 +68,16 @@ async def _over_the_queue(
             retry_policy=policy.retry_policy,
             cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
             priority=policy.priority,
+            summary=summary,
         )
     except (ActivityError, ApplicationError) as error:
         return outcome.classify(error, policy.attempts)
     return read(operation, raw)
 
 
-async def _local(operation: Operation[Request, Reply], request: Request, at_most: timedelta) -> Outcome[Reply]:
+async def _local(
+    operation: Operation[Request, Reply], request: Request, at_most: timedelta, summary: str | None
+) -> Outcome[Reply]:
     """Run a local activity. After a crash it runs again, because its result is not in the history yet: the service
     needs a fence."""
     try:
@@ -72,6 +88,7 @@ async def _local(operation: Operation[Request, Reply], request: Request, at_most
             schedule_to_close_timeout=at_most,
             retry_policy=RetryPolicy(maximum_attempts=1),
             cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+            summary=summary,
         )
     except FailureError as error:
         return outcome.classify(error, 1)
@@ -101,10 +118,11 @@ class PersistentCalls:
         an operator, and the call stays parked. The pauses double with each automatic round. A round that an operator
         asks for changes nothing about them: the next automatic round comes when it was due.
         """
-        rounds, due = 0, workflow.now()
+        rounds, made, due = 0, 0, workflow.now()
         decision: Decision | None = None
         while True:
-            ended = await attempt(operation, request, policy)
+            made += 1
+            ended = await attempt(operation, request, policy, summary_of(operation, entry.kind, entry.name, made))
             if isinstance(ended, Done):
                 self.desk.settle(entry.step)
                 if entry.kind.is_skippable:
@@ -120,7 +138,7 @@ class PersistentCalls:
             error = Failure(ended.code, ended.message, entry.step)
             parked = Parked(entry.step, entry.kind, entry.parked_since or now, entry.attempts, due, error)
             self.desk.park(parked, operation, request)
-            decision = await self._decision(entry.step, due - now)
+            decision = await self._decision(parked, due - now)
             if isinstance(decision, Skip):
                 self._skip(entry, decision, request, ended.code)
                 return None
@@ -144,11 +162,12 @@ class PersistentCalls:
         assert ended is not None  # noqa: S101 — the desk skips no such call
         return ended
 
-    async def _decision(self, step: str, pause: timedelta) -> Decision | None:
+    async def _decision(self, parked: Parked, pause: timedelta) -> Decision | None:
         """Return an operator's decision about a parked call, made now or while it was tried; `None` after `pause`."""
-        if not self.desk.decided(step):
-            await until(lambda: self.desk.decided(step), pause)
-        return self.desk.take(step)
+        if not self.desk.decided(parked.step):
+            summary = f"{parked.step} parked: {parked.error.code}"
+            await until(lambda: self.desk.decided(parked.step), pause, summary)
+        return self.desk.take(parked.step)
 
     def _skip(self, entry: Entry, decision: Skip, request: Any, code: str) -> None:
         self.desk.settle(entry.step)

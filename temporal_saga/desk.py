@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from temporalio import workflow
 
 from temporal_saga.journal import CallKind, Failure
 from temporal_saga.operation import Operation
+from temporal_saga.visibility import SAGA_DECIDED_AT, upsert
 
 _LONGEST_PROBLEM = 300
 """Limit on the characters of a converter's error message: it is one line of a reply."""
@@ -48,6 +49,9 @@ class Parked:
 class Retry:
     """Try again now."""
 
+    actor: str | None = None
+    reason: str | None = None
+
 
 @dataclass(frozen=True)
 class Skip:
@@ -63,6 +67,7 @@ class Fix:
 
     actor: str
     request: Any
+    reason: str | None = None
 
 
 Decision = Retry | Skip | Fix
@@ -77,6 +82,10 @@ class Decided:
     actor: str | None = None
     reason: str | None = None
     request: Any = None
+
+
+Remedy: TypeAlias = Callable[[Parked], str]
+"""The command that an operator runs for a parked call."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +122,14 @@ class Desk:
     A call is on the desk from its first failed round until it is done or skipped, also while a round of attempts runs.
     A decision is taken at any time and applied when the round is over. Until then a second one is refused: an accepted
     decision is never replaced by another.
+
+    The workflow's current details, which the Web UI shows, list the calls with the command that `remedy` names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remedy: Remedy | None = None) -> None:
         self._cases: dict[str, _Case] = {}
+        self._remedy = remedy or _update
+        self._decided = 0
 
     @property
     def parked(self) -> list[Parked]:
@@ -138,18 +151,21 @@ class Desk:
         """Put a call on the desk whose round has failed. It waits for the next round, or for a decision."""
         case = self._cases.setdefault(parked.step, _Case(operation, request, request, parked))
         case.parked, case.request = parked, request
+        self._show()
 
     def begin_round(self, step: str, request: Any) -> None:
         """Note that the call is being tried with `request` from now on. It stays on the desk."""
         case, now = self._cases[step], workflow.now()
         assert case.parked is not None  # noqa: S101 — it is parked until it is settled
         case.request, case.parked = request, replace(case.parked, next_attempt_at=now, trying_since=now)
+        self._show()
 
     def settle(self, step: str) -> None:
         """Take a call that is done or skipped off the desk. A decision that was not applied yet is dropped."""
         if step in self._cases:
             case = self._cases[step]
             case.parked = case.waiting = None
+            self._show()
 
     def decided(self, step: str) -> bool:
         """Whether a decision about `step` waits to be applied."""
@@ -188,6 +204,45 @@ class Desk:
         case.waiting = decision
         said: dict[str, Any] = vars(decision)
         case.decisions.append(Decided(_name(decision), workflow.now(), **said))
+        self._decided += 1
+        upsert([SAGA_DECIDED_AT.value_set(workflow.now())], f"decision-{self._decided}")
+
+    # --- shown in the Web UI ------------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Describe the parked calls in Markdown. The Web UI needs an empty line before a list, and nests none."""
+        calls = [line for parked in self.parked for line in self._described(parked)]
+        head = "**Parked.** Each call is tried again by itself until it is done, or until an operator decides."
+        workflow.set_current_details("\n".join([head, *calls]) if calls else "")
+
+    def _described(self, parked: Parked) -> list[str]:
+        being_tried = parked.trying_since is not None
+        then = (
+            f"being tried since {_at(parked.next_attempt_at)}"
+            if being_tried
+            else f"next at {_at(parked.next_attempt_at)}"
+        )
+        tries = "1 attempt" if parked.attempts == 1 else f"{parked.attempts} attempts"
+        message = " ".join(parked.error.message.replace("`", "'").split())
+        return [
+            "",
+            f"`{parked.step}` ({parked.kind}) since {_at(parked.since)}:",
+            "",
+            f"- `{parked.error.code}: {message}`",
+            f"- {tries}, {then}",
+            f"- `{self._remedy(parked)}`",
+        ]
+
+
+def _at(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%SZ}"
+
+
+def _update(parked: Parked) -> str:
+    """The Temporal CLI's command for the update that retries a call."""
+    workflow_id = workflow.info().workflow_id
+    asked = f"--name desk_retry --input '\"{parked.step}\"'"
+    return f"temporal workflow update execute --workflow-id {workflow_id} {asked}"
 
 
 def _name(decision: Decision) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import workflow
 
 from temporal_saga.progress import StepFailed
-from temporal_saga.waiting import run_to_completion
+from temporal_saga.waiting import run_to_completion, until
 
 
 async def run_group(calls: Sequence[Coroutine[Any, Any, Any]], settle: timedelta) -> list[Any]:
@@ -31,7 +31,10 @@ async def run_group(calls: Sequence[Coroutine[Any, Any, Any]], settle: timedelta
 
 
 async def _end_of(tasks: list[asyncio.Task[Any]], settle: timedelta) -> None:
-    _, late = await workflow.wait(tasks, timeout=settle.total_seconds())
+    await until(
+        lambda: all(task.done() for task in tasks), settle, "a call of the group has failed: the others may end"
+    )
+    late = [task for task in tasks if not task.done()]
     for task in late:
         task.cancel()
     if late:

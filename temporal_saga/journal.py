@@ -1,6 +1,6 @@
 """The transaction log of one saga: the list behind the `transaction_log` query, and all that is published from it.
 
-Log lines, search attributes and the Web UI's details are written here from the entries, so that they cannot disagree.
+Log lines and search attributes are written here from the entries, so that they cannot disagree.
 The log is kept in workflow memory and needs no table: Temporal rebuilds it from the history after a crash.
 """
 
@@ -237,8 +237,6 @@ class Journal:
 
     def _publish(self) -> None:
         state = self.state
-        if state is State.PARKED or self._published is State.PARKED:
-            workflow.set_current_details(self._details())
         if state is self._published:
             return
         self._published = state
@@ -261,9 +259,3 @@ class Journal:
             self._parked_since = None
             updates.append(SAGA_PARKED_SINCE.value_unset())
         upsert(updates, self._attribute_writes)
-
-    def _details(self) -> str:
-        """The parked calls in Markdown, which the Web UI shows on top of the execution."""
-        parked = [entry for entry in self._entries if entry.status is Status.PARKED]
-        lines = [f"- `{e.step}` since {e.parked_since:%Y-%m-%d %H:%M:%SZ}: {e.error_code}" for e in parked]
-        return "\n".join(["**Parked**", *lines]) if parked else ""

@@ -24,11 +24,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from temporal_saga import outcome
-from temporal_saga.calls import PersistentCalls, attempt
-from temporal_saga.desk import Desk
+from temporal_saga.calls import PersistentCalls, attempt, summary_of
+from temporal_saga.desk import Desk, Remedy
 from temporal_saga.earlier import Body, EarlierExecutions
 from temporal_saga.group import run_group
 from temporal_saga.journal import CallKind, Entry, Failure, Journal, State, TransactionLog
@@ -50,7 +50,8 @@ class Saga:
 
     `transaction_id` is by default the id of the workflow. `deadline` bounds the phase before the pivot. `body` is what
     the saga is going to do (`foresee`); without it, colocated policies raise a `TypeError`: a worker that is thought
-    dead may have made calls that are not in the history, and only the body says what undoes them.
+    dead may have made calls that are not in the history, and only the body says what undoes them. `remedy` names the
+    command that the Web UI shows beside a parked call; by default it is the Temporal CLI's for the update `desk_retry`.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class Saga:
         deadline: timedelta | None = None,
         policies: Policies = POLICIES,
         body: Body | None = None,
+        remedy: Remedy | None = None,
     ) -> None:
         if policies.are_colocated and body is None:
             raise TypeError("a colocated saga needs its body, to undo calls that its history has not seen")
-        self.desk = Desk()
+        self.desk = Desk(remedy)
         self._journal = Journal(workflow.info().workflow_id if transaction_id is None else transaction_id)
         self._calls = PersistentCalls(self._journal, self.desk, policies.rounds)
         self._policies = policies
@@ -188,7 +190,8 @@ class Saga:
         """Try a few times what does not change how the saga ends. `None` if it did not get through."""
         operation = Operation.of(operation)
         entry = self._journal.begin(operation.name, CallKind.BEST_EFFORT)
-        ended = await run_to_completion(attempt(operation, request, self._policies.best_effort))
+        summary = summary_of(operation, CallKind.BEST_EFFORT)
+        ended = await run_to_completion(attempt(operation, request, self._policies.best_effort, summary))
         self._journal.record(entry, ended)
         return ended.reply if isinstance(ended, Done) else None
 
@@ -241,7 +244,7 @@ class Saga:
         failure = self._progress.cause_of(error)
         if failure is not None:
             await self._roll_back(failure)
-            raise ApplicationError(failure.message, self.log, type=failure.code, non_retryable=True) from error
+            raise self._end_of(failure) from None  # the log is the detail: a stack trace would hide it
         if error is None:
             await self._confirm()
 
@@ -255,6 +258,11 @@ class Saga:
         self._journal.move(State.COMPENSATING, failure)
         await run_to_completion(self._undo_all())
         self._journal.end(State.ROLLED_BACK)
+
+    def _end_of(self, failure: Failure) -> ApplicationError:
+        """The failure of a workflow whose saga was rolled back: a business end, which no metric of failures counts."""
+        benign = ApplicationErrorCategory.BENIGN
+        return ApplicationError(failure.message, self.log, type=failure.code, non_retryable=True, category=benign)
 
     async def _undo_all(self) -> None:
         await self._rollback.run()
@@ -270,7 +278,7 @@ class Saga:
         ended: Outcome[Reply] | None = None
         if not self._progress.may_be_decided:
             try:
-                ended = await attempt(operation, request, policy)
+                ended = await attempt(operation, request, policy, summary_of(operation, entry.kind, entry.name))
             except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
                 ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
         if self._progress.may_be_decided and (ended is None or isinstance(ended, Unknown)):

@@ -55,7 +55,7 @@ class Progress:
         self._deadline = deadline
         self._earlier = earlier
         self._body: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Task[None] | None = None
         self._due: float | None = None
 
     @property
@@ -104,12 +104,16 @@ class Progress:
 
     def _start_timer(self) -> None:
         if self._due is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(self._due - loop.time(), 0), self._stop_body, self._late)
+            self._timer = asyncio.create_task(self._expire(max(self._due - asyncio.get_running_loop().time(), 0)))
+
+    async def _expire(self, seconds: float) -> None:
+        await workflow.sleep(seconds, summary="deadline")
+        self._stop_body(self._late)
 
     @property
     def _is_late(self) -> bool:
-        return self._timer is not None and asyncio.get_running_loop().time() >= self._timer.when()
+        late = self._due is not None and asyncio.get_running_loop().time() >= self._due
+        return late and self._timer is not None
 
     @property
     def _late(self) -> Failure:

@@ -27,7 +27,9 @@ SAGA_PARKED_SINCE = SearchAttributeKey.for_datetime("SagaParkedSince")
 """Since when a call is parked; unset when no call is."""
 SAGA_ORDER = SearchAttributeKey.for_keyword("SagaOrder")
 """The order of the saga, where a saga has several workflows. The client sets it when it starts them."""
-SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ORDER)
+SAGA_DECIDED_AT = SearchAttributeKey.for_datetime("SagaDecidedAt")
+"""When an operator last decided about a parked call of the saga; unset if none ever did."""
+SEARCH_ATTRIBUTES = (SAGA_STATE, SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ORDER, SAGA_DECIDED_AT)
 
 _TYPES = {
     "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
@@ -84,9 +86,9 @@ async def look_for_search_attributes(client: Client) -> None:
     )
 
 
-def upsert(updates: Sequence[SearchAttributeUpdate[Any]], number: int) -> None:
-    """Write `updates` from within a workflow if its namespace has the attributes. This is its write `number`."""
-    marker = f"search-attributes-missing/{number}"
+def upsert(updates: Sequence[SearchAttributeUpdate[Any]], write: int | str) -> None:
+    """Write `updates` from within a workflow if its namespace has the attributes. `write` tells its writes apart."""
+    marker = f"search-attributes-missing/{write}"
     if workflow.unsafe.is_replaying():
         if workflow.patched(marker):
             return

@@ -12,14 +12,16 @@ from temporalio import workflow
 T = TypeVar("T")
 
 
-async def until(holds: Callable[[], bool], at_most: timedelta | None = None) -> bool:
+async def until(holds: Callable[[], bool], at_most: timedelta | None = None, summary: str | None = None) -> bool:
     """Wait until `holds()`; false if `at_most` is over first. Raises `CancelledError` only in a cancelled task.
+
+    `summary` is what the Web UI shows in place of the number of the timer.
 
     When the workflow is cancelled, `workflow.wait_condition` also raises it in all other tasks, in histories that
     temporalio 1.36.0 has begun (workflow logic flag 2). That would end a rollback.
     """
     try:
-        await workflow.wait_condition(holds, timeout=at_most)
+        await workflow.wait_condition(holds, timeout=at_most, timeout_summary=summary)
     except TimeoutError:
         return False
     except asyncio.CancelledError:

@@ -17,6 +17,7 @@ DESK_REFUSED = "DESK_REFUSED"
 """The operator's decision cannot be taken; the message says why."""
 CANCEL_REFUSED = "CANCEL_REFUSED"
 """The saga can only go forward; the message says why."""
+_RETRY = Retry()
 
 
 class Observed(Protocol):
@@ -72,13 +73,13 @@ class SagaWorkflow:
         return self.observed.desk.record(step)
 
     @workflow.update
-    def desk_retry(self, step: str) -> None:
+    def desk_retry(self, step: str, decision: Retry = _RETRY) -> None:
         """Try the parked `step` again now."""
-        self.observed.desk.decide(step, Retry())
+        self.observed.desk.decide(step, decision)
 
     @desk_retry.validator
-    def _retry_is_possible(self, step: str) -> None:
-        self._check(step, Retry())
+    def _retry_is_possible(self, step: str, decision: Retry = _RETRY) -> None:
+        self._check(step, decision)
 
     @workflow.update
     def desk_skip(self, step: str, decision: Skip) -> None:

@@ -33,6 +33,7 @@ from temporal_saga import POLICIES, CallKind, Failure, PlannedCall, Policy, Stat
 from temporal_saga.earlier import RerunDetector
 from temporal_saga.journal import count_states
 from temporal_saga.outcome import CANCELLED, STEP_UNDONE
+from temporal_saga.visibility import SAGA_STATE, upsert
 from temporal_saga.waiting import until
 from workflows.batch_call import call_many
 from workflows.batch_member import BatchMember, grouped
@@ -47,6 +48,10 @@ _POLICIES: dict[CallKind, Policy] = {
     CallKind.FINISH: POLICIES.finish,
     CallKind.BEST_EFFORT: POLICIES.best_effort.with_attempt_timeout(_ATTEMPT_TIMEOUT),
 }
+
+
+_BADNESS = (State.CONFIRMED, State.ROLLED_BACK, State.RUNNING, State.COMPENSATING)
+"""States of the orders of a completed batch, the worst last: the last two are those of orders that it has detached."""
 
 
 @workflow.defn
@@ -80,6 +85,15 @@ class BatchWorkflow:
         while not all(task.done() for task in self._background):  # a rollback may detach orders, in a new task
             await asyncio.gather(*self._background)
         self._count_ends()
+        self._show_counts()
+        states = {member.state for member in self._members.values()} | (
+            {State.ROLLED_BACK} if self._problems else set()
+        )
+        worst = max(states, key=_BADNESS.index)
+        if (
+            worst is not State.CONFIRMED
+        ):  # as of a saga: a workflow that has completed without the attribute is confirmed
+            upsert([SAGA_STATE.value_set(str(worst))], "batch")
 
     def _interrupt_all(self, reason: str) -> None:
         for member in self._members.values():
@@ -116,6 +130,7 @@ class BatchWorkflow:
         done = self._without_failed(members, index, failures) if any(failures) else members
         for member in done:
             member.past_pivot = member.past_pivot or stage.kind is CallKind.PIVOT
+        self._show_counts()
         return done
 
     async def _call(
@@ -282,6 +297,13 @@ class BatchWorkflow:
         except KeyError:
             message = f"this batch has no order {order_id[:80]}"
             raise ApplicationError(message, type=Code.UNKNOWN_ORDER, non_retryable=True) from None
+
+    def _show_counts(self) -> None:
+        """Show in the Web UI how many orders are in which state."""
+        told = Counter("detached" if member.detached else str(member.state) for member in self._members.values())
+        told["invalid"] = len(self._problems)
+        lines = [f"- {state}: {orders}" for state, orders in sorted(told.items()) if orders]
+        workflow.set_current_details("\n".join([f"**{told.total()} orders**", "", *lines]))
 
     def _count_ends(self) -> None:
         ends = Counter(

@@ -10,7 +10,7 @@ from temporalio import workflow
 
 from contracts.batch_operation import BatchReply, BatchRequest, batched
 from temporal_saga import CallKind, Entry, Failure, Operation, Policy, Status
-from temporal_saga.calls import attempt
+from temporal_saga.calls import attempt, summary_of
 from temporal_saga.outcome import UNREADABLE_REPLY, Done, Outcome, Unknown
 from workflows.batch_member import BatchMember
 
@@ -28,7 +28,9 @@ async def call_many(
         member.log[key] = entry
     _log_line(entry, len(calls), refused=0)
     requests = BatchRequest[Any].model_construct(requests=tuple(request for _, request in calls))  # all are validated
-    ended = _matching(await attempt(batched(operation), requests, policy), len(calls))
+    count = "1 order" if len(calls) == 1 else f"{len(calls)} orders"
+    summary = ", ".join(filter(None, [summary_of(operation, kind), count]))
+    ended = _matching(await attempt(batched(operation), requests, policy, summary), len(calls))
     entry.attempts, entry.ended_at = ended.attempts, workflow.now()
     if not isinstance(ended, Done):
         entry.status, entry.error_code = Status.UNKNOWN, ended.code

@@ -44,9 +44,13 @@ async def _start_own_workflow(member: BatchMember, options: OrderOptions) -> Non
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
+                static_summary="detached from its batch",
+                static_details=f"`{workflow.info().workflow_id}` has left this order to a workflow of its own.",
             )
         except WorkflowAlreadyStartedError:
             rounds += 1
-            await workflow.sleep(POLICIES.rounds.pause(rounds))
+            await workflow.sleep(
+                POLICIES.rounds.pause(rounds), summary=f"until {member.order.transaction_id} is closed"
+            )
         else:
             return

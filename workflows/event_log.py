@@ -117,13 +117,13 @@ class EventLog:
         rounds = known = 0
         while True:
             rounds, known = (rounds + 1 if len(self.happened) == known else 1), len(self.happened)
-            await workflow.sleep(self._calls.rounds.pause(rounds))
+            await workflow.sleep(self._calls.rounds.pause(rounds), summary="then events are published again")
             if not self._is_waiting or len(self.happened) > known:
                 continue
             for event in (*self.published, *self._final_events.values()) or (self.event(Fact.ORDER_PLACED),):
                 if to := self._running_subscribers(event):
                     request = Publish(transaction_id=event.transaction_id, event=event, to=to)
-                    ended = await attempt(PUBLISHING[event.fact], request, POLICIES.best_effort)
+                    ended = await attempt(PUBLISHING[event.fact], request, POLICIES.best_effort, "published again")
                     if self._calls.journal.state.is_end:  # the call was cancelled with this task: a new pause
                         return  # would be a command after the workflow's completion, which the server refuses
                     self._merge_events(ended)

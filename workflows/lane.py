@@ -119,6 +119,8 @@ class LaneWorkflow:
                 result_type=RawValue,  # it may be of any build; the lane does not read it
                 id_reuse_policy=again if entry.resumed else once,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                static_summary="in its turn in a serial lane",
+                static_details=f"`{workflow.info().workflow_id}` runs one transaction at a time.",
             )
         except WorkflowAlreadyStartedError:  # it has run before, or a client has started it outside the lane
             return self._close_of(entry.workflow_id)
@@ -170,7 +172,8 @@ class LaneWorkflow:
         """Show in the Web UI which transaction holds the lane, and log it if that takes long."""
         assert self._holder is not None  # noqa: S101 — a transaction runs
         holder = self._holder
-        line = f"Held by `{transaction_workflow_id(holder.transaction_id)}` since {holder.since:%Y-%m-%d %H:%M:%SZ}"
+        name = transaction_workflow_id(holder.transaction_id)
+        line = f"Held by `{name}` since {holder.since:%Y-%m-%d %H:%M:%SZ}; {len(self._waiting)} wait."
         workflow.set_current_details(line)
         if held_up:
             fields = {"transaction_id": holder.transaction_id, "service": "lane", "status": "HELD_UP"}

@@ -16,6 +16,7 @@ from contracts.notification import NotifyCustomer
 from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, OrderOptions, RollbackCause
 from contracts.outline import Outline
 from contracts.payment import AuthorizePayment
+from contracts.remedy import remedy_for
 from contracts.shipping import ScheduleShipment
 from temporal_saga import (
     POLICIES,
@@ -124,7 +125,13 @@ class OrderWorkflow(CancellableOrderWorkflow):
         check_workflow_id(self._order.transaction_id, Code.INVALID_ORDER, "one order, one workflow")
         self._requests = Requests.of(self._order, self._options.coordinator)
         policies = POLICIES.colocated() if self._options.colocated else POLICIES
-        self.saga = Saga(self._order.transaction_id, deadline=self._deadline, policies=policies, body=self._foreseen)
+        self.saga = Saga(
+            self._order.transaction_id,
+            deadline=self._deadline,
+            policies=policies,
+            body=self._foreseen,
+            remedy=remedy_for(self._order.order_id),
+        )
 
     @workflow.run
     async def run(self, document: Any = None, options: Any = None) -> TransactionLog:
@@ -136,7 +143,7 @@ class OrderWorkflow(CancellableOrderWorkflow):
                 await self._until_decided(saga)
             if self._options.colocated and not workflow.all_handlers_finished():
                 # An answer leaves with its workflow task, which the local calls of the finishes would hold open.
-                await run_to_completion(workflow.sleep(_MOMENT))
+                await run_to_completion(workflow.sleep(_MOMENT, summary="the decision is answered first"))
             await commit(saga, self._requests)
         return saga.log
 

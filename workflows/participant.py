@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from contracts.choreography import PARTICIPANTS, Event, Fact, Participation
@@ -32,6 +33,7 @@ from contracts.ids import participant_id
 from contracts.order import Order, RollbackCause
 from contracts.outline import Outline
 from contracts.problems import first_problem
+from contracts.remedy import remedy_for
 from temporal_saga import (
     POLICIES,
     CallKind,
@@ -43,7 +45,7 @@ from temporal_saga import (
     deadline_exceeded,
     run_to_completion,
 )
-from temporal_saga.calls import PersistentCalls, attempt
+from temporal_saga.calls import PersistentCalls, attempt, summary_of
 from temporal_saga.journal import Journal
 from temporal_saga.outcome import Outcome, Refused, Unknown
 from temporal_saga.waiting import until
@@ -60,7 +62,7 @@ class Participant:
     def __init__(self, service: str, placed: Order) -> None:
         self.plan = planned(Requests.of(placed, coordinator=participant_id(placed.order_id)))
         roles = roles_of(self.plan)
-        self.desk = Desk()
+        self.desk = Desk(remedy_for(placed.order_id))
         self._service = service
         self._order = placed
         self._role = roles[service]
@@ -125,7 +127,7 @@ class Participant:
         return not self._is_decided
 
     async def _deadline_timer(self) -> None:
-        await workflow.sleep(timedelta(seconds=self._order.deadline_s))
+        await workflow.sleep(timedelta(seconds=self._order.deadline_s), summary="deadline")
         cause = _cause_of(deadline_exceeded(self._order.deadline_s))
         self.events.on_event(self.events.event(Fact.DEADLINE_PASSED, cause))
 
@@ -221,7 +223,8 @@ class Participant:
         for call in calls:
             entry = self._journal.begin(call.operation.name, call.kind)
             if call.kind is CallKind.BEST_EFFORT:
-                self._journal.record(entry, await attempt(call.operation, call.request, POLICIES.best_effort))
+                summary = summary_of(call.operation, call.kind)
+                self._journal.record(entry, await attempt(call.operation, call.request, POLICIES.best_effort, summary))
                 continue
             is_decision = call.kind is CallKind.PIVOT
             policy = POLICIES.undo if call.kind is CallKind.UNDO else POLICIES.finish
@@ -281,13 +284,19 @@ class ParticipantWorkflow(CancellableOrderWorkflow):
         """The plan of the whole order, of which this is the part of one service."""
         return Outline.of(self._participant.plan)
 
-    @workflow.signal
-    def on_event(self, document: Any) -> None:
-        """Take an `Event` as JSON. Any client can send a signal, so one that is no event must not end the workflow."""
+    @workflow.signal(dynamic=True)
+    def on_event(self, name: str, arguments: Sequence[RawValue]) -> None:
+        """Take an `Event` as JSON, whatever the signal's name: senders name it by the fact, for people to read.
+
+        Any client can send a signal, so one that is no event must not end the workflow.
+        """
         try:
+            [document] = (workflow.payload_converter().from_payload(each.payload) for each in arguments)
             self._participant.events.on_event(Event.model_validate(document))
         except ValidationError as error:
-            workflow.logger.warning("not an event: %s", first_problem(error))
+            workflow.logger.warning("%s is not an event: %s", name, first_problem(error))
+        except Exception as error:  # noqa: BLE001 — as the SDK does: a payload that cannot be read drops the signal
+            workflow.logger.warning("%s is not an event: %s", name, error)
 
 
 def _service_of(placed: Order) -> str:

@@ -26,6 +26,7 @@ from client.updates import request_cancel
 from contracts.batch import MAX_BYTES, MAX_ORDERS, BatchOutcome
 from contracts.ids import BATCH_WORKFLOW, Coordinator, new_batch_id, order_workflow_id
 from contracts.order import WORKFLOWS_QUEUE, Order
+from runtime import summaries
 from temporal_saga import State, TransactionLog
 
 DEFAULT_SIZE = 500
@@ -113,6 +114,7 @@ class BatchEngine:
             "priority": _PRIORITY,
             "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
             "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
+            **summaries.of_batch(list(batch.documents)),
         }
 
     async def outcome(self) -> BatchOutcome:

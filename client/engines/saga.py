@@ -23,6 +23,7 @@ from client.updates import request_cancel
 from contracts.ids import ORDER_WORKFLOW, order_workflow_id
 from contracts.message import same
 from contracts.order import WORKFLOWS_QUEUE, Order, OrderOnRecord, OrderOptions
+from runtime import summaries
 from temporal_saga import TransactionLog
 
 
@@ -37,7 +38,7 @@ class SagaEngine:
         Raises `DuplicateOrder` if another order has this id.
         """
         try:
-            started = _with_input(placed, self._options, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+            started = _with_input(self._client, placed, self._options, WorkflowIDReusePolicy.REJECT_DUPLICATE)
             await self._client.start_workflow(**started)
         except WorkflowAlreadyStartedError as error:
             await self._require_same(placed, error)
@@ -49,7 +50,7 @@ class SagaEngine:
         return await self._wait(placed, self._decision(placed))
 
     async def _decision(self, placed: Order) -> TransactionLog | None:
-        started = _with_input(placed, self._options, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+        started = _with_input(self._client, placed, self._options, WorkflowIDReusePolicy.REJECT_DUPLICATE)
         content = placed.model_dump_json().encode()
         try:
             log = await updates.start_for_decision(self._client, started, content, TransactionLog)
@@ -89,12 +90,12 @@ async def take_over(
     Raises `WorkflowAlreadyStartedError` if a run is open.
     """
     options = OrderOptions(recovering=recovering, coordinator=coordinator)
-    started = _with_input(placed, options, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+    started = _with_input(client, placed, options, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
     handle: WorkflowHandle[Any, TransactionLog] = await client.start_workflow(**started)
     return handle
 
 
-def _with_input(placed: Order, options: OrderOptions, reuse: WorkflowIDReusePolicy) -> dict[str, Any]:
+def _with_input(client: Client, placed: Order, options: OrderOptions, reuse: WorkflowIDReusePolicy) -> dict[str, Any]:
     """How the order's workflow is started: the arguments of `Client.start_workflow`."""
     said = options.model_dump(mode="json", exclude_defaults=True)
     return {
@@ -105,4 +106,16 @@ def _with_input(placed: Order, options: OrderOptions, reuse: WorkflowIDReusePoli
         "result_type": TransactionLog,
         "id_reuse_policy": reuse,
         "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
+        **_summary(client, placed, options, reuse),
     }
+
+
+def _summary(client: Client, placed: Order, options: OrderOptions, reuse: WorkflowIDReusePolicy) -> summaries.Summary:
+    """What the Web UI says of the workflow: what it is to do, and in whose name."""
+    if reuse is WorkflowIDReusePolicy.REJECT_DUPLICATE:
+        return summaries.of_order(client, placed, "colocated" if options.colocated else "saga")
+    begun_by = f"This run takes over from `{options.coordinator or placed.transaction_id}`, which is closed"
+    if options.recovering:
+        why = f"{begun_by}: it undoes what was done, unless the order turns out to be confirmed."
+        return summaries.of_order(client, placed, "recovery", why)
+    return summaries.of_order(client, placed, "redo", f"{begun_by}: it goes forward from the beginning.")

@@ -22,6 +22,7 @@ async def test_a_worker_exports_every_metric_that_the_runbook_names(system: Syst
     assert system.run("place", "--item", "UNICORN-1:1").code == 1
     client = await Client.connect(f"127.0.0.1:{system.port}")
     stranger = await client.start_workflow("NoSuchWorkflow", id="a-bug", task_queue=WORKFLOWS_QUEUE)
+    await client.start_workflow("OrderWorkflow", {}, id="no-order", task_queue=WORKFLOWS_QUEUE)
 
     async def missing() -> set[str]:
         return named - _exported(system.worker_environment["METRICS_PORT"])
@@ -31,7 +32,29 @@ async def test_a_worker_exports_every_metric_that_the_runbook_names(system: Syst
     assert len(named) > 5
 
 
+def test_a_refused_order_is_no_failure_in_the_metrics(system: System) -> None:
+    """A twentieth of all attempts fails by an injected fault, which counts: of ten orders, less than ten do."""
+    port, orders = system.worker_environment["METRICS_PORT"], 10
+    failed = _count(port, "temporal_workflow_failed")
+    refused = _count(port, "temporal_activity_execution_failed", 'activity_type="inventory.reserve"')
+    ends = [system.start_command("place", "--item", "UNICORN-1:1") for _ in range(orders)]
+    assert [end.answer().code for end in ends] == [1] * orders
+    assert _count(port, "saga_states", 'error_code="UNKNOWN_SKU"', 'state="ROLLED_BACK"') >= orders
+    assert _count(port, "temporal_workflow_failed") == failed
+    assert _count(port, "temporal_activity_execution_failed", 'activity_type="inventory.reserve"') < refused + orders
+
+
 def _exported(port: str) -> set[str]:
+    return set(re.findall(r"^# TYPE (\w+) ", _page(port), re.MULTILINE))
+
+
+def _count(port: str, metric: str, *labels: str) -> float:
+    """The sum of a counter over all its series that have `labels`."""
+    series = re.findall(rf"^{metric}{{(.*)}} (\S+)$", _page(port), re.MULTILINE)
+    return sum(float(value) for found, value in series if all(label in found for label in labels))
+
+
+def _page(port: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-        text = page.read().decode()
-    return set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+        text: str = page.read().decode()
+    return text

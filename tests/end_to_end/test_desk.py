@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -62,9 +63,11 @@ def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System
     assert (call["order_id"], call["step"], call["kind"]) == (placed["order_id"], "payment.cancel", "undo")
     assert call["error"] == {"code": "SERVICE_UNAVAILABLE", "message": "injected: the service says no"}
     assert call["since"] < call["next_attempt_at"]
+    _is_shown_in_words(desk, placed["order_id"])
     shown = desk.run("desk", "show", placed["order_id"], "payment.cancel", "--json").document
     assert (shown["request"]["amount_minor"], shown["original"], shown["decisions"]) == (500, shown["request"], [])
     assert desk.run("desk", "retry", placed["order_id"], "payment.capture").code == 2
+    assert desk.run("desk", "log", placed["order_id"], "--json").document == []
 
     _repair(desk)
     assert desk.run("desk", "retry", "--all", "--code", "OTHER", "--json").document == {"accepted": 0}
@@ -72,6 +75,17 @@ def test_a_parked_undo_is_seen_and_retried_when_the_service_is_back(desk: System
     ended = desk.place(placed)
     assert (ended.code, ended.document["state"]) == (1, "ROLLED_BACK")
     assert desk.run("audit").code == 0
+
+
+def _is_shown_in_words(desk: System, order_id: str) -> None:
+    """The list for people has the cause, the age, the command and the page of the Web UI, each on a whole line."""
+    lines = desk.run("desk", "list").out.splitlines()
+    at = lines.index(f"{order_id} payment.cancel (undo)")
+    assert lines[at + 1] == "  SERVICE_UNAVAILABLE: injected: the service says no"
+    assert re.fullmatch(r"  parked for [\d.]+ s, \d attempts?, (next at|being tried since) [-\d: ]+ UTC", lines[at + 2])
+    assert lines[at + 3] == f"  starter.py desk retry {order_id} payment.cancel"
+    page = f"http://127.0.0.1:{desk.ui_port}/namespaces/default/workflows?query=SagaState%3D%22PARKED%22"
+    assert lines[-1] == page
 
 
 def test_a_skip_is_reported_for_ever_and_accepted_once(desk: System, order: Make) -> None:
@@ -146,3 +160,56 @@ def test_a_fixed_request_is_tried_at_once_and_must_be_of_the_same_transaction(de
 
     fixed = eventually(fixed_call, "the fixed request is tried", until=lambda call: call["attempts"] >= 2)
     assert (fixed["status"], fixed["note"]) == ("PARKED", "request replaced by ann")
+
+
+def test_decisions_are_logged_with_who_when_what_and_why_also_of_an_order_that_has_ended(
+    desk: System, order: Make
+) -> None:
+    placed = _sold_out(order)
+    order_id = placed["order_id"]
+    assert desk.place(placed).document["state"] == "PARKED"
+    about, why = [order_id, "payment.cancel"], "the bank says that it works again"
+    assert desk.run("desk", "retry", *about, "--actor", "eve", "--reason", why, LOGNAME="nobody").code == 0
+    _until_tried_again(desk, order_id)
+    assert desk.run("desk", "retry", *about, LOGNAME="bob").code == 0
+    _until_tried_again(desk, order_id, attempts=3)
+    assert desk.run("desk", "skip", *about, "--actor", "ann", "--reason", "paid back by hand").code == 0
+    assert desk.place(placed).document["state"] == "ROLLED_BACK_WITH_SKIPS"
+    logged = desk.run("desk", "log", order_id, "--json").document
+    told = [(each["decision"], each["actor"], each["reason"]) for each in logged]
+    assert told == [("skip", "ann", "paid back by hand"), ("retry", "bob", None), ("retry", "eve", why)]
+    assert {(each["order_id"], each["step"]) for each in logged} == {(order_id, "payment.cancel")}
+    assert [each["at"] for each in logged] == sorted((each["at"] for each in logged), reverse=True)
+
+    def latest() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = desk.run("desk", "log", "--limit", "3", "--json").document
+        return found
+
+    eventually(latest, "visibility finds the latest decisions", until=lambda found: found == logged)
+    shown = desk.run("desk", "log", order_id).out.splitlines()
+    assert shown[0].endswith(f"Z {order_id} payment.cancel: skip by ann: paid back by hand")
+    assert desk.run("desk", "log", "no-such-order", "--json").document["error"]["code"] == "UNKNOWN_ORDER"
+    assert desk.run("desk", "log", "no'such").code == 2
+
+
+def _until_tried_again(desk: System, order_id: str, attempts: int = 2) -> None:
+    def tried() -> bool:
+        [call] = [each for each in desk.run("desk", "list", "--json").document if each["order_id"] == order_id]
+        return bool(call["attempts"] >= attempts and call["trying_since"] is None)
+
+    eventually(tried, "the call is tried again")
+
+
+def test_a_stock_that_falls_far_and_a_redo_of_a_whole_order_are_asked_for_first(desk: System, order: Make) -> None:
+    assert desk.run("stock", "set", "FALLS-1", "100").code == 0
+    asked = desk.run("stock", "set", "FALLS-1", "49", "--json")
+    assert (asked.code, asked.document["error"]["code"]) == (2, "USAGE")
+    assert "FALLS-1 has 100 on hand and 0 reserved, and 49 is far less" in asked.err
+    assert desk.run("stock", "set", "FALLS-1", "50").code == 0
+    assert desk.run("stock", "set", "FALLS-1", "1", "--yes").code == 0
+    placed = order()
+    assert desk.place(placed).document["state"] == "CONFIRMED"
+    whole = desk.run("redo", placed["order_id"])
+    told = f"error: {placed['order_id']} is CONFIRMED, and the audit finds nothing wrong with it: nothing was changed"
+    assert (whole.code, whole.err) == (2, f"{told}; --yes does it\n")
+    assert desk.run("redo", placed["order_id"], "--yes").code == 0

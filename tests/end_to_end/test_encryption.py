@@ -155,6 +155,18 @@ def test_temporal_keeps_no_value_of_a_document_nor_a_reason_in_clear_text(encryp
     assert _clear_text(stored) == set()
 
 
+async def test_what_the_web_ui_shows_of_an_encrypted_order_has_no_customer_and_no_amount(
+    encrypted: System, order: Make
+) -> None:
+    placed = _secret_order(order, "shown")
+    assert (await asyncio.to_thread(encrypted.place, placed)).code == 0
+    client = await connection.connect(Settings.read(), address=f"127.0.0.1:{encrypted.port}")
+    described = await client.get_workflow_handle(f"order/{placed['order_id']}").describe()
+    summary, details = await described.static_summary() or "", await described.static_details() or ""
+    assert (summary, placed["order_id"] in details) == ("saga, 1 line", True)
+    assert _clear_text((summary + details).encode()) == set()
+
+
 @pytest.mark.parametrize("wrong", ["", _key()], ids=["missing", "another"])
 def test_a_key_that_is_missing_or_wrong_is_an_error_that_names_it(encrypted: System, order: Make, wrong: str) -> None:
     ok, poor = _secret_order(order, "ok"), _secret_order(order, "poor", "nobody")

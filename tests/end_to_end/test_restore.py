@@ -156,7 +156,7 @@ def test_redo_brings_back_orders_of_a_batch_and_of_a_choreography(fresh_system: 
     _ends_as(fresh_system, forgotten[2]["order_id"], "ROLLED_BACK")
     assert _differing(fresh_system) == set()
     assert _stock(fresh_system) == sold
-    assert fresh_system.run("redo", known[0]["order_id"]).code == 0, "once more does no harm"
+    assert fresh_system.run("redo", known[0]["order_id"], "--yes").code == 0, "once more does no harm"
     assert _stock(fresh_system) == sold
 
 
@@ -187,6 +187,6 @@ def test_redo_of_what_no_service_has_forgotten_changes_nothing(system: System, o
     assert system.run("stock", "set", "REDO-1", "5").code == 0
     placed = order(lines=line("REDO-1", 2))
     assert system.place(placed).document["state"] == "CONFIRMED"
-    assert system.run("redo", placed["order_id"], "--json").document["state"] == "CONFIRMED"
+    assert system.run("redo", placed["order_id"], "--yes", "--json").document["state"] == "CONFIRMED"
     assert _stock(system, "REDO-1") == 3
     assert _differing(system) == set()

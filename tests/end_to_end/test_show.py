@@ -71,7 +71,10 @@ async def test_the_doctor_of_a_namespace_that_is_not_set_up_names_all_that_it_la
     looked = "the namespace can be used"
     code, checks = await eventually_async(seen, looked, until=lambda answer: answer[1].get("keys", {}).get("ok"))
     assert code == 1
-    assert checks["search attributes"]["found"] == "missing: SagaState, SagaErrorCode, SagaParkedSince, SagaOrder"
+    assert (
+        checks["search attributes"]["found"]
+        == "missing: SagaState, SagaErrorCode, SagaParkedSince, SagaOrder, SagaDecidedAt"
+    )
     assert "python -m temporal_saga register" in checks["search attributes"]["remedy"]
     assert checks["workers of orders"]["found"] == "nobody polls it"
     assert checks["sweep"]["found"] == "there is no schedule 'sweep'"

@@ -62,7 +62,7 @@ async def test_a_saga_ends_in_a_namespace_without_search_attributes_and_the_log_
         handle = await rolled_back(bare_namespace)
     assert await states_written(handle) == []
     [said] = [record.getMessage() for record in caplog.records if record.name.startswith("temporal_saga")]
-    assert "SagaState, SagaErrorCode, SagaParkedSince, SagaOrder" in said
+    assert "SagaState, SagaErrorCode, SagaParkedSince, SagaOrder, SagaDecidedAt" in said
     assert "python -m temporal_saga register" in said
 
 

@@ -20,7 +20,7 @@ from . import MUTATIONS
 from .document import DOCUMENT, document
 from .mutation import ROOT, Mutation
 
-_LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "data", "__pycache__", ".*_cache", ".hypothesis")
+_LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "data", "node_modules", "__pycache__", ".*_cache", ".hypothesis")
 _TEST_TIMEOUT_S = 300
 """For one test under a defect: one that makes it hang must end too. pytest's own limit of 120 s comes first."""
 _ALL_TIMEOUT_S = 1800

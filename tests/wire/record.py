@@ -13,11 +13,11 @@ from pydantic import BaseModel, TypeAdapter
 from contracts import batch, choreography, erasure, lane, outline, recovery, retention, transaction
 from contracts.catalogue import OPERATIONS
 from contracts.message import Message, is_added
-from temporal_saga import Fix, Operation, Parked, Skip, State, Status, TransactionLog
+from temporal_saga import Fix, Operation, Parked, Retry, Skip, State, Status, TransactionLog
 
 FILE = Path(__file__).with_name("messages.json")
 _OURS = ("contracts.",)
-_DATACLASSES = (TransactionLog, Parked, Skip, Fix)
+_DATACLASSES = (TransactionLog, Parked, Retry, Skip, Fix)
 """The messages of the kernel, which does not use pydantic: updates, and the replies to queries."""
 _OTHER_OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *choreography.PUBLISHING.values(),

@@ -1,0 +1,131 @@
+"""Defects of what a person on call sees: in the Web UI, in the metrics, on the desk, and before a drastic command."""
+
+from __future__ import annotations
+
+from .mutation import Edit, Mutation
+
+_KERNEL = "tests/kernel/test_web_ui.py"
+_SHOWN = "tests/end_to_end/test_web_ui.py"
+_DESK = "tests/end_to_end/test_desk.py"
+_LOGGED = f"{_DESK}::test_decisions_are_logged_with_who_when_what_and_why_also_of_an_order_that_has_ended"
+_ASKED = f"{_DESK}::test_a_stock_that_falls_far_and_a_redo_of_a_whole_order_are_asked_for_first"
+_PARKED = f"{_DESK}::test_a_parked_undo_is_seen_and_retried_when_the_service_is_back"
+
+WEB_UI = (
+    Mutation(
+        "the summary of an undo does not say what it undoes",
+        (Edit("temporal_saga/calls.py", 'f"undo of {operation.undoes.name}"', '"undo"'),),
+        (f"{_KERNEL}::test_a_summary_names_what_an_undo_undoes_and_its_round",),
+    ),
+    Mutation(
+        "the timer of a parked call has a number instead of a summary",
+        (Edit("temporal_saga/waiting.py", "timeout_summary=summary", "timeout_summary=None"),),
+        (f"{_KERNEL}::test_each_call_and_timer_of_a_parked_undo_has_its_summary",),
+    ),
+    Mutation(
+        "the timer of the deadline has a number instead of a summary",
+        (Edit("temporal_saga/progress.py", ', summary="deadline")', ")"),),
+        (f"{_KERNEL}::test_the_timer_of_the_deadline_is_called_so",),
+    ),
+    Mutation(
+        "the list of the parked calls is no list in Markdown",
+        (Edit("temporal_saga/desk.py", ':",\n            "",\n            f"- `', ':",\n            f"- `'),),
+        (f"{_KERNEL}::test_current_details_say_what_is_parked_and_the_command_as_markdown",),
+    ),
+    Mutation(
+        "a call that is done is still shown as parked",
+        (
+            Edit(
+                "temporal_saga/desk.py",
+                "            case.parked = case.waiting = None\n            self._show()\n",
+                "            case.parked = case.waiting = None\n",
+            ),
+        ),
+        (f"{_KERNEL}::test_current_details_say_what_is_parked_and_the_command_as_markdown",),
+    ),
+    Mutation(
+        "a rolled-back saga counts as a failure",
+        (Edit("temporal_saga/kernel.py", "non_retryable=True, category=benign)", "non_retryable=True)"),),
+        (
+            f"{_KERNEL}::test_a_rolled_back_saga_is_no_failure_to_alert_on_and_has_no_cause_beside_its_log",
+            "tests/end_to_end/test_alerts.py::test_a_refused_order_is_no_failure_in_the_metrics",
+        ),
+    ),
+    Mutation(
+        "a refusal counts as a failure",
+        (Edit("activities/service.py", "non_retryable=True, category=category)", "non_retryable=True)"),),
+        ("tests/end_to_end/test_alerts.py::test_a_refused_order_is_no_failure_in_the_metrics",),
+    ),
+    Mutation(
+        "the end of a rolled-back order begins with a stack trace",
+        (Edit("runtime/encryption.py", "return exception.with_traceback(None)", "return exception"),),
+        (f"{_SHOWN}::test_a_refusal_and_the_end_of_its_order_have_no_stack_trace",),
+    ),
+    Mutation(
+        "a participant's signals do not say what it heard",
+        (Edit("runtime/events.py", "start_signal=event.fact", 'start_signal="on_event"'),),
+        (f"{_SHOWN}::test_the_events_of_a_choreography_are_signals_named_by_their_fact",),
+    ),
+    Mutation(
+        "a batch carries the best state of its orders",
+        (Edit("workflows/batch.py", "worst = max(states", "worst = min(states"),),
+        (f"{_SHOWN}::test_a_batch_carries_the_worst_state_of_its_orders_and_counts_them",),
+    ),
+    Mutation(
+        "a summary has the customer and the amount although payloads are encrypted",
+        (Edit("runtime/summaries.py", "return client.data_converter.payload_codec is None", "return True"),),
+        (
+            "tests/end_to_end/test_encryption.py::"
+            "test_what_the_web_ui_shows_of_an_encrypted_order_has_no_customer_and_no_amount",
+        ),
+    ),
+    Mutation(
+        "the desk does not say that nobody serves a queue",
+        (Edit("client/desk.py", "served[queue] = last is not None", "served[queue] = True or last is not None"),),
+        ("tests/client/test_desk.py::test_a_call_on_a_queue_without_a_worker_is_parked_because_nobody_serves_it",),
+    ),
+    Mutation(
+        "the desk does not name the page of the Web UI",
+        (
+            Edit(
+                "worker.py",
+                "partial(web_ui.keep_address, client, running.web_ui)",
+                "partial(web_ui.parked_link, client)",
+            ),
+        ),
+        (_PARKED,),
+    ),
+    Mutation(
+        "who has asked for a retry is forgotten",
+        (
+            Edit(
+                "temporal_saga/workflow.py",
+                '        """Try the parked `step` again now."""\n        self.observed.desk.decide(step, decision)\n',
+                '        """Try the parked `step` again now."""\n        self.observed.desk.decide(step, Retry())\n',
+            ),
+        ),
+        (f"{_KERNEL}::test_a_retry_keeps_who_asked_for_it_and_why",),
+    ),
+    Mutation(
+        "decisions about orders that have ended are not among the latest",
+        (Edit("client/decisions.py", ' IS NOT NULL"', ' IS NOT NULL AND CloseTime IS NULL"'),),
+        (_LOGGED,),
+    ),
+    Mutation(
+        "stock falls far without a question",
+        (Edit("cli/goods.py", "2 * units >= there.on_hand", "units >= 0"),),
+        (_ASKED,),
+    ),
+    Mutation(
+        "an order that the audit finds whole runs again without a question",
+        (Edit("cli/orders.py", "if any(violation.subject == about for violation in report.violations):", "if 1:"),),
+        (_ASKED,),
+    ),
+    Mutation(
+        "a question is answered by a program's input",
+        (Edit("cli/session.py", "not (sys.stdin.isatty() and sys.stderr.isatty())", "False"),),
+        (
+            "tests/command_line/test_questions.py::test_without_a_terminal_the_command_refuses_in_one_line_that_names_yes",
+        ),
+    ),
+)
