@@ -112,13 +112,18 @@ def _outcome(shown: Outcome) -> None:
     at = f" (at {shown.error.step})" if shown.error and shown.error.step else ""
     line(f"{shown.order_id}: ", state(shown.state), f"{why}{at}")
     rows = [
-        (_name(e), e.kind, e.status, e.attempts, _time(e.started_at), _lasted(e), e.error_code) for e in shown.steps
+        (_name(e), e.kind, _status(e), e.attempts, _time(e.started_at), _lasted(e), e.error_code) for e in shown.steps
     ]
     table("", ["step", "kind", "status", "attempts", "started (UTC)", "ms", "code"], rows)
 
 
 def _name(entry: Entry) -> str:
     return entry.step if entry.name is None else f"{entry.name}: {entry.step}"
+
+
+def _status(entry: Entry) -> str:
+    """The status of a call, and when the service that works on it is asked again."""
+    return entry.status if entry.next_question_at is None else f"{entry.status} until {_time(entry.next_question_at)}"
 
 
 def _time(at: datetime) -> str:
