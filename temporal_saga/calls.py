@@ -188,7 +188,8 @@ class PersistentCalls:
                 decision = await self._decision(entry.step, call.pause)
                 self.journal.wait(entry, None)
             else:
-                rounds, code = rounds + (decision is None), ended.code
+                rounds += decision is None
+                code = ended.code
                 due = due if due > now else now + self.rounds.pause(rounds)
                 self.journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
                 error = Failure(ended.code, ended.message, entry.step)

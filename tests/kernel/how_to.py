@@ -12,6 +12,8 @@ from temporalio import activity, workflow
 
 from temporal_saga import CancellableSagaWorkflow, Saga, StepFailed, StillWorking, TransactionLog
 
+DAY = timedelta(days=1)
+
 
 @dataclass
 class Booking:
@@ -87,7 +89,7 @@ class ParcelWorkflow(CancellableSagaWorkflow):
     async def run(self, parcel: str) -> TransactionLog:
         async with self.saga as saga:
             await saga.step(Services.pack, parcel, undo=Services.unpack)
-            await saga.wait_for(lambda: self.approved_by, name="approval", timeout=timedelta(days=1))
+            await saga.wait_for(lambda: self.approved_by, name="approval", timeout=DAY)
             point = saga.savepoint("courier")
             try:
                 await saga.step(Services.book_courier, parcel, undo=Services.cancel_courier)
@@ -104,8 +106,6 @@ class UnattendedParcelWorkflow(ParcelWorkflow):
     @workflow.run
     async def run(self, parcel: str) -> TransactionLog:
         async with self.saga as saga:
-            person = await saga.wait_for(
-                lambda: self.approved_by, name="approval", timeout=timedelta(days=1), otherwise="nobody"
-            )
+            person = await saga.wait_for(lambda: self.approved_by, name="approval", timeout=DAY, otherwise="nobody")
             await saga.pivot(Services.send if person != "nobody" else Services.unpack, parcel)
         return saga.log

@@ -26,6 +26,7 @@ from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
 from .sweep import SWEEP
 from .versions import VERSIONS
+from .ways import WAYS
 
 MUTATIONS = (
     *COMMAND_LINE,
@@ -43,4 +44,5 @@ MUTATIONS = (
     *SERVICES,
     *SWEEP,
     *VERSIONS,
+    *WAYS,
 )

@@ -67,7 +67,7 @@ DECISIONS = (
     ),
     Mutation(
         "an attribute that was written stays when the order is confirmed",
-        (Edit("temporal_saga/journal.py", "if self._has_attributes or state is not", "if state is not"),),
+        (Edit("temporal_saga/journal.py", "if self._attribute_writes or state is not", "if state is not"),),
         ("tests/kernel/test_forward.py::test_a_promised_call_is_parked_for_hours_and_then_done[trip.confirm]",),
     ),
     Mutation(
