@@ -163,7 +163,7 @@ class Progress:
             try:
                 if holds() or await until(lambda: bool(holds()), at_most):
                     return None
-                self.require(Phase.PREPARING)  # a cancel of the workflow can end the wait of a branch like this
+                self.require(Phase.PREPARING)  # a cancel or the deadline may have come together with it
                 failed = Unknown(WAIT_TIMEOUT, f"it did not come within {at_most.total_seconds():.12g} s", 0)
             except asyncio.CancelledError:
                 failed = Unknown(outcome.CANCELLED, "the saga was stopped while it waited", 0)

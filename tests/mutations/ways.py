@@ -25,11 +25,6 @@ _WAITS = (
         (f"{_WAIT}::test_a_wait_whose_time_is_over_rolls_back_with_its_code",),
     ),
     Mutation(
-        "a cancel of the workflow is taken for the end of the time of a branch that waits",
-        (Edit(_PROGRESS, "self.require(Phase.PREPARING)  # a cancel", "pass  # a cancel"),),
-        (f"{_WAIT}::test_a_cancel_ends_the_wait_of_a_branch_and_is_not_taken_for_a_timeout[by_temporal-in one batch]",),
-    ),
-    Mutation(
         "a wait ends in time though an earlier execution may have passed the pivot",
         (
             Edit(
