@@ -138,7 +138,7 @@ class Saga:
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
         if opening and isinstance(ended, Done):
             self._rollback.has_opened = True
-        undone_here = pushed is not None and pushed.operation.name in self._rollback.undone_by_choice
+        undone_here = pushed is not None and self._rollback.has_undone(pushed)
         if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and not undone_here:
             self._earlier.was_rolled_back(entry.step)
             self._progress.cause = self._progress.cause or Failure(ended.code, ended.message, entry.step)

@@ -97,7 +97,7 @@ class Plan:
         timeout: timedelta,  # noqa: ASYNC109 — the signature of `Saga.wait_for`
         otherwise: Any = None,
     ) -> Any:
-        """Record nothing: a wait is no call."""
+        """Record nothing: a wait is no call. It is `None`, and the body must make the same calls whatever it is."""
 
     def savepoint(self, name: str) -> Any:  # noqa: ARG002 — the signature of `Saga.savepoint`
         raise TypeError(_NO_SAVEPOINT)

@@ -73,9 +73,7 @@ class Rollback:
         """A `best_effort` call at the end of a rollback."""
         self.has_opened = False
         """The first step of the saga is done, so all that is done under the saga's id belongs to it."""
-        self.undone_by_choice: set[str] = set()
-        """The undos that have run because the workflow went back to a savepoint. Only a later answer STEP_UNDONE of
-        another step tells of another execution."""
+        self._undone_to_savepoints: list[Undo[Any]] = []
         self._unknown = UndoStack()
         self._undo_tasks: list[asyncio.Task[Any]] = []
         self._journal = journal
@@ -101,6 +99,12 @@ class Rollback:
             current_stack.get().remove(pushed)
         if isinstance(ended, Unknown):
             self._unknown.append(pushed)
+
+    def has_undone(self, pushed: Undo[Any]) -> bool:
+        """Whether this execution has undone the same step before, for a savepoint: then an answer STEP_UNDONE tells of no
+        other execution."""
+        same = ((undo.operation.name, undo.request) for undo in self._undone_to_savepoints)
+        return (pushed.operation.name, pushed.request) in same
 
     def assume_prepared(self, but: Operation[Any, Any] | None = None) -> None:
         for undo, call in self._earlier.unseen():
@@ -160,7 +164,7 @@ class Rollback:
         entry = self._journal.begin(undo.operation.name, CallKind.UNDO, undo.name)
         if point is not None:
             entry.note = f"undone to the savepoint {point.name}"
-            self.undone_by_choice.add(undo.operation.name)
+            self._undone_to_savepoints.append(undo)
         if undo in self._unknown:
             self._unknown.remove(undo)
         call = self._calls.until_done(entry, undo.operation, undo.request, undo.policy, reply=undo.reply)
