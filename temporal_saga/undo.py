@@ -101,8 +101,7 @@ class Rollback:
             self._unknown.append(pushed)
 
     def has_undone(self, pushed: Undo[Any]) -> bool:
-        """Whether this execution has undone the same step before, for a savepoint: then an answer STEP_UNDONE tells of no
-        other execution."""
+        """Whether this execution has undone the same step for a savepoint. STEP_UNDONE then tells of no other one."""
         same = ((undo.operation.name, undo.request) for undo in self._undone_to_savepoints)
         return (pushed.operation.name, pushed.request) in same
 
