@@ -67,7 +67,8 @@ class Handler(Generic[RequestT, ReplyT]):
     touches: Callable[[RequestT], Iterable[Ref]]
     """Names the rows that the decision needs."""
     decide: Callable[[UnitOfWork, RequestT], Decision[ReplyT]]
-    """A pure function of those rows, the request and the instant of the transaction."""
+    """A pure function of those rows, the request and the instant of the transaction. It may raise `StillWorking`: then
+    nothing is written, and the saga asks again. A batch waits for the slowest of its requests."""
 
 
 def implements(

@@ -12,6 +12,7 @@ _SHAPES = {
     CallKind.FINISH: ('["', '"]'),
     CallKind.BEST_EFFORT: ('(["', '"])'),
     CallKind.UNDO: ('("', '")'),
+    CallKind.WAIT: ('[["', '"]]'),
 }
 _ARROWS = {EdgeKind.NEXT: "-->", EdgeKind.UNDO: "-. undo .->", EdgeKind.ROLLBACK: "-. then .->"}
 _COLOURS = {
@@ -21,6 +22,7 @@ _COLOURS = {
     Status.PARKED: "#8250df",
     Status.SKIPPED: "#8250df",
     Status.RUNNING: "#0969da",
+    Status.WAITING: "#0969da",
 }
 """Dark enough for white letters, and bright enough to stand out of a dark page."""
 _ENTITIES = str.maketrans({"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "`": "#96;", "'": "#39;"})

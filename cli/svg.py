@@ -20,13 +20,13 @@ rect, path { fill: none; stroke: #59636e; stroke-width: 1.2 }
 .way-undo, .way-rollback { stroke-dasharray: 3 3 } .tip { fill: #59636e; stroke: none }
 .DONE { fill: #dafbe1; stroke: #1a7f37 } .REFUSED { fill: #ffebe9; stroke: #cf222e }
 .UNKNOWN { fill: #fff1e5; stroke: #bc4c00 } .PARKED, .SKIPPED { fill: #fbefff; stroke: #8250df }
-.RUNNING { fill: #ddf4ff; stroke: #0969da } .NOT_MADE { opacity: 0.45 }
+.RUNNING, .WAITING { fill: #ddf4ff; stroke: #0969da } .NOT_MADE { opacity: 0.45 }
 @media (prefers-color-scheme: dark) {
   text { fill: #f0f6fc } .ground { fill: #0d1117 } .phase, .small { fill: #9198a1 }
   rect, path { stroke: #9198a1 } .box { fill: #151b23 } .tip { fill: #9198a1 }
   .DONE { fill: #12261e; stroke: #3fb950 } .REFUSED { fill: #25171c; stroke: #f85149 }
   .UNKNOWN { fill: #272115; stroke: #db6d28 } .PARKED, .SKIPPED { fill: #221832; stroke: #ab7df8 }
-  .RUNNING { fill: #121d2f; stroke: #4493f8 }
+  .RUNNING, .WAITING { fill: #121d2f; stroke: #4493f8 }
 }
 """.strip()
 

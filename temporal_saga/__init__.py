@@ -12,7 +12,7 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 |---|---|
 | `operation` | the typed declaration of what a service does |
 | `policy` | timeouts and retries, each number with its reason |
-| `outcome` | the three outcomes of a call: done, refused, unknown |
+| `outcome` | the three outcomes of a call: done, refused, unknown; and the answer that it is not over yet |
 | `journal` | the transaction log, and what is published from it |
 | `calls` | one call: an activity with its retries, or rounds until it is done |
 | `visibility` | the search attributes, and what happens where a namespace lacks them |
@@ -25,7 +25,7 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `progress` | the phase of a saga, and what stops it before its pivot: deadline, cancel, failure |
 | `undo` | the stack of undos, and the rollback that runs them |
 | `group` | calls that run side by side |
-| `kernel` | the saga: step, parallel, pivot, finish, best_effort, on_rollback, cancel |
+| `kernel` | the saga: step, parallel, wait_for, undo_to, pivot, finish, best_effort, on_rollback, cancel |
 | `plan` | what a saga would do, as data |
 | `transaction` | a list of steps, run on the saga |
 | `workflow` | the queries and updates of a workflow that runs a saga |
@@ -36,17 +36,41 @@ The package imports only the standard library and temporalio, so another project
 from typing import TYPE_CHECKING, Any
 
 from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Remedy, Retry, Skip
-from temporal_saga.journal import CallKind, Entry, Failure, Skipped, State, Status, TransactionLog
+from temporal_saga.journal import (
+    CallKind,
+    Entry,
+    Failure,
+    MovedDeadline,
+    MoveDeadline,
+    Skipped,
+    State,
+    Status,
+    TransactionLog,
+)
 from temporal_saga.kernel import Saga
 from temporal_saga.operation import Operation
-from temporal_saga.outcome import Refusal
+from temporal_saga.outcome import STILL_WORKING, Refusal, StillWorking
 from temporal_saga.plan import Plan, PlannedCall, Stage
 from temporal_saga.policy import POLICIES, Policies, Policy, Rounds
-from temporal_saga.progress import DEADLINE_EXCEEDED, CancelRefused, StepFailed, deadline_exceeded
+from temporal_saga.progress import (
+    DEADLINE_EXCEEDED,
+    WAIT_TIMEOUT,
+    CancelRefused,
+    DeadlineRefused,
+    StepFailed,
+    deadline_exceeded,
+)
 from temporal_saga.transaction import Step, run_in_order
+from temporal_saga.undo import Savepoint
 from temporal_saga.visibility import SEARCH_ATTRIBUTES, missing_search_attributes, register_search_attributes
 from temporal_saga.waiting import run_to_completion
-from temporal_saga.workflow import CANCEL_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow
+from temporal_saga.workflow import (
+    CANCEL_REFUSED,
+    DEADLINE_REFUSED,
+    DESK_REFUSED,
+    CancellableSagaWorkflow,
+    SagaWorkflow,
+)
 
 if TYPE_CHECKING:
     from temporal_saga.plugin import SagaPlugin
@@ -54,12 +78,16 @@ if TYPE_CHECKING:
 __all__ = [
     "CANCEL_REFUSED",
     "DEADLINE_EXCEEDED",
+    "DEADLINE_REFUSED",
     "DESK_REFUSED",
     "POLICIES",
     "SEARCH_ATTRIBUTES",
+    "STILL_WORKING",
+    "WAIT_TIMEOUT",
     "CallKind",
     "CancelRefused",
     "CancellableSagaWorkflow",
+    "DeadlineRefused",
     "Decided",
     "Desk",
     "DeskRecord",
@@ -67,6 +95,8 @@ __all__ = [
     "Entry",
     "Failure",
     "Fix",
+    "MoveDeadline",
+    "MovedDeadline",
     "Operation",
     "Parked",
     "Plan",
@@ -80,6 +110,7 @@ __all__ = [
     "Saga",
     "SagaPlugin",
     "SagaWorkflow",
+    "Savepoint",
     "Skip",
     "Skipped",
     "Stage",
@@ -87,6 +118,7 @@ __all__ = [
     "Status",
     "Step",
     "StepFailed",
+    "StillWorking",
     "TransactionLog",
     "deadline_exceeded",
     "missing_search_attributes",

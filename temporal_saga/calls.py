@@ -6,9 +6,9 @@ Only this module starts an activity for a saga.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Generic
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
@@ -18,10 +18,16 @@ from temporal_saga import outcome
 from temporal_saga.desk import Decision, Desk, Fix, Parked, Skip, transaction_of
 from temporal_saga.journal import CallKind, Entry, Failure, Journal, Skipped, Status
 from temporal_saga.operation import Operation, Reply, Request
-from temporal_saga.outcome import Done, Outcome, Refused, Unknown
+from temporal_saga.outcome import Done, Outcome, Refused, Unknown, Working
 from temporal_saga.policy import Policy, Rounds
 from temporal_saga.reply import read
 from temporal_saga.waiting import run_to_completion, until
+
+SHORTEST_PAUSE = timedelta(seconds=1)
+"""Limit on how often a service is asked that answers STILL_WORKING."""
+_PART_OF_THE_WAIT = 100
+"""A pause is no shorter than this part of the time since the first question. A service that wants to be asked each
+second is asked 800 times in a day, which is 9,000 of the 51,200 events that a history may have."""
 
 
 def summary_of(operation: Operation[Any, Any], kind: CallKind, name: str | None = None, rounds: int = 1) -> str | None:
@@ -36,31 +42,90 @@ def summary_of(operation: Operation[Any, Any], kind: CallKind, name: str | None 
 
 
 async def attempt(
-    operation: Operation[Request, Reply], request: Request, policy: Policy, summary: str | None = None
+    operation: Operation[Request, Reply],
+    request: Request,
+    policy: Policy,
+    summary: str | None = None,
+    *,
+    waits: Callable[[datetime | None], None] = lambda _: None,
 ) -> Outcome[Reply]:
-    """Make one call with its retries, and return its outcome. The Web UI shows `summary` beside it."""
+    """Make one call with its retries, and return its outcome. A service that answers STILL_WORKING is asked again.
+
+    The Web UI shows `summary` beside it. `waits` gets the time of the next question, and `None` when that is asked.
+    """
+    call = CallInProgress(operation, request, policy, summary)
+    while isinstance(ended := await call.answer(), Working):
+        waits(workflow.now() + call.pause)
+        await workflow.sleep(call.pause)
+        waits(None)
+    return ended
+
+
+@dataclass
+class CallInProgress(Generic[Request, Reply]):
+    """One call, until its outcome is known. A service may answer a question with STILL_WORKING: that spends no attempt.
+
+    An undo that `takes_reply` gets `reply`, what its step has replied, as its second argument.
+    """
+
+    operation: Operation[Request, Reply]
+    request: Request
+    policy: Policy
+    summary: str | None
+    """What the Web UI shows beside the activity."""
+    reply: Any = None
+    pause: timedelta = SHORTEST_PAUSE
+    """The time until the next question."""
+    _began: datetime = field(default_factory=workflow.now)
+
+    async def answer(self) -> Outcome[Reply] | Working:
+        """Ask once, with retries. The outcome is unknown if the service works for longer than the policy allows."""
+        waited, longest = workflow.now() - self._began, self.policy.longest_work
+        policy = self.policy
+        if longest is not None and waited:
+            policy = policy.within_the_rest(longest - waited, SHORTEST_PAUSE)
+        ended = await _ask(self.operation, self._arguments, policy, self.summary)
+        if not isinstance(ended, Working):
+            return ended
+        waited = workflow.now() - self._began
+        self.pause = max(ended.pause or SHORTEST_PAUSE, SHORTEST_PAUSE, waited / _PART_OF_THE_WAIT)
+        if longest is not None and waited + self.pause >= longest:
+            told = f"the work goes on after {waited.total_seconds():.0f} s of {longest.total_seconds():.12g} s allowed"
+            return Unknown(outcome.STEP_TIMEOUT, told, 0)
+        return ended
+
+    @property
+    def _arguments(self) -> list[Any]:
+        return [self.request, self.reply] if self.operation.takes_reply else [self.request]
+
+
+async def _ask(
+    operation: Operation[Any, Reply], arguments: list[Any], policy: Policy, summary: str | None
+) -> Outcome[Reply] | Working:
     if policy.local is not None:
-        first = await _local(operation, request, policy.local, summary)
+        first = await _local(operation, arguments, policy.local, summary)
     elif policy.eager is not None:
         once = replace(policy, attempt_timeout=policy.eager, attempts=1, total=policy.eager)
-        first = await _over_the_queue(operation, request, once, workflow.info().task_queue, summary)
+        first = await _over_the_queue(operation, arguments, once, workflow.info().task_queue, summary)
     else:
-        return await _over_the_queue(operation, request, policy, operation.queue, summary)
+        return await _over_the_queue(operation, arguments, policy, operation.queue, summary)
     if not isinstance(first, Unknown) or first.code == outcome.CANCELLED:
         return first
-    ended = await _over_the_queue(operation, request, policy, operation.queue, summary)
+    ended = await _over_the_queue(operation, arguments, policy, operation.queue, summary)
+    if isinstance(ended, Working):
+        return ended
     if isinstance(ended, Done):
         return replace(ended, before=first.attempts)
     return replace(ended, attempts=first.attempts + ended.attempts)
 
 
 async def _over_the_queue(
-    operation: Operation[Request, Reply], request: Request, policy: Policy, task_queue: str, summary: str | None
-) -> Outcome[Reply]:
+    operation: Operation[Any, Reply], arguments: list[Any], policy: Policy, task_queue: str, summary: str | None
+) -> Outcome[Reply] | Working:
     try:
         raw = await workflow.execute_activity(
             operation.name,
-            request,
+            args=arguments,
             task_queue=task_queue or None,
             result_type=RawValue,
             start_to_close_timeout=policy.attempt_timeout,
@@ -76,14 +141,14 @@ async def _over_the_queue(
 
 
 async def _local(
-    operation: Operation[Request, Reply], request: Request, at_most: timedelta, summary: str | None
-) -> Outcome[Reply]:
+    operation: Operation[Any, Reply], arguments: list[Any], at_most: timedelta, summary: str | None
+) -> Outcome[Reply] | Working:
     """Run a local activity. After a crash it runs again, because its result is not in the history yet: the service
     needs a fence."""
     try:
         raw = await workflow.execute_local_activity(
             operation.name,
-            request,
+            args=arguments,
             result_type=RawValue,
             schedule_to_close_timeout=at_most,
             retry_policy=RetryPolicy(maximum_attempts=1),
@@ -110,19 +175,22 @@ class PersistentCalls:
         request: Request,
         policy: Policy,
         *,
+        reply: Any = None,
         may_refuse: Callable[[str], bool] = lambda _: False,
     ) -> Done[Reply] | Refused | None:
         """Make rounds of attempts with durable pauses between them. The call is parked from its first failed round on.
+
+        A service that answers STILL_WORKING has not failed; the next question belongs to the same round.
 
         Returns `None` if an operator skipped it. A refusal whose code `may_refuse` allows is an answer; any other needs
         an operator, and the call stays parked. The pauses double with each automatic round. A round that an operator
         asks for changes nothing about them: the next automatic round comes when it was due.
         """
-        rounds, made, due = 0, 0, workflow.now()
+        rounds, made, due, code = 0, 1, workflow.now(), ""
         decision: Decision | None = None
+        call = CallInProgress(operation, request, policy, summary_of(operation, entry.kind, entry.name), reply)
         while True:
-            made += 1
-            ended = await attempt(operation, request, policy, summary_of(operation, entry.kind, entry.name, made))
+            ended = await call.answer()
             if isinstance(ended, Done):
                 self.desk.settle(entry.step)
                 if entry.kind.is_skippable:
@@ -131,20 +199,31 @@ class PersistentCalls:
             if isinstance(ended, Refused) and may_refuse(ended.code):
                 self.desk.settle(entry.step)
                 return ended
-            rounds += decision is None
             now = workflow.now()
-            due = due if due > now else now + self.rounds.pause(rounds)
-            self.journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
-            error = Failure(ended.code, ended.message, entry.step)
-            parked = Parked(entry.step, entry.kind, entry.parked_since or now, entry.attempts, due, error)
-            self.desk.park(parked, operation, request)
-            decision = await self._decision(parked, due - now)
+            if isinstance(ended, Working):
+                self.journal.wait(entry, now + call.pause)
+                self.desk.postpone(entry.step, now + call.pause)
+                decision = await self._decision(entry.step, call.pause, f"{entry.step} has work in hand")
+                self.journal.wait(entry, None)
+            else:
+                rounds += decision is None
+                code = ended.code
+                due = due if due > now else now + self.rounds.pause(rounds)
+                self.journal.settle(entry, Status.PARKED, ended.attempts, ended.code)
+                error = Failure(ended.code, ended.message, entry.step)
+                parked = Parked(entry.step, entry.kind, entry.parked_since or now, entry.attempts, due, error)
+                self.desk.park(parked, operation, request)
+                decision = await self._decision(entry.step, due - now, f"{entry.step} parked: {ended.code}")
+                made += 1
+                summary = summary_of(operation, entry.kind, entry.name, made)
+                call = CallInProgress(operation, request, policy, summary, reply)
             if isinstance(decision, Skip):
-                self._skip(entry, decision, request, ended.code)
+                self._skip(entry, decision, request, code)
                 return None
             if isinstance(decision, Fix):
                 entry.note = f"request replaced by {decision.actor}"
-                request = decision.request
+                request, reply = decision.request, None  # the reply was one to the other request
+                call = CallInProgress(operation, request, policy, call.summary)
             self.desk.begin_round(entry.step, request)
 
     async def until_answered(
@@ -162,12 +241,14 @@ class PersistentCalls:
         assert ended is not None  # noqa: S101 — the desk skips no such call
         return ended
 
-    async def _decision(self, parked: Parked, pause: timedelta) -> Decision | None:
-        """Return an operator's decision about a parked call, made now or while it was tried; `None` after `pause`."""
-        if not self.desk.decided(parked.step):
-            summary = f"{parked.step} parked: {parked.error.code}"
-            await until(lambda: self.desk.decided(parked.step), pause, summary)
-        return self.desk.take(parked.step)
+    async def _decision(self, step: str, pause: timedelta, summary: str) -> Decision | None:
+        """Return an operator's decision about a parked call, made now or while it was tried; `None` after `pause`.
+
+        The Web UI shows `summary` beside the timer.
+        """
+        if not self.desk.decided(step):
+            await until(lambda: self.desk.decided(step), pause, summary)
+        return self.desk.take(step)
 
     def _skip(self, entry: Entry, decision: Skip, request: Any, code: str) -> None:
         self.desk.settle(entry.step)

@@ -155,10 +155,17 @@ class Desk:
 
     def begin_round(self, step: str, request: Any) -> None:
         """Note that the call is being tried with `request` from now on. It stays on the desk."""
-        case, now = self._cases[step], workflow.now()
-        assert case.parked is not None  # noqa: S101 — it is parked until it is settled
-        case.request, case.parked = request, replace(case.parked, next_attempt_at=now, trying_since=now)
-        self._show()
+        case, now = self._cases.get(step), workflow.now()
+        if case is not None and case.parked is not None:
+            case.request, case.parked = request, replace(case.parked, next_attempt_at=now, trying_since=now)
+            self._show()
+
+    def postpone(self, step: str, until: datetime) -> None:
+        """Note when the service, which has work in hand, is asked again."""
+        case = self._cases.get(step)
+        if case is not None and case.parked is not None:
+            case.parked = replace(case.parked, next_attempt_at=until, trying_since=None)
+            self._show()
 
     def settle(self, step: str) -> None:
         """Take a call that is done or skipped off the desk. A decision that was not applied yet is dropped."""
@@ -169,11 +176,13 @@ class Desk:
 
     def decided(self, step: str) -> bool:
         """Whether a decision about `step` waits to be applied."""
-        return self._cases[step].waiting is not None
+        return step in self._cases and self._cases[step].waiting is not None
 
     def take(self, step: str) -> Decision | None:
         """Return the decision about `step`, if there is one. The caller applies it."""
-        case = self._cases[step]
+        case = self._cases.get(step)
+        if case is None:
+            return None
         case.waiting, taken = None, case.waiting
         return taken
 

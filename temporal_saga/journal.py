@@ -19,6 +19,8 @@ from temporal_saga.visibility import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ST
 
 _STATES_METRIC = "saga_states"
 """Counts how often sagas entered a state, by `state` and `error_code`. An alert should watch PARKED."""
+_SAGA = "saga"
+"""The service of what no service does."""
 
 
 class State(StrEnum):
@@ -59,11 +61,12 @@ class State(StrEnum):
 
 
 class CallKind(StrEnum):
-    """What a call is in its saga. The kernel and the plan have a method of the same name for each but UNDO.
+    """What an entry is in its saga. The kernel and the plan have a method of the same name for each kind of call.
 
     STEP: forward, and undone if the saga fails. PIVOT: its answer decides whether the saga goes forward or back (a
     pivot transaction). FINISH: promised by the pivot and repeated until it is done (a retriable transaction).
-    BEST_EFFORT: tried a few times, and never changes how the saga ends. UNDO: a compensation.
+    BEST_EFFORT: tried a few times, and never changes how the saga ends. UNDO: a compensation. WAIT: no call, but a wait
+    before the pivot for an event from outside (`Saga.wait_for`).
     """
 
     STEP = "step"
@@ -71,6 +74,7 @@ class CallKind(StrEnum):
     FINISH = "finish"
     BEST_EFFORT = "best_effort"
     UNDO = "undo"
+    WAIT = "wait"
 
     @property
     def is_skippable(self) -> bool:
@@ -79,9 +83,13 @@ class CallKind(StrEnum):
 
 
 class Status(StrEnum):
-    """The status of a call. RUNNING and PARKED calls are under way; UNKNOWN ones may have taken effect."""
+    """The status of a call. RUNNING, WAITING and PARKED calls are under way; UNKNOWN ones may have taken effect.
+
+    WAITING: the service has answered STILL_WORKING, and is asked again at the entry's `next_question_at`.
+    """
 
     RUNNING = "RUNNING"
+    WAITING = "WAITING"
     DONE = "DONE"
     REFUSED = "REFUSED"
     UNKNOWN = "UNKNOWN"
@@ -99,11 +107,31 @@ class Skipped:
     transaction_id: str | None = None
 
 
+@dataclass(frozen=True)
+class MoveDeadline:
+    """The order to move a saga's deadline. `until` needs a time zone."""
+
+    actor: str
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class MovedDeadline:
+    """A new deadline of a saga that ran: who moved it, why, until when and at what time. Times are UTC."""
+
+    actor: str
+    reason: str
+    until: datetime
+    at: datetime
+
+
 @dataclass
 class Entry:
-    """One call of one operation. `attempts` counts those made so far; times are UTC.
+    """One call of one operation, or one wait. `attempts` counts those made so far; times are UTC.
 
-    `step` is the operation's name, made unique within the saga: it identifies a parked call on the desk.
+    `step` is the name of the operation or of the wait, made unique within the saga: it identifies a parked call on the
+    desk. An answer STILL_WORKING is no attempt.
     """
 
     step: str
@@ -116,10 +144,11 @@ class Entry:
     error_code: str | None = None
     parked_since: datetime | None = None
     note: str | None = None
-    """What an operator did about the call, who it was, and why."""
+    """What an operator did about the call, who it was, and why; or the savepoint to which an undo leads back."""
     name: str | None = None
     """The workflow's own name for this step, if it has one."""
     skipped: Skipped | None = None
+    next_question_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +168,7 @@ class TransactionLog:
     state: State
     error: Failure | None = None
     steps: tuple[Entry, ...] = ()
+    moved_deadlines: tuple[MovedDeadline, ...] = ()
 
     @property
     def as_decided(self) -> TransactionLog:
@@ -154,12 +184,13 @@ def count_states(state: State, error_code: str | None, sagas: int = 1) -> None:
 
 @dataclass
 class Journal:
-    """Keeps the log. Only `settle` and `move` change an entry or the state, and both publish what they change."""
+    """Keeps the log. Only `settle`, `wait` and `move` change an entry or the state, and publish what they change."""
 
     transaction_id: str
     error: Failure | None = None
     _phase: State = State.RUNNING
     _entries: list[Entry] = field(default_factory=list)
+    _moved_deadlines: list[MovedDeadline] = field(default_factory=list)
     _published: State = State.RUNNING
     _attribute_writes: int = 0
     _parked_since: datetime | None = None
@@ -172,14 +203,16 @@ class Journal:
 
     @property
     def log(self) -> TransactionLog:
-        return TransactionLog(self.transaction_id, self.state, self.error, tuple(replace(e) for e in self._entries))
+        entries = tuple(replace(entry) for entry in self._entries)
+        return TransactionLog(self.transaction_id, self.state, self.error, entries, tuple(self._moved_deadlines))
 
     @property
-    def is_empty(self) -> bool:
-        return not self._entries
+    def has_no_call(self) -> bool:
+        return all(entry.kind is CallKind.WAIT for entry in self._entries)
 
     def begin(self, operation: str, kind: CallKind, name: str | None = None) -> Entry:
-        service = operation.partition(".")[0]
+        """Add the entry of a call, or of a wait, which has its own name instead of an operation's."""
+        service = _SAGA if kind is CallKind.WAIT else operation.partition(".")[0]
         before = sum(e.step.partition("#")[0] == operation and e.kind is kind for e in self._entries)
         step = f"{operation}#{name or before + 1}" if before else operation
         entry = Entry(step, service, kind, Status.RUNNING, attempts=0, started_at=workflow.now(), name=name)
@@ -201,12 +234,27 @@ class Journal:
         entry.status = status
         entry.attempts += attempts
         entry.error_code = error_code
+        entry.next_question_at = None
         if status is Status.PARKED:
             entry.parked_since = entry.parked_since or workflow.now()
         else:
             entry.ended_at = workflow.now()
         self._log_line(entry)
         self._publish()
+
+    def wait(self, entry: Entry, until: datetime | None) -> None:
+        """Note that the service has work in hand and is asked again at `until`; with `None`, that it is being asked."""
+        entry.status = Status.RUNNING if until is None else Status.WAITING
+        entry.next_question_at = until
+        entry.error_code = None
+        if until is not None:
+            self._log_line(entry)
+        self._publish()
+
+    def move_deadline(self, moved: MovedDeadline) -> None:
+        self._moved_deadlines.append(moved)
+        fields = {"transaction_id": self.transaction_id, "service": _SAGA, "until": moved.until.isoformat()}
+        workflow.logger.info("deadline", extra=fields | {"actor": moved.actor, "note": moved.reason})
 
     def move(self, phase: State, error: Failure | None = None) -> None:
         """Note that the saga enters `phase`. The first `error` that is given stays."""
@@ -233,6 +281,8 @@ class Journal:
             fields["error_code"] = entry.error_code
         if entry.note is not None:
             fields["note"] = entry.note
+        if entry.next_question_at is not None:
+            fields["next_question_at"] = entry.next_question_at.isoformat()
         level.get(entry.status, workflow.logger.info)("step", extra=fields)
 
     def _publish(self) -> None:
@@ -244,7 +294,7 @@ class Journal:
             self._publish_attributes(state)
         count_states(state, self.error.code if self.error else None)
         log = workflow.logger.error if state is State.PARKED else workflow.logger.info
-        fields = {"transaction_id": self.transaction_id, "service": "saga", "status": str(state)}
+        fields = {"transaction_id": self.transaction_id, "service": _SAGA, "status": str(state)}
         log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))
 
     def _publish_attributes(self, state: State) -> None:

@@ -19,9 +19,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Token
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -31,14 +33,31 @@ from temporal_saga.calls import PersistentCalls, attempt, summary_of
 from temporal_saga.desk import Desk, Remedy
 from temporal_saga.earlier import Body, EarlierExecutions
 from temporal_saga.group import run_group
-from temporal_saga.journal import CallKind, Entry, Failure, Journal, State, TransactionLog
-from temporal_saga.operation import Call, Operation, Reply, Request
+from temporal_saga.journal import (
+    CallKind,
+    Entry,
+    Failure,
+    Journal,
+    MovedDeadline,
+    MoveDeadline,
+    State,
+    Status,
+    TransactionLog,
+)
+from temporal_saga.operation import Call, Operation, Reply, Request, UndoCall
 from temporal_saga.outcome import Done, Outcome, Refused, Unknown
 from temporal_saga.plan import PlannedCall
 from temporal_saga.policy import POLICIES, Policies, Policy
-from temporal_saga.progress import Phase, Progress, StepFailed
-from temporal_saga.undo import Rollback, UndoStack, current_stack, on_stack
+from temporal_saga.progress import WAIT_TIMEOUT, Phase, Progress, StepFailed
+from temporal_saga.undo import Rollback, Savepoint, UndoStack, current_stack, on_stack
 from temporal_saga.waiting import run_to_completion
+
+Found = TypeVar("Found")
+Otherwise = TypeVar("Otherwise")
+
+
+class _Otherwise(Enum):
+    ROLL_BACK = auto()
 
 
 class Saga:
@@ -48,10 +67,11 @@ class Saga:
     whose type is the error code and whose one detail is the `TransactionLog`. Either end has `WITH_SKIPS` where an
     operator has left a call undone.
 
-    `transaction_id` is by default the id of the workflow. `deadline` bounds the phase before the pivot. `body` is what
-    the saga is going to do (`foresee`); without it, colocated policies raise a `TypeError`: a worker that is thought
-    dead may have made calls that are not in the history, and only the body says what undoes them. `remedy` names the
-    command that the Web UI shows beside a parked call; by default it is the Temporal CLI's for the update `desk_retry`.
+    `transaction_id` is by default the id of the workflow. `deadline` bounds the phase before the pivot; `move_deadline`
+    changes it. `body` is what the saga is going to do (`foresee`); without it, colocated policies raise a `TypeError`:
+    a worker that is thought dead may have made calls that are not in the history, and only the body says what undoes
+    them. `remedy` names the command that the Web UI shows beside a parked call; by default it is the Temporal CLI's for
+    the update `desk_retry`.
     """
 
     def __init__(
@@ -96,7 +116,7 @@ class Saga:
         operation: Call[Request, Reply],
         request: Request,
         *,
-        undo: Call[Request, Any] | None = None,
+        undo: UndoCall[Request] | None = None,
         attempt_timeout: timedelta | None = None,
         within: timedelta | None = None,
         name: str | None = None,
@@ -108,16 +128,20 @@ class Saga:
         """
         operation = Operation.of(operation)
         self._progress.require(Phase.PREPARING)
-        pushed = None if undo is None else self._rollback.push(Operation.of(undo), request, within, name)
+        undoing = None if undo is None else Operation.undo_of(undo)
+        pushed = None if undoing is None else self._rollback.push(undoing, request, within, name)
         policy = self._policies.of_step(attempt_timeout, within)
-        opening = self._journal.is_empty
+        if within is None and self._progress.has_deadline:
+            policy = replace(policy, longest_work=None)
+        opening = self._journal.has_no_call
         if opening:  # a worker that is thought dead can be ahead of the history only from the second step on
             policy = policy.recorded_first()
         entry = self._journal.begin(operation.name, CallKind.STEP, name)
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
         if opening and isinstance(ended, Done):
             self._rollback.has_opened = True
-        if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE:
+        undone_here = pushed is not None and self._rollback.has_undone(pushed)
+        if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and not undone_here:
             self._earlier.was_rolled_back(entry.step)
             self._progress.cause = self._progress.cause or Failure(ended.code, ended.message, entry.step)
         if pushed is not None:
@@ -133,6 +157,67 @@ class Saga:
         stacks = current_stack.get().branch(len(calls))
         group = run_group([on_stack(*pair) for pair in zip(stacks, calls, strict=True)], self._policies.settle)
         return await (run_to_completion(group) if self._progress.phase is Phase.COMMITTED else group)
+
+    async def wait_for(
+        self,
+        holds: Callable[[], Found],
+        *,
+        name: str,
+        timeout: timedelta,  # noqa: ASYNC109 — its end is an outcome of the wait
+        otherwise: Otherwise | Literal[_Otherwise.ROLL_BACK] = _Otherwise.ROLL_BACK,
+    ) -> Found | Otherwise:
+        """Wait before the pivot until `holds` returns something true, and return that.
+
+        `holds` reads state of the workflow that a signal or an update sets: an approval, a payment that arrives. After
+        `timeout`, `otherwise` is returned; without it the saga is rolled back with the code WAIT_TIMEOUT. `name` is the
+        wait's in the log. Raises `StepFailed`.
+
+        Where an earlier execution may have passed the pivot, the wait has no timeout: what did not come to this
+        execution may have come to that one.
+        """
+        self._progress.require(Phase.PREPARING)
+        entry = self._journal.begin(name, CallKind.WAIT)
+        failed = await self._progress.wait_for(holds, timeout)
+        if failed is None:
+            self._journal.settle(entry, Status.DONE, 0)
+            return holds()
+        if failed.code == WAIT_TIMEOUT and otherwise is not _Otherwise.ROLL_BACK:
+            self._journal.settle(entry, Status.UNKNOWN, 0, WAIT_TIMEOUT)
+            return otherwise
+        return self._settled(entry, failed)
+
+    def savepoint(self, name: str) -> Savepoint:
+        """Return this place in the saga, to which `undo_to` can go back. Not for colocated sagas: raises `TypeError`.
+
+        A worker that is thought dead may have made calls beyond it that are not in the history.
+        """
+        if self._policies.are_colocated:
+            raise TypeError("a colocated saga has no savepoints: its history does not know all steps since one")
+        self._progress.require(Phase.PREPARING)
+        point = Savepoint(name)
+        current_stack.get().append(point)
+        return point
+
+    async def undo_to(self, point: Savepoint) -> None:
+        """Undo in reverse what was begun since `point`, parallel groups together. Then the workflow takes another way.
+
+        The undos are in the log. One that is parked does not hold up the workflow, but the saga does not end before it
+        is done or skipped. The same call of a step that was undone is refused from then on: the other way needs other
+        steps, or another request with its own idempotency key. Raises `RuntimeError` after the pivot, and for a `point`
+        of another branch of a parallel group or one that was undone itself.
+        """
+        self._progress.require(Phase.PREPARING)
+        if point not in current_stack.get():
+            raise RuntimeError(f"the savepoint {point.name} is not in this branch of the saga, or was undone itself")
+        if self._progress.may_be_decided:
+            raise RuntimeError(
+                "an earlier execution may have reached the pivot: nothing can be undone before it is known"
+            )
+        await run_to_completion(self._rollback.run_to(point))
+        self._progress.require(Phase.PREPARING)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # a branch whose group has failed meanwhile
+            raise asyncio.CancelledError
 
     async def pivot(
         self,
@@ -191,7 +276,10 @@ class Saga:
         operation = Operation.of(operation)
         entry = self._journal.begin(operation.name, CallKind.BEST_EFFORT)
         summary = summary_of(operation, CallKind.BEST_EFFORT)
-        ended = await run_to_completion(attempt(operation, request, self._policies.best_effort, summary))
+        call = attempt(
+            operation, request, self._policies.best_effort, summary, waits=partial(self._journal.wait, entry)
+        )
+        ended = await run_to_completion(call)
         self._journal.record(entry, ended)
         return ended.reply if isinstance(ended, Done) else None
 
@@ -226,6 +314,15 @@ class Saga:
     def check_cancellable(self) -> None:
         """Raise `CancelRefused` if the saga can only go forward."""
         self._progress.check_cancellable()
+
+    def move_deadline(self, moved: MoveDeadline) -> None:
+        """Give the saga another deadline, or a first one, or raise `DeadlineRefused`. The log keeps who and why."""
+        self._progress.move_deadline(moved.until)
+        self._journal.move_deadline(MovedDeadline(moved.actor, moved.reason, moved.until, workflow.now()))
+
+    def check_deadline(self, until: datetime) -> None:
+        """Raise `DeadlineRefused` if the deadline cannot be moved to `until`."""
+        self._progress.check_deadline(until)
 
     # --- entering and leaving -----------------------------------------------------------------------------------------
 
@@ -278,7 +375,9 @@ class Saga:
         ended: Outcome[Reply] | None = None
         if not self._progress.may_be_decided:
             try:
-                ended = await attempt(operation, request, policy, summary_of(operation, entry.kind, entry.name))
+                summary = summary_of(operation, entry.kind, entry.name)
+                waits = partial(self._journal.wait, entry)
+                ended = await attempt(operation, request, policy, summary, waits=waits)
             except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
                 ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
         if self._progress.may_be_decided and (ended is None or isinstance(ended, Unknown)):

@@ -3,11 +3,15 @@
 *Done*: the service has replied. *Refused*: the service has said no and changed nothing, so there is nothing to undo.
 *Unknown*: the call timed out, its retries ran out, it was cancelled, or its worker was lost; it may have taken effect,
 so the kernel never treats it as refused.
+
+A service that has the work in hand raises `StillWorking`. That is no outcome: the call is not over, and
+`temporal_saga.calls` asks again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Generic, TypeAlias, TypeVar
 
 from temporalio import activity
@@ -35,6 +39,27 @@ IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
 """The fence refuses a step that came before with another request. That one may have been done."""
 UNREADABLE_REPLY = "UNREADABLE_REPLY"
 """The service has replied, but this build cannot read the reply. The call may have taken effect."""
+STILL_WORKING = "STILL_WORKING"
+"""The service has begun the work, and says when to ask it again. A service in another language fails its activity with
+this type and, as `next_retry_delay`, the pause."""
+
+
+class StillWorking(ApplicationError):
+    """What a service raises whose work goes on: the saga makes the same call again after `ask_again_in`.
+
+    The service must know the call again, by its idempotency key. Raises `ValueError` for a pause that is not positive.
+    """
+
+    def __init__(self, ask_again_in: timedelta, message: str = "the work goes on") -> None:
+        if ask_again_in <= timedelta(0):
+            raise ValueError(f"ask_again_in is {ask_again_in}: it must be longer than nothing")
+        super().__init__(
+            message,
+            type=STILL_WORKING,
+            non_retryable=True,  # the saga asks again, not Temporal: that would spend the attempts of the policy
+            next_retry_delay=ask_again_in,
+            category=ApplicationErrorCategory.BENIGN,
+        )
 
 
 class Refusal(ApplicationError):
@@ -78,6 +103,13 @@ class Unknown:
 Outcome: TypeAlias = Done[Reply] | Refused | Unknown
 
 
+@dataclass(frozen=True)
+class Working:
+    """An answer that is no outcome yet. `pause` is the one that the service wants, if it names one."""
+
+    pause: timedelta | None
+
+
 def proves_not_done(code: str) -> bool:
     """Whether a refusal with `code` says that the call was never done.
 
@@ -86,8 +118,8 @@ def proves_not_done(code: str) -> bool:
     return code != IDEMPOTENCY_CONFLICT
 
 
-def classify(error: FailureError, attempts: int) -> Refused | Unknown:
-    """Return the outcome of a failed call that was allowed `attempts` attempts.
+def classify(error: FailureError, attempts: int) -> Refused | Unknown | Working:
+    """Return the outcome of a failed call that was allowed `attempts` attempts, or `Working` if it goes on.
 
     A regular activity fails with an `ActivityError` around the cause, a local one with the bare cause. The first detail
     of a service's error is the attempt on which it answered, or 0 if no attempt was made. If the total time was over
@@ -100,6 +132,8 @@ def classify(error: FailureError, attempts: int) -> Refused | Unknown:
         total_over = isinstance(error, ActivityError) and error.retry_state is RetryState.TIMEOUT
         return Unknown(STEP_TIMEOUT, "no answer in time", 1 if total_over else attempts)
     if isinstance(cause, ApplicationError):
+        if cause.type == STILL_WORKING:
+            return Working(cause.next_retry_delay)
         answered = cause.details[0] if cause.details and isinstance(cause.details[0], int) else attempts
         if cause.non_retryable and cause.type:
             return Refused(cause.type, cause.message, answered)

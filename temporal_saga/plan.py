@@ -6,14 +6,16 @@ the body instead of listing them a second time. The body must make the same call
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 from temporal_saga.journal import CallKind
-from temporal_saga.operation import Call, Operation
+from temporal_saga.operation import Call, Operation, UndoCall
+
+_NO_SAVEPOINT = "a savepoint cannot be planned: which steps stand after it is known only when the saga runs"
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,30 @@ class Plan:
         operation: Call[Any, Any],
         request: Any,
         *,
-        undo: Call[Any, Any] | None = None,
+        undo: UndoCall[Any] | None = None,
         attempt_timeout: timedelta | None = None,  # noqa: ARG002 — the signature of `Saga.step`
         within: timedelta | None = None,
         name: str | None = None,
     ) -> Any:
         self._note(
-            PlannedCall(CallKind.STEP, Operation.of(operation), request, undo and Operation.of(undo), within, name)
+            PlannedCall(CallKind.STEP, Operation.of(operation), request, undo and Operation.undo_of(undo), within, name)
         )
+
+    async def wait_for(
+        self,
+        holds: Callable[[], Any],
+        *,
+        name: str,
+        timeout: timedelta,  # noqa: ASYNC109 — the signature of `Saga.wait_for`
+        otherwise: Any = None,
+    ) -> Any:
+        """Record nothing: a wait is no call. It is `None`, and the body must make the same calls whatever it is."""
+
+    def savepoint(self, name: str) -> Any:  # noqa: ARG002 — the signature of `Saga.savepoint`
+        raise TypeError(_NO_SAVEPOINT)
+
+    async def undo_to(self, point: Any) -> None:  # noqa: ARG002 — the signature of `Saga.undo_to`
+        raise TypeError(_NO_SAVEPOINT)
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> Any:
         if self._group is not None:

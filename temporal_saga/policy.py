@@ -7,6 +7,9 @@ from datetime import timedelta
 
 from temporalio.common import Priority, RetryPolicy
 
+_LONGEST_WORK = timedelta(days=1)
+"""Longer than a nightly job, and soon enough for an operator to hear of work that does not end."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -29,6 +32,8 @@ class Policy:
     eager: timedelta | None = None
     """As `local`, but as an eager activity on the workflow's own queue: the history records the call before it runs,
     and the server hands it to the worker that scheduled it, without a poll."""
+    longest_work: timedelta | None = _LONGEST_WORK
+    """How long a service may answer STILL_WORKING, from the first question on. `None`: until the saga's deadline."""
     priority: Priority = Priority.default
     """The call's place in its queue, from 1, which is first, to 5. The default is its workflow's, and that is 3."""
 
@@ -45,7 +50,15 @@ class Policy:
         """The same policy for a round that ends after `timeout`, retries and the wait for a worker included."""
         if timeout is None:
             return self
-        return replace(self, attempt_timeout=timeout, total=timeout, local=None, eager=None)
+        return replace(self, attempt_timeout=timeout, total=timeout, longest_work=timeout, local=None, eager=None)
+
+    def within_the_rest(self, rest: timedelta, at_least: timedelta) -> Policy:
+        """The same policy for a question within `rest` of a longer time, or within `at_least` if that is over.
+
+        It may be over, because a timer fires late where no worker was there.
+        """
+        rest = max(rest, at_least)
+        return replace(self, attempt_timeout=min(self.attempt_timeout, rest), total=min(self.total, rest))
 
     def retried_for(self, timeout: timedelta) -> Policy:
         """The same policy for a call that is retried until `timeout`, as often as the pauses allow."""
@@ -110,7 +123,12 @@ class Policies:
     it. A service that was away does its undos and finishes before new work, which would add to them."""
     finish: Policy = _PERSISTENT
     """The same as for an undo: past the pivot the saga must go forward."""
-    best_effort: Policy = Policy(attempt_timeout=timedelta(seconds=5), attempts=3, total=timedelta(seconds=20))
+    best_effort: Policy = Policy(
+        attempt_timeout=timedelta(seconds=5),
+        attempts=3,
+        total=timedelta(seconds=20),
+        longest_work=timedelta(seconds=20),
+    )
     """Three attempts, because this call must not hold up the end; then the journal records that it failed."""
     rounds: Rounds = Rounds()
     settle: timedelta = timedelta(seconds=2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from temporalio import workflow
@@ -12,14 +13,18 @@ from temporalio.exceptions import ApplicationError
 from temporal_saga import outcome
 from temporal_saga.earlier import EarlierExecutions
 from temporal_saga.journal import Failure
+from temporal_saga.outcome import Unknown
+from temporal_saga.waiting import run_to_completion, until
 
 DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 """The deadline passed before the pivot."""
+WAIT_TIMEOUT = "WAIT_TIMEOUT"
+"""What the saga waited for did not come in time."""
 
 
 def deadline_exceeded(seconds: float) -> Failure:
     """The failure of a saga that was not past its pivot after `seconds`."""
-    return Failure(DEADLINE_EXCEEDED, f"not confirmed within {seconds:g} s")
+    return Failure(DEADLINE_EXCEEDED, f"not confirmed within {seconds:.12g} s")
 
 
 class StepFailed(Exception):
@@ -32,6 +37,10 @@ class StepFailed(Exception):
 
 class CancelRefused(Exception):
     """The pivot has been reached: the saga can only go forward."""
+
+
+class DeadlineRefused(Exception):
+    """The deadline cannot be moved: the saga is past its pivot or ends already, or the new time is past."""
 
 
 class Phase(Enum):
@@ -56,6 +65,7 @@ class Progress:
         self._earlier = earlier
         self._body: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
+        self._begun: float | None = None
         self._due: float | None = None
 
     @property
@@ -83,8 +93,32 @@ class Progress:
     def begin(self) -> None:
         """Note that the current task runs the body, and that the deadline counts from now."""
         self._body = asyncio.current_task()
-        if self._deadline is not None:
-            self._due = asyncio.get_running_loop().time() + self._deadline.total_seconds()
+        self._begun = asyncio.get_running_loop().time()
+        if self._due is None and self._deadline is not None:  # an update that moves it can run first
+            self._due = self._begun + self._deadline.total_seconds()
+        self._start_timer()
+
+    @property
+    def has_deadline(self) -> bool:
+        return self._deadline is not None or self._due is not None
+
+    def check_deadline(self, until: datetime) -> None:
+        """Raise `DeadlineRefused` if the deadline cannot be moved to `until`."""
+        if self.phase is Phase.COMMITTED:
+            raise DeadlineRefused("the pivot has been reached: the deadline has no effect any more")
+        if self.phase is Phase.ROLLING_BACK or self.cause is not None:
+            raise DeadlineRefused("the saga is being rolled back")
+        if until.tzinfo is None:
+            raise DeadlineRefused(f"until: {until.isoformat()} has no time zone; {until.isoformat()}Z has one")
+        if until <= workflow.now():
+            raise DeadlineRefused(f"until: {until.isoformat()} is past, now it is {workflow.now().isoformat()}")
+
+    def move_deadline(self, until: datetime) -> None:
+        """Stop the body at `until`, whatever the deadline was. Raises `DeadlineRefused`."""
+        self.check_deadline(until)
+        self._due = until.timestamp()
+        if self._begun is not None:
+            self.stop_timer()
             self._start_timer()
 
     def commit(self) -> None:
@@ -117,8 +151,30 @@ class Progress:
 
     @property
     def _late(self) -> Failure:
-        assert self._deadline is not None  # noqa: S101 — the timer runs only with a deadline
-        return deadline_exceeded(self._deadline.total_seconds())
+        assert self._due is not None  # noqa: S101 — the timer runs only with a deadline
+        assert self._begun is not None  # noqa: S101 — and in a saga that was entered
+        return deadline_exceeded(round(self._due - self._begun, 3))
+
+    # --- a wait of the body -------------------------------------------------------------------------------------------
+
+    async def wait_for(self, holds: Callable[[], object], at_most: timedelta) -> Unknown | None:
+        """Wait until `holds()`, and return `None`, or why it did not hold.
+
+        It waits for ever where an earlier execution may have passed the pivot, and so have gone on after this wait.
+        """
+        failed: Unknown | None = None
+        if not self.may_be_decided:
+            try:
+                if holds() or await until(lambda: bool(holds()), at_most):
+                    return None
+                self.require(Phase.PREPARING)  # a cancel or the deadline may have come together with it
+                failed = Unknown(WAIT_TIMEOUT, f"it did not come within {at_most.total_seconds():.12g} s", 0)
+            except asyncio.CancelledError:
+                failed = Unknown(outcome.CANCELLED, "the saga was stopped while it waited", 0)
+        if self.may_be_decided:
+            await run_to_completion(_until_it_holds(holds))
+            return None
+        return failed
 
     # --- stopping the body --------------------------------------------------------------------------------------------
 
@@ -167,3 +223,8 @@ class Progress:
             return None
         code = error.type if isinstance(error, ApplicationError) and error.type else type(error).__name__
         return cause or Failure(code, str(error))
+
+
+async def _until_it_holds(holds: Callable[[], object]) -> None:
+    while not await until(lambda: bool(holds())):
+        pass

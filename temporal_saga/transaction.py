@@ -11,13 +11,13 @@ It serves a client that has a list of steps instead of a process. The list runs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from temporal_saga.kernel import Saga
-from temporal_saga.operation import Call, Operation
+from temporal_saga.operation import Call, Operation, UndoCall
 from temporal_saga.plan import Plan
 from temporal_saga.progress import StepFailed
 
@@ -30,7 +30,7 @@ class Step:
     """
 
     commit: Call[Any, Any]
-    rollback: Call[Any, Any] | None
+    rollback: UndoCall[Any] | None
     input: Any
     timeout: timedelta
     name: str | None = None
@@ -52,10 +52,10 @@ async def run_in_order(saga: Saga | Plan, steps: Sequence[Step], *, resumed: boo
     replies = []
     decided = False
     for step in steps:
-        commit = _called(step.commit, step)
+        commit = _called(step.commit, step, Operation.of)
         try:
             if step.rollback is not None:
-                undo = _called(step.rollback, step)
+                undo = _called(step.rollback, step, Operation.undo_of)
                 reply = await saga.step(commit, step.input, undo=undo, within=step.timeout, name=step.name)
             elif not decided:
                 reply = await saga.pivot(commit, step.input, within=step.timeout, name=step.name)
@@ -71,7 +71,6 @@ async def run_in_order(saga: Saga | Plan, steps: Sequence[Step], *, resumed: boo
     return replies
 
 
-def _called(call: Call[Any, Any], step: Step) -> Operation[Any, Any]:
-    if isinstance(call, Operation):
-        return call
-    return replace(Operation.of(call, queue=step.queue or ""), request=type(step.input))
+def _called(call: Any, step: Step, declared: Callable[..., Operation[Any, Any]]) -> Operation[Any, Any]:
+    operation = declared(call, queue=step.queue or "")
+    return operation if isinstance(call, Operation) else replace(operation, request=type(step.input))

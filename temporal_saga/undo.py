@@ -13,7 +13,7 @@ from temporal_saga.calls import PersistentCalls
 from temporal_saga.earlier import EarlierExecutions
 from temporal_saga.journal import CallKind, Journal, Status
 from temporal_saga.operation import Operation, Request
-from temporal_saga.outcome import Outcome, Refused, Unknown
+from temporal_saga.outcome import Done, Outcome, Refused, Unknown
 from temporal_saga.plan import PlannedCall
 from temporal_saga.policy import Policies, Policy
 from temporal_saga.waiting import until
@@ -21,17 +21,28 @@ from temporal_saga.waiting import until
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)  # two calls of one operation are two undos, each at its own place on the stack
+@dataclass(eq=False)  # two calls of one operation are two undos, each at its own place on the stack
 class Undo(Generic[Request]):
-    """What to call, with which request, and how long one round of it may take. `name` is that of its step."""
+    """What to call, with which request, and how long one round of it may take. `name` is that of its step.
+
+    `reply` is what the step has replied, once that is known.
+    """
 
     operation: Operation[Request, Any]
     request: Request
     policy: Policy
     name: str | None = None
+    reply: Any = None
 
 
-class UndoStack(list["Undo[Any] | list[UndoStack]"]):
+@dataclass(frozen=True, eq=False)
+class Savepoint:
+    """A place on the stack to which a workflow can go back (`Saga.undo_to`). `name` is shown in the log."""
+
+    name: str
+
+
+class UndoStack(list["Undo[Any] | list[UndoStack] | Savepoint"]):
     """A stack of undos. A parallel group is one element of it: a list of stacks, which are unwound together."""
 
     def branch(self, count: int) -> list[UndoStack]:
@@ -62,6 +73,7 @@ class Rollback:
         """A `best_effort` call at the end of a rollback."""
         self.has_opened = False
         """The first step of the saga is done, so all that is done under the saga's id belongs to it."""
+        self._undone_to_savepoints: list[Undo[Any]] = []
         self._unknown = UndoStack()
         self._undo_tasks: list[asyncio.Task[Any]] = []
         self._journal = journal
@@ -81,10 +93,17 @@ class Rollback:
     def settle(self, pushed: Undo[Any], ended: Outcome[Any]) -> None:
         """Keep or drop the undo of a step that has ended. A refused step has left nothing to undo, unless an earlier
         execution has done it."""
+        if isinstance(ended, Done):
+            pushed.reply = ended.reply
         if isinstance(ended, Refused) and not self._earlier.may_be_ahead:
             current_stack.get().remove(pushed)
         if isinstance(ended, Unknown):
             self._unknown.append(pushed)
+
+    def has_undone(self, pushed: Undo[Any]) -> bool:
+        """Whether this execution has undone the same step for a savepoint. STEP_UNDONE then tells of no other one."""
+        same = ((undo.operation.name, undo.request) for undo in self._undone_to_savepoints)
+        return (pushed.operation.name, pushed.request) in same
 
     def assume_prepared(self, but: Operation[Any, Any] | None = None) -> None:
         for undo, call in self._earlier.unseen():
@@ -119,22 +138,35 @@ class Rollback:
         """Undo the steps of unknown outcome of a saga that is confirmed: its workflow went another way after them."""
         await self._unwind_to_the_end(self._unknown)
 
+    async def run_to(self, point: Savepoint) -> None:
+        """Undo what was begun since `point`, which stays. A parked undo goes on beside what the workflow does next."""
+        stack = current_stack.get()
+        since = UndoStack(stack[stack.index(point) + 1 :])
+        del stack[stack.index(point) + 1 :]
+        await self._unwind(since, point)
+
     async def _unwind_to_the_end(self, stack: UndoStack) -> None:
         await self._unwind(stack)
         await asyncio.gather(*self._undo_tasks)
 
-    async def _unwind(self, stack: UndoStack) -> None:
+    async def _unwind(self, stack: UndoStack, point: Savepoint | None = None) -> None:
         """Run the undos in reverse order, those of a parallel group together."""
         while stack:
             top = stack.pop()
             if isinstance(top, Undo):
-                await self._undo(top)
-            else:
-                await asyncio.gather(*map(self._unwind, top))
+                await self._undo(top, point)
+            elif isinstance(top, list):
+                await asyncio.gather(*(self._unwind(branch, point) for branch in top))
 
-    async def _undo(self, undo: Undo[Any]) -> None:
+    async def _undo(self, undo: Undo[Any], point: Savepoint | None) -> None:
         """Return when the undo is done, or parked: its task then goes on beside the rest of the unwinding."""
         entry = self._journal.begin(undo.operation.name, CallKind.UNDO, undo.name)
-        task = asyncio.create_task(self._calls.until_done(entry, undo.operation, undo.request, undo.policy))
+        if point is not None:
+            entry.note = f"undone to the savepoint {point.name}"
+            self._undone_to_savepoints.append(undo)
+        if undo in self._unknown:
+            self._unknown.remove(undo)
+        call = self._calls.until_done(entry, undo.operation, undo.request, undo.policy, reply=undo.reply)
+        task = asyncio.create_task(call)
         self._undo_tasks.append(task)
-        await until(lambda: entry.status is not Status.RUNNING or task.done())
+        await until(lambda: entry.status not in (Status.RUNNING, Status.WAITING) or task.done())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from temporal_saga.desk import Decision, Desk, DeskRecord, DeskRefused, Fix, Parked, Retry, Skip
-from temporal_saga.journal import TransactionLog
+from temporal_saga.journal import MoveDeadline, TransactionLog
 from temporal_saga.kernel import Saga
-from temporal_saga.progress import CancelRefused
+from temporal_saga.progress import CancelRefused, DeadlineRefused
 from temporal_saga.waiting import until
 
 DESK_REFUSED = "DESK_REFUSED"
@@ -18,6 +19,8 @@ DESK_REFUSED = "DESK_REFUSED"
 CANCEL_REFUSED = "CANCEL_REFUSED"
 """The saga can only go forward; the message says why."""
 _RETRY = Retry()
+DEADLINE_REFUSED = "DEADLINE_REFUSED"
+"""The deadline cannot be moved; the message says why."""
 
 
 class Observed(Protocol):
@@ -31,7 +34,8 @@ class Observed(Protocol):
 
 
 class Cancellable(Observed, Protocol):
-    """A saga that can be rolled back from outside until its pivot. Both methods raise `CancelRefused` after it."""
+    """A saga that can be rolled back from outside until its pivot, and given another time. After it, `cancel` raises
+    `CancelRefused` and `move_deadline` raises `DeadlineRefused`, and so do the methods that check."""
 
     @property
     def is_past_pivot(self) -> bool: ...
@@ -39,6 +43,10 @@ class Cancellable(Observed, Protocol):
     def cancel(self, reason: str) -> None: ...
 
     def check_cancellable(self) -> None: ...
+
+    def move_deadline(self, moved: MoveDeadline) -> None: ...
+
+    def check_deadline(self, until: datetime) -> None: ...
 
 
 class SagaWorkflow:
@@ -112,7 +120,7 @@ class SagaWorkflow:
 
 
 class CancellableSagaWorkflow(SagaWorkflow):
-    """Base of a workflow whose saga a client may cancel before the pivot."""
+    """Base of a workflow whose saga a client may cancel before the pivot, or give another deadline."""
 
     @property
     def observed(self) -> Cancellable:
@@ -136,3 +144,16 @@ class CancellableSagaWorkflow(SagaWorkflow):
             self.observed.check_cancellable()
         except CancelRefused as refused:
             raise ApplicationError(str(refused), type=CANCEL_REFUSED, non_retryable=True) from refused
+
+    @workflow.update
+    def move_deadline(self, moved: MoveDeadline) -> None:
+        """Set another deadline; the log keeps who, why and until when. Refused with `DEADLINE_REFUSED` once the pivot
+        has been called, for a saga that is being rolled back, and for a time that is past or has no time zone."""
+        self.observed.move_deadline(moved)
+
+    @move_deadline.validator
+    def _deadline_can_be_moved(self, moved: MoveDeadline) -> None:
+        try:
+            self.observed.check_deadline(moved.until)
+        except DeadlineRefused as refused:
+            raise ApplicationError(str(refused), type=DEADLINE_REFUSED, non_retryable=True) from refused

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,8 +38,10 @@ from temporal_saga import (
     POLICIES,
     CallKind,
     CancelRefused,
+    DeadlineRefused,
     Desk,
     Failure,
+    MoveDeadline,
     State,
     TransactionLog,
     deadline_exceeded,
@@ -93,6 +95,12 @@ class Participant:
             raise CancelRefused(f"{self._service} does not decide about the order: ask its participant `order`")
         if self._confirming:
             raise CancelRefused("the confirmation has been requested: the order can only go forward")
+
+    def move_deadline(self, moved: MoveDeadline) -> None:
+        self.check_deadline(moved.until)
+
+    def check_deadline(self, until: datetime) -> None:
+        raise DeadlineRefused("the deadline of a choreography cannot be moved: it is the order's own")
 
     async def run(self) -> None:
         """Perform the role. Raises `ApplicationError`, and publishes nothing, if the order service refuses the order.

@@ -195,3 +195,15 @@ def test_without_an_order_the_plan_is_drawn_without_a_server(run: Run) -> None:
 
 def test_the_way_of_an_order_needs_a_server(run: Run) -> None:
     assert run("graph", "o-1").code == 3
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_of_a_call_has_a_colour(status: Status) -> None:
+    picture = _way(replace(_ROLLED_BACK, steps=(_entry("order.create", CallKind.STEP, status),)))
+    assert f"classDef {status} " in mermaid(picture)
+    assert svg(picture).count(f".{status}") == 2, "in the light and in the dark"
+
+
+def test_a_wait_in_the_log_is_no_call_of_the_picture() -> None:
+    waited = replace(_ROLLED_BACK, steps=(_entry("approval", CallKind.WAIT, Status.DONE), *_ROLLED_BACK.steps))
+    assert _way(waited).nodes == _way().nodes

@@ -22,6 +22,7 @@ from temporal_saga import SEARCH_ATTRIBUTES, missing_search_attributes, visibili
 from tests.eventually import eventually_async
 
 from .harness import Harness
+from .services import FakeServices
 from .workflows import TripWorkflow
 
 _ROUND_TRIPS = 5
@@ -106,14 +107,23 @@ def single_batch() -> bool:
 
 
 @pytest.fixture
+def services() -> FakeServices:
+    """The services of a worker. A module whose operations are others overrides it."""
+    return FakeServices()
+
+
+@pytest.fixture
 def idle_harness(
     server: WorkflowEnvironment,
+    services: FakeServices,
     max_cached_workflows: int,
     workflows: tuple[type, ...],
     single_batch: bool,  # noqa: FBT001 — a fixture
 ) -> Harness:
     """A harness without a worker: the test starts and stops the workers."""
-    return Harness(server, max_cached_workflows=max_cached_workflows, workflows=workflows, single_batch=single_batch)
+    return Harness(
+        server, services, max_cached_workflows=max_cached_workflows, workflows=workflows, single_batch=single_batch
+    )
 
 
 @pytest.fixture

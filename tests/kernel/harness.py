@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker._workflow_instance import _WorkflowLogicFlag
 
-from temporal_saga import SEARCH_ATTRIBUTES, SagaPlugin, TransactionLog
+from temporal_saga import SEARCH_ATTRIBUTES, Entry, SagaPlugin, Status, TransactionLog
 from temporal_saga.visibility import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_STATE
 from tests.eventually import eventually_async
 from tests.gate import Gate
@@ -132,6 +132,18 @@ class Harness:
         log = await handle.query("transaction_log", result_type=TransactionLog)
         assert isinstance(log, TransactionLog)
         return log
+
+    async def until_log(self, handle: Handle, holds: Callable[[TransactionLog], object]) -> TransactionLog:
+        """Wait until the log of a trip is so. Not for a worker without a cache."""
+        return await eventually_async(lambda: self.log(handle), "the log changes", until=holds, pause_s=0.02)
+
+    async def until_step(self, handle: Handle, step: str, status: Status, attempts: int = 0) -> Entry:
+        """Wait until the step has that status, after so many attempts at least, and return its entry."""
+
+        def found(log: TransactionLog) -> list[Entry]:
+            return [e for e in log.steps if (e.step, e.status) == (step, status) and e.attempts >= attempts]
+
+        return found(await self.until_log(handle, found))[0]
 
     async def replay(self, handle: Handle) -> None:
         """Replay the history. Raises if the code decides otherwise than it did in the first execution."""

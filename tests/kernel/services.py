@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from temporal_saga import StillWorking
 from temporal_saga.outcome import IDEMPOTENCY_CONFLICT, STEP_UNDONE
 from tests.gate import Gate
 
@@ -56,6 +58,15 @@ async def lose_reply(do: Work) -> Receipt:
     raise ConnectionError("done, but the line went dead")
 
 
+def working(times: int, pause: timedelta = timedelta(minutes=10)) -> list[Behaviour]:
+    """Answer so often that the work goes on."""
+
+    async def behaviour(do: Work) -> Receipt:
+        raise StillWorking(pause)
+
+    return [behaviour] * times
+
+
 async def slow(do: Work) -> Receipt:
     await asyncio.sleep(0.2)
     return do()
@@ -77,13 +88,14 @@ def behind(gate: Gate, then: Behaviour = work) -> Behaviour:
 class FakeServices:
     """All services of a trip. `effects` is the fence, by transaction and step; `undone` has the undos in their order.
 
-    `calls` has every attempt. The steps in `reads` change nothing.
+    `calls` has every attempt, and `seen` the replies that undos were called with. The steps in `reads` change nothing.
     """
 
     def __init__(self, operations: Iterable[Act] = OPERATIONS, reads: Iterable[str] = _READS) -> None:
         self.effects: dict[tuple[str, str], Effect] = {}
         self.calls: list[str] = []
         self.undone: list[str] = []
+        self.seen: list[tuple[str, Receipt | None]] = []
         self._scripts: dict[str, deque[Behaviour]] = defaultdict(deque)
         self._habits: dict[str, Behaviour] = {}
         self._operations = tuple(operations)
@@ -106,15 +118,18 @@ class FakeServices:
     def activities(self) -> list[Callable[..., Any]]:
         return [self._activity(operation) for operation in self._operations]
 
-    def _activity(self, operation: Act) -> Callable[[Booking], Awaitable[Receipt]]:
-        @activity.defn(name=operation.name)
+    def _activity(self, operation: Act) -> Callable[..., Awaitable[Receipt]]:
         async def serve(request: Booking) -> Receipt:
             self.calls.append(operation.name)
             script = self._scripts[operation.name]
             behaviour = script.popleft() if script else self._habits.get(operation.name, work)
             return await behaviour(lambda: self._do(operation, request))
 
-        return serve
+        async def serve_and_see(request: Booking, reply: Receipt | None) -> Receipt:
+            self.seen.append((operation.name, reply))
+            return await serve(request)
+
+        return activity.defn(name=operation.name)(serve_and_see if operation.takes_reply else serve)
 
     def _do(self, operation: Act, request: Booking) -> Receipt:
         """Do the local transaction behind the fence."""

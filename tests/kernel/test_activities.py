@@ -15,6 +15,7 @@ from temporalio.worker import Worker
 from temporal_saga import CallKind, Operation, Plan, SagaPlugin
 
 from .agency import Agency, Booked, PlainTripWorkflow, body, confirm
+from .how_to import Services
 
 
 async def end_of(server: WorkflowEnvironment, agency: Agency) -> Any:
@@ -73,3 +74,10 @@ def test_a_declaration_is_made_from_the_name_and_types_of_an_activity() -> None:
 def test_what_is_no_activity_is_refused_with_its_name(call: Callable[[str], Awaitable[None]]) -> None:
     with pytest.raises(TypeError, match=r"is no activity with a name: it needs @activity\.defn"):
         Operation.of(call)
+
+
+def test_an_activity_with_two_arguments_can_only_be_an_undo_which_takes_the_reply_of_its_step() -> None:
+    assert Operation.undo_of(Services.cancel_courier) == Operation("cancel_courier", str, type(None), takes_reply=True)
+    assert not Operation.undo_of(Services.withdraw).takes_reply
+    with pytest.raises(TypeError, match="cancel_courier takes two arguments: only an undo"):
+        Operation.of(Services.cancel_courier)  # type: ignore[arg-type]  # what a type checker says first

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError, RetryState, TimeoutType
 from temporalio.exceptions import TimeoutError as TimedOut
 
 from temporal_saga import outcome
-from temporal_saga.outcome import Done, Refused, Unknown
+from temporal_saga.outcome import Done, Refused, StillWorking, Unknown, Working
 
 from .plan import Receipt
 
@@ -58,6 +60,18 @@ def test_a_cancelled_call_is_unknown(error: FailureError) -> None:
     ended = outcome.classify(error, 4)
     assert isinstance(ended, Unknown)
     assert ended.code == outcome.CANCELLED
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        StillWorking(timedelta(minutes=10)),
+        ApplicationError("of another language", type="STILL_WORKING", next_retry_delay=timedelta(minutes=10)),
+    ],
+)
+def test_work_that_goes_on_is_no_outcome_yet(cause: ApplicationError) -> None:
+    for error in (regular(cause), cause):
+        assert outcome.classify(error, 4) == Working(timedelta(minutes=10))
 
 
 def test_an_activity_error_without_a_cause_is_unknown() -> None:

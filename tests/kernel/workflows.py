@@ -44,13 +44,15 @@ class Trip:
     """Whether `ForeseeingWorkflow` must assume an earlier execution."""
     tree: Tree = field(default_factory=lambda: Tree(()))
     """What `TreeWorkflow` runs instead of the plan."""
+    within: timedelta | None = None
+    """The time of each step."""
 
 
 def served_here(operation: Act) -> Act:
     return replace(operation, queue=workflow.info().task_queue, undoes=None)
 
 
-class _TripBase(CancellableSagaWorkflow):
+class TripBase(CancellableSagaWorkflow):
     """Base of every workflow here: a saga, the calls of a trip, and a body for the saga where it needs one."""
 
     @workflow.init
@@ -78,9 +80,13 @@ class _TripBase(CancellableSagaWorkflow):
         await (saga or self.saga).step(
             served_here(step.operation),
             self._booking,
-            undo=served_here(step.undo) if step.undo is not None else None,
+            undo=self._undo_of(step),
+            within=self._trip.within,
             attempt_timeout=self._trip.attempt_timeouts.get(step.name),
         )
+
+    def _undo_of(self, step: Step) -> Act | None:
+        return None if step.undo is None else served_here(step.undo)
 
     async def _finish(self, operation: Act) -> None:
         await self.saga.finish(served_here(operation), self._booking)
@@ -96,7 +102,7 @@ class _TripBase(CancellableSagaWorkflow):
 
 
 @workflow.defn
-class TripWorkflow(_TripBase):
+class TripWorkflow(TripBase):
     """The whole plan."""
 
     @workflow.run
@@ -112,7 +118,7 @@ class TripWorkflow(_TripBase):
 
 
 @workflow.defn
-class TreeWorkflow(_TripBase):
+class TreeWorkflow(TripBase):
     """A saga of any shape."""
 
     @workflow.run
@@ -133,7 +139,7 @@ class TreeWorkflow(_TripBase):
 
 
 @workflow.defn
-class ForeseeingWorkflow(_TripBase):
+class ForeseeingWorkflow(TripBase):
     """Says what it is going to do, and does it: the whole plan up to the pivot, and a detour if the last step fails."""
 
     @workflow.run
@@ -152,7 +158,7 @@ class ForeseeingWorkflow(_TripBase):
 
 
 @workflow.defn
-class RecoveringWorkflow(_TripBase):
+class RecoveringWorkflow(TripBase):
     """Continues an execution that was terminated, and finishes what that one has confirmed."""
 
     @workflow.run
@@ -165,7 +171,7 @@ class RecoveringWorkflow(_TripBase):
 
 
 @workflow.defn
-class SecondPivotWorkflow(_TripBase):
+class SecondPivotWorkflow(TripBase):
     """Catches a refusal of its pivot, and calls it again an hour later."""
 
     @workflow.run
@@ -181,7 +187,7 @@ class SecondPivotWorkflow(_TripBase):
 
 
 @workflow.defn
-class DetourWorkflow(_TripBase):
+class DetourWorkflow(TripBase):
     """Tries its first step, takes the last one instead if that fails, and goes on."""
 
     @workflow.run
@@ -196,7 +202,7 @@ class DetourWorkflow(_TripBase):
 
 
 @workflow.defn
-class RetryWorkflow(_TripBase):
+class RetryWorkflow(TripBase):
     """Calls its first step twice, with another in between."""
 
     @workflow.run
@@ -212,7 +218,7 @@ class RetryWorkflow(_TripBase):
 
 
 @workflow.defn
-class DirectWorkflow(_TripBase):
+class DirectWorkflow(TripBase):
     """A saga without a pivot, with a best-effort call in it and a pause after it."""
 
     @workflow.run
@@ -225,7 +231,7 @@ class DirectWorkflow(_TripBase):
 
 
 @workflow.defn
-class OwnCancelWorkflow(_TripBase):
+class OwnCancelWorkflow(TripBase):
     """Cancels a task of its own and waits for it, although the saga was not cancelled."""
 
     @workflow.run
@@ -239,7 +245,7 @@ class OwnCancelWorkflow(_TripBase):
 
 
 @workflow.defn
-class LocalCallWorkflow(_TripBase):
+class LocalCallWorkflow(TripBase):
     """Calls the pivot as a regular and as a local activity, and returns the outcome of each failure."""
 
     @workflow.run
@@ -256,5 +262,6 @@ class LocalCallWorkflow(_TripBase):
                 )
             except (ActivityError, ApplicationError) as error:
                 ended = outcome.classify(error, 1)
+                assert not isinstance(ended, outcome.Working)
                 found.append(f"{type(error).__name__}: {type(ended).__name__} {ended.code} {ended.attempts}")
         return found

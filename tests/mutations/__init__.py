@@ -26,6 +26,7 @@ from .second_operations import SECOND_OPERATIONS
 from .services import SERVICES
 from .sweep import SWEEP
 from .versions import VERSIONS
+from .ways import WAYS
 from .web_ui import WEB_UI
 
 MUTATIONS = (
@@ -44,5 +45,6 @@ MUTATIONS = (
     *SERVICES,
     *SWEEP,
     *VERSIONS,
+    *WAYS,
     *WEB_UI,
 )

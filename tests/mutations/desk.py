@@ -40,7 +40,7 @@ _ROUNDS = (
             Edit(
                 _CALLS,
                 "            self.desk.park(parked, operation, request)\n",
-                "            self.desk.park(parked, operation, request)\n            self.desk.take(entry.step)\n",
+                "            self.desk.park(parked, operation, request)\n                self.desk.take(entry.step)\n",
             ),
         ),
         (f"{_KERNEL_TESTS}::test_a_skip_that_is_decided_while_a_round_runs_is_applied_when_that_fails",),
@@ -76,7 +76,7 @@ _ROUNDS = (
 _REQUESTS = (
     Mutation(
         "`desk fix` sends the old request",
-        (Edit(_CALLS, "                request = decision.request\n", ""),),
+        (Edit(_CALLS, "request, reply = decision.request, None", "reply = None"),),
         (f"{_TESTS}::test_a_fix_sends_the_new_request_and_the_desk_keeps_the_first_one_and_the_decisions",),
     ),
     Mutation(

@@ -14,7 +14,7 @@ _DECIDED = f"{_RERUNS}::test_a_decided_transaction_that_is_run_again_while_a_ser
 _UNDONE = (
     Mutation(
         "a step that was undone before counts as refused: there is nothing to undo",
-        (Edit(_KERNEL, "isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE:", "False:"),),
+        (Edit(_KERNEL, "isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and", "False and"),),
         (
             f"{_TEST}::test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone[trip.open]",
             f"{_TEST}::test_a_saga_that_foresees_nothing_does_not_claim_to_be_rolled_back",

@@ -124,8 +124,8 @@ _UNWINDING = (
         (
             Edit(
                 _UNDO,
-                "await asyncio.gather(*map(self._unwind, top))",
-                "for each in top:\n                    await self._unwind(each)",
+                "await asyncio.gather(*(self._unwind(branch, point) for branch in top))",
+                "for branch in top:\n                    await self._unwind(branch, point)",
             ),
         ),
         (f"{_TESTS}/test_unwinding.py::test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together",),
@@ -154,8 +154,9 @@ _UNWINDING = (
         (
             Edit(
                 _CALLS,
-                "            rounds += decision is None\n",
-                "            rounds += decision is None\n            if rounds == 3:\n                return None\n",
+                "                rounds += decision is None\n",
+                "                rounds += decision is None\n"
+                "                if rounds == 3:\n                    return None\n",
             ),
         ),
         (

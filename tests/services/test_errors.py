@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,20 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.database import migrate
+from activities.fence import Decision
+from activities.records import UnitOfWork
+from activities.service import Service
 from contracts import inventory
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
 from contracts.inventory import StockLevels, StockSet
+from temporal_saga import STILL_WORKING, StillWorking
 
 from .conftest import OpenHarness
 from .databases import PostgresDatabases, SqliteFiles
 from .requests import document, reservation, stock_level
 from .samples import SAMPLES
-from .service_harness import Call, Operations, ServiceHarness, assert_goods_add_up
+from .service_harness import Call, Operations, ServiceHarness, assert_goods_add_up, handler_of
 
 COUNT = document(stock_level("apple", 5))
 
@@ -225,3 +230,27 @@ async def test_a_reply_tells_the_attempt_that_answered(sqlite_files: SqliteFiles
     later = ActivityEnvironment()
     later.info = dataclasses.replace(later.info, attempt=3)
     assert await later.run(perform, document(sample.request)) == first.model_copy(update={"attempt": 3})
+
+
+async def test_work_that_goes_on_passes_and_leaves_nothing_behind_and_harms_no_other_call(
+    sqlite_files: SqliteFiles,
+) -> None:
+    """The same call is made again after the pause, so the fence must not know it."""
+    harness = ServiceHarness("inventory", await sqlite_files.migrated("inventory"))
+    await harness.accept(Call(inventory.set_stock, stock_level("apple", 5)))
+
+    def busy_with_pears(uow: UnitOfWork, request: inventory.ReserveStock) -> Decision[Any]:
+        if request.lines[0].sku == "pear":
+            raise StillWorking(timedelta(minutes=10))
+        return handler_of(inventory.reserve).decide(uow, request)
+
+    handlers = [dataclasses.replace(handler_of(inventory.reserve), decide=busy_with_pears)]
+    service = Service(dataclasses.replace(harness.definition, handlers=handlers, queries=()), harness.database)
+    [reserve, _] = service.activities()
+    pears, apples = (document(reservation(f"order/{sku}", **{sku: 1})) for sku in ("pear", "apple"))
+    calls: list[Any] = [ActivityEnvironment().run(reserve, each) for each in (pears, apples)]
+    working, done = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(working, StillWorking)
+    assert (working.type, working.next_retry_delay) == (STILL_WORKING, timedelta(minutes=10))
+    assert isinstance(done, inventory.reserve.reply)
+    assert {row["transaction_id"] for row in await harness.rows("operations")} == {"count-apple-5", "order/apple"}
