@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_a_choreographed_rollback_undoes_each_service_and_calls_its_pivot_an_und
 
 def test_a_repeated_operation_of_a_transaction_is_named_as_the_log_will_name_it() -> None:
     hold, free = (Operation(f"stock.{name}", dict, dict, queue="stock") for name in ("hold", "free"))
-    steps = [Step(hold, free, {}, timeout=None, name=name) for name in ("one", "two")]  # type: ignore[arg-type] — unused
+    steps = [Step(hold, free, {}, timeout=timedelta(seconds=5), name=name) for name in ("one", "two")]
     plan = Plan()
     plan.follow(run_in_order(plan, steps))
     log = TransactionLog("t-1", State.RUNNING)
