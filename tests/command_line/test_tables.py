@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -119,6 +119,7 @@ def test_a_column_of_texts_that_are_all_empty_is_left_out() -> None:
 _WORD = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(_WORD, _WORD, _WORD, _WORD), min_size=1, max_size=4), st.integers(1, 150))
 def test_no_width_cuts_a_word_that_must_be_whole(rows: list[tuple[str, ...]], columns: int) -> None:
     words = set(" ".join(_drawn(Table("", ["a", "b", Spare("c"), Under("d")], rows), columns)).split())
