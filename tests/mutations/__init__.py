@@ -15,6 +15,7 @@ from .databases import DATABASES
 from .decisions import DECISIONS
 from .desk import DESK
 from .earlier import EARLIER
+from .fence import FENCE
 from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
 from .library import LIBRARY
@@ -29,6 +30,7 @@ MUTATIONS = (
     *DECISIONS,
     *DESK,
     *EARLIER,
+    *FENCE,
     *INPUT_OUTPUT,
     *KERNEL,
     *LIBRARY,
