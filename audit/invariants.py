@@ -6,12 +6,12 @@ from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
-from activities.fence import OperationState
 from activities.inventory import Reservation, Stock
 from activities.payment import Account, Payment
 from audit.report import Check, Violation
 from contracts.inventory import ReservationState
 from contracts.payment import PaymentState
+from temporal_saga.fence.rules import OperationState
 
 
 async def stock(connection: AsyncConnection) -> list[Violation]:

@@ -34,7 +34,7 @@ _OF_RULES = (
         (
             f"{_ORDER}::test_in_any_order_a_step_acts_once_and_never_after_its_undo",
             f"{_ORDER}::test_a_request_gets_the_verdict_of_its_row[forward-TOMBSTONE-same]",
-            *_everywhere("test_an_undo_of_nothing_does_not_act_and_its_tombstone_keeps_the_late_forward_out"),
+            f"{_ON_SQL}::test_an_undo_of_nothing_does_not_act_and_its_tombstone_keeps_the_late_forward_out[sqlite]",
         ),
     ),
     Mutation(
@@ -47,7 +47,7 @@ _OF_RULES = (
         (Edit(_RULES, "found.digest) if found.digest == asked.digest else _conflict(asked)", "found.digest)"),),
         (
             f"{_ORDER}::test_in_any_order_a_step_acts_once_and_never_after_its_undo",
-            *_everywhere("test_another_request_under_the_same_key_is_a_conflict"),
+            f"{_ON_SQL}::test_another_request_under_the_same_key_is_a_conflict[sqlite]",
         ),
     ),
     Mutation(
@@ -103,12 +103,14 @@ _OF_SQL = (
     Mutation(
         "a request is not told that it must not write again",
         (Edit(_SQL, "        if not self.acts:\n", "        if False:\n"),),
-        _everywhere("test_a_block_that_does_not_ask_whether_it_acts_fails_at_the_first_duplicate_and_changes_nothing"),
+        (
+            f"{_ON_SQL}::test_a_block_that_does_not_ask_whether_it_acts_fails_at_the_first_duplicate_and_changes_nothing[sqlite]",
+        ),
     ),
     Mutation(
         "a block that ends the transaction of its fence is not told",
         (Edit(_SQL, "        if not whole.is_active:\n", "        if False:\n"),),
-        _everywhere("test_a_block_that_ends_the_transaction_is_told_and_never_acts_again"),
+        (f"{_ON_SQL}::test_a_block_that_ends_the_transaction_is_told_and_never_acts_again[sqlite]",),
     ),
     Mutation(
         "the record of an earlier operation is not locked: an undo passes what acts on it",
@@ -121,17 +123,17 @@ _OF_SQL = (
     Mutation(
         "records are forgotten by the time of their first write",
         (Edit(_SQL, ".values(_values(kept))", '.values(_values(kept) | {"written_at": self.table.c.written_at})'),),
-        _everywhere("test_records_are_forgotten_in_batches_by_the_time_of_their_last_write"),
+        (f"{_ON_SQL}::test_records_are_forgotten_in_batches_by_the_time_of_their_last_write[sqlite]",),
     ),
     Mutation(
         "all old records are forgotten in one statement",
         (Edit(_SQL, "oldest.limit(FORGOTTEN_AT_ONCE).", "oldest."),),
-        _everywhere("test_records_are_forgotten_in_batches_by_the_time_of_their_last_write"),
+        (f"{_ON_SQL}::test_records_are_forgotten_in_batches_by_the_time_of_their_last_write[sqlite]",),
     ),
     Mutation(
         "a reply that cannot be read again is kept",
         (Edit(_ARRIVAL, "        text = as_json(reply)\n        try:", "        return as_json(reply)\n        try:"),),
-        _everywhere("test_a_reply_that_could_not_be_repeated_fails_at_the_first_call"),
+        (f"{_ON_SQL}::test_a_reply_that_could_not_be_repeated_fails_at_the_first_call[sqlite]",),
     ),
     Mutation(
         "MySQL takes two keys that differ in case for one",

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from activities.catalogue import SERVICES
-from activities.fence import OperationState, digest
+from activities.fence import digest
 from contracts import notification
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
 from contracts.payment import AuthorizePayment
+from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness
 from .samples import SAMPLES, Refused, Sample
