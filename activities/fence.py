@@ -1,36 +1,8 @@
-"""The fence: the reason why an operation takes effect at most once, and never after its undo.
-
-"Fence" is this project's word for a table of idempotency keys that is also a sub-transaction barrier, as in DTM
-(dtm-labs, `client/dtmcli/barrier.go`). It is not a fencing token: nothing here compares numbers that grow.
+"""The fence of our services: the rules of `temporal_saga.fence.rules`, on their records and with pydantic messages.
 
 Every operation writes an `OperationRecord` into its service's database, in the local transaction of its business
-write, under the key `(transaction id, step)`. An operation and its undo share the step, and so the key.
-
-| a request arrives | and finds | then the service |
-|---|---|---|
-| forward | nothing | performs it and keeps the reply |
-| forward | the same forward with the same request | returns the kept reply |
-| forward | a record of another request | refuses: IDEMPOTENCY_CONFLICT |
-| forward | its own refusal | refuses again with the same words: the saga has acted on the refusal |
-| forward | its own undo, or its tombstone | refuses: STEP_UNDONE. A timed-out attempt that arrives late ends here |
-| undo | the forward with the same request | undoes it |
-| undo | the forward with another request | refuses: IDEMPOTENCY_CONFLICT |
-| undo | nothing, or a refusal | leaves a tombstone; there is nothing to undo (DTM: null compensation) |
-| undo | an undo, or its tombstone | returns the kept reply |
-
-An operation that acts on what an earlier one made (`Operation.acts_on`: a capture acts on an authorization) must ask
-for the same. Before its first effect:
-
-| the earlier operation | then the service |
-|---|---|
-| is done, with the same request | performs it |
-| is done, with a request that differs in any field | refuses: IDEMPOTENCY_CONFLICT |
-| has not arrived, was refused or was undone | refuses: NOTHING_TO_ACT_ON |
-
-DTM's barrier closes three hazards: a duplicate, an undo before its forward, a forward after its undo. The kept refusal
-closes a fourth: attempt one hangs, attempt two is refused, the saga moves on, attempt one wakes up. Two refusals are
-not kept: NOTHING_TO_ACT_ON, because the earlier operation may still arrive, and IDEMPOTENCY_CONFLICT, because it would
-keep the right request out.
+write, under the key `(transaction id, step)`. An operation and its undo share the step, and so the key. The docstring
+of the rules has the table of all cases.
 
 When an ended transaction is retired (`activities/retention.py`), one record is left of it, under the step `RETIRED`.
 Each operation of the transaction or of a part of it is then refused: RETIRED.
@@ -43,7 +15,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -56,6 +27,17 @@ from contracts.ids import whole_of
 from contracts.message import Reply, Request, identity
 from contracts.problems import first_problem
 from temporal_saga import Operation
+from temporal_saga.fence.rules import (
+    ActedOn,
+    Asked,
+    Kept,
+    OperationState,
+    Refuse,
+    Repeat,
+    admit,
+    is_part_of,
+    keeps,
+)
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
@@ -64,14 +46,6 @@ RETIRED = "retired"
 ERASED = "erased:"
 """Beginning of a digest that no longer comes from personal data. The digest of the request without such data follows,
 or nothing: then every request counts as the same."""
-
-
-class OperationState(StrEnum):
-    DONE = "DONE"
-    REFUSED = "REFUSED"
-    UNDONE = "UNDONE"
-    TOMBSTONE = "TOMBSTONE"
-    RETIRED = "RETIRED"
 
 
 class Refusal(Exception):
@@ -134,7 +108,7 @@ def erased_digest(request: Request) -> str:
     return ERASED + digest(without_personal_data(request))
 
 
-def digest_beside(kept: OperationRecord | None, request: Request) -> str:
+def digest_beside(kept: Kept | None, request: Request) -> str:
     """The digest of a request that is compared with a kept one: in the form of that, if personal data was erased."""
     if kept is None or not kept.digest.startswith(ERASED):
         return digest(request)
@@ -153,8 +127,9 @@ def apply_once(
     request: Request,
     decide: Callable[[], Decision[ReplyT]],
 ) -> ReplyT:
-    """Call `decide` if, and only if, the table above says so. Raises `Refusal` and `UnreadableReply`.
+    """Call `decide` if, and only if, the rules say so. Raises `Refusal` and `UnreadableReply`.
 
+    An undo that leaves a tombstone is decided, too: it finds nothing to undo, and its decision has the reply.
     Reads and writes only `uow`; the caller loads and saves it, in one local transaction.
     """
     retired = uow.get(operation_records, *record_of_retired(request.transaction_id))
@@ -163,103 +138,60 @@ def apply_once(
         message = f"{retired.transaction_id} has ended and was retired{since}: its id cannot be used again"
         raise Refusal(Code.RETIRED, message)
     found = uow.get(operation_records, request.transaction_id, operation.step)
-    asked = digest_beside(found, request)
-    fresh = operation_records(request.transaction_id, operation.step, OperationState.DONE, asked, "", uow.now)
+    asked_digest = digest_beside(_kept(found), request)
+    asked = Asked(operation.name, operation.step, asked_digest, is_undo=operation.undoes is not None)
+    acted_on = None
     if found is None and operation.acts_on is not None:
         earlier = uow.get(operation_records, request.transaction_id, operation.acts_on.step)
-        _require_same_as_acted_on(earlier, fresh, operation, request)
-    delivery = _Delivery(uow, operation, found, fresh, decide)
-    return delivery.forward() if operation.undoes is None else delivery.undo()
+        acted_on = _acted_on(operation, operation.acts_on, _kept(earlier), asked, request)
+    verdict = admit(asked, _kept(found), acted_on)
+    if isinstance(verdict, Refuse):
+        raise Refusal(verdict.code, verdict.message)
+    if isinstance(verdict, Repeat):
+        return _kept_reply(operation, verdict)
+    fresh = operation_records(request.transaction_id, operation.step, verdict.state, verdict.digest, "", uow.now)
+    return _act(uow, operation, replace(fresh, version=found.version) if found else fresh, decide)
 
 
-@dataclass(frozen=True)
-class _Delivery(Generic[ReplyT]):
-    """One arrival of a request at the fence: a row of the table above is chosen by `found`, the record of its key."""
-
-    uow: UnitOfWork
-    operation: Operation[Any, ReplyT]
-    found: OperationRecord | None
-    fresh: OperationRecord
-    """The record that this request leaves if it is the first."""
-    decide: Callable[[], Decision[ReplyT]]
-
-    def forward(self) -> ReplyT:
-        found = self.found
-        if found is None:
-            return self._first_forward()
-        self._require_same_request(found)
-        if found.state in (OperationState.UNDONE, OperationState.TOMBSTONE):
-            raise Refusal(Code.STEP_UNDONE, f"{self.operation.step} was undone: it can no longer be done")
-        if found.state is OperationState.REFUSED:
-            code, _, message = found.answer.partition(" ")
-            raise Refusal(code, message)
-        return self._kept_reply(found)
-
-    def _first_forward(self) -> ReplyT:
-        try:
-            return self.act(self.fresh, OperationState.DONE)
-        except Refusal as refusal:
-            if refusal.code != Code.NOTHING_TO_ACT_ON:  # the earlier operation may still arrive
-                answer = f"{refusal.code} {refusal.message}"
-                self.uow.put([replace(self.fresh, state=OperationState.REFUSED, answer=answer)])
-            raise
-
-    def undo(self) -> ReplyT:
-        found = self.found
-        if found is None or found.state is OperationState.REFUSED:
-            return self.act(found or self.fresh, OperationState.TOMBSTONE)
-        if found.state is OperationState.DONE:
-            self._require_same_request(found)
-            return self.act(found, OperationState.UNDONE)
-        return self._kept_reply(found)
-
-    def act(self, operation_record: OperationRecord, state: OperationState) -> ReplyT:
-        """Perform the operation, and put its changes and its record into the unit of work."""
-        decision = self.decide()
-        changed = list(decision.changed)
-        self.uow.put(changed)
-        answer = decision.reply.model_dump_json()
-        self.uow.put([replace(operation_record, state=state, answer=answer, at=self.uow.now)])
-        if changed:
-            self.uow.note_effect(operation_record.transaction_id, self.operation.name, answer)
-        return decision.reply
-
-    def _kept_reply(self, found: OperationRecord) -> ReplyT:
-        try:
-            return self.operation.reply.model_validate_json(found.answer)
-        except ValidationError as error:
-            message = f"{self.operation.name} was done, but its kept reply cannot be read: {first_problem(error)}"
-            raise UnreadableReply(message) from None
-
-    def _require_same_request(self, found: OperationRecord) -> None:
-        if found.digest != self.fresh.digest:
-            raise Refusal(Code.IDEMPOTENCY_CONFLICT, f"{found.step} came before with another request")
+def _act(
+    uow: UnitOfWork, operation: Operation[Any, ReplyT], left: OperationRecord, decide: Callable[[], Decision[ReplyT]]
+) -> ReplyT:
+    """Perform the operation, and put its changes and the record that it leaves into the unit of work."""
+    try:
+        decision = decide()
+    except Refusal as refusal:
+        if left.state is OperationState.DONE and keeps(refusal.code):
+            refused = Refuse(refusal.code, refusal.message).text
+            uow.put([replace(left, state=OperationState.REFUSED, answer=refused)])
+        raise
+    changed = list(decision.changed)
+    uow.put(changed)
+    answer = decision.reply.model_dump_json()
+    uow.put([replace(left, answer=answer)])
+    if changed:
+        uow.note_effect(left.transaction_id, operation.name, answer)
+    return decision.reply
 
 
-_NOT_DONE: dict[OperationState, str] = {
-    OperationState.REFUSED: "was refused",
-    OperationState.UNDONE: "was undone",
-    OperationState.TOMBSTONE: "was undone",
-}
+def _kept(found: OperationRecord | None) -> Kept | None:
+    return None if found is None else Kept(found.state, found.digest, found.answer)
 
 
-def _require_same_as_acted_on(
-    earlier: OperationRecord | None, fresh: OperationRecord, operation: Operation[Any, Any], request: Request
-) -> None:
-    acts_on = operation.acts_on
-    assert acts_on is not None  # noqa: S101 — the caller checks it
-    if earlier is None or earlier.state is not OperationState.DONE:
-        fate = "has not arrived" if earlier is None else _NOT_DONE[earlier.state]
-        raise Refusal(Code.NOTHING_TO_ACT_ON, f"{acts_on.name} {fate}: {operation.name} has nothing to act on")
-    same_type = operation.request is acts_on.request
-    is_same = fresh.digest == earlier.digest or digest_beside(earlier, request) == earlier.digest
-    if not (is_same if same_type else _is_in_reply(request, earlier)):
-        message = f"{operation.name} must ask for what {acts_on.name} did, which came with another request"
-        raise Refusal(Code.IDEMPOTENCY_CONFLICT, message)
+def _kept_reply(operation: Operation[Any, ReplyT], kept: Repeat) -> ReplyT:
+    try:
+        return operation.reply.model_validate_json(kept.answer)
+    except ValidationError as error:
+        message = f"{operation.name} was done, but its kept reply cannot be read: {first_problem(error)}"
+        raise UnreadableReply(message) from None
 
 
-def _is_in_reply(request: Request, earlier: OperationRecord) -> bool:
-    """Whether the earlier operation's reply has every field of a request of another type, with the same value."""
-    requested: dict[str, Any] = json.loads(identity(request))
-    replied: dict[str, Any] = json.loads(earlier.answer) | {"transaction_id": request.transaction_id}
-    return all(name in replied and replied[name] == value for name, value in requested.items())
+def _acted_on(
+    operation: Operation[Any, Any], acts_on: Operation[Any, Any], earlier: Kept | None, asked: Asked, request: Request
+) -> ActedOn:
+    is_same = False
+    if earlier is not None and operation.request is acts_on.request:
+        is_same = earlier.digest in (asked.digest, digest_beside(earlier, request))
+    elif earlier is not None and earlier.state is OperationState.DONE:
+        replied = json.loads(earlier.answer) | {"transaction_id": request.transaction_id}
+        is_same = is_part_of(json.loads(identity(request)), replied)
+    return ActedOn(acts_on.name, earlier, is_same=is_same)

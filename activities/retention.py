@@ -23,10 +23,11 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Select, Table, Text, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from activities.fence import RETIRED, OperationState, record_of_retired
+from activities.fence import RETIRED, record_of_retired
 from activities.service import Query, ServiceDefinition
 from contracts.ids import is_orders
 from contracts.retention import LIST_OLD, RETIRE, ListOld, OldTransactions, Retire, Retired, RetireStage, Stays
+from temporal_saga.fence.rules import OperationState
 
 
 def carried_forward(metadata: MetaData, subject: str, amount: str) -> Table:

@@ -16,7 +16,6 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from activities.catalogue import SERVICES
-from activities.fence import OperationState
 from audit.crossing import NOTHING, Traces
 from audit.report import Check, Violation
 from client import handles
@@ -25,6 +24,7 @@ from contracts.order import OrderState
 from contracts.transaction import Transaction
 from recovery.skips import skips_in
 from recovery.tolerance import parts
+from temporal_saga.fence.rules import OperationState
 
 _AT_ONCE = 100
 """Confirmed transactions whose documents are read, and whose steps are looked up, at a time."""

@@ -6,7 +6,6 @@ from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
-from activities.fence import OperationState
 from activities.inventory import CARRIED as CARRIED_UNITS
 from activities.inventory import Reservation, Stock
 from activities.payment import CARRIED as CARRIED_MONEY
@@ -14,6 +13,7 @@ from activities.payment import Account, Payment
 from audit.report import Check, Violation
 from contracts.inventory import ReservationState
 from contracts.payment import PaymentState
+from temporal_saga.fence.rules import OperationState
 
 
 async def stock(connection: AsyncConnection) -> list[Violation]:

@@ -11,6 +11,7 @@ from temporalio.client import Client
 
 from cli import session, show
 from cli.session import Json
+from cli.table import Spare, Under
 from cli.words import counted, lasted
 from client.listing import ListedOrder, listed
 from client.orders import Orders
@@ -70,7 +71,16 @@ def _show(orders: list[ListedOrder], limit: int) -> None:
     parked = sum(order.is_parked for order in orders)
     newest = "the newest of more: " if len(orders) == limit else ""
     title = newest + counted(len(orders), "order") + (f", {parked} of them parked" if parked else "")
-    show.table(title, ["order", "kind", "state", "code", "started (UTC)", "took", "coordinator"], rows)
+    columns = [
+        "order",
+        Spare("kind"),
+        "state",
+        Under("code"),
+        Spare("started (UTC)"),
+        Spare("took"),
+        Spare("coordinator"),
+    ]
+    show.table(title, columns, rows)
     if parked:
         show.line("PARKED: a call does not get through; `starter.py desk list` says which, and why")
     if any(order.state is Closed.CLOSED_FROM_OUTSIDE for order in orders):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from temporal_saga import outcome
+from temporal_saga.fence import rules
 
 
 class Code(StrEnum):
@@ -25,7 +26,7 @@ class Code(StrEnum):
     # the fence refuses (the saga kernel knows the first two)
     IDEMPOTENCY_CONFLICT = outcome.IDEMPOTENCY_CONFLICT
     STEP_UNDONE = outcome.STEP_UNDONE
-    NOTHING_TO_ACT_ON = "NOTHING_TO_ACT_ON"
+    NOTHING_TO_ACT_ON = rules.NOTHING_TO_ACT_ON
     RETIRED = "RETIRED"
     """The transaction has ended, its rows were removed for their age, and its id cannot be used again."""
     # the caller's mistake

@@ -25,6 +25,8 @@ from temporalio.exceptions import (
 )
 from temporalio.exceptions import TimeoutError as TimedOut
 
+from temporal_saga.fence import rules
+
 Reply = TypeVar("Reply")
 
 STEP_TIMEOUT = "STEP_TIMEOUT"
@@ -33,9 +35,9 @@ CANCELLED = "CANCELLED"
 """The saga or the call was cancelled."""
 SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
 """Every attempt failed with an error that is not a refusal."""
-STEP_UNDONE = "STEP_UNDONE"
+STEP_UNDONE = rules.STEP_UNDONE
 """The fence refuses a step that was undone before: another execution of the saga is or was rolled back."""
-IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+IDEMPOTENCY_CONFLICT = rules.IDEMPOTENCY_CONFLICT
 """The fence refuses a step that came before with another request. That one may have been done."""
 UNREADABLE_REPLY = "UNREADABLE_REPLY"
 """The service has replied, but this build cannot read the reply. The call may have taken effect."""
@@ -118,6 +120,11 @@ def proves_not_done(code: str) -> bool:
     return code != IDEMPOTENCY_CONFLICT
 
 
+def refusal_code(error: ApplicationError) -> str | None:
+    """The code of a refusal, an error with a type that Temporal must not retry; `None` for any other error."""
+    return error.type or None if error.non_retryable else None
+
+
 def classify(error: FailureError, attempts: int) -> Refused | Unknown | Working:
     """Return the outcome of a failed call that was allowed `attempts` attempts, or `Working` if it goes on.
 
@@ -135,8 +142,8 @@ def classify(error: FailureError, attempts: int) -> Refused | Unknown | Working:
         if cause.type == STILL_WORKING:
             return Working(cause.next_retry_delay)
         answered = cause.details[0] if cause.details and isinstance(cause.details[0], int) else attempts
-        if cause.non_retryable and cause.type:
-            return Refused(cause.type, cause.message, answered)
+        if code := refusal_code(cause):
+            return Refused(code, cause.message, answered)
         code = UNREADABLE_REPLY if cause.type == UNREADABLE_REPLY else SERVICE_UNAVAILABLE
         return Unknown(code, cause.message, answered)
     return Unknown(SERVICE_UNAVAILABLE, str(cause), attempts)

@@ -1,13 +1,16 @@
-"""The test workers of pytest-xdist: which tests have to run on the same one."""
+"""The test workers of pytest-xdist: which tests have to run on the same one; the PostgreSQL server of each."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from runtime.embedded import embedded_server, free_port
+
+from .postgresql import postgresql_server
 
 _ONCE = {"contenders", "embedded"}
 """Session fixtures that start processes: tests with one of them run on one test worker, or each would start its own."""
@@ -31,3 +34,10 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         up = embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path_factory.mktemp("temporal"))
         yield runner.run(up.__aenter__()).address
         runner.run(up.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Path]:
+    """The socket directory of a PostgreSQL server, which runs as long as this test process."""
+    with postgresql_server() as server:
+        yield server.socket

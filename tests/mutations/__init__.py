@@ -17,6 +17,7 @@ from .decisions import DECISIONS
 from .desk import DESK
 from .earlier import EARLIER
 from .events import EVENTS
+from .fence import FENCE
 from .going_away import GOING_AWAY
 from .input_output import INPUT_OUTPUT
 from .kernel import KERNEL
@@ -36,6 +37,7 @@ MUTATIONS = (
     *DESK,
     *EARLIER,
     *EVENTS,
+    *FENCE,
     *GOING_AWAY,
     *INPUT_OUTPUT,
     *KERNEL,

@@ -6,7 +6,8 @@ from .mutation import Edit, Mutation
 
 _KERNEL, _EARLIER, _CALLS = "temporal_saga/kernel.py", "temporal_saga/earlier.py", "temporal_saga/calls.py"
 _UNDO, _PROGRESS, _OUTCOME = "temporal_saga/undo.py", "temporal_saga/progress.py", "temporal_saga/outcome.py"
-_ORDER, _BATCH, _LANE, _FENCE = "workflows/order.py", "workflows/batch.py", "workflows/lane.py", "activities/fence.py"
+_ORDER, _BATCH, _LANE = "workflows/order.py", "workflows/batch.py", "workflows/lane.py"
+_RULES = "temporal_saga/fence/rules.py"
 _TEST = "tests/kernel/test_earlier.py"
 _RERUNS = "tests/reruns/test_reruns.py"
 _DECIDED = f"{_RERUNS}::test_a_decided_transaction_that_is_run_again_while_a_service_is_down_is_not_rolled_back"
@@ -37,8 +38,9 @@ _UNDONE = (
         "the fence says that a step was undone to a request that is another one",
         (
             Edit(
-                _FENCE,
-                "self._require_same_request(found)\n        if found.state in (OperationState.UNDONE, ",
+                _RULES,
+                "if found.digest != asked.digest:\n        return _conflict(asked)\n"
+                "    if found.state in (OperationState.UNDONE, ",
                 "if found.state in (OperationState.UNDONE, ",
             ),
         ),

@@ -26,7 +26,7 @@ _ACTS_ON = (
     ),
     Mutation(
         "requests of two types are not compared: an order is confirmed under the id of another",
-        (Edit(_FENCE, "else _is_in_reply(request, earlier)):", "else True):"),),
+        (Edit(_FENCE, "is_same = is_part_of(json.loads(identity(request)), replied)", "is_same = True"),),
         (f"{_SECOND}::test_an_order_is_confirmed_under_its_own_id_only[sqlite]",),
     ),
     Mutation(
@@ -39,12 +39,11 @@ _ACTS_ON = (
         (
             Edit(
                 _FENCE,
-                "        _require_same_as_acted_on(earlier, fresh, operation, request)\n",
-                "        try:\n"
-                "            _require_same_as_acted_on(earlier, fresh, operation, request)\n"
-                "        except Refusal as no:\n"
-                "            uow.put([replace(fresh, state=OperationState.REFUSED, answer=no.code)])\n"
-                "            raise\n",
+                "    if isinstance(verdict, Refuse):\n",
+                "    if isinstance(verdict, Refuse):\n"
+                "        if acted_on is not None:\n"
+                "            key = (request.transaction_id, operation.step)\n"
+                "            uow.put([operation_records(*key, OperationState.REFUSED, asked.digest, verdict.text)])\n",
             ),
         ),
         (f"{_SECOND}::test_a_refusal_for_another_request_is_not_kept_against_the_right_one[sqlite-payment.capture]",),

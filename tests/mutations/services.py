@@ -5,6 +5,7 @@ from __future__ import annotations
 from .mutation import Edit, Mutation
 
 _FENCE, _RECORDS, _SERVICE = "activities/fence.py", "activities/records.py", "activities/service.py"
+_RULES = "temporal_saga/fence/rules.py"
 _PAYMENT, _INVENTORY = "activities/payment.py", "activities/inventory.py"
 _ORDER, _SWEEP, _LEASES = "workflows/order.py", "recovery/orders.py", "recovery/leases.py"
 _TESTS, _WHOLE = "tests/services", "tests/end_to_end"
@@ -12,9 +13,9 @@ _CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing
 _RANDOM = f"{_TESTS}/test_random_orders.py::test_orders_that_cross_in_any_order_leave_the_audit_clean"
 
 _ACT_AGAIN = Edit(
-    _FENCE,
-    "            raise Refusal(code, message)\n        return self._kept_reply(found)",
-    "            raise Refusal(code, message)\n        return self.act(found, OperationState.DONE)",
+    _RULES,
+    "        return Refuse(code, message)\n    return Repeat(found.answer)",
+    "        return Refuse(code, message)\n    return Act(OperationState.DONE, found.digest)",
 )
 
 _KEYS = (
@@ -23,8 +24,9 @@ _KEYS = (
         (
             Edit(
                 _FENCE,
-                "return self.act(found or self.fresh, OperationState.TOMBSTONE)",
-                "return self.decide().reply",
+                "    uow.put([replace(left, answer=decision.reply.model_dump_json())])",
+                "    if left.state is not OperationState.TOMBSTONE:\n"
+                "        uow.put([replace(left, answer=decision.reply.model_dump_json())])",
             ),
         ),
         (f"{_TESTS}/test_fence.py::test_a_late_forward_after_a_tombstone_is_refused[sqlite-payment.cancel]", _RANDOM),
@@ -50,8 +52,8 @@ _KEYS = (
         (
             Edit(
                 _FENCE,
-                "self.uow.put([replace(self.fresh, state=OperationState.REFUSED, ",
-                "([replace(self.fresh, state=OperationState.REFUSED, ",
+                "uow.put([replace(left, state=OperationState.REFUSED, ",
+                "([replace(left, state=OperationState.REFUSED, ",
             ),
         ),
         (
@@ -61,7 +63,7 @@ _KEYS = (
     ),
     Mutation(
         "requests are not compared: another one under the same key gets the first one's reply",
-        (Edit(_FENCE, "if found.digest != self.fresh.digest:", "if False:"),),
+        (Edit(_RULES, "    if found.digest != asked.digest:\n", "    if False:\n"),),
         (f"{_TESTS}/test_fence.py::test_another_request_under_the_same_key_is_a_conflict[sqlite-payment.authorize]",),
     ),
     Mutation(

@@ -7,19 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ..postgresql import postgresql_server
 from .databases import Databases, PostgresDatabases, SqliteFiles
 from .processes import Contenders
 from .service_harness import ServiceHarness
 
 OpenHarness = Callable[[str], Awaitable[ServiceHarness]]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Path]:
-    """The socket directory of a PostgreSQL server, which runs as long as this test process."""
-    with postgresql_server() as server:
-        yield server.socket
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,12 @@ from sqlalchemy import event, select
 
 from activities.catalogue import SERVICES
 from activities.database import connect
-from activities.fence import OperationState, Refusal
+from activities.fence import Refusal
 from activities.records import Stale
 from activities.service import Handler, Service
 from contracts.message import Message, Reply, Request
 from temporal_saga import Operation
+from temporal_saga.fence.rules import OperationState
 
 Operations = Operation[Any, Any]
 TEMPORAL_ATTEMPTS = 20

@@ -6,11 +6,12 @@ import math
 
 import pytest
 
-from activities.fence import OperationState, Refusal
+from activities.fence import Refusal
 from activities.records import KEYS_PER_QUERY
 from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.message import Reply
+from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness
 from .requests import balance, charge, reservation, stock_level

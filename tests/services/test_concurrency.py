@@ -11,11 +11,12 @@ from sqlalchemy import make_url, text
 
 from activities.catalogue import SERVICES
 from activities.database import reading
-from activities.fence import OperationState, Refusal, digest
+from activities.fence import Refusal, digest
 from activities.postgresql import PostgresqlDatabase
 from activities.service import Service
 from contracts import inventory, payment
 from contracts.errors import Code
+from temporal_saga.fence.rules import OperationState
 
 from ..eventually import eventually_async
 from .conftest import OpenHarness

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from activities.catalogue import SERVICES
-from activities.fence import OperationState, digest
+from activities.fence import digest
 from contracts import notification
 from contracts.catalogue import OPERATIONS
 from contracts.erasure import ERASE, FIND
 from contracts.errors import Code
 from contracts.payment import AuthorizePayment
 from contracts.retention import LIST_OLD, RETIRE
+from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness
 from .samples import SAMPLES, Refused, Sample

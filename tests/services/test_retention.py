@@ -12,13 +12,14 @@ from sqlalchemy import insert, text
 
 from activities.catalogue import SERVICES
 from activities.database import reading
-from activities.fence import RETIRED, OperationState
+from activities.fence import RETIRED
 from audit import invariants
 from contracts import inventory, notification, order, payment, shipping
 from contracts.catalogue import HOLDING
 from contracts.errors import Code
 from contracts.payment import AuthorizePayment
 from contracts.retention import LIST_OLD, RETIRE, ListOld, OldTransactions, Retire, Retired, RetireStage, Stays
+from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness
 from .requests import TX, balance, charge, confirmation, creation, notice, reservation, shipment, stock_level
