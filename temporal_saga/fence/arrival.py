@@ -28,7 +28,8 @@ class Key(NamedTuple):
     a run id, which changes when the workflow is reset.
     """
 
-    transaction_id: str
+    transaction_id: str | None
+    """`None`, as Temporal has it for an activity without a workflow, is refused."""
     step: str
     undo: bool = False
 
@@ -50,7 +51,7 @@ class Arrival:
         hashed, text = digest(request), as_json(nothing)
         if isinstance(call, Key):
             asked = Asked(call.step, call.step, hashed, is_undo=call.undo)
-            arrival = cls(call.transaction_id, asked, request, Any, text)
+            arrival = cls(call.transaction_id or "", asked, request, Any, text)
         else:
             asked = Asked(call.name, call.step, hashed, is_undo=call.undoes is not None)
             same_type = call.acts_on is not None and call.acts_on.request is call.request
