@@ -104,7 +104,9 @@ class LogView:
             notes = [
                 f"skipped by {entry.skipped.actor} at {entry.skipped.at:%Y-%m-%d %H:%M:%S}Z: {entry.skipped.reason}"
             ]
-        if entry.ended_at is None:
+        if entry.next_question_at is not None:
+            notes += [f"still working, next question {self._until(entry.next_question_at)}"]
+        elif entry.ended_at is None:
             parked, pending = self._look.parked.get(entry.step), pending_of(entry, self._look)
             notes += self._parked(parked) if parked else []
             if pending is not None:
@@ -187,6 +189,8 @@ def _told(entry: Entry, look: Look, now: datetime) -> str:
     code = f" ({entry.error_code})" if entry.error_code else ""
     said = f"{_name(entry)} {entry.kind} {entry.status}{took}{code}"
     parked, attempt = look.parked.get(entry.step), _attempt(entry, look, now)
+    if entry.next_question_at is not None:
+        said += f": next question at {entry.next_question_at:%H:%M:%S}Z"
     if entry.status is Status.PARKED and parked is not None and parked.trying_since is None:
         said += f": {parked.error.message}; next round at {parked.next_attempt_at:%H:%M:%S}Z"
     return f"{said}, {attempt}" if attempt else said

@@ -53,10 +53,10 @@ async def attempt(
 
     The Web UI shows `summary` beside it. `waits` gets the time of the next question, and `None` when that is asked.
     """
-    call = CallInProgress(operation, request, policy, summary)
-    while isinstance(ended := await call.answer(), Working):
+    call = CallInProgress(operation, request, policy)
+    while isinstance(ended := await call.answer(summary), Working):
         waits(workflow.now() + call.pause)
-        await workflow.sleep(call.pause)
+        await workflow.sleep(call.pause, summary=call.working)
         waits(None)
     return ended
 
@@ -71,20 +71,18 @@ class CallInProgress(Generic[Request, Reply]):
     operation: Operation[Request, Reply]
     request: Request
     policy: Policy
-    summary: str | None
-    """What the Web UI shows beside the activity."""
     reply: Any = None
     pause: timedelta = SHORTEST_PAUSE
     """The time until the next question."""
     _began: datetime = field(default_factory=workflow.now)
 
-    async def answer(self) -> Outcome[Reply] | Working:
+    async def answer(self, summary: str | None) -> Outcome[Reply] | Working:
         """Ask once, with retries. The outcome is unknown if the service works for longer than the policy allows."""
         waited, longest = workflow.now() - self._began, self.policy.longest_work
         policy = self.policy
         if longest is not None and waited:
             policy = policy.within_the_rest(longest - waited, SHORTEST_PAUSE)
-        ended = await _ask(self.operation, self._arguments, policy, self.summary)
+        ended = await _ask(self.operation, self._arguments, policy, summary)
         if not isinstance(ended, Working):
             return ended
         waited = workflow.now() - self._began
@@ -93,6 +91,11 @@ class CallInProgress(Generic[Request, Reply]):
             told = f"the work goes on after {waited.total_seconds():.0f} s of {longest.total_seconds():.12g} s allowed"
             return Unknown(outcome.STEP_TIMEOUT, told, 0)
         return ended
+
+    @property
+    def working(self) -> str:
+        """What the Web UI shows beside the timer of the pause."""
+        return f"{self.operation.name} still working"
 
     @property
     def _arguments(self) -> list[Any]:
@@ -188,9 +191,9 @@ class PersistentCalls:
         """
         rounds, made, due, code = 0, 1, workflow.now(), ""
         decision: Decision | None = None
-        call = CallInProgress(operation, request, policy, summary_of(operation, entry.kind, entry.name), reply)
+        call = CallInProgress(operation, request, policy, reply)
         while True:
-            ended = await call.answer()
+            ended = await call.answer(summary_of(operation, entry.kind, entry.name, made))
             if isinstance(ended, Done):
                 self.desk.settle(entry.step)
                 if entry.kind.is_skippable:
@@ -203,7 +206,7 @@ class PersistentCalls:
             if isinstance(ended, Working):
                 self.journal.wait(entry, now + call.pause)
                 self.desk.postpone(entry.step, now + call.pause)
-                decision = await self._decision(entry.step, call.pause, f"{entry.step} has work in hand")
+                decision = await self._decision(entry.step, call.pause, call.working)
                 self.journal.wait(entry, None)
             else:
                 rounds += decision is None
@@ -214,16 +217,15 @@ class PersistentCalls:
                 parked = Parked(entry.step, entry.kind, entry.parked_since or now, entry.attempts, due, error)
                 self.desk.park(parked, operation, request)
                 decision = await self._decision(entry.step, due - now, f"{entry.step} parked: {ended.code}")
+                call = CallInProgress(operation, request, policy, reply)
                 made += 1
-                summary = summary_of(operation, entry.kind, entry.name, made)
-                call = CallInProgress(operation, request, policy, summary, reply)
             if isinstance(decision, Skip):
                 self._skip(entry, decision, request, code)
                 return None
             if isinstance(decision, Fix):
                 entry.note = f"request replaced by {decision.actor}"
                 request, reply = decision.request, None  # the reply was one to the other request
-                call = CallInProgress(operation, request, policy, call.summary)
+                call = CallInProgress(operation, request, policy)
             self.desk.begin_round(entry.step, request)
 
     async def until_answered(
@@ -242,10 +244,7 @@ class PersistentCalls:
         return ended
 
     async def _decision(self, step: str, pause: timedelta, summary: str) -> Decision | None:
-        """Return an operator's decision about a parked call, made now or while it was tried; `None` after `pause`.
-
-        The Web UI shows `summary` beside the timer.
-        """
+        """Return an operator's decision about a parked call, made now or while it was tried; `None` after `pause`."""
         if not self.desk.decided(step):
             await until(lambda: self.desk.decided(step), pause, summary)
         return self.desk.take(step)

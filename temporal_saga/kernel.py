@@ -177,7 +177,7 @@ class Saga:
         """
         self._progress.require(Phase.PREPARING)
         entry = self._journal.begin(name, CallKind.WAIT)
-        failed = await self._progress.wait_for(holds, timeout)
+        failed = await self._progress.wait_for(holds, timeout, entry.step)
         if failed is None:
             self._journal.settle(entry, Status.DONE, 0)
             return holds()
@@ -275,10 +275,8 @@ class Saga:
         """Try a few times what does not change how the saga ends. `None` if it did not get through."""
         operation = Operation.of(operation)
         entry = self._journal.begin(operation.name, CallKind.BEST_EFFORT)
-        summary = summary_of(operation, CallKind.BEST_EFFORT)
-        call = attempt(
-            operation, request, self._policies.best_effort, summary, waits=partial(self._journal.wait, entry)
-        )
+        summary, waits = summary_of(operation, CallKind.BEST_EFFORT), partial(self._journal.wait, entry)
+        call = attempt(operation, request, self._policies.best_effort, summary, waits=waits)
         ended = await run_to_completion(call)
         self._journal.record(entry, ended)
         return ended.reply if isinstance(ended, Done) else None
@@ -375,8 +373,7 @@ class Saga:
         ended: Outcome[Reply] | None = None
         if not self._progress.may_be_decided:
             try:
-                summary = summary_of(operation, entry.kind, entry.name)
-                waits = partial(self._journal.wait, entry)
+                summary, waits = summary_of(operation, entry.kind, entry.name), partial(self._journal.wait, entry)
                 ended = await attempt(operation, request, policy, summary, waits=waits)
             except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
                 ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)

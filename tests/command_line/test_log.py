@@ -135,3 +135,18 @@ def test_a_call_that_no_worker_takes_up_says_whose_worker_is_missing() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0.014, "14 ms"), (1, "1.0 s"), (22.04, "22.0 s"), (150, "2 min")])
 def test_a_length_of_time_has_the_one_unit_that_says_enough(seconds: float, said: str) -> None:
     assert log.span(seconds) == said
+
+
+def test_a_call_whose_service_is_still_working_is_shown_with_the_time_of_the_next_question() -> None:
+    wait = Entry("approval", "saga", CallKind.WAIT, Status.DONE, 0, _BEGUN, _BEGUN)
+    entry = Entry("payment.capture", "payment", CallKind.FINISH, Status.WAITING, 0, _BEGUN)
+    entry.next_question_at = _NOW + timedelta(minutes=10)
+    saga = _saga(wait, entry, state=State.RUNNING)
+    text = "\n".join(_lines(saga))
+    assert "WAITING" in text
+    assert "still working, next question in 10 min" in text
+    assert "wait" in text
+    look = Look(OrderStatus(saga, closed=False, coordinator=Coordinator.parse(saga.transaction_id)))
+    assert log.told(look, _NOW)["payment.capture", CallKind.FINISH] == (
+        "payment.capture finish WAITING: next question at 12:10:30Z"
+    )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import IO
 
 import pytest
@@ -16,7 +14,7 @@ from rich.text import Text
 
 from cli import show
 from runtime.visible import visible
-from temporal_saga import CallKind, Entry, Failure, State, Status, TransactionLog
+from temporal_saga import Failure, State, TransactionLog
 from tests.end_to_end.system import ROOT
 
 _PROGRAM = """
@@ -166,16 +164,3 @@ def test_a_log_line_for_a_terminal_quotes_nothing_that_it_would_obey() -> None:
     assert "ValueError: \\x9b in a message" in said
     assert not {"\x1b", "\x9b", "\u202e"} & set(said)
     assert said.count("\n") >= 4  # a traceback stays readable
-
-
-def test_a_call_whose_service_is_still_working_is_shown_with_the_time_of_the_next_question(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    at = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
-    entry = Entry("payment.capture", "payment", CallKind.FINISH, Status.WAITING, 0, at)
-    entry.next_question_at = at + timedelta(minutes=10)
-    wait = Entry("approval", "saga", CallKind.WAIT, Status.DONE, 0, at, at)
-    show.outcome(TransactionLog("order/o-1", State.RUNNING, steps=(wait, entry)))
-    written = capsys.readouterr().out
-    assert "WAITING until 12:40:00.000" in written
-    assert re.search(r"approval +│ wait +│ DONE", written)

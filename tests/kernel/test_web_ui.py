@@ -20,8 +20,9 @@ from tests.eventually import eventually_async
 
 from .harness import Handle, Harness
 from .plan import PIVOT, STEPS, Booking
-from .services import fail, refuse
+from .services import fail, refuse, working
 from .short_trip import FINISH, POLICIES, UNDO, ShortTripWorkflow, decide, parked, record, until_tried
+from .ways import APPROVAL, ApprovalOrElseWorkflow
 from .workflows import Trip, TripWorkflow, served_here
 
 
@@ -43,7 +44,7 @@ class ToldTripWorkflow(ShortTripWorkflow):
 
 @pytest.fixture
 def workflows() -> tuple[type, ...]:
-    return (ShortTripWorkflow, ToldTripWorkflow, TripWorkflow)
+    return (ApprovalOrElseWorkflow, ShortTripWorkflow, ToldTripWorkflow, TripWorkflow)
 
 
 async def events_of(handle: Handle) -> list[HistoryEvent]:
@@ -92,6 +93,22 @@ async def test_the_timer_of_the_deadline_is_called_so(harness: Harness) -> None:
     handle = await harness.start(deadline=timedelta(hours=1))
     await harness.end(handle)
     assert timers(await events_of(handle)) == ["deadline"]
+
+
+@pytest.mark.parametrize("call", [STEPS[0].name, FINISH])
+async def test_the_timer_between_two_questions_to_a_service_that_is_still_working_says_so(
+    harness: Harness, call: str
+) -> None:
+    harness.services.script(call, *working(1))
+    handle = await harness.start()
+    await harness.end(handle)
+    assert timers(await events_of(handle)) == [f"{call} still working"]
+
+
+async def test_the_timer_of_a_wait_has_its_name(harness: Harness) -> None:
+    handle = await harness.start(ApprovalOrElseWorkflow)
+    await harness.end(handle)
+    assert timers(await events_of(handle)) == [APPROVAL]
 
 
 async def test_current_details_say_what_is_parked_and_the_command_as_markdown(harness: Harness) -> None:

@@ -113,8 +113,8 @@ _REQUESTS = (
             ),
             Edit(
                 _DESK,
-                "        case.request, case.parked = request, replace(",
-                "        case.original = case.request = request\n        case.parked = replace(",
+                "            case.request, case.parked = request, replace(",
+                "            case.original = case.request = request\n            case.parked = replace(",
             ),
         ),
         (f"{_TESTS}::test_a_fix_sends_the_new_request_and_the_desk_keeps_the_first_one_and_the_decisions",),

@@ -110,7 +110,7 @@ _WORK_IN_HAND = (
         (
             Edit(
                 _CALLS,
-                "decision = await self._decision(entry.step, call.pause)",
+                "decision = await self._decision(entry.step, call.pause, call.working)",
                 "decision = await workflow.sleep(call.pause)",
             ),
         ),
