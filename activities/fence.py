@@ -134,6 +134,27 @@ def apply_once(
     return delivery.forward() if operation.undoes is None else delivery.undo()
 
 
+class _WouldAct(Exception):
+    """The fence has called the decision."""
+
+
+def would_act(
+    uow: UnitOfWork, operation_records: type[OperationRecord], operation: Operation[Any, Any], request: Request
+) -> bool:
+    """Whether `apply_once` would perform the operation, not answer or refuse it from the records. Writes nothing."""
+
+    def decide() -> Decision[Any]:
+        raise _WouldAct
+
+    try:
+        apply_once(uow, operation_records, operation, request, decide)
+    except _WouldAct:
+        return True
+    except (Refusal, UnreadableReply):
+        pass
+    return False
+
+
 @dataclass(frozen=True)
 class _Delivery(Generic[ReplyT]):
     """One arrival of a request at the fence: a row of the table above is chosen by `found`, the record of its key."""

@@ -10,9 +10,10 @@ from enum import StrEnum
 from inspect import signature
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from temporalio.common import WorkerDeploymentVersion
 
+from contracts.gateways import MailServer, SmsWebhook, webhook_secret, webhook_url
 from contracts.message import InWords
 from contracts.problems import first_problem
 
@@ -53,10 +54,6 @@ def _database_url(template: str) -> str:
     return template
 
 
-def _not_built(_: str) -> str:
-    raise ValueError("this channel is not built yet, messages stay in the notification service; unset it")
-
-
 def _payload_key(encoded: str) -> str:
     try:
         key = base64.urlsafe_b64decode(encoded)
@@ -79,8 +76,9 @@ class Settings(BaseModel):
         Annotated[str, Field(pattern=r"^https?://"), InWords("must begin with http:// or https://")] | None
     ) = None
     payload_key: Annotated[str, AfterValidator(_payload_key)] | None = None
-    smtp_url: Annotated[str, AfterValidator(_not_built)] | None = None
-    sms_webhook_url: Annotated[str, AfterValidator(_not_built)] | None = None
+    smtp_url: Annotated[MailServer, PlainValidator(MailServer.parse)] | None = None
+    sms_webhook_url: Annotated[str, AfterValidator(webhook_url)] | None = Field(default=None, repr=False)
+    sms_webhook_secret: Annotated[bytes, PlainValidator(webhook_secret)] | None = Field(default=None, repr=False)
     # Temporal's worker controller for Kubernetes sets these two. The server reserves `.` and `:` in a name.
     temporal_deployment_name: (
         Annotated[
@@ -99,6 +97,20 @@ class Settings(BaseModel):
         if len(missing) == 1:
             raise ValueError(f"{missing[0]}: must be set too; a build has both a deployment's name and an id")
         return self
+
+    @model_validator(mode="after")
+    def _signs_what_it_sends(self) -> Self:
+        names = {"sms_webhook_url", "sms_webhook_secret"}
+        missing = [name.upper() for name in names if getattr(self, name) is None]
+        if len(missing) == 1:
+            raise ValueError(f"{missing[0]}: must be set too; a webhook has both an address and a secret")
+        return self
+
+    @property
+    def sms_webhook(self) -> SmsWebhook | None:
+        if self.sms_webhook_url is None or self.sms_webhook_secret is None:
+            return None
+        return SmsWebhook(self.sms_webhook_url, self.sms_webhook_secret)
 
     @property
     def deployment_version(self) -> WorkerDeploymentVersion | None:

@@ -13,6 +13,7 @@ Each of the other modules holds defects of one subject, as data.
 
 from .databases import DATABASES
 from .decisions import DECISIONS
+from .delivery import DELIVERY
 from .desk import DESK
 from .earlier import EARLIER
 from .input_output import INPUT_OUTPUT
@@ -26,6 +27,7 @@ from .versions import VERSIONS
 MUTATIONS = (
     *DATABASES,
     *DECISIONS,
+    *DELIVERY,
     *DESK,
     *EARLIER,
     *INPUT_OUTPUT,
