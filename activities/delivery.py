@@ -28,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.database import Database
@@ -67,6 +69,8 @@ CLAIMED_AT_ONCE = 50
 _LOOK_EVERY_S = 0.1
 _HANDED_OVER = (DeliveryState.SENT, DeliveryState.IN_DOUBT)
 _OPEN = (None, DeliveryState.SENDING, DeliveryState.NOT_SENT)
+_MESSAGES_METRIC = "notification_messages"
+"""Counts the messages of every delivery, by `channel` and `state`. An alert should watch IN_DOUBT."""
 _log = logging.getLogger(__name__)
 
 
@@ -189,7 +193,8 @@ class DeliveringService(Service):
         until = time.monotonic() + CLAIM_S - DELIVERY_S
         while True:
             try:
-                return await self._optimistic(partial(self._note, deliveries=deliveries))
+                await self._optimistic(partial(self._note, deliveries=deliveries))
+                return _count(deliveries)
             except (DBAPIError, PoolTimeout, OSError, Stale):
                 if time.monotonic() > until:
                     raise
@@ -295,6 +300,14 @@ class DeliveringService(Service):
             if state is DeliveryState.IN_DOUBT:
                 _log.error("message in doubt: %s: %s", delivery.key, delivery.problem)
         uow.save(tx)
+
+
+def _count(deliveries: Sequence[Delivery]) -> None:
+    if not activity.in_activity():
+        return
+    counter = activity.metric_meter().create_counter(_MESSAGES_METRIC, "Messages that a gateway was to take.")
+    for (channel, state), count in Counter((each.claim.channel, each.state) for each in deliveries).items():
+        counter.add(count, {"channel": channel, "state": state})
 
 
 def _is_claimed(row: DeliveryRecord, now: datetime) -> bool:

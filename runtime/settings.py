@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from inspect import signature
+from ipaddress import ip_address
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
@@ -54,6 +55,13 @@ def _database_url(template: str) -> str:
     return template
 
 
+def _ip_address(address: str) -> str:
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        raise ValueError("must be an IP address of this host, such as 127.0.0.1, or 0.0.0.0 for all") from None
+
+
 def _payload_key(encoded: str) -> str:
     try:
         key = base64.urlsafe_b64decode(encoded)
@@ -72,6 +80,7 @@ class Settings(BaseModel):
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite+aiosqlite:///data/{service}.db"
     log_format: LogFormat = LogFormat.CONSOLE
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_address: Annotated[str, AfterValidator(_ip_address)] = "127.0.0.1"
     otel_exporter_otlp_endpoint: (
         Annotated[str, Field(pattern=r"^https?://"), InWords("must begin with http:// or https://")] | None
     ) = None

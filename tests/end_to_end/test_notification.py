@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from runtime.embedded import free_port
 from tests.services.receivers import MailReceiver, SmsReceiver
 
+from .exported import exported
 from .system import System
 
 Make = Callable[..., dict[str, Any]]
@@ -24,6 +26,7 @@ async def test_a_customer_is_told_by_mail_and_sms_how_the_order_ended_and_why(
     with SmsReceiver().listening() as phone:
         async with MailReceiver().listening() as post:
             fresh_system.worker_environment = {
+                "METRICS_PORT": str(free_port()),
                 "SMTP_URL": post.url(),
                 "SMS_WEBHOOK_URL": phone.url,
                 "SMS_WEBHOOK_SECRET": phone.encoded_secret,
@@ -41,4 +44,5 @@ async def test_a_customer_is_told_by_mail_and_sms_how_the_order_ended_and_why(
                 assert any(_TOLD.format(refused["order_id"]) in sms["text"] for sms in phone.sent.values()), mode
             assert sorted(mail["Subject"] for mail in post.mails()) == sorted(expected)
             assert len(phone.sent) == len(phone.keys) == 4
+            assert "notification_messages" in exported(fresh_system.worker_environment["METRICS_PORT"])
             assert await asyncio.to_thread(fresh_system.stop) == 0
