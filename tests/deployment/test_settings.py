@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from contracts.gateways import Encryption, MailServer, SmsWebhook
+from runtime.connection import make_runtime
+from runtime.embedded import free_port
 from runtime.settings import Settings, SettingsError
 
 from ..end_to_end.command import Program
@@ -80,3 +84,19 @@ def test_a_worker_with_a_malformed_gateway_ends_with_2(tmp_path: Path) -> None:
     assert worker.err.startswith("error: SMTP_URL: needs the sender's address")
     assert worker.err.count("\n") == 1
     assert worker.out == ""
+
+
+@pytest.mark.parametrize(("given", "is_open"), [({}, False), ({"METRICS_ADDRESS": "0.0.0.0"}, True)])  # noqa: S104 — what is tested
+def test_metrics_are_served_on_the_loopback_unless_another_address_is_given(
+    given: dict[str, str], *, is_open: bool
+) -> None:
+    port = free_port()
+    _runtime = make_runtime(Settings.read({"METRICS_PORT": str(port), **given}), with_metrics=True)
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    with nullcontext() if is_open else pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=5).close()
+
+
+def test_an_address_for_metrics_is_one_of_the_internet_protocol() -> None:
+    with pytest.raises(SettingsError, match=r"^METRICS_ADDRESS: must be an IP address"):
+        Settings.read({"METRICS_ADDRESS": "everywhere"})

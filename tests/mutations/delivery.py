@@ -1,4 +1,4 @@
-"""Defects of the messages to the outside: mail, SMS, what they say and when they are sent again."""
+"""Defects of the messages to the outside: mail, SMS, what they say and when they are sent again; and of metrics."""
 
 from __future__ import annotations
 
@@ -139,6 +139,11 @@ DELIVERY = (
             ),
         ),
         (f"{_SETTINGS}::test_a_malformed_gateway_is_named_in_one_line_without_its_secret[clear text]",),
+    ),
+    Mutation(
+        "metrics are served to everybody on the network",
+        (Edit("runtime/settings.py", '_ip_address)] = "127.0.0.1"', '_ip_address)] = "0.0.0.0"'),),
+        (f"{_SETTINGS}::test_metrics_are_served_on_the_loopback_unless_another_address_is_given[given0-False]",),
     ),
     Mutation(
         "the customer of an order that was rolled back is not told why",
