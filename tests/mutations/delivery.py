@@ -56,17 +56,6 @@ DELIVERY = (
         (f"{_TESTS}::test_a_confirmation_sends_nothing_while_its_undo_is_on_its_way[sqlite]",),
     ),
     Mutation(
-        "the fence is not asked before a message is claimed",
-        (
-            Edit(
-                _DELIVERY,
-                "            if would_act(uow, records, operation, request):",
-                "            if True:",
-            ),
-        ),
-        (f"{_TESTS}::test_a_confirmation_that_comes_after_its_undo_sends_nothing[sqlite]",),
-    ),
-    Mutation(
         "the SMS goes out although the mail was refused",
         (
             Edit(
@@ -92,11 +81,6 @@ DELIVERY = (
         "an outcome that the database did not take at once is lost",
         (Edit(_DELIVERY, "                if time.monotonic() > until:", "                if True:"),),
         (f"{_TESTS}::test_the_outcome_of_a_delivery_is_noted_when_the_database_is_back[sqlite]",),
-    ),
-    Mutation(
-        "a refused login is taken for a wrong address",
-        (Edit(_MAIL, "_ABOUT_US = {421, 530, 534, 535, 538}", "_ABOUT_US = set[int]()"),),
-        (f"{_MAILS}::test_an_answer_to_the_content_says_what_became_of_it[421 4.3.2 going down-NOT_SENT]",),
     ),
     Mutation(
         "a server without STARTTLS gets the mail in clear text",
