@@ -30,8 +30,13 @@ from temporalio.worker import (
 
 from activities.catalogue import SERVICES
 from activities.database import UNUSABLE, reason_of
+from activities.delivery import DeliveringService
+from activities.gateways import Gateway
+from activities.mail import SmtpGateway
+from activities.notification import NOTIFICATION
 from activities.opening import CannotBeOpened, NotToBeUsed, Opening
 from activities.service import Service
+from activities.sms import WebhookGateway
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE
@@ -197,8 +202,25 @@ async def _open_services(
         raise SettingsError(f"{error}; {remedy}") from error
     except CannotBeOpened as error:
         raise Unreachable(f"{error}; see DATABASE_URL") from error
-    publishes = settings.events_url is not None
-    return [Service(SERVICES[name], database, publishes=publishes) for name, database in databases.items()]
+    gateways, publishes = _gateways(settings), settings.events_url is not None
+    services = list[Service]()
+    for name, database in databases.items():
+        if name == NOTIFICATION.name and gateways:
+            services.append(delivering := DeliveringService(database, gateways, publishes=publishes))
+            stack.push_async_callback(delivering.close)
+        else:
+            services.append(Service(SERVICES[name], database, publishes=publishes))
+    return services
+
+
+def _gateways(settings: Settings) -> list[Gateway]:
+    """The gateways to the outside, in the order of their use; empty if messages are simulated."""
+    gateways: list[Gateway] = []
+    if settings.smtp_url is not None:
+        gateways.append(SmtpGateway(settings.smtp_url))
+    if settings.sms_webhook is not None:
+        gateways.append(WebhookGateway(settings.sms_webhook))
+    return gateways
 
 
 async def _seed(services: Sequence[Service]) -> None:

@@ -173,6 +173,27 @@ def _act(
     return decision.reply
 
 
+class _WouldAct(Exception):
+    """The fence has called the decision."""
+
+
+def would_act(
+    uow: UnitOfWork, operation_records: type[OperationRecord], operation: Operation[Any, Any], request: Request
+) -> bool:
+    """Whether `apply_once` would perform the operation, not answer or refuse it from the records. Writes nothing."""
+
+    def decide() -> Decision[Any]:
+        raise _WouldAct
+
+    try:
+        apply_once(uow, operation_records, operation, request, decide)
+    except _WouldAct:
+        return True
+    except (Refusal, UnreadableReply):
+        pass
+    return False
+
+
 def _kept(found: OperationRecord | None) -> Kept | None:
     return None if found is None else Kept(found.state, found.digest, found.answer)
 

@@ -1,20 +1,23 @@
 """The notification service: tells the customer by e-mail and SMS how the order ended, once for each outcome.
 
-The gateway is simulated: a message counts as sent when it is in `messages`, which its operation writes in its local
-transaction, so the fence bounds how often it is sent. Addresses under `.invalid` bounce (RFC 2606).
+Without a gateway in the settings it is simulated: a message counts as sent when it is in `messages`, which its
+operation writes in its local transaction. Addresses under `.invalid` bounce (RFC 2606). `activities/delivery.py` sends
+messages for real.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import MetaData
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.service import ServiceDefinition, implements
+from activities.wording import Story, sentence
 from contracts import notification
 from contracts.errors import Code
 from contracts.notification import Channel, CustomerNotified, NotifyCustomer
@@ -36,10 +39,42 @@ class SentMessage(Record):
     text: str
 
 
-_DECIMAL_PLACES = dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX"), 0)
-_DECIMAL_PLACES |= dict.fromkeys(("VND", "VUV", "XAF", "XOF", "XPF"), 0)
-_DECIMAL_PLACES |= dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3)
-"""The currencies whose minor unit is not a hundredth (ISO 4217)."""
+class DeliveryState(StrEnum):
+    SENDING = "SENDING"
+    """An attempt has claimed the message and may be handing it over."""
+    SENT = "SENT"
+    """The gateway has taken it."""
+    NOT_SENT = "NOT_SENT"
+    """The gateway has not taken it, or is asked again under the same key: another attempt may send it."""
+    REFUSED = "REFUSED"
+    """The gateway will never take it."""
+    IN_DOUBT = "IN_DOUBT"
+    """It was handed over, and no answer came. It is not sent again."""
+
+
+@record(metadata, "deliveries", key=("transaction_id", "subject", "channel"))
+@dataclass(frozen=True)
+class DeliveryRecord(Record):
+    """What became of a message to the outside. There is none where the gateway is simulated."""
+
+    transaction_id: str
+    subject: OrderState
+    channel: Channel
+    address: str
+    state: DeliveryState
+    digest: str
+    """Hash of the request that the message was made from."""
+    claimed_until: datetime
+    """Until then the attempt that made the last claim may be handing the message over."""
+    problem: str | None = None
+    """Why it was not taken, or is in doubt."""
+
+
+def story_of(request: NotifyCustomer, subject: OrderState) -> Story:
+    """Which of the messages tells the customer of this outcome."""
+    if subject is OrderState.CONFIRMED:
+        return Story.CONFIRMED
+    return Story.CANCELLED if request.cause == Code.CANCELLED else Story.ROLLED_BACK
 
 
 def _no_rows(_: NotifyCustomer) -> Iterable[Ref]:
@@ -50,8 +85,7 @@ def _no_rows(_: NotifyCustomer) -> Iterable[Ref]:
 def send_confirmation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:  # noqa: ARG001 — every decision has this signature
     if not _mail_can_be_delivered(request):
         raise Refusal(Code.NOTIFICATION_FAILED, "the customer's mail server does not exist")
-    total = f"{_in_major_units(request)} {request.currency}"
-    return _send(request, OrderState.CONFIRMED, f"Your order {request.order_id} over {total} is confirmed.")
+    return _send(request, OrderState.CONFIRMED)
 
 
 @implements(notification.send_cancellation, touches=_no_rows)
@@ -60,25 +94,27 @@ def send_cancellation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[Cust
 
     Like any undo it never refuses: a customer whose mail cannot be delivered gets the SMS alone.
     """
-    text = f"Your order {request.order_id} could not be completed. Nothing is charged; what was held is released."
-    return _send(request, OrderState.CANCELLED, text)
+    return _send(request, OrderState.CANCELLED)
 
 
-def _send(request: NotifyCustomer, subject: OrderState, text: str) -> Decision[CustomerNotified]:
-    addresses = {Channel.EMAIL: request.contact.email, Channel.SMS: request.contact.phone}
-    if not _mail_can_be_delivered(request):
-        del addresses[Channel.EMAIL]
-    messages = [SentMessage(request.transaction_id, subject, channel, to, text) for channel, to in addresses.items()]
-    return Decision(CustomerNotified(channels=tuple(addresses)), messages)
+def _send(request: NotifyCustomer, subject: OrderState) -> Decision[CustomerNotified]:
+    channels = tuple(Channel) if _mail_can_be_delivered(request) else (Channel.SMS,)
+    return sent_by(channels, request, subject)
+
+
+def sent_by(channels: Sequence[Channel], request: NotifyCustomer, subject: OrderState) -> Decision[CustomerNotified]:
+    """The decision that the message about `subject` has gone out by `channels`."""
+    text = sentence(story_of(request, subject), request)
+    rows = [SentMessage(request.transaction_id, subject, each, address_of(request, each), text) for each in channels]
+    return Decision(CustomerNotified(channels=tuple(channels)), rows)
+
+
+def address_of(request: NotifyCustomer, channel: Channel) -> str:
+    return request.contact.email if channel is Channel.EMAIL else request.contact.phone
 
 
 def _mail_can_be_delivered(request: NotifyCustomer) -> bool:
     return not request.contact.email.endswith(".invalid")
-
-
-def _in_major_units(request: NotifyCustomer) -> str:
-    places = _DECIMAL_PLACES.get(request.currency, 2)
-    return f"{Decimal(request.total_minor).scaleb(-places):.{places}f}"
 
 
 NOTIFICATION = ServiceDefinition(
@@ -86,5 +122,5 @@ NOTIFICATION = ServiceDefinition(
     metadata,
     Fence,
     [send_confirmation, send_cancellation],
-    personal={SentMessage: ("address", "text")},
+    personal={SentMessage: ("address", "text"), DeliveryRecord: ("address", "digest", "problem")},
 )

@@ -45,6 +45,7 @@ QuestionT = TypeVar("QuestionT", bound=Message)
 ReplyT = TypeVar("ReplyT", bound=Reply)
 RowT = TypeVar("RowT")
 ItemT = TypeVar("ItemT")
+OutcomeT = TypeVar("OutcomeT")
 
 OPTIMISTIC_ATTEMPTS = 20
 """Times a local transaction is read and decided again after a conflict with another writer. At least one contender
@@ -196,11 +197,15 @@ class Service:
         await self._database.transaction(lambda tx: outbox.remove(tx, table, ids))
 
     async def _perform_group(self, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
+        return await self._optimistic(lambda tx: self._perform_once(tx, group))
+
+    async def _optimistic(self, work: Callable[[Connection], OutcomeT]) -> OutcomeT:
+        """Do `work` in one local transaction, and again for as long as another writer was faster. Raises `Stale`."""
         attempt, began = 0, time.monotonic()
         while True:
             attempt += 1
             try:
-                return await self._database.transaction(lambda tx: self._perform_once(tx, group))
+                return await self._database.transaction(work)
             except (Stale, DBAPIError) as error:
                 if not _is_write_conflict(error):
                     raise

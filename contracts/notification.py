@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from contracts.message import AmountMinor, Currency, Id, Reply, Request
+from contracts.message import Added, AmountMinor, Currency, Id, Reply, Request
 from contracts.order import Contact
 from temporal_saga import Operation
 
@@ -21,10 +21,13 @@ class NotifyCustomer(Request):
     contact: Contact
     total_minor: AmountMinor
     currency: Currency
+    cause: Added[str] = ""
+    """The code of the failure for which the order is rolled back; empty if the caller does not know it."""
 
 
 class CustomerNotified(Reply):
     channels: tuple[Channel, ...]
+    """The channels whose gateway has taken a message."""
 
 
 send_confirmation = Operation("notification.send_confirmation", NotifyCustomer, CustomerNotified, queue=QUEUE)

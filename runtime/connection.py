@@ -68,14 +68,15 @@ def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
     forwarding = LogForwardingConfig(logger=logs.CORE)
     metrics: PrometheusConfig | OpenTelemetryConfig | None = None
     if with_metrics and settings.metrics_port is not None:
-        metrics = PrometheusConfig(bind_address=f"0.0.0.0:{settings.metrics_port}")
+        host = f"[{settings.metrics_address}]" if ":" in settings.metrics_address else settings.metrics_address
+        metrics = PrometheusConfig(bind_address=f"{host}:{settings.metrics_port}")
     elif with_metrics and settings.otel_exporter_otlp_endpoint is not None:
         metrics = OpenTelemetryConfig(url=settings.otel_exporter_otlp_endpoint)
     logging_config = LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
     try:
         return Runtime(telemetry=TelemetryConfig(logging=logging_config, metrics=metrics))
     except (RuntimeError, ValueError) as error:
-        raise SettingsError(f"METRICS_PORT or OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from error
+        raise SettingsError(f"METRICS_ADDRESS, METRICS_PORT or OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from error
 
 
 def _is_loopback(address: str) -> bool:

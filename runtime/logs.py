@@ -83,6 +83,7 @@ def _structured(log_format: LogFormat) -> logging.Handler:
 def _send_to(handler: logging.Handler, level: int) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the URL of each request, in which a token may be
     CORE.setLevel(logging.WARNING)
     CORE.filters.clear()
     # A line has the fields of its own call; by default the SDK adds those of the workflow or activity to it twice.

@@ -8,12 +8,14 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from inspect import signature
+from ipaddress import ip_address
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from temporalio.common import WorkerDeploymentVersion
 
+from contracts.gateways import MailServer, SmsWebhook, webhook_secret, webhook_url
 from contracts.message import InWords
 from contracts.problems import first_problem
 
@@ -54,8 +56,11 @@ def _database_url(template: str) -> str:
     return template
 
 
-def _not_built(_: str) -> str:
-    raise ValueError("this channel is not built yet, messages stay in the notification service; unset it")
+def _ip_address(address: str) -> str:
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        raise ValueError("must be an IP address of this host, such as 127.0.0.1, or 0.0.0.0 for all") from None
 
 
 def _events_url(url: str) -> str:
@@ -84,12 +89,14 @@ class Settings(BaseModel):
     events_url: Annotated[str, AfterValidator(_events_url)] | None = None
     log_format: LogFormat = LogFormat.CONSOLE
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_address: Annotated[str, AfterValidator(_ip_address)] = "127.0.0.1"
     otel_exporter_otlp_endpoint: (
         Annotated[str, Field(pattern=r"^https?://"), InWords("must begin with http:// or https://")] | None
     ) = None
     payload_key: Annotated[str, AfterValidator(_payload_key)] | None = None
-    smtp_url: Annotated[str, AfterValidator(_not_built)] | None = None
-    sms_webhook_url: Annotated[str, AfterValidator(_not_built)] | None = None
+    smtp_url: Annotated[MailServer, PlainValidator(MailServer.parse)] | None = None
+    sms_webhook_url: Annotated[str, AfterValidator(webhook_url)] | None = Field(default=None, repr=False)
+    sms_webhook_secret: Annotated[bytes, PlainValidator(webhook_secret)] | None = Field(default=None, repr=False)
     # Temporal's worker controller for Kubernetes sets these two. The server reserves `.` and `:` in a name.
     temporal_deployment_name: (
         Annotated[
@@ -108,6 +115,20 @@ class Settings(BaseModel):
         if len(missing) == 1:
             raise ValueError(f"{missing[0]}: must be set too; a build has both a deployment's name and an id")
         return self
+
+    @model_validator(mode="after")
+    def _signs_what_it_sends(self) -> Self:
+        names = {"sms_webhook_url", "sms_webhook_secret"}
+        missing = [name.upper() for name in names if getattr(self, name) is None]
+        if len(missing) == 1:
+            raise ValueError(f"{missing[0]}: must be set too; a webhook has both an address and a secret")
+        return self
+
+    @property
+    def sms_webhook(self) -> SmsWebhook | None:
+        if self.sms_webhook_url is None or self.sms_webhook_secret is None:
+            return None
+        return SmsWebhook(self.sms_webhook_url, self.sms_webhook_secret)
 
     @property
     def deployment_version(self) -> WorkerDeploymentVersion | None:

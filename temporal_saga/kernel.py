@@ -281,9 +281,20 @@ class Saga:
         self._journal.record(entry, ended)
         return ended.reply if isinstance(ended, Done) else None
 
-    def on_rollback(self, operation: Call[Request, Any], request: Request) -> None:
-        """Make this `best_effort` call at the end of a rollback: to tell the customer, for example."""
-        self._rollback.last_call = PlannedCall(CallKind.BEST_EFFORT, Operation.of(operation), request)
+    def on_rollback(
+        self,
+        operation: Call[Request, Any],
+        request: Request,
+        *,
+        explained: Callable[[Failure], Request] | None = None,
+    ) -> None:
+        """Make this `best_effort` call at the end of a rollback: to tell the customer, for example.
+
+        `explained` makes its request from the failure that is rolled back, in place of `request`.
+        """
+        self._rollback.last_call = PlannedCall(
+            CallKind.BEST_EFFORT, Operation.of(operation), request, explained=explained
+        )
 
     # --- other executions, and cancels --------------------------------------------------------------------------------
 
@@ -351,7 +362,7 @@ class Saga:
     async def _roll_back(self, failure: Failure) -> None:
         self._progress.phase = Phase.ROLLING_BACK
         self._journal.move(State.COMPENSATING, failure)
-        await run_to_completion(self._undo_all())
+        await run_to_completion(self._undo_all(failure))
         self._journal.end(State.ROLLED_BACK)
 
     def _end_of(self, failure: Failure) -> ApplicationError:
@@ -359,10 +370,10 @@ class Saga:
         benign = ApplicationErrorCategory.BENIGN
         return ApplicationError(failure.message, self.log, type=failure.code, non_retryable=True, category=benign)
 
-    async def _undo_all(self) -> None:
+    async def _undo_all(self, failure: Failure) -> None:
         await self._rollback.run()
         if (last := self._rollback.last_call) is not None:
-            await self.best_effort(last.operation, last.request)
+            await self.best_effort(last.operation, last.request_after(failure))
 
     # --- one call -----------------------------------------------------------------------------------------------------
 

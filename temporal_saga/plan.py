@@ -10,12 +10,14 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
-from temporal_saga.journal import CallKind
+from temporal_saga.journal import CallKind, Failure
 from temporal_saga.operation import Call, Operation, UndoCall
 
 _NO_SAVEPOINT = "a savepoint cannot be planned: which steps stand after it is known only when the saga runs"
+
+Explained: TypeAlias = Callable[[Failure], Any]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class PlannedCall:
     undo: Operation[Any, Any] | None = None
     within: timedelta | None = None
     name: str | None = None
+    explained: Explained | None = field(default=None, compare=False)
+    """Makes the request from the failure that is rolled back. Only a call at the end of a rollback has one."""
+
+    def request_after(self, failure: Failure | None) -> Any:
+        return self.request if self.explained is None or failure is None else self.explained(failure)
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,8 @@ class Plan:
     async def best_effort(self, operation: Call[Any, Any], request: Any) -> Any:
         self._note(PlannedCall(CallKind.BEST_EFFORT, Operation.of(operation), request))
 
-    def on_rollback(self, operation: Call[Any, Any], request: Any) -> None:
-        self.rollback_call = PlannedCall(CallKind.BEST_EFFORT, Operation.of(operation), request)
+    def on_rollback(self, operation: Call[Any, Any], request: Any, *, explained: Explained | None = None) -> None:
+        self.rollback_call = PlannedCall(CallKind.BEST_EFFORT, Operation.of(operation), request, explained=explained)
         self.rollback_call_from = len(self.stages)
 
     def _note(self, call: PlannedCall) -> None:

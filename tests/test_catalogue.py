@@ -17,7 +17,7 @@ from contracts.message import ListOpen, Reply
 from contracts.order import NotificationMode
 from temporal_saga import CallKind, Operation, Plan, PlannedCall, Saga
 from workflows import order
-from workflows.choreography import Call, Reaction
+from workflows.choreography import Reaction
 
 from .roles import plan_in, roles_in
 
@@ -79,7 +79,7 @@ def test_every_service_and_every_step_of_the_order_process_has_events_of_its_own
 @every_mode
 def test_the_choreography_makes_the_steps_and_the_finishes_of_the_plan_and_no_others(mode: NotificationMode) -> None:
     made = [call for role in roles_in(mode).values() for each in (*role.steps, role.finish) for call in each.calls]
-    assert Counter(made) == Counter(Call(call.kind, call.operation, call.request) for call in _calls(mode))
+    assert Counter(made) == Counter(PlannedCall(call.kind, call.operation, call.request) for call in _calls(mode))
 
 
 @every_mode

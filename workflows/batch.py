@@ -203,7 +203,7 @@ class BatchWorkflow:
         ]
         if calls:
             operation, policy = calls[0][1].operation, _POLICIES[CallKind.BEST_EFFORT]
-            own = [(member, call.request) for member, call in calls]
+            own = [(member, call.request_after(member.failure)) for member, call in calls]
             await call_many(operation, CallKind.BEST_EFFORT, own, policy)
 
     async def _undo_stage(self, members: list[BatchMember], index: int) -> list[BatchMember]:

@@ -16,17 +16,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from contracts.choreography import ENDS, EVENTS, REQUESTS_TO_CANCEL, Event, Fact
-from temporal_saga import CallKind, Operation, Plan
-
-
-@dataclass(frozen=True)
-class Call:
-    kind: CallKind
-    operation: Operation[Any, Any]
-    request: Any
+from temporal_saga import CallKind, Plan, PlannedCall
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Reaction:
     `until`: the events that must have happened before the participant ends.
     """
 
-    calls: tuple[Call, ...]
+    calls: tuple[PlannedCall, ...]
     emits: Fact
     emits_on_failure: Fact | None = None
     after: frozenset[Fact] = frozenset()
@@ -75,7 +68,7 @@ class Role:
 
 
 Roles: TypeAlias = dict[str, Role]
-_Calls: TypeAlias = defaultdict[str, list[Call]]
+_Calls: TypeAlias = defaultdict[str, list[PlannedCall]]
 
 
 def roles_of(plan: Plan) -> Roles:
@@ -84,7 +77,7 @@ def roles_of(plan: Plan) -> Roles:
     decider, before = "", frozenset({Fact.ORDER_PLACED})
     for stage in plan.stages:
         for call in stage.calls:
-            service, made = call.operation.service, Call(call.kind, call.operation, call.request)
+            service, made = call.operation.service, PlannedCall(call.kind, call.operation, call.request)
             if call.kind is CallKind.STEP:
                 steps[service].append(Reaction((made,), *EVENTS[call.operation], after=before))
             else:
@@ -92,13 +85,14 @@ def roles_of(plan: Plan) -> Roles:
             if call.kind is CallKind.PIVOT:
                 decider = service
             if call.undo is not None:
-                undos[service].insert(0, Call(CallKind.UNDO, call.undo, call.request))
+                undos[service].insert(0, PlannedCall(CallKind.UNDO, call.undo, call.request))
         if stage.kind is CallKind.STEP:
             before = frozenset(EVENTS[call.operation].done for call in stage.calls)
-    if plan.rollback_call is not None:
-        operation, request = plan.rollback_call.operation, plan.rollback_call.request
-        if not any(call.operation is operation for call in undos[operation.service]):
-            undos[operation.service].append(Call(CallKind.BEST_EFFORT, operation, request))
+    if (last := plan.rollback_call) is not None:
+        own = undos[last.operation.service]
+        if not any(call.operation is last.operation for call in own):
+            own.append(last)
+        own[:] = [replace(call, explained=last.explained) if call.operation is last.operation else call for call in own]
     decision, roles = ENDS[decider], Roles()
     for service in dict.fromkeys([*steps, *finishes, *undos]):
         finish = Reaction(tuple(finishes[service]), ENDS[service].confirmed, after=frozenset({decision.confirmed}))

@@ -71,12 +71,16 @@ class Requests:
             must_notify=placed.notification is NotificationMode.REQUIRED,
         )
 
+    def explained(self, failure: Failure) -> NotifyCustomer:
+        """The notification of a rollback, which tells the customer why."""
+        return self.notification.model_copy(update={"cause": failure.code})
+
 
 async def prepare(saga: Saga | Plan, requests: Requests) -> None:
     """Make the steps that can still be undone."""
     await saga.step(order.create, requests.create, undo=order.cancel)
     # Only from here on: the customer of an order that was never created is not told of its rollback.
-    saga.on_rollback(notification.send_cancellation, requests.notification)
+    saga.on_rollback(notification.send_cancellation, requests.notification, explained=requests.explained)
     await saga.parallel(
         saga.step(payment.authorize, requests.payment, undo=payment.cancel),
         saga.step(inventory.reserve, requests.stock, undo=inventory.release),

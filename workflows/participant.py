@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,6 +43,7 @@ from temporal_saga import (
     Desk,
     Failure,
     MoveDeadline,
+    PlannedCall,
     State,
     TransactionLog,
     deadline_exceeded,
@@ -52,7 +54,7 @@ from temporal_saga.journal import Journal
 from temporal_saga.outcome import Outcome, Refused, Unknown
 from temporal_saga.waiting import until
 from workflows.cancellable import CancellableOrderWorkflow
-from workflows.choreography import Call, Reaction, roles_of
+from workflows.choreography import Reaction, roles_of
 from workflows.event_log import EventLog
 from workflows.inputs import parse_input
 from workflows.order import Requests, check_order_of, planned
@@ -205,7 +207,8 @@ class Participant:
         if not is_decider:
             self._journal.move(State.COMPENSATING, failure)
         final = (Code.CANCEL_REFUSED, Code.IDEMPOTENCY_CONFLICT)
-        refusal, skipped = await self._make(undo.calls, may_refuse=lambda code: code in final)
+        calls = [replace(call, request=call.request_after(failure)) for call in undo.calls]
+        refusal, skipped = await self._make(calls, may_refuse=lambda code: code in final)
         if refusal is not None:
             self._note_rejection(refusal)
             return False
@@ -222,7 +225,9 @@ class Participant:
         await self.events.delivered()
         self._journal.end(end, with_skips=any(self.events.happened[fact].skipped for fact in last.until))
 
-    async def _make(self, calls: Sequence[Call], may_refuse: Callable[[str], bool]) -> tuple[Failure | None, bool]:
+    async def _make(
+        self, calls: Sequence[PlannedCall], may_refuse: Callable[[str], bool]
+    ) -> tuple[Failure | None, bool]:
         """Make `calls` in order. Return the refusal of a decision, which ends them, and whether any call was skipped.
 
         `may_refuse` tells with which codes a decision may be refused; any other call is repeated until it is done.

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import re
-import urllib.request
+from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from temporalio.client import Client
 
 from contracts.order import WORKFLOWS_QUEUE
 from tests.docs.runbook import RUNBOOK
+from worker import QUEUES
 
 from ..eventually import eventually_async
+from .exported import exported, page
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+_RULES, _DASHBOARD = _DEPLOY / "alerts.yml", _DEPLOY / "dashboard.json"
+_METRIC = r"\b((?:temporal|saga|notification)_[a-z_]+?)(?:_bucket)?(?=[\[{)\s])"
+
+
+def _metrics_in(file: Path) -> set[str]:
+    return set(re.findall(_METRIC, file.read_text()))
+
+
+_METRICS = {name for file in (_RULES, _DASHBOARD) for name in _metrics_in(file) if name != "notification_messages"}
+"""The metrics of rules and dashboard that a worker exports without a gateway for messages."""
 
 
 async def test_a_worker_exports_every_metric_that_the_runbook_names(system: System) -> None:
-    named = set(re.findall(r"`((?:temporal|saga)_[a-z_]+)`", RUNBOOK.read_text()))
+    named = set(re.findall(r"`((?:temporal|saga)_[a-z_]+)`", RUNBOOK.read_text())) | _METRICS
     assert system.run("place", "--item", "UNICORN-1:1").code == 1
     client = await Client.connect(f"127.0.0.1:{system.port}")
     stranger = await client.start_workflow("NoSuchWorkflow", id="a-bug", task_queue=WORKFLOWS_QUEUE)
     await client.start_workflow("OrderWorkflow", {}, id="no-order", task_queue=WORKFLOWS_QUEUE)
 
     async def missing() -> set[str]:
-        return named - _exported(system.worker_environment["METRICS_PORT"])
+        return named - exported(system.worker_environment["METRICS_PORT"])
 
     await eventually_async(missing, "every metric is exported", until=lambda names: not names)
     await stranger.terminate()
@@ -44,17 +59,27 @@ def test_a_refused_order_is_no_failure_in_the_metrics(system: System) -> None:
     assert _count(port, "temporal_activity_execution_failed", 'activity_type="inventory.reserve"') < refused + orders
 
 
-def _exported(port: str) -> set[str]:
-    return set(re.findall(r"^# TYPE (\w+) ", _page(port), re.MULTILINE))
-
-
 def _count(port: str, metric: str, *labels: str) -> float:
     """The sum of a counter over all its series that have `labels`."""
-    series = re.findall(rf"^{metric}{{(.*)}} (\S+)$", _page(port), re.MULTILINE)
+    series = re.findall(rf"^{metric}{{(.*)}} (\S+)$", page(port), re.MULTILINE)
     return sum(float(value) for found, value in series if all(label in found for label in labels))
 
 
-def _page(port: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-        text: str = page.read().decode()
-    return text
+def test_every_rule_names_a_chapter_of_the_runbook_and_every_alert_of_it_has_a_rule() -> None:
+    rules = YAML(typ="safe").load(_RULES.read_text())["groups"][0]["rules"]
+    titles = {
+        f"docs/runbook.md#{title.lower()}" for title in re.findall(r"^## (\w+)", RUNBOOK.read_text(), re.MULTILINE)
+    }
+    assert {rule["annotations"]["runbook"] for rule in rules} <= titles
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    table = RUNBOOK.read_text().partition("| alert on |")[2].partition("\n\n")[0]
+    alerted = set(re.findall(r"`((?:temporal|saga|notification)_[a-z_]+)`", table))
+    assert alerted - {"temporal_worker_task_slots_used"} <= _metrics_in(_RULES)
+    assert all(f'task_queue="{queue}"' in _RULES.read_text() for queue in QUEUES)
+
+
+def test_every_panel_asks_for_a_metric() -> None:
+    board = json.loads(_DASHBOARD.read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert len(asked) >= 10
+    assert all(re.search(_METRIC, expression) for expression in asked)

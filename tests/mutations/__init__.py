@@ -14,6 +14,7 @@ Each of the other modules holds defects of one subject, as data.
 from .command_line import COMMAND_LINE
 from .databases import DATABASES
 from .decisions import DECISIONS
+from .delivery import DELIVERY
 from .desk import DESK
 from .earlier import EARLIER
 from .events import EVENTS
@@ -34,6 +35,7 @@ MUTATIONS = (
     *COMMAND_LINE,
     *DATABASES,
     *DECISIONS,
+    *DELIVERY,
     *DESK,
     *EARLIER,
     *EVENTS,
