@@ -1,6 +1,7 @@
 """What a call or a whole saga changed in the business state, as numbers that can be added and compared.
 
-A snapshot has a number for each place: a number in the state is itself, anything else counts as one of its text. So an undo that undoes its step exactly has the step's changes with the other sign.
+A snapshot has a number for each place: a number in the state is itself, anything else counts as one of its text. So an
+undo that undoes its step exactly has the step's changes with the other sign.
 """
 
 from __future__ import annotations

@@ -60,9 +60,8 @@ class History:
 
     def precedes(self, one: str, other: str) -> bool:
         """Whether the workflow knew that call `one` had ended when it made call `other`."""
-        ended = self.closed.get(one)
-        [known] = [call.known for call in self.calls if call.call == other] or [None]
-        return ended is not None and known is not None and ended < known
+        known = next((call.known for call in self.calls if call.call == other), 0)
+        return one in self.closed and self.closed[one] < known
 
     @property
     def open_calls(self) -> int:
@@ -74,7 +73,7 @@ class History:
         return min(running, key=lambda timer: timer.due, default=None)
 
 
-def read(events: Iterable[HistoryEvent]) -> History:  # noqa: C901 — a branch for each type of event
+def read(events: Iterable[HistoryEvent]) -> History:
     history, starts, calls = History(), dict[int, int](), dict[int, str]()
     timers, fired = dict[int, Timer](), set[int]()
     asked_at = completed_at = 0

@@ -1,7 +1,7 @@
 """What the harness learns of a saga before it makes cases: its calls, its undos, and what each of them changes.
 
-A run without a fault shows the calls. A run for each call that is refused, and one in which the last reply is lost, show
-the undos. An undo belongs to the step whose changes it takes back.
+A run without a fault shows the calls. A run for each call that is refused, and one in which the last reply is lost,
+show the undos. An undo belongs to the step whose changes it takes back.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ class Lesson:
     def _all(self) -> Iterator[Case]:
         yield FAULTLESS
         for call in self.calls:
-            refusal = self.executions[Case(Fault.REFUSED, call.target)]
-            for fault in FAULTS_OF_A_CALL:
-                if fault is Fault.DEADLINE and call.deadline is None:
-                    continue
-                if fault is Fault.CANCELLED_ROLLBACK and not self.undos_in(refusal):
-                    continue
-                yield Case(fault, call.target)
+            yield from (Case(fault, call.target) for fault in FAULTS_OF_A_CALL if self._is_possible(fault, call))
         for undo in self.undos:
-            for fault in FAULTS_OF_AN_UNDO:
-                yield Case(fault, undo.target, undo.trigger)
+            yield from (Case(fault, undo.target, undo.trigger) for fault in FAULTS_OF_AN_UNDO)
+
+    def _is_possible(self, fault: Fault, call: Call) -> bool:
+        if fault is Fault.DEADLINE:
+            return call.deadline is not None
+        if fault is Fault.CANCELLED_ROLLBACK:
+            return bool(self.undos_in(self.executions[Case(Fault.REFUSED, call.target)]))
+        return True
 
     @property
     def forward(self) -> set[str]:
@@ -132,7 +132,8 @@ async def execute(server: WorkflowEnvironment, subject: Subject, case: Case, les
             injected=run.injected >= injection.calls,
             kinds=await run.kinds() if lesson is None or not lesson.undos_are_known else {},
         )
-    await release_clock(server)
+    if execution.history.open_calls or end.confirmed is None:
+        await release_clock(server)
     return execution
 
 
@@ -171,7 +172,7 @@ def _calls(faultless: Execution) -> Iterator[Call]:
 def _labelled(names: dict[str, str]) -> Iterator[Target]:
     """The calls by their activity ids, which Temporal counts in the order of the workflow's code."""
     counted = Counter[str]()
-    for call in sorted(names, key=lambda each: (int(each) if each.isdecimal() else 0)):
+    for call in sorted(names, key=lambda each: int(each) if each.isdecimal() else 0):
         activity = names[call]
         counted[activity] += 1
         yield Target(activity, call, activity if counted[activity] == 1 else f"{activity}#{counted[activity]}")

@@ -65,7 +65,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the saga without a fault while its tests are collected, and make a test of each case."""
+    """Run the saga without a fault while its tests are collected, and make a test of each case.
+
+    An unusable saga has one test, which fails and says why.
+    """
     cases = getattr(metafunc.function, ATTRIBUTE, None)
     if not isinstance(cases, Cases):
         return
@@ -73,8 +76,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise pytest.UsageError(f"{metafunc.function.__name__}: a test with @every_fault has an argument `verdict`")
     lesson = metafunc.config.stash[_SESSION].lesson(cases)
     generated = [FAULTLESS] if isinstance(lesson, Unusable) else lesson.cases(cases.faults)
-    metafunc.parametrize("verdict", [(cases, case) for case in generated], ids=str, indirect=True)
-    """An unusable saga has one test, which fails and says why."""
+    names = [case.name for case in generated]
+    metafunc.parametrize("verdict", [(cases, case) for case in generated], ids=names, indirect=True)
 
 
 @pytest.fixture
@@ -95,7 +98,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Fail a test of a bad case, in words and without a traceback: there is no line of code to point at."""
     found = pyfuncitem.funcargs.get("verdict")
     if isinstance(found, Verdict) and not found.is_good:
-        pytest.fail("\n".join([f"{found.case}: {found.end}", *(f"- {problem}" for problem in found.problems)]), pytrace=False)
+        pytest.fail(
+            "\n".join([f"{found.case}: {found.end}", *(f"- {problem}" for problem in found.problems)]), pytrace=False
+        )
 
 
 @pytest.fixture

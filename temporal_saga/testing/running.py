@@ -37,8 +37,8 @@ _QUIET_S = 2
 class End:
     """How the workflow ended. `confirmed` is what it says itself, and `None` if it has not ended."""
 
-    confirmed: bool | None
     words: str
+    confirmed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ class Run:
             failed_task = (await self.history()).failed_task
             why = f"its workflow task fails: {failed_task}" if failed_task else "an activity or the workflow waits"
             await self.handle.terminate()
-            return End(None, f"has not ended after {_REAL_S} s of real time: {why}")
+            return End(f"has not ended after {_REAL_S} s of real time: {why}")
         finally:
             self.ended.set()
         confirmed = self.saga.says_confirmed(result)
-        return End(confirmed, "ends as confirmed" if confirmed else f"ends as not confirmed ({str(result)[:80]})")
+        return End("ends as confirmed" if confirmed else f"ends as not confirmed ({str(result)[:80]})", confirmed)
 
     async def kinds(self) -> dict[str, str]:
         """The kind of each activity by the transaction log, if the workflow has one (`temporal_saga.SagaWorkflow`)."""
@@ -185,9 +185,8 @@ def _client(client: Client, saga: SagaUnderTest) -> Client:
 def _failed(failed: WorkflowFailureError) -> End:
     cause = failed.cause
     if isinstance(cause, TimedOut):
-        return End(None, "has not ended")
+        return End("has not ended")
     if isinstance(cause, CancelledError):
-        return End(False, "ends as cancelled")
+        return End("ends as cancelled", confirmed=False)
     code = cause.type if isinstance(cause, ApplicationError) and cause.type else type(cause).__name__
-    return End(False, f"ends as failed ({code})")
-
+    return End(f"ends as failed ({code})", confirmed=False)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from temporalio import workflow
 from temporalio.converter import DataConverter
 from temporalio.worker import Interceptor, Plugin, UnsandboxedWorkflowRunner, WorkflowRunner
+from temporalio.workflow import _Definition
 
 from temporal_saga.journal import State
 from temporal_saga.testing.changes import Changes, flat
@@ -57,8 +57,8 @@ class SagaUnderTest:
     """Needed only for activities that want one of their own, a process pool for example."""
 
     @property
-    def definition(self) -> workflow._Definition:
-        return workflow._Definition.must_from_run_fn(self.workflow)
+    def definition(self) -> _Definition:
+        return _Definition.must_from_run_fn(self.workflow)
 
     @property
     def has_business_cancel(self) -> bool:

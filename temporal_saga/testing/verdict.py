@@ -49,7 +49,8 @@ class _Judgement:
 
     def problems(self) -> Iterator[str]:
         if not self._run.injected:
-            yield f"{self._case.target and self._case.target.label} was not called: the saga makes other calls than before"
+            label = self._case.target.label if self._case.target else "the saga"
+            yield f"{label} was not called: the saga makes other calls than before"
         if self._run.end.confirmed is None:
             yield f"the saga {self._run.end.words}: it is left hanging"
             return

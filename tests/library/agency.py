@@ -30,7 +30,9 @@ class Agency:
     Without `remembers`, a booking or a cancellation that comes twice takes effect twice.
     """
 
-    def __init__(self, *, is_fenced: bool = True, remembers_bookings: bool = True, remembers_cancels: bool = True) -> None:
+    def __init__(
+        self, *, is_fenced: bool = True, remembers_bookings: bool = True, remembers_cancels: bool = True
+    ) -> None:
         self.free = dict.fromkeys(_ALL, 5)
         self.booked: dict[str, list[str]] = {name: [] for name in _ALL}
         self._over = set[tuple[str, str]]()

@@ -1,4 +1,4 @@
-"""The sagas that are wrong, each with the case that catches it and what is said then. docs/library/testing.md has it."""
+"""The sagas that are wrong, each with the case that catches it and what it says: docs/library/testing.md."""
 
 from __future__ import annotations
 

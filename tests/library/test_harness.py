@@ -70,7 +70,7 @@ async def test_services_that_keep_their_state_between_cases_will_do(time_skippin
 
 async def test_a_saga_that_fails_without_a_fault_is_unusable(time_skipping_server: WorkflowEnvironment) -> None:
     agency = Agency()
-    [book_flight, *others] = agency.activities()
+    [_, *others] = agency.activities()
     saga = SagaUnderTest(
         workflow=sagas.TripWorkflow.run,
         input=Trip,
@@ -97,9 +97,7 @@ async def test_a_call_that_is_not_made_again_is_a_problem(time_skipping_server: 
         runs.append(case)
         return Tour(case, SERVICES if len(runs) == 1 else SERVICES[:1])
 
-    saga = SagaUnderTest(
-        workflow=TourWorkflow.run, input=input_of, activities=agency.activities(), state=agency.state
-    )
+    saga = SagaUnderTest(workflow=TourWorkflow.run, input=input_of, activities=agency.activities(), state=agency.state)
     report = await check(saga, faults={Fault.TWICE}, server=time_skipping_server)
     [hotel] = [verdict for verdict in report.verdicts if verdict.case.name == "hotel.book delivered twice"]
     assert "hotel.book was not called: the saga makes other calls than before" in hotel.problems
@@ -132,13 +130,15 @@ def test_pytest_runs_a_test_for_each_case_and_says_what_is_wrong(pytester: pytes
     pytester.makepyfile(_USER.format(saga="ForgottenUndo", argument="verdict", before=""))
     result = _pytest(pytester)
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines([
-        "*::test_trip[[]flight.book refused[]] PASSED*",
-        "*::test_trip[[]hotel.book refused[]] PASSED*",
-        "*::test_trip[[]car.book refused[]] FAILED*",
-        "*car.book refused: ends as failed (ActivityError)",
-        "*- hotel.book took effect and was never undone: forgotten undo?",
-    ])
+    result.stdout.fnmatch_lines(
+        [
+            "*::test_trip[[]flight.book refused[]] PASSED*",
+            "*::test_trip[[]hotel.book refused[]] PASSED*",
+            "*::test_trip[[]car.book refused[]] FAILED*",
+            "*car.book refused: ends as failed (ActivityError)",
+            "*- hotel.book took effect and was never undone: forgotten undo?",
+        ]
+    )
 
 
 def test_pytest_fails_one_test_of_a_saga_that_cannot_be_tested(pytester: pytest.Pytester) -> None:
@@ -160,8 +160,13 @@ def test_the_harness_without_its_plugin_imports_no_pytest() -> None:
     assert said.stdout.strip() == "[]"
 
 
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setenv("PYTHONPATH", str(_ROOT))
+    return pytester
+
+
 def _pytest(pytester: pytest.Pytester) -> pytest.RunResult:
-    pytester.syspathinsert(_ROOT)
     return pytester.runpytest_subprocess("-v", "-p", "temporal_saga.testing.plugin")
 
 
