@@ -39,8 +39,8 @@ async def start_server(*, data_converter: DataConverter = DataConverter.default)
 async def release_clock(server: WorkflowEnvironment) -> None:
     """Give up the holds on the clock that a case leaves behind.
 
-    A running activity stops the clock of the server, also when its workflow has ended without it. A busy server may only
-    seem to have its clock stopped. It then refuses to give up a hold that it does not have, which does no harm.
+    A running activity stops the clock of the server, also when its workflow has ended without it. On a busy machine the
+    clock may only seem to stand: then the server refuses to give up a hold that it does not have, which does no harm.
     """
     sleep = asyncio.create_task(server.sleep(timedelta(hours=1)))
     while not sleep.done():
