@@ -68,6 +68,30 @@ async def test_services_that_keep_their_state_between_cases_will_do(time_skippin
     assert len(report.verdicts) == 1 + 2 * len(SERVICES)
 
 
+async def test_plain_functions_and_a_state_that_is_awaited_will_do(time_skipping_server: WorkflowEnvironment) -> None:
+    async def make() -> SagaUnderTest:
+        seats = set[str]()
+
+        @activity.defn(name="flight.book")
+        def book(trip: Trip) -> None:
+            seats.add(activity.info().workflow_id or "")
+
+        async def state() -> dict[str, set[str]]:
+            return {"seats": seats}
+
+        def input_of(case: str) -> Tour:
+            return Tour(case, ("flight",))
+
+        return SagaUnderTest(workflow=TourWorkflow.run, input=input_of, activities=[book], state=state)
+
+    report = await check(make, faults={Fault.NONE, Fault.TWICE, Fault.LATE}, server=time_skipping_server)
+    assert [(verdict.case.name, verdict.is_good) for verdict in report.verdicts] == [
+        ("without a fault", True),
+        ("flight.book late attempt", False),
+        ("flight.book delivered twice", True),
+    ]
+
+
 async def test_a_saga_that_fails_without_a_fault_is_unusable(time_skipping_server: WorkflowEnvironment) -> None:
     agency = Agency()
     [_, *others] = agency.activities()
