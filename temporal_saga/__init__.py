@@ -33,7 +33,8 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `testing` | a harness that runs a saga of yours in every fault; not imported here |
 
 The package imports only the standard library and temporalio, so another project can use a copy of it as it is. The
-exceptions are `fence.sql`, which needs SQLAlchemy, and `testing.plugin`, which needs pytest: no other module imports them.
+exceptions are `fence.sql`, which needs SQLAlchemy, and `testing.plugin`, which needs pytest. No other module imports
+them.
 """
 
 from typing import TYPE_CHECKING, Any
