@@ -30,9 +30,11 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `transaction` | a list of steps, run on the saga |
 | `workflow` | the queries and updates of a workflow that runs a saga |
 | `fence` | why an operation of a service takes effect at most once: the rules, and a fence over SQL |
+| `testing` | a harness that runs a saga of yours in every fault; not imported here |
 
-The package imports only the standard library and temporalio, so another project can use a copy of it as it is. The one
-exception is `fence.sql`, which needs SQLAlchemy and which no other module imports.
+The package imports only the standard library and temporalio, so another project can use a copy of it as it is. The
+exceptions are `fence.sql`, which needs SQLAlchemy, and `testing.plugin`, which needs pytest. No other module imports
+them.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -12,6 +12,8 @@ from runtime.embedded import embedded_server, free_port
 
 from .postgresql import postgresql_server
 
+pytest_plugins = ["pytester", "temporal_saga.testing.plugin"]  # a user gets the second by its entry point
+
 _ONCE = {"contenders", "embedded"}
 """Session fixtures that start processes: tests with one of them run on one test worker, or each would start its own."""
 _PROCESSES = {*_ONCE, "postgres"}

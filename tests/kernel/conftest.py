@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.testservice.v1 import UnlockTimeSkippingRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -19,15 +15,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from temporal_saga import SEARCH_ATTRIBUTES, missing_search_attributes, visibility
+from temporal_saga.testing import release_clock, start_server
 from tests.eventually import eventually_async
 
 from .harness import Harness
 from .services import FakeServices
 from .workflows import TripWorkflow
-
-_ROUND_TRIPS = 5
-"""A server that has answered so often since it was asked to sleep, and still sleeps, has its clock stopped."""
-
 
 _servers: list[WorkflowEnvironment] = []
 """The server of this test worker, whose tests run one after the other: a new server costs more CPU than a test."""
@@ -37,31 +30,9 @@ _servers: list[WorkflowEnvironment] = []
 async def server() -> AsyncIterator[WorkflowEnvironment]:
     """A server that skips time. The next test of this test worker has the same."""
     if not _servers:
-        _servers.append(await _started())
+        _servers.append(await start_server(data_converter=pydantic_data_converter))
     yield _servers[0]
-    await _release_clock(_servers[0])
-
-
-async def _release_clock(server: WorkflowEnvironment) -> None:
-    """Give up the holds on the clock that a test leaves behind.
-
-    A running activity stops the clock of the server, also when its workflow has ended without it.
-    """
-    sleep = asyncio.create_task(server.sleep(timedelta(hours=1)))
-    while not sleep.done():
-        for _ in range(_ROUND_TRIPS):
-            await server.get_current_time()
-            await asyncio.wait({sleep}, timeout=0.01)
-        if not sleep.done():
-            await server.client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
-    await sleep
-
-
-async def _started() -> WorkflowEnvironment:
-    binary = Path(sys.executable).with_name("temporal-test-server")
-    return await WorkflowEnvironment.start_time_skipping(
-        data_converter=pydantic_data_converter, test_server_existing_path=str(binary)
-    )
+    await release_clock(_servers[0])
 
 
 @pytest.fixture

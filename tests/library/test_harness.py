@@ -1,0 +1,216 @@
+"""The harness for sagas: it passes those that are right, and says of each wrong one what is wrong with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.testing import WorkflowEnvironment
+
+from temporal_saga.testing import Case, Fault, Report, SagaUnderTest, Unusable, Verdict, check, every_fault
+
+from . import sagas
+from .agency import BOOK, SERVICES, Agency, Trip
+from .naive import DOCUMENT, NAIVE, Naive, trip
+
+_ROOT = Path(__file__).parents[2]
+
+
+@every_fault(trip(sagas.TripWorkflow))
+def test_a_trip_on_the_kernel_is_booked_whole_or_not_at_all(verdict: Verdict) -> None:
+    assert verdict.end.startswith("ends as")
+
+
+@pytest.mark.parametrize("workflow", [sagas.PlainTrip, sagas.GrandTour])
+async def test_nothing_is_wrong_with_a_saga_that_is_right(
+    time_skipping_server: WorkflowEnvironment, workflow: type[Any]
+) -> None:
+    report = await check(trip(workflow), server=time_skipping_server)
+    assert report.is_good, str(report)
+
+
+@pytest.mark.parametrize("naive", NAIVE, ids=lambda naive: naive.defect)
+async def test_a_wrong_saga_is_caught_and_told_what_is_wrong(
+    time_skipping_server: WorkflowEnvironment, naive: Naive
+) -> None:
+    report = await check(
+        trip(naive.workflow, **naive.services), faults={Fault.NONE, naive.fault}, server=time_skipping_server
+    )
+    assert report.verdicts[0].is_good, "without a fault nothing is wrong"
+    [found] = [verdict for verdict in report.problems if verdict.case.name == naive.case]
+    assert naive.says in found.problems
+
+
+def test_the_documented_table_is_that_of_the_wrong_sagas() -> None:
+    lines = (_ROOT / DOCUMENT).read_text().splitlines()
+    begin = lines.index("| defect | case | what it says |")
+    assert lines[begin + 2 : begin + 2 + len(NAIVE)] == [naive.row for naive in NAIVE]
+
+
+def test_every_fault_is_documented() -> None:
+    text = (_ROOT / DOCUMENT).read_text()
+    assert [fault.words for fault in Fault if f"| `{fault.words}` |" not in text] == []
+
+
+async def test_services_that_keep_their_state_between_cases_will_do(time_skipping_server: WorkflowEnvironment) -> None:
+    agency = Agency()
+    agency.booked["hotel"].append("someone else's")
+    saga = SagaUnderTest(
+        workflow=sagas.TripWorkflow.run, input=Trip, activities=agency.activities(), state=agency.state
+    )
+    report = await check(saga, faults={Fault.NONE, Fault.REFUSED, Fault.TWICE}, server=time_skipping_server)
+    assert report.is_good, str(report)
+    assert len(report.verdicts) == 1 + 2 * len(SERVICES)
+
+
+async def test_plain_functions_and_a_state_that_is_awaited_will_do(time_skipping_server: WorkflowEnvironment) -> None:
+    async def make() -> SagaUnderTest:
+        seats = set[str]()
+
+        @activity.defn(name="flight.book")
+        def book(trip: Trip) -> None:
+            seats.add(activity.info().workflow_id or "")
+
+        async def state() -> dict[str, set[str]]:
+            return {"seats": seats}
+
+        def input_of(case: str) -> Tour:
+            return Tour(case, ("flight",))
+
+        return SagaUnderTest(workflow=TourWorkflow.run, input=input_of, activities=[book], state=state)
+
+    report = await check(make, faults={Fault.NONE, Fault.TWICE, Fault.LATE}, server=time_skipping_server)
+    assert [(verdict.case.name, verdict.is_good) for verdict in report.verdicts] == [
+        ("without a fault", True),
+        ("flight.book late attempt", False),
+        ("flight.book delivered twice", True),
+    ]
+
+
+async def test_a_saga_that_fails_without_a_fault_is_unusable(time_skipping_server: WorkflowEnvironment) -> None:
+    agency = Agency()
+    [_, *others] = agency.activities()
+    saga = SagaUnderTest(
+        workflow=sagas.TripWorkflow.run,
+        input=Trip,
+        activities=[sold_out, *others],
+        state=agency.state,
+    )
+    with pytest.raises(Unusable, match=r"without a fault the saga ends as failed \(.*\): it must end as confirmed"):
+        await check(saga, server=time_skipping_server)
+
+
+async def test_a_state_that_shows_no_change_is_unusable(time_skipping_server: WorkflowEnvironment) -> None:
+    saga = SagaUnderTest(
+        workflow=sagas.TripWorkflow.run, input=Trip, activities=Agency().activities(), state=lambda: {"flight": 1}
+    )
+    with pytest.raises(Unusable, match="`state` shows no change"):
+        await check(saga, server=time_skipping_server)
+
+
+async def test_a_call_that_is_not_made_again_is_a_problem(time_skipping_server: WorkflowEnvironment) -> None:
+    """A saga whose calls depend on more than its input cannot be tested so: a case must not pass without its fault."""
+    agency, runs = Agency(), []
+
+    def input_of(case: str) -> Tour:
+        runs.append(case)
+        return Tour(case, SERVICES if len(runs) == 1 else SERVICES[:1])
+
+    saga = SagaUnderTest(workflow=TourWorkflow.run, input=input_of, activities=agency.activities(), state=agency.state)
+    report = await check(saga, faults={Fault.TWICE}, server=time_skipping_server)
+    [hotel] = [verdict for verdict in report.verdicts if verdict.case.name == "hotel.book delivered twice"]
+    assert "hotel.book was not called: the saga makes other calls than before" in hotel.problems
+
+
+def test_the_report_is_a_table_with_a_line_for_each_case() -> None:
+    case = Case(Fault.NONE)
+    good, bad = Verdict(case, "ends as confirmed", ()), Verdict(case, "ends as failed", ("this", "that"))
+    assert str(Report([good, bad])).splitlines() == [
+        "ok  without a fault  ends as confirmed",
+        "BAD without a fault  ends as failed",
+        "                     this",
+        "                     that",
+        "2 cases, 1 with problems",
+    ]
+
+
+_USER = """
+from temporal_saga.testing import Fault, every_fault
+from tests.library import sagas
+from tests.library.naive import trip
+{before}
+@every_fault(trip(sagas.{saga}), faults={{Fault.REFUSED}})
+def test_trip({argument}):
+    pass
+"""
+
+
+def test_pytest_runs_a_test_for_each_case_and_says_what_is_wrong(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(_USER.format(saga="ForgottenUndo", argument="verdict", before=""))
+    result = _pytest(pytester)
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*::test_trip[[]flight.book refused[]] PASSED*",
+            "*::test_trip[[]hotel.book refused[]] PASSED*",
+            "*::test_trip[[]car.book refused[]] FAILED*",
+            "*car.book refused: ends as failed (ActivityError)",
+            "*- hotel.book took effect and was never undone: forgotten undo?",
+        ]
+    )
+
+
+def test_pytest_fails_one_test_of_a_saga_that_cannot_be_tested(pytester: pytest.Pytester) -> None:
+    before = "from tests.library.agency import Agency\nAgency.state = lambda self: {}\n"
+    pytester.makepyfile(_USER.format(saga="TripWorkflow", argument="verdict", before=before))
+    result = _pytest(pytester)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*without a fault `state` shows no change*"])
+
+
+def test_pytest_asks_for_the_argument_verdict(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(_USER.format(saga="TripWorkflow", argument="", before=""))
+    _pytest(pytester).stdout.fnmatch_lines(["*test_trip: a test with @every_fault has an argument `verdict`*"])
+
+
+def test_the_harness_without_its_plugin_imports_no_pytest() -> None:
+    program = "import sys, temporal_saga, temporal_saga.testing; print(sorted({'pytest'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", program], cwd=_ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setenv("PYTHONPATH", str(_ROOT))
+    return pytester
+
+
+def _pytest(pytester: pytest.Pytester) -> pytest.RunResult:
+    return pytester.runpytest_subprocess("-v", "-p", "temporal_saga.testing.plugin")
+
+
+@dataclass(frozen=True)
+class Tour:
+    trip_id: str
+    services: tuple[str, ...]
+
+
+@workflow.defn
+class TourWorkflow:
+    """Books some services."""
+
+    @workflow.run
+    async def run(self, tour: Tour) -> str:
+        for name in tour.services:
+            await sagas.attempt(BOOK[name], Trip(tour.trip_id))
+        return "booked"
+
+
+@activity.defn(name="flight.book")
+async def sold_out(trip: Trip) -> str:
+    raise ValueError("sold out")
