@@ -34,6 +34,7 @@ class PlannedCall:
     """Makes the request from the failure that is rolled back. Only a call at the end of a rollback has one."""
 
     def request_after(self, failure: Failure | None) -> Any:
+        """The request of a call at the end of a rollback because of `failure`, where one is known."""
         return self.request if self.explained is None or failure is None else self.explained(failure)
 
 

@@ -100,7 +100,7 @@ def test_the_quick_start_undoes_a_trip_in_reverse(python: Path, embedded: str, t
         "no trip, NO_CARS: no roads in Atlantis",
     ], said.stderr
     log = run(python, "-m", "temporal_saga", "desk", "list", cwd=tmp_path, TEMPORAL_ADDRESS=embedded)
-    assert json.loads(log.stdout) == [], log.stderr
+    assert [call for call in json.loads(log.stdout) if call["workflow"].startswith("trip-")] == [], log.stderr
 
 
 def _version(wheel: Path) -> str:

@@ -35,8 +35,8 @@ EVENTS = (
         (
             Edit(
                 "activities/fence.py",
-                "        if changed:\n            self.uow.note_effect",
-                "        if True:\n            self.uow.note_effect",
+                "    if changed:\n        uow.note_effect",
+                "    if True:\n        uow.note_effect",
             ),
         ),
         (f"{_OUTBOX}::test_a_refusal_and_an_undo_of_nothing_are_no_events",),

@@ -41,7 +41,7 @@ GOING_AWAY = (
     ),
     Mutation(
         "the age of a transaction is that of its first change, not of its last",
-        (Edit(_FENCE, "answer=answer, at=self.uow.now)", "answer=answer)"),),
+        (Edit(_FENCE, 'verdict.digest, "", uow.now)', 'verdict.digest, "", found.at if found else uow.now)'),),
         (f"{_ROWS}::test_an_undo_that_changes_nothing_makes_a_transaction_young_again[sqlite]",),
     ),
     Mutation(
@@ -149,7 +149,7 @@ GOING_AWAY = (
     ),
     Mutation(
         "the fence takes a repeated request of an erased customer for another one",
-        (Edit(_FENCE, "    asked = digest_beside(found, request)\n", "    asked = digest(request)\n"),),
+        (Edit(_FENCE, "digest_beside(_kept(found), request)", "digest(request)"),),
         (f"{_PEOPLE}::test_a_repeated_request_gets_its_first_reply_after_the_erasure[sqlite-shipping]",),
     ),
     Mutation(
@@ -157,8 +157,8 @@ GOING_AWAY = (
         (
             Edit(
                 _FENCE,
-                "    is_same = fresh.digest == earlier.digest or digest_beside(earlier, request) == earlier.digest\n",
-                "    is_same = fresh.digest == earlier.digest\n",
+                "earlier.digest in (asked.digest, digest_beside(earlier, request))",
+                "earlier.digest == asked.digest",
             ),
         ),
         (f"{_PEOPLE}::test_an_undo_or_a_second_operation_with_the_old_request_still_fits[sqlite-shipping]",),
