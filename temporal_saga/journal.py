@@ -207,8 +207,8 @@ class Journal:
         return TransactionLog(self.transaction_id, self.state, self.error, entries, tuple(self._moved_deadlines))
 
     @property
-    def has_no_call(self) -> bool:
-        return all(entry.kind is CallKind.WAIT for entry in self._entries)
+    def has_no_step(self) -> bool:
+        return all(entry.kind is not CallKind.STEP for entry in self._entries)
 
     def begin(self, operation: str, kind: CallKind, name: str | None = None) -> Entry:
         """Add the entry of a call, or of a wait, which has its own name instead of an operation's."""

@@ -133,7 +133,7 @@ class Saga:
         policy = self._policies.of_step(attempt_timeout, within)
         if within is None and self._progress.has_deadline:
             policy = replace(policy, longest_work=None)
-        opening = self._journal.has_no_call
+        opening = self._journal.has_no_step
         if opening:  # a worker that is thought dead can be ahead of the history only from the second step on
             policy = policy.recorded_first()
         entry = self._journal.begin(operation.name, CallKind.STEP, name)

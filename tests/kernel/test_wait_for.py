@@ -30,6 +30,7 @@ from .ways import (
     ApprovalWorkflow,
     ForeseenApprovalWorkflow,
     LateApprovalWorkflow,
+    NewsFirstWorkflow,
 )
 
 LONGER = WAIT + MINUTE
@@ -44,6 +45,7 @@ def workflows() -> tuple[type, ...]:
         ApprovalWorkflow,
         ForeseenApprovalWorkflow,
         LateApprovalWorkflow,
+        NewsFirstWorkflow,
     )
 
 
@@ -159,10 +161,11 @@ async def test_a_wait_has_no_end_where_an_earlier_execution_may_have_passed_the_
     assert (await harness.end(handle)).log.state is State.CONFIRMED
 
 
-async def test_a_wait_does_not_take_the_place_of_the_first_step_of_a_colocated_saga(harness: Harness) -> None:
+@pytest.mark.parametrize("workflow", [ApprovalFirstWorkflow, NewsFirstWorkflow], ids=["wait", "best effort"])
+async def test_nothing_takes_the_place_of_the_first_step_of_a_colocated_saga(harness: Harness, workflow: type) -> None:
     """The first step is in the history before it is made, and from then on a rollback undoes the rest of the body."""
     harness.services.script(PIVOT.name, then=refuse)
-    handle = await harness.start(ApprovalFirstWorkflow, policies=COLOCATED)
+    handle = await harness.start(workflow, policies=COLOCATED)
     await handle.execute_update("approve", "ann")
     assert (await harness.end(handle)).log.state is State.ROLLED_BACK
     events = [event.activity_task_scheduled_event_attributes for event in (await handle.fetch_history()).events]

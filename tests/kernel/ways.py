@@ -12,7 +12,7 @@ from temporalio import workflow
 
 from temporal_saga import Plan, Saga, Savepoint, StepFailed, TransactionLog
 
-from .plan import PIVOT, STEPS, Act, Step
+from .plan import BEST_EFFORT, PIVOT, STEPS, Act, Step
 from .workflows import Trip, TripBase, served_here
 
 APPROVAL = "approval"
@@ -129,6 +129,20 @@ class ApprovalFirstWorkflow(_WaitBase):
 
     async def _body(self, saga: Saga | Plan) -> None:
         await self._approval(saga)
+        await self._step(FIRST, saga)
+        await self._step(CAR, saga)
+
+
+@workflow.defn
+class NewsFirstWorkflow(_WaitBase):
+    """Tells the customer before its first step."""
+
+    @workflow.run
+    async def run(self, _trip: Trip) -> TransactionLog:
+        return await self._run()
+
+    async def _body(self, saga: Saga | Plan) -> None:
+        await saga.best_effort(served_here(BEST_EFFORT), self._booking)
         await self._step(FIRST, saga)
         await self._step(CAR, saga)
 

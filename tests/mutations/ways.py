@@ -36,15 +36,18 @@ _WAITS = (
         (f"{_WAIT}::test_a_wait_has_no_end_where_an_earlier_execution_may_have_passed_the_pivot",),
     ),
     Mutation(
-        "the first step of a colocated saga is local, because a wait came before it",
+        "the first step of a colocated saga is local, because a wait or a best-effort call came before it",
         (
             Edit(
                 _JOURNAL,
-                "return all(entry.kind is CallKind.WAIT for entry in self._entries)",
+                "return all(entry.kind is not CallKind.STEP for entry in self._entries)",
                 "return not self._entries",
             ),
         ),
-        (f"{_WAIT}::test_a_wait_does_not_take_the_place_of_the_first_step_of_a_colocated_saga",),
+        (
+            f"{_WAIT}::test_nothing_takes_the_place_of_the_first_step_of_a_colocated_saga[wait]",
+            f"{_WAIT}::test_nothing_takes_the_place_of_the_first_step_of_a_colocated_saga[best effort]",
+        ),
     ),
     Mutation(
         "a deadline that is moved keeps its old timer",
