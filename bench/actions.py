@@ -60,10 +60,13 @@ def _of(event: HistoryEvent) -> int:
 
 
 def _heartbeats(history: Sequence[HistoryEvent]) -> set[int]:
-    """Workflow tasks that asked for the next one at once: nothing but a running local activity does that."""
+    """Workflow tasks that asked for the next one at once: of a workflow with local activities, whose markers tell. In
+    any other, an update has come while the task ran."""
     completed, scheduled = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED
     last_completed = 0
-    found = set()
+    found = set[int]()
+    if not any(event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED for event in history):
+        return found
     for event in history:
         if event.event_type == completed:
             last_completed = event.event_id

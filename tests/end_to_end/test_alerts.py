@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -32,9 +34,12 @@ _METRICS = {name for file in (_RULES, _DASHBOARD) for name in _metrics_in(file) 
 """The metrics of rules and dashboard that a worker exports without a gateway for messages."""
 
 
-async def test_a_worker_exports_every_metric_that_the_runbook_names(system: System) -> None:
+async def test_a_worker_exports_every_metric_that_the_runbook_names(
+    system: System, order: Callable[..., dict[str, Any]]
+) -> None:
     named = set(re.findall(r"`((?:temporal|saga)_[a-z_]+)`", RUNBOOK.read_text())) | _METRICS
     assert system.run("place", "--item", "UNICORN-1:1").code == 1
+    assert system.place(order("metrics-down")).code == 1  # its attempts fail
     client = await Client.connect(f"127.0.0.1:{system.port}")
     stranger = await client.start_workflow("NoSuchWorkflow", id="a-bug", task_queue=WORKFLOWS_QUEUE)
     await client.start_workflow("OrderWorkflow", {}, id="no-order", task_queue=WORKFLOWS_QUEUE)
