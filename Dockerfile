@@ -19,7 +19,7 @@ COPY recovery recovery/
 COPY audit audit/
 COPY cli cli/
 COPY deploy/healthcheck.py deploy/
-COPY worker.py starter.py pyproject.toml ./
+COPY worker.py starter.py codec.py pyproject.toml ./
 USER saga
 STOPSIGNAL SIGTERM
 # No HEALTHCHECK: a command line has no health. The workers' own, which needs METRICS_PORT, is in docker-compose.yml.

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from recovery.schedule import keep_sweeping
 from recovery.sweep import Recovery
 from runtime import connection, logs, web_ui
 from runtime.attempts import LoggingInterceptor
+from runtime.codec_server import CodecServer, web_ui_origins
 from runtime.commandline import run
 from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
@@ -261,6 +262,9 @@ def main(
     adopt_databases: Annotated[
         bool, typer.Option("--adopt-databases", help="Take over databases of another Temporal; make lost ones anew.")
     ] = False,
+    codec_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Let the embedded server's Web UI decrypt, by a codec server.")
+    ] = None,
 ) -> None:
     """Serve the workflows and the services of the order saga until SIGTERM."""
     settings = Settings.read()
@@ -271,8 +275,29 @@ def main(
         raise SettingsError(f"--service {unknown[0]}: there are only {', '.join(QUEUES)}")
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
     interceptors: list[Interceptor] = [LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
-    server = embedded_server(port=port, ui_port=ui_port, data=data) if embedded else None
-    asyncio.run(_serve_until_stopped(settings, queues, interceptors, server, data, adopt=adopt_databases))
+    codec = None if codec_port is None else _codec_server(settings, codec_port, ui_port, embedded=embedded)
+    system = _embedded_system(port=port, ui_port=ui_port, data=data, codec=codec) if embedded else None
+    asyncio.run(_serve_until_stopped(settings, queues, interceptors, system, data, adopt=adopt_databases))
+
+
+def _codec_server(settings: Settings, port: int, ui_port: int, *, embedded: bool) -> AbstractAsyncContextManager[str]:
+    """The codec server of the embedded Web UI. Raises `SettingsError`."""
+    if not embedded:
+        raise SettingsError("--codec-port: goes with --embedded; for another server, run `python codec.py`")
+    if settings.codec_token is not None:
+        raise SettingsError("CODEC_TOKEN: the Web UI cannot send it; unset it, or leave out --codec-port")
+    return CodecServer.of(settings, web_ui_origins(ui_port)).listening("127.0.0.1", port)
+
+
+@asynccontextmanager
+async def _embedded_system(
+    *, port: int, ui_port: int, data: Path, codec: AbstractAsyncContextManager[str] | None
+) -> AsyncIterator[EmbeddedServer]:
+    async with (
+        codec or nullcontext() as address,
+        embedded_server(port=port, ui_port=ui_port, data=data, codec=address) as running,
+    ):
+        yield running
 
 
 async def _serve_until_stopped(

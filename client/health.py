@@ -25,7 +25,7 @@ from client import handles
 from contracts.catalogue import SERVICES
 from contracts.ids import BATCH_WORKFLOW, DECIDERS, SCHEDULE_ID, TRANSACTION_WORKFLOW
 from contracts.order import WORKFLOWS_QUEUE
-from runtime.encryption import is_encrypted
+from runtime.encryption import is_encrypted, key_ids
 from runtime.pollers import POLLS_WITHIN, pollers_of
 from runtime.settings import Settings, SettingsError
 from temporal_saga import SEARCH_ATTRIBUTES, missing_search_attributes
@@ -196,7 +196,7 @@ def compared(server_time: datetime, earliest: datetime, latest: datetime) -> Che
 async def _keys(client: Client, settings: Settings) -> Check:
     """Whether the newest workflow was written with the key of this environment, or without one as here."""
     own = f"{DECIDERS} OR WorkflowType IN ('{TRANSACTION_WORKFLOW}', '{BATCH_WORKFLOW}')"
-    here = "set" if settings.payload_key else "not set"
+    here = f"set (key {', '.join(key_ids(settings.payload_key))})" if settings.payload_key else "not set"
     newest = await anext(handles.listed(client, own, page_size=1), None)
     if newest is None:
         return Check(check="keys", ok=True, found=f"PAYLOAD_KEY is {here}; there is no workflow to compare with")

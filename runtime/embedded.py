@@ -54,8 +54,12 @@ class EmbeddedServer:
 
 
 @asynccontextmanager
-async def embedded_server(*, port: int, ui_port: int, data: Path) -> AsyncIterator[EmbeddedServer]:
+async def embedded_server(
+    *, port: int, ui_port: int, data: Path, codec: str | None = None
+) -> AsyncIterator[EmbeddedServer]:
     """Run the server with its state in `data`, and stop it at the end of the block.
+
+    `codec` is the address of a codec server, with which the Web UI decrypts.
 
     The server ends with this process even if that is killed, so that a restart finds the ports free. Raises
     `SettingsError` for a port that is taken or a folder that cannot be written or that another server uses, and
@@ -66,7 +70,7 @@ async def embedded_server(*, port: int, ui_port: int, data: Path) -> AsyncIterat
         for taken in (port, ui_port):
             _require_free(taken)
         process = await asyncio.create_subprocess_exec(
-            *_command(port, ui_port),
+            *_command(port, ui_port, codec),
             cwd=data,
             env=_GARBAGE_COLLECTION | os.environ,
             stdout=log,
@@ -120,7 +124,7 @@ def find_cli() -> str:
     return str(Path(found).absolute())
 
 
-def _command(port: int, ui_port: int) -> list[str]:
+def _command(port: int, ui_port: int, codec: str | None) -> list[str]:
     """The server's command, for its data folder: in a path, the server would read `%`, `#` and `?` as a URI's."""
     command = [find_cli(), "server", "start-dev", "--ip", "127.0.0.1"]
     command += ["--port", str(port), "--ui-port", str(ui_port)]
@@ -128,6 +132,7 @@ def _command(port: int, ui_port: int) -> list[str]:
     command += [f"--sqlite-pragma={pragma}" for pragma in _PRAGMAS]
     command += [f"--dynamic-config-value={name}={value}" for name, value in _TUNING.items()]
     command += [f"--search-attribute={key.name}={key.indexed_value_type.name.title()}" for key in SEARCH_ATTRIBUTES]
+    command += ["--ui-codec-endpoint", codec] if codec else []
     return command
 
 

@@ -7,6 +7,7 @@ clear text, as do ids, names of operations and search attributes.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -25,6 +26,9 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from runtime.settings import SettingsError
 
 _ENCODING = "binary/encrypted"
+_KEY_ID = "encryption-key-id"
+"""The name in a payload's metadata that Temporal's own samples use."""
+_KEY_ID_DIGITS = 16
 _NONCE_BYTES = 12  # AES-GCM's own size (NIST SP 800-38D, 5.2.1.1)
 _NO_KEY = "PAYLOAD_KEY: is not set, and what Temporal holds is encrypted"
 
@@ -47,16 +51,34 @@ def is_encrypted(payload: Payload) -> bool:
     return payload.metadata.get("encoding") == _ENCODING.encode()
 
 
-class EncryptionCodec(PayloadCodec):
-    """AES-256-GCM with one key. Payloads in clear text are read too, so that a key can be introduced later.
+def key_ids(keys: str) -> list[str]:
+    """The ids of the keys in a `PAYLOAD_KEY`, in its order. They say nothing about the keys."""
+    return [_id_of(key) for key in _split(keys)]
 
-    Raises `SettingsError` for a payload that another key has encrypted.
+
+def _split(keys: str) -> list[bytes]:
+    return [base64.urlsafe_b64decode(key) for key in keys.split(",")]
+
+
+def _id_of(key: bytes) -> str:
+    """A digest: every process derives the same id, and no operator has to give one."""
+    return hashlib.sha256(b"payload-key:" + key).hexdigest()[:_KEY_ID_DIGITS]
+
+
+class EncryptionCodec(PayloadCodec):
+    """AES-256-GCM with the keys of a `PAYLOAD_KEY`, separated by commas: the first encrypts, all decrypt.
+
+    A payload names its key by an id in the metadata. Every key is tried for a payload without an id, which a build
+    before ids has written. Payloads in clear text are read too, so that a key can be introduced later.
+
+    Raises `SettingsError` for a payload that none of the keys can decrypt; the message has the id of its key.
     """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, keys: str) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 — for those who have a key
 
-        self._cipher = AESGCM(base64.urlsafe_b64decode(key))
+        self._ciphers = {_id_of(key): AESGCM(key) for key in _split(keys)}
+        self._writes_with = next(iter(self._ciphers))
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [self._encrypted(payload) for payload in payloads]
@@ -66,19 +88,27 @@ class EncryptionCodec(PayloadCodec):
 
     def _encrypted(self, payload: Payload) -> Payload:
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, payload.SerializeToString(), None)
-        return Payload(metadata={"encoding": _ENCODING.encode()}, data=sealed)
+        sealed = nonce + self._ciphers[self._writes_with].encrypt(nonce, payload.SerializeToString(), None)
+        metadata = {"encoding": _ENCODING.encode(), _KEY_ID: self._writes_with.encode()}
+        return Payload(metadata=metadata, data=sealed)
 
     def _decrypted(self, payload: Payload) -> Payload:
         if not is_encrypted(payload):
             return payload
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 — as above
 
+        key_id = payload.metadata.get(_KEY_ID, b"").decode(errors="replace")[:_KEY_ID_DIGITS]
+        known = [self._ciphers[key_id]] if key_id in self._ciphers else []
         nonce, sealed = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
-        try:
-            return Payload.FromString(self._cipher.decrypt(nonce, sealed, None))
-        except InvalidTag as error:
-            raise SettingsError("PAYLOAD_KEY: another key has encrypted what Temporal holds") from error
+        for cipher in known if key_id else self._ciphers.values():
+            try:
+                return Payload.FromString(cipher.decrypt(nonce, sealed, None))
+            except (InvalidTag, ValueError):  # the latter for a payload that was cut
+                continue
+        if known:
+            raise SettingsError(f"PAYLOAD_KEY: what Temporal holds was changed: key {key_id} cannot decrypt it")
+        which = f"another key, {key_id}," if key_id else "another key"
+        raise SettingsError(f"PAYLOAD_KEY: {which} has encrypted what Temporal holds")
 
 
 class Sealed(EncodingPayloadConverter):

@@ -70,14 +70,18 @@ def _events_url(url: str) -> str:
     return url
 
 
-def _payload_key(encoded: str) -> str:
-    try:
-        key = base64.urlsafe_b64decode(encoded)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError("must be URL-safe base64") from error
-    if len(key) != 32:
-        raise ValueError("must be 32 bytes in URL-safe base64, such as `openssl rand -base64 32` prints")
-    return encoded
+def _payload_key(given: str) -> str:
+    """`given` without blanks: keys in base64, separated by commas."""
+    keys = [key.strip() for key in given.split(",")]
+    for number, encoded in enumerate(keys, start=1):
+        which = f"key {number} of {len(keys)} " if len(keys) > 1 else ""
+        try:
+            key = base64.urlsafe_b64decode(encoded)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError(f"{which}must be URL-safe base64") from error
+        if len(key) != 32:
+            raise ValueError(f"{which}must be 32 bytes in URL-safe base64, such as `openssl rand -base64 32` prints")
+    return ",".join(keys)
 
 
 class Settings(BaseModel):
@@ -93,7 +97,13 @@ class Settings(BaseModel):
     otel_exporter_otlp_endpoint: (
         Annotated[str, Field(pattern=r"^https?://"), InWords("must begin with http:// or https://")] | None
     ) = None
-    payload_key: Annotated[str, AfterValidator(_payload_key)] | None = None
+    payload_key: Annotated[str, AfterValidator(_payload_key)] | None = Field(default=None, repr=False)
+    codec_token: (
+        Annotated[
+            str, Field(pattern=r"^[!-~]{16,}$"), InWords("must be at least 16 printable characters without space")
+        ]
+        | None
+    ) = Field(default=None, repr=False)
     smtp_url: Annotated[MailServer, PlainValidator(MailServer.parse)] | None = None
     sms_webhook_url: Annotated[str, AfterValidator(webhook_url)] | None = Field(default=None, repr=False)
     sms_webhook_secret: Annotated[bytes, PlainValidator(webhook_secret)] | None = Field(default=None, repr=False)

@@ -6,15 +6,19 @@ import asyncio
 import base64
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from runtime import connection
+from runtime.embedded import find_cli, free_port
+from runtime.encryption import key_ids
 from runtime.settings import Settings, SettingsError
 
 from ..eventually import eventually
@@ -56,7 +60,7 @@ _SECRETS["total"] = str(int(_SECRETS["price"]) * _QUANTITY)
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("encrypted")
     (folder / "faults.toml").write_text(_FAULTS)
-    system = System(folder, ["--faults", str(folder / "faults.toml")])
+    system = System(folder, ["--faults", str(folder / "faults.toml"), "--codec-port", str(free_port())])
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PAYLOAD_KEY", _key())
         system.start()
@@ -165,6 +169,45 @@ async def test_what_the_web_ui_shows_of_an_encrypted_order_has_no_customer_and_n
     summary, details = await described.static_summary() or "", await described.static_details() or ""
     assert (summary, placed["order_id"] in details) == ("saga, 1 line", True)
     assert _clear_text((summary + details).encode()) == set()
+
+
+async def test_the_cli_and_the_web_ui_read_with_the_codec_what_is_unreadable_without_it(
+    encrypted: System, order: Make
+) -> None:
+    placed = _secret_order(order, "read", f"{_SECRETS['customer']}-poor")
+    assert (await asyncio.to_thread(encrypted.place, placed)).code == 1
+    codec, workflow_id = f"http://127.0.0.1:{encrypted.options[-1]}", f"order/{placed['order_id']}"
+    without, with_codec = [_shown(encrypted, workflow_id, *options) for options in ((), ("--codec-endpoint", codec))]
+    assert _clear_text(without) == set()
+    assert b"Encoded failure" in without
+    assert _clear_text(with_codec) == _SECRETS.keys() - {"reason", "actor", "operator's reason"}
+    assert b"has no account" in with_codec  # of a failure
+    async with httpx.AsyncClient() as browser:
+        settings = await browser.get(f"http://127.0.0.1:{encrypted.ui_port}/api/v1/settings")
+    assert settings.json()["Codec"]["Endpoint"] == codec
+
+
+def _shown(system: System, workflow_id: str, *options: str) -> bytes:
+    """What `temporal workflow show` prints."""
+    command = [find_cli(), "workflow", "show", "--workflow-id", workflow_id, "--detailed"]
+    return subprocess.check_output([*command, "--address", f"127.0.0.1:{system.port}", *options], timeout=30)
+
+
+def test_a_system_goes_on_when_its_key_is_rotated(fresh_system: System, order: Make) -> None:
+    old, new = _key(), _key()
+    placed: list[str] = []
+    for keys in (old, f"{new},{old}"):
+        fresh_system.worker_environment["PAYLOAD_KEY"] = keys
+        fresh_system.start()
+        document = order()
+        placed.append(document["order_id"])
+        assert fresh_system.run("place", "-", stdin=json.dumps(document), PAYLOAD_KEY=keys).code == 0
+        for order_id in placed:
+            assert fresh_system.run("status", order_id, PAYLOAD_KEY=keys).code == 0
+        assert (len(placed) == 2) or fresh_system.stop() == 0
+    told = [fresh_system.run("status", order_id, PAYLOAD_KEY=new) for order_id in placed]
+    assert [answer.code for answer in told] == [2, 0]
+    assert told[0].err == f"error: PAYLOAD_KEY: another key, {key_ids(old)[0]}, has encrypted what Temporal holds\n"
 
 
 @pytest.mark.parametrize("wrong", ["", _key()], ids=["missing", "another"])
