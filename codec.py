@@ -16,7 +16,7 @@ from runtime.commandline import run
 from runtime.settings import Settings
 from runtime.stopping import stop_of
 
-_WEB_UI_PORT = 8233
+DEFAULT_ORIGINS = web_ui_origins(8233)
 
 app = typer.Typer(
     add_completion=False,
@@ -33,13 +33,13 @@ def main(
     ] = "127.0.0.1",
     origin: Annotated[
         list[str] | None,
-        typer.Option(help=f"Where the Web UI is, repeatable; default: {' and '.join(web_ui_origins(_WEB_UI_PORT))}."),
+        typer.Option(help=f"Where the Web UI is, repeatable; default: {' and '.join(DEFAULT_ORIGINS)}."),
     ] = None,
 ) -> None:
     """Serve POST /decode and /encode, Temporal's remote codec protocol, until SIGTERM."""
     settings = Settings.read()
     logs.configure(settings.log_format)
-    origins = [checked_origin(each) for each in origin] if origin else web_ui_origins(_WEB_UI_PORT)
+    origins = [checked_origin(each) for each in origin] if origin else DEFAULT_ORIGINS
     asyncio.run(_serve_until_stopped(CodecServer.of(settings, origins), host, port))
 
 

