@@ -136,8 +136,12 @@ _FILE = (
     Mutation(
         "the server takes the signs of a URI in its folder's name for a URI",
         (
-            Edit("runtime/embedded.py", "*_command(port, ui_port),", "*_command(port, ui_port, data),"),
-            Edit("runtime/embedded.py", "def _command(port: int, ui_port: int)", "def _command(port, ui_port, data)"),
+            Edit("runtime/embedded.py", "*_command(port, ui_port, codec),", "*_command(port, ui_port, codec, data),"),
+            Edit(
+                "runtime/embedded.py",
+                "codec: str | None) -> list[str]:",
+                "codec: str | None, data: Path) -> list[str]:",
+            ),
             Edit("runtime/embedded.py", '"--db-filename", "temporal.db"', '"--db-filename", str(data / "temporal.db")'),
         ),
         (f"{_START}::test_a_folder_of_any_name_keeps_its_state_and_a_database_that_is_lost_is_not_made_anew",),

@@ -174,4 +174,25 @@ _SKIPS = (
     ),
 )
 
-DESK = (*_ROUNDS, *_REQUESTS, *_SKIPS)
+_WHO_DECIDES = (
+    Mutation(
+        "the example of four eyes lets one person confirm a skip",
+        (Edit("examples/four_eyes.py", "first.actor == skip.actor", "first is skip"),),
+        ("tests/reruns/test_four_eyes.py::test_a_skip_takes_effect_when_a_second_person_confirms_it",),
+    ),
+    Mutation(
+        "the example of four eyes asks about a skip that was taken before it was loaded",
+        (Edit("examples/four_eyes.py", "if not workflow.patched(", "if None is workflow.patched("),),
+        (
+            "tests/reruns/test_four_eyes.py"
+            "::test_a_skip_that_was_taken_before_the_interceptor_was_loaded_is_replayed_as_it_was",
+        ),
+    ),
+    Mutation(
+        "a worker does not load the interceptor that it is given",
+        (Edit("worker.py", "for where in interceptor or ()", "for where in ()"),),
+        ("tests/reruns/test_four_eyes.py::test_a_worker_loads_the_interceptor_that_it_is_given",),
+    ),
+)
+
+DESK = (*_ROUNDS, *_REQUESTS, *_SKIPS, *_WHO_DECIDES)
