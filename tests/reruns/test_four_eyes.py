@@ -100,7 +100,8 @@ async def test_an_interceptor_that_is_none_is_named(where: str) -> None:
 
 
 async def test_a_worker_loads_the_interceptor_that_it_is_given() -> None:
-    program = Program(["worker.py", "--interceptor", "json:JSONDecoder"], Path(__file__).parents[2], {**os.environ})
+    environment = {**os.environ, "TEMPORAL_ADDRESS": "127.0.0.1:1"}  # where a worker without it ends too
+    program = Program(["worker.py", "--interceptor", "json:JSONDecoder"], Path(__file__).parents[2], environment)
     answer = program.answer()
     assert (answer.code, answer.err) == (
         2,
