@@ -20,7 +20,7 @@ from sqlalchemy import Connection, MetaData, func, select
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.retention import carried_forward, carry
-from activities.service import Query, ServiceDefinition, implements, lists_open, readable
+from activities.service import Leaves, Query, ServiceDefinition, implements, lists_open, readable
 from contracts import inventory
 from contracts.errors import Code
 from contracts.inventory import (
@@ -189,5 +189,11 @@ INVENTORY = ServiceDefinition(
         Query(inventory.list_expired, _list_expired),
     ],
     holds={Reservation: frozenset({ReservationState.HELD})},
+    leaves=Leaves(
+        Reservation,
+        frozenset({ReservationState.COMMITTED}),
+        frozenset({ReservationState.RELEASED, ReservationState.RETURNED}),
+        joined_later=False,
+    ),
     carry=_carry,
 )

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, MetaData, func, select
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.retention import carried_forward, carry
-from activities.service import Query, ServiceDefinition, implements, lists_open, readable
+from activities.service import Leaves, Query, ServiceDefinition, implements, lists_open, readable
 from contracts import payment
 from contracts.errors import Code
 from contracts.message import LEASE, ListOpen
@@ -193,5 +193,11 @@ PAYMENT = ServiceDefinition(
         Query(payment.list_expired, _list_expired),
     ],
     holds={Payment: frozenset({PaymentState.AUTHORIZED})},
+    leaves=Leaves(
+        Payment,
+        frozenset({PaymentState.CAPTURED}),
+        frozenset({PaymentState.CANCELLED, PaymentState.REFUNDED}),
+        joined_later=False,
+    ),
     carry=_carry,
 )

@@ -123,6 +123,19 @@ def readable(
 
 
 @dataclass(frozen=True)
+class Leaves:
+    """The rows that an order leaves at a service. Their `kind` has the columns `transaction_id` and `state`."""
+
+    kind: type[Record]
+    confirmed: frozenset[StrEnum]
+    """The states of the rows of a confirmed order."""
+    cancelled: frozenset[StrEnum]
+    """The states that the rows of a cancelled order may have; most such orders have no row."""
+    joined_later: bool = True
+    """Whether there were orders before this service joined the process: these need not be known here."""
+
+
+@dataclass(frozen=True)
 class ServiceDefinition:
     """A service without its database: name, tables, operations and queries, and how its rows go away."""
 
@@ -133,6 +146,8 @@ class ServiceDefinition:
     queries: Sequence[Query[Any, Any]] = ()
     holds: Mapping[type[Record], frozenset[StrEnum]] = field(default_factory=dict)
     """The states of rows that hold something: their transactions are not retired."""
+    leaves: Leaves | None = None
+    """What an order leaves here; `None` if the audit does not look at it."""
     carry: Callable[[Connection, Sequence[str]], None] = lambda _, __: None
     """Adds what the rows of these transactions explain to a sum that is carried forward; then the rows are deleted."""
     personal: Mapping[type[Record], Sequence[str]] = field(default_factory=dict)

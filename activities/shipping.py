@@ -10,7 +10,7 @@ from sqlalchemy import MetaData
 
 from activities.fence import Decision, Refusal, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
-from activities.service import ServiceDefinition, implements, lists_open
+from activities.service import Leaves, ServiceDefinition, implements, lists_open
 from contracts import shipping
 from contracts.errors import Code
 from contracts.shipping import ScheduleShipment, ShipmentRecorded, ShipmentState
@@ -88,4 +88,10 @@ SHIPPING = ServiceDefinition(
     [schedule, cancel, dispatch],
     [lists_open(shipping.list_open, Shipment, ShipmentState.SCHEDULED)],
     holds={Shipment: frozenset({ShipmentState.SCHEDULED})},
+    leaves=Leaves(
+        Shipment,
+        frozenset({ShipmentState.DISPATCHED}),
+        frozenset({ShipmentState.CANCELLED, ShipmentState.RECALLED}),
+        joined_later=False,
+    ),
 )

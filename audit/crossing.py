@@ -14,34 +14,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
 from activities.fence import RETIRED
-from activities.inventory import Reservation
 from activities.order import Fence, PlacedOrder, metadata
-from activities.payment import Payment
-from activities.shipping import Shipment
+from activities.service import Leaves
 from audit.report import Check, Violation
 from contracts import order
 from contracts.ids import is_orders, order_id_of, order_workflow_id
-from contracts.inventory import ReservationState
 from contracts.order import OrderState
-from contracts.payment import PaymentState
-from contracts.shipping import ShipmentState
 
-WHOLE: dict[str, set[str]] = {
-    "payment": {PaymentState.CAPTURED},
-    "inventory": {ReservationState.COMMITTED},
-    "shipping": {ShipmentState.DISPATCHED},
-}
+_LEAVES: dict[str, Leaves] = {name: service.leaves for name, service in SERVICES.items() if service.leaves is not None}
+WHOLE: dict[str, set[str]] = {service: set(leaves.confirmed) for service, leaves in _LEAVES.items()}
 """The states of a confirmed order at each service."""
-NOTHING: dict[str, set[str]] = {
-    "payment": {PaymentState.CANCELLED, PaymentState.REFUNDED},
-    "inventory": {ReservationState.RELEASED, ReservationState.RETURNED},
-    "shipping": {ShipmentState.CANCELLED, ShipmentState.RECALLED},
-}
+NOTHING: dict[str, set[str]] = {service: set(leaves.cancelled) for service, leaves in _LEAVES.items()}
 """The states that a cancelled order may have at each service; most have none."""
-JOINED: frozenset[str] = frozenset()
+JOINED = frozenset(service for service, leaves in _LEAVES.items() if leaves.joined_later)
 """The services that were added to the order process later: an order that is older than the first order of such a
-service need not be known there. A developer who adds a step adds its service here. The first three services must know
-every order, so that the audit notices the loss of a whole database."""
+service need not be known there. The others must know every order, so that the audit notices the loss of a whole
+database."""
 ROLLOUT = timedelta(days=1)
 """Time in which builds without a new step may still create orders beside builds with it."""
 
@@ -78,8 +66,7 @@ class Traces:
         return since is None or (created is not None and created < since + ROLLOUT)
 
 
-_TABLES = {"payment": Payment.table, "inventory": Reservation.table, "shipping": Shipment.table}
-SERVICES_WITH_TRACES = ("order", *_TABLES)
+SERVICES_WITH_TRACES = ("order", *_LEAVES)
 
 
 async def read_orders(connection: AsyncConnection) -> tuple[dict[str, OrderState], dict[str, str]]:
@@ -98,7 +85,7 @@ async def read_retiring(connection: AsyncConnection) -> set[str]:
 
 
 async def read_states(connection: AsyncConnection, service: str) -> dict[str, set[str]]:
-    columns = _TABLES[service].c
+    columns = _LEAVES[service].kind.table.c
     states: dict[str, set[str]] = defaultdict(set)
     for transaction_id, state in await connection.execute(select(columns.transaction_id, columns.state).distinct()):
         states[transaction_id].add(state)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Set
 from dataclasses import replace
+from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
+from activities.catalogue import SERVICES
 from activities.order import SKIPS
 from audit import crossing, generic
 from audit.crossing import Traces
@@ -23,7 +25,25 @@ from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
 from recovery.skips import Skip, skips_in
 
-DOES: dict[str, dict[str, str]] = {
+
+def _done_by_default() -> dict[str, dict[str, str]]:
+    """What the undos and finishes of services that joined later do: an undo leaves nothing, a finish what a confirmed
+    order has."""
+    does = {}
+    for service in SERVICES.values():
+        if service.leaves is None or not service.leaves.joined_later:
+            continue
+        confirmed, cancelled = min(service.leaves.confirmed), min(service.leaves.cancelled)
+        held = service.holds.get(service.leaves.kind, frozenset[StrEnum]())
+        for operation in (handler.operation for handler in service.handlers):
+            if operation.undoes is not None:
+                does[operation.name] = dict.fromkeys(map(str, held | service.leaves.confirmed), str(cancelled))
+            elif operation.acts_on is not None:
+                does[operation.name] = dict.fromkeys(map(str, held), str(confirmed))
+    return does
+
+
+DOES: dict[str, dict[str, str]] = _done_by_default() | {
     order.cancel.name: {OrderState.PENDING: OrderState.CANCELLED},
     payment.cancel.name: {PaymentState.AUTHORIZED: PaymentState.CANCELLED},
     payment.capture.name: {PaymentState.AUTHORIZED: PaymentState.CAPTURED},

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from contracts import inventory, notification, order, payment, shipping
-from contracts.message import Lease, ListOpen, OpenTransactions
+from contracts.message import Facts, Lease, ListOpen, OpenTransactions
 from temporal_saga import Operation
 
 SERVICES: tuple[ModuleType, ...] = (order, payment, inventory, shipping, notification)
@@ -25,3 +25,6 @@ HOLDING: dict[str, Operation[ListOpen, OpenTransactions]] = {
 
 LEASES: tuple[Lease, ...] = tuple(service.lease for service in SERVICES if hasattr(service, "lease"))
 """The leases of the services: the sweep ends those of transactions without a workflow."""
+
+FACTS: dict[str, Facts] = {service.QUEUE: service.facts for service in SERVICES if hasattr(service, "facts")}
+"""The events of the services that name theirs in their own contract; `contracts.choreography` names the others."""

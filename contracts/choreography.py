@@ -6,7 +6,8 @@ transaction: it confirms an order that every service is ready for, and cancels i
 is not yet a decision; the other services undo their steps only after OrderCancelled.
 
 Which service reacts to which event is not written here. `workflows/choreography.py` derives it from the plan of
-`workflows/order.py`; this module adds what a plan does not have, the names of the events (`EVENTS`, `ENDS`).
+`workflows/order.py`; this module adds what a plan does not have, the names of the events (`EVENTS`, `ENDS`). A service
+that joins the order process names its events in its own contract (`facts`).
 
 Every event contains the order, so a participant can start, or start again, with whichever event arrives first.
 """
@@ -19,14 +20,16 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, StrictBool
 
 from contracts import inventory, notification, order, payment, shipping
+from contracts.catalogue import FACTS
 from contracts.message import Message, Reply, Request, TransactionId
 from contracts.order import Order, RollbackCause
 from temporal_saga import Operation, TransactionLog
 
 
 class Fact(StrEnum):
-    """What an event reports, in the words of the business."""
+    """What an event reports, in the words of the business: those below, and the `facts` of the contracts."""
 
+    _ignore_ = "_facts _names _name"
     ORDER_PLACED = "OrderPlaced"
     CANCELLATION_REQUESTED = "CancellationRequested"
     DEADLINE_PASSED = "DeadlinePassed"
@@ -50,6 +53,10 @@ class Fact(StrEnum):
     CUSTOMER_NOTIFIED = "CustomerNotified"
     NOTIFICATION_FAILED = "NotificationFailed"
     NOTIFICATION_ENDED = "NotificationEnded"
+    for _facts in FACTS.values():
+        for _names in (*_facts.steps.values(), _facts.ends):
+            for _name in dict.fromkeys(_names):
+                vars()[_name] = _name
 
 
 REQUESTS_TO_CANCEL = frozenset({Fact.CANCELLATION_REQUESTED, Fact.DEADLINE_PASSED})
@@ -78,14 +85,14 @@ EVENTS: dict[Operation[Any, Any], CallEvents] = {
     shipping.schedule: CallEvents(Fact.SHIPMENT_SCHEDULED, Fact.SHIPMENT_FAILED),
     notification.send_confirmation: CallEvents(Fact.CUSTOMER_NOTIFIED, Fact.NOTIFICATION_FAILED),
     order.confirm: CallEvents(Fact.ORDER_CONFIRMED, Fact.ORDER_NOT_CONFIRMED),
-}
+} | {step: CallEvents(*map(Fact, names)) for facts in FACTS.values() for step, names in facts.steps.items()}
 ENDS: dict[str, EndEvents] = {
     "order": EndEvents(Fact.ORDER_CONFIRMED, Fact.ORDER_CANCELLED),
     "payment": EndEvents(Fact.PAYMENT_CAPTURED, Fact.PAYMENT_CANCELLED),
     "inventory": EndEvents(Fact.STOCK_COMMITTED, Fact.STOCK_RELEASED),
     "shipping": EndEvents(Fact.SHIPMENT_DISPATCHED, Fact.SHIPMENT_CANCELLED),
     "notification": EndEvents(Fact.NOTIFICATION_ENDED, Fact.NOTIFICATION_ENDED),
-}
+} | {service: EndEvents(*map(Fact, facts.ends)) for service, facts in FACTS.items()}
 """The last events, by service. The order's participant waits for them; it knows the decision, so both may be one."""
 PARTICIPANTS = tuple(ENDS)
 PUBLISHER: dict[Fact, str] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -201,3 +201,12 @@ class Lease(NamedTuple):
 
     expired: Operation[ListOpen, Any]
     undo: Operation[Any, Any]
+
+
+class Facts(NamedTuple):
+    """The names of a service's events in a choreographed order, in the past tense. They stay, as builds know them."""
+
+    steps: Mapping[Operation[Any, Any], tuple[str, str]]
+    """For each step of the service: it was done; it was refused, or its outcome is unknown."""
+    ends: tuple[str, str]
+    """The service has made all calls that follow the confirmation; that follow the cancellation."""

@@ -23,7 +23,7 @@ from .conftest import OpenHarness
 from .databases import PostgresDatabases
 from .processes import PROCESSES, Contenders, deliver_in_parallel
 from .requests import balance, charge, reservation, stock_level
-from .samples import SAMPLES
+from .samples import sample_of
 from .service_harness import Call, Operations, ServiceHarness, assert_invariants, handler_of
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ every_undo = pytest.mark.parametrize(
 async def test_twenty_deliveries_of_one_forward_at_once_take_effect_once(
     open_harness: OpenHarness, forward: Operations
 ) -> None:
-    harness, sample = await open_harness(forward.queue), SAMPLES[forward.name]
+    harness, sample = await open_harness(forward.queue), sample_of(forward)
     await harness.accept(*sample.before)
     answers = await asyncio.gather(*(harness.deliver_until_answered(forward, sample.request) for _ in range(20)))
     assert isinstance(answers[0], forward.reply)
@@ -56,7 +56,7 @@ async def test_twenty_deliveries_of_one_forward_at_once_take_effect_once(
 
 @every_undo
 async def test_a_forward_racing_its_undo_never_leaves_an_effect(open_harness: OpenHarness, undo: Operations) -> None:
-    sample = SAMPLES[undo.step]
+    sample = sample_of(undo)
     forward, request = sample.operation, sample.request
     harness = await open_harness(undo.queue)
     other = harness.sibling()  # another connection, as another worker has: on SQLite the two contend for the file

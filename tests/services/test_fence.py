@@ -17,25 +17,30 @@ from contracts.retention import LIST_OLD, RETIRE
 from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness
-from .samples import SAMPLES, Refused, Sample
+from .samples import SAMPLES, Refused, Sample, missing_sample, refusal_of, sample_of
 from .service_harness import Call, Operations, ServiceHarness, assert_invariants
 
 _HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
 _FORWARDS = [operation for operation in _HANDLED if operation.undoes is None]
 _UNDOS = [operation for operation in _HANDLED if operation.undoes is not None]
+_NEVER_REFUSE = {name for name, sample in SAMPLES.items() if sample.refused is None}
+"""The operations that never say no."""
 ACTS_ON_NOTHING = notification.send_cancellation
 """The documented exception: the customer is notified of a cancellation even if nothing was sent before."""
 
 every_forward = pytest.mark.parametrize("forward", _FORWARDS, ids=lambda operation: operation.name)
+every_refusable_forward = pytest.mark.parametrize(
+    "forward", [each for each in _FORWARDS if each.step not in _NEVER_REFUSE], ids=lambda operation: operation.name
+)
+every_undo_of_a_refusable = pytest.mark.parametrize(
+    "undo", [each for each in _UNDOS if each.step not in _NEVER_REFUSE], ids=lambda operation: operation.name
+)
 every_undo = pytest.mark.parametrize("undo", _UNDOS, ids=lambda operation: operation.name)
 
 
-def _sample(operation: Operations) -> Sample:
-    return SAMPLES[operation.step]
-
-
 def test_every_operation_has_a_sample_and_no_sample_is_left_over() -> None:
-    assert {operation.step for operation in _HANDLED} == SAMPLES.keys()
+    assert [missing_sample(operation) for operation in _FORWARDS if operation.name not in SAMPLES] == []
+    assert SAMPLES.keys() - {operation.step for operation in _HANDLED} == set()
 
 
 def test_every_declared_operation_is_served_exactly_once_by_the_service_of_its_queue() -> None:
@@ -58,7 +63,7 @@ def test_a_service_is_known_by_the_queue_and_the_prefix_of_its_operations() -> N
 
 async def _ready(open_harness: OpenHarness, operation: Operations) -> tuple[ServiceHarness, Sample]:
     """A harness on which everything before `operation` is done."""
-    harness, sample = await open_harness(operation.queue), _sample(operation)
+    harness, sample = await open_harness(operation.queue), sample_of(operation)
     await harness.accept(*sample.before)
     return harness, sample
 
@@ -103,11 +108,11 @@ def _is_kept(refused: Refused) -> bool:
     return refused.code is not Code.NOTHING_TO_ACT_ON
 
 
-@every_forward
+@every_refusable_forward
 async def test_a_refusal_changes_nothing_and_is_kept_after_its_reason_is_gone(
     open_harness: OpenHarness, forward: Operations
 ) -> None:
-    harness, refused = await open_harness(forward.queue), _sample(forward).refused
+    harness, refused = await open_harness(forward.queue), refusal_of(forward)
     await harness.accept(*refused.before)
     before = await harness.business()
     first = await harness.refuse(forward, refused.request)
@@ -117,7 +122,7 @@ async def test_a_refusal_changes_nothing_and_is_kept_after_its_reason_is_gone(
         OperationState.REFUSED if _is_kept(refused) else None
     )
     conflict = Code.IDEMPOTENCY_CONFLICT if _is_kept(refused) else refused.code
-    assert (await harness.refuse(forward, _sample(forward).other))[0] == conflict
+    assert (await harness.refuse(forward, sample_of(forward).other))[0] == conflict
     await harness.accept(*refused.remedy)
     cured = await harness.business()
     if not _is_kept(refused):
@@ -158,12 +163,12 @@ async def test_an_undo_of_nothing_leaves_a_tombstone_and_changes_nothing(
     assert (await harness.effects(sample.request.transaction_id)).count(undo.name) == (undo is ACTS_ON_NOTHING)
 
 
-@every_undo
+@every_undo_of_a_refusable
 async def test_an_undo_of_a_refusal_leaves_a_tombstone_and_changes_nothing(
     open_harness: OpenHarness, undo: Operations
 ) -> None:
-    harness, sample = await open_harness(undo.queue), _sample(undo)
-    refused = sample.refused
+    harness, sample = await open_harness(undo.queue), sample_of(undo)
+    refused = refusal_of(undo)
     await harness.accept(*refused.before)
     await harness.refuse(sample.operation, refused.request)
     await harness.accept(*refused.remedy)

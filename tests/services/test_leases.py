@@ -12,7 +12,7 @@ from contracts.message import ListOpen
 
 from .conftest import OpenHarness
 from .requests import balance, stock_level
-from .samples import SAMPLES
+from .samples import sample_of
 from .service_harness import Call, Operations, assert_invariants
 from .variants import variants_of
 
@@ -28,7 +28,7 @@ async def test_what_is_listed_as_expired_is_the_request_that_made_it(
     open_harness: OpenHarness, undo: Operations, list_expired: Operations, table: str
 ) -> None:
     """The sample and its variants are tried, so that a field without a column is noticed."""
-    harness, sample = await open_harness(undo.queue), SAMPLES[undo.step]
+    harness, sample = await open_harness(undo.queue), sample_of(undo)
     await harness.accept(*(call for call in _ELSEWHERE if call.operation.queue == undo.queue), *sample.before)
     variants = [sample.request, *(other for others in variants_of(sample.request).values() for other in others)]
     requests = [each.model_copy(update={"transaction_id": f"t-{n:03}"}) for n, each in enumerate(variants)]

@@ -15,7 +15,7 @@ from activities.database import UNUSABLE, connect, migrate, reason_of
 
 from .databases import Databases, SqliteFiles
 from .processes import Contenders, migrate_twice
-from .samples import SAMPLES
+from .samples import samples_of
 from .service_harness import Call, ServiceHarness
 
 every_service = pytest.mark.parametrize("service", SERVICES)
@@ -36,7 +36,8 @@ async def _assert_schema_is_as_declared(url: str, service: str) -> None:
 @every_service
 async def test_migrating_again_keeps_what_is_there(databases: Databases, service: str) -> None:
     harness = ServiceHarness(service, await databases.migrated(service))
-    sample = next(sample for sample in SAMPLES.values() if sample.operation.queue == service)
+    assert samples_of(service), f"add tests/services/samples/{service}.py, as shipping.py there"
+    sample, *_ = samples_of(service)
     await harness.accept(*sample.before, Call(sample.operation, sample.request))
     kept = await harness.business()
     await migrate(harness.database, service)

@@ -13,7 +13,7 @@ from contracts.message import LEASE
 
 from .conftest import OpenHarness
 from .requests import balance, charge, reservation, stock_level
-from .samples import SAMPLES
+from .samples import sample_of
 from .service_harness import Call, Operations, ServiceHarness, handler_of
 
 _HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
@@ -23,7 +23,7 @@ every_operation = pytest.mark.parametrize("operation", _HANDLED, ids=lambda oper
 
 async def _rows(harness: ServiceHarness, operation: Operations, now: datetime = _LONG_AGO) -> UnitOfWork:
     """The unit of work of the operation's sample, in a transaction at the instant `now`."""
-    rows, request = UnitOfWork(harness.definition.metadata, now), SAMPLES[operation.step].request
+    rows, request = UnitOfWork(harness.definition.metadata, now), sample_of(operation).request
     await harness.database.transaction(lambda tx: rows.load(tx, handler_of(operation).touches(request)))
     return rows
 
@@ -32,7 +32,7 @@ async def _rows(harness: ServiceHarness, operation: Operations, now: datetime = 
 async def test_a_decision_follows_from_the_rows_and_the_request_alone(
     open_harness: OpenHarness, operation: Operations
 ) -> None:
-    harness, sample = await open_harness(operation.queue), SAMPLES[operation.step]
+    harness, sample = await open_harness(operation.queue), sample_of(operation)
     await harness.accept(*sample.before)
     if operation.undoes is not None:
         await harness.accept(Call(operation.undoes, sample.request))
@@ -45,7 +45,7 @@ async def test_a_decision_follows_from_the_rows_and_the_request_alone(
 async def test_a_lease_is_counted_from_the_instant_of_the_transaction(
     open_harness: OpenHarness, operation: Operations
 ) -> None:
-    harness, sample = await open_harness(operation.queue), SAMPLES[operation.step]
+    harness, sample = await open_harness(operation.queue), sample_of(operation)
     await harness.accept(*sample.before)
     decision = handler_of(operation).decide(await _rows(harness, operation), sample.request)
     leases = [getattr(row, "lease_until", None) for row in decision.changed]

@@ -23,7 +23,7 @@ from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness
 from .requests import TX, balance, charge, confirmation, creation, notice, reservation, shipment, stock_level
-from .samples import SAMPLES
+from .samples import sample_of
 from .service_harness import Call, Operations, ServiceHarness, handler_of
 
 _DAY = timedelta(days=1)
@@ -168,7 +168,7 @@ async def test_the_sums_of_several_batches_are_added_up(open_harness: OpenHarnes
 async def test_a_late_delivery_of_a_retired_transaction_is_refused_by_every_operation(
     open_harness: OpenHarness, operation: Operations
 ) -> None:
-    harness, sample = await open_harness(operation.queue), SAMPLES[operation.step]
+    harness, sample = await open_harness(operation.queue), sample_of(operation)
     await harness.accept(*(call for call in sample.before if call.request.transaction_id != TX))
     await _retire(harness, TX, stage=RetireStage.REFUSE)
     before = await harness.business()
