@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick chaos mutations browser up check bench record docs wheel clean
+.PHONY: help install demo test quick new-service chaos mutations browser up check bench record docs wheel clean
 PYTHON ?= python3
 BIN := .venv/bin
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: .venv/installed ## the virtual environment, with pinned dependencies
 
@@ -49,6 +49,9 @@ bench: .venv/peers ## throughput, latency and CPU beside what people would pick 
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-bench.txt
 	if command -v npm >/dev/null; then cd bench/restate && npm ci --silent --ignore-scripts --no-audit --no-fund; fi
 	touch $@
+
+new-service: install ## a service with one operation and its undo (NAME=loyalty), and what is left to do for it
+	@$(BIN)/python -m tests.tools.new_service $(NAME)
 
 record: install ## record the histories that the replay tests replay
 	$(BIN)/python -m tests.tools.record

@@ -48,6 +48,13 @@ def create_outbox() -> None:
     )
 
 
+def create_all_shared_tables() -> None:
+    """Create every table that all services have, as they are today: for the first revision of a new service."""
+    create_shared_tables()
+    add_time_to_fence()
+    create_outbox()
+
+
 def add_time_to_fence() -> None:
     """Add the time of a record's last change. It is unset in the records that are there."""
     op.add_column("operations", sa.Column("at", sa.DateTime(timezone=True), nullable=True))

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from cli.graph import plan_of
 from client.engines.engine import OrderStatus
 from client.to_come import to_come
 from contracts.ids import Coordinator
@@ -14,7 +15,6 @@ from contracts.outline import Outline
 from temporal_saga import CallKind, Failure, Plan, State, Step, TransactionLog, run_in_order
 from temporal_saga.operation import Operation
 from tests.recorded import order_in, outcomes
-from workflows.order import Requests, planned
 
 _ORDERS = [name for name in outcomes() if name.startswith(("demo-", "parked-", "cancelled-"))]
 
@@ -39,7 +39,7 @@ def _status(log: TransactionLog, *, closed: bool = False) -> OrderStatus:
 
 
 def _outline(name: str) -> Outline:
-    return Outline.of(planned(Requests.of(order_in(name))))
+    return Outline.of(plan_of(order_in(name)))
 
 
 @pytest.mark.parametrize("name", _ORDERS)

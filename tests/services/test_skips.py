@@ -10,6 +10,7 @@ from activities.order import SKIPS
 from audit import crossing, generic, skips
 from audit.crossing import Traces
 from audit.report import Check, Report, Violation
+from cli.graph import plan_of
 from contracts import order
 from contracts.catalogue import OPERATIONS
 from contracts.inventory import ReservationState
@@ -17,7 +18,6 @@ from contracts.order import OrderState, RecordSkips, SkippedStep
 from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
 from recovery.skips import Skip
-from workflows.order import Requests, planned
 
 from .conftest import OpenHarness
 from .requests import creation
@@ -112,7 +112,7 @@ def test_a_skip_explains_one_part_of_a_transaction_and_not_its_other_parts() -> 
 
 
 def test_the_audit_knows_what_every_undo_and_finish_would_have_done() -> None:
-    plan = planned(Requests.of(creation().order))
+    plan = plan_of(creation().order)
     finishes = {call.operation.name for call in plan.stages[-1].calls}
     undos = {operation.name for operation in OPERATIONS.values() if operation.undoes is not None}
     with_traces = {name for name in finishes | undos if name.partition(".")[0] in crossing.SERVICES_WITH_TRACES}
