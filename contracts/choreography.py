@@ -85,16 +85,20 @@ EVENTS: dict[Operation[Any, Any], CallEvents] = {
     shipping.schedule: CallEvents(Fact.SHIPMENT_SCHEDULED, Fact.SHIPMENT_FAILED),
     notification.send_confirmation: CallEvents(Fact.CUSTOMER_NOTIFIED, Fact.NOTIFICATION_FAILED),
     order.confirm: CallEvents(Fact.ORDER_CONFIRMED, Fact.ORDER_NOT_CONFIRMED),
-} | {step: CallEvents(*map(Fact, names)) for facts in FACTS.values() for step, names in facts.steps.items()}
+    **{step: CallEvents(*map(Fact, names)) for facts in FACTS.values() for step, names in facts.steps.items()},
+}
 ENDS: dict[str, EndEvents] = {
     "order": EndEvents(Fact.ORDER_CONFIRMED, Fact.ORDER_CANCELLED),
     "payment": EndEvents(Fact.PAYMENT_CAPTURED, Fact.PAYMENT_CANCELLED),
     "inventory": EndEvents(Fact.STOCK_COMMITTED, Fact.STOCK_RELEASED),
     "shipping": EndEvents(Fact.SHIPMENT_DISPATCHED, Fact.SHIPMENT_CANCELLED),
     "notification": EndEvents(Fact.NOTIFICATION_ENDED, Fact.NOTIFICATION_ENDED),
-} | {service: EndEvents(*map(Fact, facts.ends)) for service, facts in FACTS.items()}
+    **{service: EndEvents(*map(Fact, facts.ends)) for service, facts in FACTS.items()},
+}
 """The last events, by service. The order's participant waits for them; it knows the decision, so both may be one."""
 PARTICIPANTS = tuple(ENDS)
+MAX_PARTICIPANTS = 100
+"""Limit on the receivers of an event, many times the services: builds with more and with fewer run side by side."""
 PUBLISHER: dict[Fact, str] = {
     fact: service
     for service, facts in (*((operation.service, events) for operation, events in EVENTS.items()), *ENDS.items())
@@ -135,7 +139,7 @@ class Publish(Request):
     """Deliver `event` to the participants of the services `to`."""
 
     event: Event
-    to: Annotated[tuple[str, ...], Field(min_length=1, max_length=len(PARTICIPANTS))]
+    to: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PARTICIPANTS)]
 
 
 class Published(Reply):

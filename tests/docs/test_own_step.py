@@ -1,9 +1,10 @@
 """docs/own-step.md, followed to the letter in a copy of the repository: its service passes the generated tests, orders
-with its step end as they should, and what is left to do is told. So it is for a service that `make new-service` writes."""
+with its step end as they should, and what is left to do is told. A service of `make new-service` passes them too."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -35,9 +36,8 @@ class Block(NamedTuple):
         return [line for line in self.text.splitlines() if line.strip()]
 
 
-BLOCKS = [
-    Block(*found) for found in re.findall(r"^`([\w/.]+)`:\n\n```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-]
+_BLOCK = re.compile(r"^`([\w/.]+)`:\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = [Block(*found) for found in _BLOCK.findall(PAGE)]
 NEW = [block for block in BLOCKS if block.language == "python"]
 CHANGED = [block for block in BLOCKS if block.language == "diff"]
 
@@ -80,8 +80,15 @@ def _change(path: Path, diff: str) -> None:
 
 
 def _run(copy: Path, *arguments: str, code: int = 0) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=copy, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
@@ -124,6 +131,12 @@ def test_what_is_left_to_do_is_told_with_the_file_and_the_text_to_add(followed: 
     )
 
 
+def test_the_messages_of_the_service_break_no_running_build(followed: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(followed, tmp_path / "copy")
+    _run(copy, "-m", "tests.wire")
+    assert "tests/wire" not in _run(copy, "-m", "tests.tools.new_service", "loyalty")
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
@@ -131,7 +144,7 @@ def test_what_is_left_to_do_is_told_with_the_file_and_the_text_to_add(followed: 
         ("Loyalty", "NAME: 'Loyalty' names no service"),
         ("class", "NAME: 'class' names no service"),
         ("message", "NAME: contracts/message.py exists already"),
-        ("fence", "NAME: a module fence exists already"),
+        ("fence", "NAME: activities/fence.py exists already"),
     ],
 )
 def test_a_name_that_no_service_can_have_is_refused_and_nothing_is_written(name: str, problem: str) -> None:
