@@ -35,7 +35,11 @@ SERVICES = tuple(WHOLE)
 
 
 def traces(state: OrderState, tx: str = "order/o-1", **states: str) -> Traces:
-    return Traces({tx: state}, {}, {service: {tx: {found}} for service, found in states.items()})
+    """What an order has left in `states`; at services that joined later, and are not named, what it should have."""
+    by_service: dict[str, dict[str, set[str]]] = {service: {tx: {found}} for service, found in states.items()}
+    if state is OrderState.CONFIRMED:
+        by_service |= {service: {tx: crossing.WHOLE[service]} for service in crossing.JOINED}
+    return Traces({tx: state}, {}, by_service)
 
 
 def skip(step: str, transaction_id: str = "order/o-1") -> Skip:
