@@ -9,6 +9,7 @@ _RULES = "temporal_saga/fence/rules.py"
 _PAYMENT, _INVENTORY = "activities/payment.py", "activities/inventory.py"
 _ORDER, _SWEEP, _LEASES = "workflows/order.py", "recovery/orders.py", "recovery/leases.py"
 _TESTS, _WHOLE = "tests/services", "tests/end_to_end"
+_OWN_STEP = "tests/docs/test_own_step.py"
 _CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing.py"
 _RANDOM = f"{_TESTS}/test_random_orders.py::test_orders_that_cross_in_any_order_leave_the_audit_clean"
 
@@ -225,7 +226,7 @@ _EVERY_SERVICE = (
     Mutation(
         "a service is not held to see none of its siblings",
         (Edit("pyproject.toml", '"activities.shipping", "activities.notification"]', '"activities.shipping"]'),),
-        (f"{_CATALOGUE}::test_every_service_is_held_to_never_see_its_siblings",),
+        (f"{_CATALOGUE}::test_nothing_is_left_to_do_for_a_service[notification]",),
     ),
     Mutation(
         "the audit holds orders to a service that did not exist when they were placed",
@@ -240,4 +241,57 @@ _EVERY_SERVICE = (
     ),
 )
 
-SERVICES = (*_KEYS, *_ROWS, *_PROCESS, *_EVERY_SERVICE)
+_NEW_SERVICE = (
+    Mutation(
+        "the choreography does not know the events that a contract names",
+        (
+            Edit(
+                "contracts/choreography.py",
+                "for facts in FACTS.values() for step, names in facts.steps.items()}",
+                "for facts in () for step, names in facts.steps.items()}",
+            ),
+        ),
+        (f"{_OWN_STEP}::test_orders_with_the_step_end_as_they_should_and_the_audit_is_clean",),
+    ),
+    Mutation(
+        "a new service limits the receivers of an event, so that builds with and without it refuse each other's",
+        (Edit("contracts/choreography.py", "max_length=MAX_PARTICIPANTS)", "max_length=len(PARTICIPANTS))"),),
+        (f"{_OWN_STEP}::test_the_messages_of_the_service_break_no_running_build",),
+    ),
+    Mutation(
+        "the audit does not compare a service that is in the order process",
+        (Edit("audit/crossing.py", "if service.leaves is not None}", 'if service.leaves and name != "shipping"}'),),
+        (f"{_CATALOGUE}::test_the_audit_knows_what_every_service_of_the_order_process_has_of_an_order",),
+    ),
+    Mutation(
+        "a skipped undo of a service that joined later explains nothing to the audit",
+        (Edit("audit/skips.py", "= _done_by_default() | {", "= {"),),
+        (f"{_OWN_STEP}::test_the_service_passes_the_tests_that_are_generated_for_it",),
+    ),
+    Mutation(
+        "a service that was not added to the containers is not missed",
+        (Edit("tests/tools/left_to_do.py", 'not in _text("docker-compose.yml"):', "in ():"),),
+        (f"{_OWN_STEP}::test_what_is_left_to_do_is_told_with_the_file_and_the_text_to_add",),
+    ),
+    Mutation(
+        "a new service may have the name of a module that is there",
+        (Edit("tests/tools/new_service.py", "    if 0 < len(there) < len(_FILES):\n", "    if False:\n"),),
+        (
+            f"{_OWN_STEP}::test_a_name_that_no_service_can_have_is_refused_and_nothing_is_written"
+            "[fence-NAME: activities/fence.py exists already]",
+        ),
+    ),
+    Mutation(
+        "an operation that never says no must have a refusal in its sample",
+        (
+            Edit(
+                f"{_TESTS}/test_fence.py",
+                "{name for name, sample in SAMPLES.items() if sample.refused is None}",
+                "set[str]()",
+            ),
+        ),
+        (f"{_OWN_STEP}::test_the_service_passes_the_tests_that_are_generated_for_it",),
+    ),
+)
+
+SERVICES = (*_KEYS, *_ROWS, *_PROCESS, *_EVERY_SERVICE, *_NEW_SERVICE)

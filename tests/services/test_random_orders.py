@@ -61,6 +61,8 @@ def _forwards(calls: list[PlannedCall]) -> Iterator[tuple[Call, Call]]:
             yield Call(call.operation, call.request), Call(call.undo, call.request)
 
 
+_CALLED = {forward.operation.service for forward, _ in _calls_of(sample()).forwards}
+"""The services of the process. Others of the catalogue have seen no order, and the audit expects none there."""
 GIVEN_UP = len(_calls_of(sample()).forwards)
 """The number of forward calls of an order; its coordinator may give up at any of them."""
 
@@ -250,7 +252,7 @@ async def _traces(harnesses: dict[str, ServiceHarness]) -> Traces:
     for service in set(SERVICES_WITH_TRACES) - {"order"}:
         async with reading(harnesses[service].url) as connection:
             states[service] = await crossing.read_states(connection, service)
-    return Traces(orders, coordinators, states)
+    return Traces(orders, coordinators, states, dict.fromkeys(crossing.JOINED - _CALLED))
 
 
 async def _audit(harnesses: dict[str, ServiceHarness]) -> None:
