@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
@@ -182,12 +182,22 @@ def count_states(state: State, error_code: str | None, sagas: int = 1) -> None:
     counter.add(sagas, {"state": str(state), "error_code": error_code or ""})
 
 
+class Listener(Protocol):
+    """Hears of each change of a saga's state: the state before, and the log with the state now."""
+
+    def changed(self, before: State, log: TransactionLog) -> None: ...
+
+
 @dataclass
 class Journal:
     """Keeps the log. Only `settle`, `wait` and `move` change an entry or the state, and publish what they change."""
 
     transaction_id: str
     error: Failure | None = None
+    listener: Listener | None = None
+    is_part: bool = False
+    """It is that of a part in a saga, which is counted and told to the listener only where it is parked: another
+    journal has the state of the whole."""
     _phase: State = State.RUNNING
     _entries: list[Entry] = field(default_factory=list)
     _moved_deadlines: list[MovedDeadline] = field(default_factory=list)
@@ -289,10 +299,13 @@ class Journal:
         state = self.state
         if state is self._published:
             return
-        self._published = state
+        before, self._published = self._published, state
         if self._attribute_writes or state is not State.CONFIRMED:
             self._publish_attributes(state)
-        count_states(state, self.error.code if self.error else None)
+        if state is State.PARKED or not self.is_part:
+            count_states(state, self.error.code if self.error else None)
+        if self.listener is not None and (State.PARKED in (before, state) or not self.is_part):
+            self.listener.changed(before, self.log)
         log = workflow.logger.error if state is State.PARKED else workflow.logger.info
         fields = {"transaction_id": self.transaction_id, "service": _SAGA, "status": str(state)}
         log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))
