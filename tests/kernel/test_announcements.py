@@ -96,7 +96,8 @@ async def test_a_saga_that_is_parked_announces_it_with_the_step_and_later_that_i
 ) -> None:
     harness.services.script(PIVOT.name, then=refuse)
     harness.services.script("car.release", fail)
-    await harness.run(AnnouncingWorkflow, policies=ONE_ATTEMPT)
+    handle = await harness.start(AnnouncingWorkflow, policies=ONE_ATTEMPT)
+    await harness.end(handle)
     services = told_in(harness)
     assert services.states == [
         (_PARKED, State.PARKED, "SOLD_OUT"),
@@ -105,9 +106,8 @@ async def test_a_saga_that_is_parked_announces_it_with_the_step_and_later_that_i
     ]
     [parked] = services.told[0].parked
     assert (parked.step, parked.service, parked.error_code) == ("car.release", "car", "SERVICE_UNAVAILABLE")
-    keys = [each.key.rpartition("-") for each in services.told]
-    assert [number for *_, number in keys] == ["1", "2", "3"]
-    assert len({run for run, *_ in keys}) == 1
+    run = handle.first_execution_run_id
+    assert [each.key for each in services.told] == [f"{run}-1", f"{run}-2", f"{run}-3"]
 
 
 async def test_a_second_parked_call_of_a_parked_saga_is_not_announced(harness: Harness) -> None:
