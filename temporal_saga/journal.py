@@ -19,6 +19,8 @@ from temporal_saga.visibility import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ST
 
 _STATES_METRIC = "saga_states"
 """Counts how often sagas entered a state, by `state` and `error_code`. An alert should watch PARKED."""
+_ROUNDS_METRIC = "saga_failed_rounds_total"
+"""Counts the rounds of undos, finishes and pivots that failed, by `service`, `kind` and `error_code`."""
 _SAGA = "saga"
 """The service of what no service does."""
 
@@ -182,6 +184,11 @@ def count_states(state: State, error_code: str | None, sagas: int = 1) -> None:
     counter.add(sagas, {"state": str(state), "error_code": error_code or ""})
 
 
+def _count_failed_round(entry: Entry) -> None:
+    counter = workflow.metric_meter().create_counter(_ROUNDS_METRIC)
+    counter.add(1, {"service": entry.service, "kind": str(entry.kind), "error_code": entry.error_code or ""})
+
+
 class Listener(Protocol):
     """Hears of each change of a saga's state: the state before, and the log with the state now."""
 
@@ -246,6 +253,7 @@ class Journal:
         entry.error_code = error_code
         entry.next_question_at = None
         if status is Status.PARKED:
+            _count_failed_round(entry)
             entry.parked_since = entry.parked_since or workflow.now()
         else:
             entry.ended_at = workflow.now()

@@ -73,7 +73,7 @@ _PARKED_AND_SKIPPED = [
     ("saga.recovered", "COMPENSATING", "OUT_OF_STOCK", []),
     ("saga.ended", "ROLLED_BACK_WITH_SKIPS", "OUT_OF_STOCK", []),
 ]
-_CONFIRMED = [("saga.ended", "CONFIRMED", None, [])]
+_CONFIRMED: list[Any] = [("saga.ended", "CONFIRMED", None, [])]
 
 
 async def test_every_mode_tells_once_that_an_order_is_parked_goes_on_and_has_ended(
