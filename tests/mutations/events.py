@@ -7,6 +7,7 @@ from .mutation import Edit, Mutation
 _RELAY, _TESTS = "runtime/relay.py", "tests/events/test_relay.py"
 _OUTBOX = "tests/services/test_outbox.py"
 _ANNOUNCER, _ANNOUNCED = "temporal_saga/announcer.py", "tests/kernel/test_announcements.py"
+_ALERTS = "tests/end_to_end/test_alerts.py"
 _MODES = "tests/events/test_whole.py"
 
 EVENTS = (
@@ -82,5 +83,15 @@ EVENTS = (
         "an order that leaves its batch announces nothing",
         (Edit("workflows/announcing.py", "return {ANNOUNCES: True} if announced() else {}", "return {}"),),
         (f"{_MODES}::test_every_mode_tells_once_that_an_order_is_parked_goes_on_and_has_ended",),
+    ),
+    Mutation(
+        "each participant of a choreographed order counts its end",
+        (Edit("temporal_saga/journal.py", "if state is State.PARKED or not self.is_part:", "if state:"),),
+        (f"{_ALERTS}::test_a_choreographed_order_is_counted_once_in_each_state",),
+    ),
+    Mutation(
+        "an undo that leaves a tombstone counts as one that acted",
+        (Edit("activities/fence.py", "TOMBSTONE if left.state is OperationState.TOMBSTONE else ACTED)", "ACTED)"),),
+        ("tests/services/test_answers.py::test_each_answer_of_the_fence_is_counted_by_operation_answer_and_code",),
     ),
 )
