@@ -17,7 +17,7 @@ import typer
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.common import MetricMeter, VersioningBehavior, WorkerDeploymentVersion
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     Interceptor,
@@ -41,6 +41,7 @@ from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
+from recovery.parked import watching_parked
 from recovery.schedule import keep_sweeping
 from recovery.sweep import Recovery
 from runtime import connection, logs, web_ui
@@ -181,6 +182,7 @@ async def serving(
         if WORKFLOWS_QUEUE in queues:
             build = settings.deployment_version
             await stack.enter_async_context(workflow_worker(client, interceptors, build, colocated=services))
+            await stack.enter_async_context(watching_parked(client, _meter_of(client)))
         if settings.events_url is not None:
             outboxes = {service.definition.name: service for service in services}
             await stack.enter_async_context(relaying(settings.events_url, outboxes, (*UNUSABLE, PoolTimeout)))
@@ -205,14 +207,21 @@ async def _open_services(
     except CannotBeOpened as error:
         raise Unreachable(f"{error}; see DATABASE_URL") from error
     gateways, publishes = _gateways(settings), settings.events_url is not None
+    meter = _meter_of(client)
     services = list[Service]()
     for name, database in databases.items():
         if name == NOTIFICATION.name and gateways:
-            services.append(delivering := DeliveringService(database, gateways, publishes=publishes))
+            services.append(delivering := DeliveringService(database, gateways, publishes=publishes, meter=meter))
             stack.push_async_callback(delivering.close)
         else:
-            services.append(Service(SERVICES[name], database, publishes=publishes))
+            services.append(Service(SERVICES[name], database, publishes=publishes, meter=meter))
     return services
+
+
+def _meter_of(client: Client) -> MetricMeter:
+    """Where the process counts what is of no workflow and no activity."""
+    core = client.service_client.config.runtime
+    return MetricMeter.noop if core is None else core.metric_meter
 
 
 def _gateways(settings: Settings) -> list[Gateway]:

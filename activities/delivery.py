@@ -39,6 +39,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
+from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 
 from activities.database import Database
@@ -122,12 +123,19 @@ class _Notice:
 class DeliveringService(Service):
     """The notification service with a gateway for each channel that it uses. Must be closed."""
 
-    def __init__(self, database: Database, gateways: Sequence[Gateway], *, publishes: bool = False) -> None:
+    def __init__(
+        self,
+        database: Database,
+        gateways: Sequence[Gateway],
+        *,
+        publishes: bool = False,
+        meter: MetricMeter = MetricMeter.noop,
+    ) -> None:
         """`gateways` is in the order of use; the first decides whether the customer can be told at all."""
         self._channels = tuple(gateway.channel for gateway in gateways)
         self._gateways = {gateway.channel: gateway for gateway in gateways}
         self._under_way: set[asyncio.Task[Any]] = set()
-        super().__init__(delivered_by(self._channels), database, publishes=publishes)
+        super().__init__(delivered_by(self._channels), database, publishes=publishes, meter=meter)
 
     async def close(self) -> None:
         """Wait for the deliveries under way, which are bounded in time, and close the gateways."""

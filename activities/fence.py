@@ -43,6 +43,9 @@ ReplyT = TypeVar("ReplyT", bound=Reply)
 
 RETIRED = "retired"
 """The step of the one record that is left of a retired transaction. No operation has this name."""
+ACTED, REPEATED, REFUSED, TOMBSTONE = "acted", "repeated", "refused", "tombstone"
+"""The answers of a fence, as they are counted: the operation took effect now, or its first reply was given again, or it
+was refused by a rule or by its service, or it was an undo that came before its step."""
 ERASED = "erased:"
 """Beginning of a digest that no longer comes from personal data. The digest of the request without such data follows,
 or nothing: then every request counts as the same."""
@@ -136,6 +139,7 @@ def apply_once(
     if retired is not None:
         since = "" if retired.at is None else f" on {retired.at:%Y-%m-%d}"
         message = f"{retired.transaction_id} has ended and was retired{since}: its id cannot be used again"
+        uow.count(operation.name, REFUSED, Code.RETIRED)
         raise Refusal(Code.RETIRED, message)
     found = uow.get(operation_records, request.transaction_id, operation.step)
     asked_digest = digest_beside(_kept(found), request)
@@ -146,8 +150,10 @@ def apply_once(
         acted_on = _acted_on(operation, operation.acts_on, _kept(earlier), asked, request)
     verdict = admit(asked, _kept(found), acted_on)
     if isinstance(verdict, Refuse):
+        uow.count(operation.name, REFUSED, verdict.code)
         raise Refusal(verdict.code, verdict.message)
     if isinstance(verdict, Repeat):
+        uow.count(operation.name, REPEATED)
         return _kept_reply(operation, verdict)
     fresh = operation_records(request.transaction_id, operation.step, verdict.state, verdict.digest, "", uow.now)
     return _act(uow, operation, replace(fresh, version=found.version) if found else fresh, decide)
@@ -160,10 +166,12 @@ def _act(
     try:
         decision = decide()
     except Refusal as refusal:
+        uow.count(operation.name, REFUSED, refusal.code)
         if left.state is OperationState.DONE and keeps(refusal.code):
             refused = Refuse(refusal.code, refusal.message).text
             uow.put([replace(left, state=OperationState.REFUSED, answer=refused)])
         raise
+    uow.count(operation.name, TOMBSTONE if left.state is OperationState.TOMBSTONE else ACTED)
     changed = list(decision.changed)
     uow.put(changed)
     answer = decision.reply.model_dump_json()

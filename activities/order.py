@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, exists, insert, select, update
 from sqlalchemy.engine import RowMapping
 
@@ -17,6 +17,7 @@ from contracts.erasure import ERASED, EraseCustomer, without_personal_data
 from contracts.errors import Code
 from contracts.message import Reply
 from contracts.order import (
+    Announce,
     ConfirmOrder,
     CreateOrder,
     Order,
@@ -28,7 +29,9 @@ from contracts.order import (
     RecordSkips,
 )
 from contracts.problems import first_problem
+from temporal_saga import Announcement
 
+_OUTSIDE = TypeAdapter(Announcement)
 metadata = MetaData()
 Fence = declare_fence(metadata)
 effects_table(metadata)
@@ -151,6 +154,21 @@ def _record_skips(connection: Connection, request: RecordSkips) -> Reply:
     return Reply()
 
 
+def _announce(connection: Connection, request: Announce) -> Reply:
+    """Add the announcements to the outbox. It needs no fence: an event that is told twice has the same id."""
+    rows = [
+        {
+            "transaction_id": each.transaction_id,
+            "operation": f"saga.{each.kind}/{each.key}",
+            "reply": _OUTSIDE.dump_json(each, include={"state", "error_code", "parked"}).decode(),
+            "at": each.at,
+        }
+        for each in request.announcements
+    ]
+    connection.execute(insert(metadata.tables["outbox"]), rows)
+    return Reply()
+
+
 def _erase(connection: Connection, request: EraseCustomer) -> int:
     """Replace the personal data in the order documents, and free text of operators. Keep who asked for it."""
     erased = sum(_erase_document(connection, row) for row in _documents(connection, request.transaction_ids))
@@ -203,6 +221,7 @@ ORDER = ServiceDefinition(
     [
         Query(order.read_orders, _read_orders),
         Query(order.record_skips, _record_skips),
+        Query(order.announce, _announce),
         lists_open(order.list_open, PlacedOrder, OrderState.PENDING),
     ],
     holds={PlacedOrder: frozenset({OrderState.PENDING})},

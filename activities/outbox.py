@@ -18,7 +18,10 @@ from activities.records import UtcDateTime
 
 @dataclass(frozen=True)
 class OutboxRow:
-    """`reply` is the operation's, as JSON. `id` grows with the time at which rows of one transaction were written."""
+    """`reply` is the operation's, as JSON. `id` grows with the time at which rows of one transaction were written.
+
+    The row of an announcement (`contracts.order.announce`) has the operation `saga.<kind>/<key>`.
+    """
 
     id: int
     transaction_id: str

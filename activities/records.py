@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -158,6 +158,8 @@ class UnitOfWork:
         self._changed: dict[Ref, None] = {}
         self._done: list[dict[str, str]] = []
         self._told: list[dict[str, str]] = []
+        self.answers: Counter[tuple[str, str, str]] = Counter()
+        """How many operations were answered, by operation, answer and code of a refusal."""
 
     def get(self, kind: type[R], *key: Any) -> R | None:
         return typing.cast("R | None", self._rows.get(Ref(kind, key)))
@@ -174,6 +176,10 @@ class UnitOfWork:
         self._done.append(effect)
         if self._outbox is not None:
             self._told.append(effect | {"reply": reply})
+
+    def count(self, operation: str, answer: str, code: str = "") -> None:
+        """Count an answer of the fence, for the metrics."""
+        self.answers[operation, answer, code] += 1
 
     def load(self, tx: Connection, refs: Iterable[Ref]) -> None:
         """Read the rows that exist among `refs`, with one query for each `KEYS_PER_QUERY` keys of a table."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from sqlalchemy import Connection, MetaData, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
-from temporalio.common import RawValue
+from temporalio.common import MetricMeter, RawValue
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities import outbox
@@ -47,6 +48,8 @@ RowT = TypeVar("RowT")
 ItemT = TypeVar("ItemT")
 OutcomeT = TypeVar("OutcomeT")
 
+_ANSWERS_METRIC = "fence_answers_total"
+"""Counts the answers of the fence by `operation`, `answer` (acted, repeated, refused, tombstone) and `code`."""
 OPTIMISTIC_ATTEMPTS = 20
 """Times a local transaction is read and decided again after a conflict with another writer. At least one contender
 commits in each round; a loser of twenty rounds (about a second) goes back to Temporal's retries."""
@@ -176,9 +179,17 @@ class _OperationCall(NamedTuple):
 class Service:
     """A service at work on its own database."""
 
-    def __init__(self, definition: ServiceDefinition, database: Database, *, publishes: bool = False) -> None:
-        """`publishes`: what takes effect is written into the outbox too."""
+    def __init__(
+        self,
+        definition: ServiceDefinition,
+        database: Database,
+        *,
+        publishes: bool = False,
+        meter: MetricMeter = MetricMeter.noop,
+    ) -> None:
+        """`publishes`: what takes effect is written into the outbox too. `meter` counts the answers of the fence."""
         self.definition = definition
+        self._answers = meter.create_counter(_ANSWERS_METRIC, "Answers of the fence of a service.")
         self._database = database
         self._publishes = publishes
         self._group: GroupCommit[_OperationCall, list[Reply | Refusal]] = GroupCommit(
@@ -212,7 +223,10 @@ class Service:
         await self._database.transaction(lambda tx: outbox.remove(tx, table, ids))
 
     async def _perform_group(self, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
-        return await self._optimistic(lambda tx: self._perform_once(tx, group))
+        answers, counts = await self._optimistic(lambda tx: self._perform_once(tx, group))
+        for (operation, answer, code), count in counts.items():
+            self._answers.add(count, {"operation": operation, "answer": answer, "code": code})
+        return answers
 
     async def _optimistic(self, work: Callable[[Connection], OutcomeT]) -> OutcomeT:
         """Do `work` in one local transaction, and again for as long as another writer was faster. Raises `Stale`."""
@@ -229,12 +243,15 @@ class Service:
                 # Full jitter, growing to about 100 ms: contenders must not retry in step.
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
-    def _perform_once(self, tx: Connection, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
+    def _perform_once(
+        self, tx: Connection, group: Sequence[_OperationCall]
+    ) -> tuple[list[list[Reply | Refusal]], Counter[tuple[str, str, str]]]:
+        """The answers, and how many of each kind there are."""
         uow = UnitOfWork(self.definition.metadata, datetime.now(UTC), publishes=self._publishes)
         uow.load(tx, (ref for call in group for ref in call.touches(self.definition.operation_records)))
         answers = [[self._decide(uow, call.handler, request) for request in call.requests] for call in group]
         uow.save(tx)
-        return answers
+        return answers, uow.answers
 
     def _decide(self, uow: UnitOfWork, handler: Handler[Any, Any], request: Request) -> Reply | Refusal:
         decide = partial(handler.decide, uow, request)

@@ -27,7 +27,7 @@ from contracts.message import (
     Unreadable,
     WorkflowId,
 )
-from temporal_saga import Operation
+from temporal_saga import Announcement, Operation
 
 QUEUE = "order"
 WORKFLOWS_QUEUE = "orders"
@@ -198,9 +198,18 @@ class RecordSkips(Request):
     skips: Annotated[tuple[SkippedStep, ...], Field(min_length=1, max_length=100)]
 
 
+class Announce(Message):
+    """Tell the world outside what has become of sagas; temporal_saga's `Announcements`."""
+
+    announcements: Annotated[tuple[Announcement, ...], Field(min_length=1, max_length=500)]
+
+
 create = Operation("order.create", CreateOrder, OrderRecorded, queue=QUEUE)
 cancel = Operation("order.cancel", CreateOrder, OrderRecorded, queue=QUEUE, undoes=create)
 confirm = Operation("order.confirm", ConfirmOrder, OrderRecorded, queue=QUEUE, acts_on=create)
 list_open = Operation("order.list_open", ListOpen, OpenTransactions, queue=QUEUE)
 read_orders = Operation("order.read_orders", ReadOrders, OrdersOnRecord, queue=QUEUE)
 record_skips = Operation("order.record_skips", RecordSkips, Reply, queue=QUEUE)
+announce = Operation("order.announce", Announce, Reply, queue=QUEUE)
+ANNOUNCES = "announces"
+"""The entry of a workflow's memo by which its saga calls `announce`; without it, or with false, it does not."""

@@ -21,7 +21,7 @@ Holds of a transaction that no order and no workflow accounts for are given back
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from temporalio import activity
@@ -36,6 +36,9 @@ from recovery.tolerance import Round
 from recovery.transactions import TransactionSweep
 
 T = TypeVar("T")
+_FINDINGS_METRIC = "sweep_findings_total"
+"""Counts what the sweep has found by `kind`: an order or a transaction that no workflow brought to its end, a hold
+whose lease was over, and what it could not examine or finish (failure)."""
 
 
 class Recovery:
@@ -56,6 +59,8 @@ class Recovery:
         ends = await _finish_all(round_, left, lambda each: each.placed.order.transaction_id, orders.finish)
         ends |= await _finish_all(round_, resumed, lambda each: each.workflow_id, transactions.finish)
         leases_ended = await LeaseSweep(self._client, round_, self._page).end_all()
+        failed = len(round_.failures)
+        _count({"order": len(left), "transaction": len(resumed), "lease": leases_ended, "failure": failed})
         return Swept(
             found=len(left) + len(resumed),
             finished=sum(ends.values()),
@@ -63,10 +68,17 @@ class Recovery:
             transactions=tuple(each.transaction.transaction_id for each in resumed),
             unfinished=tuple(name for name, ended in ends.items() if not ended),
             leases_ended=leases_ended,
-            failed=len(round_.failures),
+            failed=failed,
             failures=round_.failures[:MAX_NAMED],
             attempt=activity.info().attempt,
         )
+
+
+def _count(found: Mapping[str, int]) -> None:
+    """Count what the sweep has found, also that it has found nothing."""
+    counter = activity.metric_meter().create_counter(_FINDINGS_METRIC, "What the sweep has found.")
+    for kind, count in found.items():
+        counter.add(count, {"kind": kind})
 
 
 async def _finish_all(

@@ -23,6 +23,7 @@ from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
 
 from contracts.identity import TemporalIdentity
 from runtime import logs
+from runtime.announcing import announcing
 from runtime.encryption import EncryptedFailures, EncryptionCodec, Sealed, SealedFailures
 from runtime.settings import Settings, SettingsError
 from runtime.tracing import tracing
@@ -106,7 +107,7 @@ async def open_client(settings: Settings, *, address: str | None = None, with_me
             **profile,
             data_converter=data_converter(settings),
             runtime=core,
-            interceptors=tracing(settings),
+            interceptors=[*tracing(settings), *announcing(settings)],
             grpc_compression=GrpcCompression.NONE if _is_loopback(where) else GrpcCompression.GZIP,
         )
     except (RuntimeError, ValueError) as error:

@@ -64,17 +64,21 @@ class Outbox(Protocol):
 
 
 def cloud_event(service: str, event: Event) -> dict[str, Any]:
-    """The event as the world outside gets it."""
+    """The event as the world outside gets it. What is before a slash in the operation is its type."""
     return {
         "specversion": "1.0",
         "id": f"{event.transaction_id}/{event.operation}",
         "source": f"/order-saga/{service}",
-        "type": event.operation,
+        "type": _type_of(event),
         "subject": event.transaction_id,
         "time": event.at.isoformat().replace("+00:00", "Z"),
         "datacontenttype": "application/json",
         "data": json.loads(event.reply),
     }
+
+
+def _type_of(event: Event) -> str:
+    return event.operation.partition("/")[0]
 
 
 @asynccontextmanager
@@ -212,7 +216,7 @@ async def _send_in_order(
         headers = {"Nats-Msg-Id": told["id"], "Content-Type": "application/cloudevents+json"}
         try:
             await stream.publish(
-                f"order-saga.{event.operation}",
+                f"order-saga.{_type_of(event)}",
                 json.dumps(told).encode(),
                 headers=headers,
                 timeout=_ACKNOWLEDGED_WITHIN_S,

@@ -15,6 +15,7 @@ Write the process with `Saga`, declare what it calls as `Operation`, read what h
 | `outcome` | the three outcomes of a call: done, refused, unknown; and the answer that it is not over yet |
 | `journal` | the transaction log, and what is published from it |
 | `calls` | one call: an activity with its retries, or rounds until it is done |
+| `announcer` | what a service is told of a saga: parked, recovered, ended |
 | `visibility` | the search attributes, and what happens where a namespace lacks them |
 | `plugin` | what workers of sagas need, as one plugin |
 | `failover` | why a worker makes no local calls for a saga that another worker began |
@@ -39,6 +40,7 @@ them.
 
 from typing import TYPE_CHECKING, Any
 
+from temporal_saga.announcer import Announcement, AnnouncementKind, Announcements, ParkedStep
 from temporal_saga.desk import Decided, Desk, DeskRecord, DeskRefused, Fix, Parked, Remedy, Retry, Skip
 from temporal_saga.journal import (
     CallKind,
@@ -88,6 +90,9 @@ __all__ = [
     "SEARCH_ATTRIBUTES",
     "STILL_WORKING",
     "WAIT_TIMEOUT",
+    "Announcement",
+    "AnnouncementKind",
+    "Announcements",
     "CallKind",
     "CancelRefused",
     "CancellableSagaWorkflow",
@@ -103,6 +108,7 @@ __all__ = [
     "MovedDeadline",
     "Operation",
     "Parked",
+    "ParkedStep",
     "Plan",
     "PlannedCall",
     "Policies",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
@@ -19,6 +19,8 @@ from temporal_saga.visibility import SAGA_ERROR_CODE, SAGA_PARKED_SINCE, SAGA_ST
 
 _STATES_METRIC = "saga_states"
 """Counts how often sagas entered a state, by `state` and `error_code`. An alert should watch PARKED."""
+_ROUNDS_METRIC = "saga_failed_rounds_total"
+"""Counts the rounds of undos, finishes and pivots that failed, by `service`, `kind` and `error_code`."""
 _SAGA = "saga"
 """The service of what no service does."""
 
@@ -182,12 +184,27 @@ def count_states(state: State, error_code: str | None, sagas: int = 1) -> None:
     counter.add(sagas, {"state": str(state), "error_code": error_code or ""})
 
 
+def _count_failed_round(entry: Entry) -> None:
+    counter = workflow.metric_meter().create_counter(_ROUNDS_METRIC)
+    counter.add(1, {"service": entry.service, "kind": str(entry.kind), "error_code": entry.error_code or ""})
+
+
+class Listener(Protocol):
+    """Hears of each change of a saga's state: the state before, and the log with the state now."""
+
+    def changed(self, before: State, log: TransactionLog) -> None: ...
+
+
 @dataclass
 class Journal:
     """Keeps the log. Only `settle`, `wait` and `move` change an entry or the state, and publish what they change."""
 
     transaction_id: str
     error: Failure | None = None
+    listener: Listener | None = None
+    is_part: bool = False
+    """It is that of a part in a saga, which is counted and told to the listener only where it is parked: another
+    journal has the state of the whole."""
     _phase: State = State.RUNNING
     _entries: list[Entry] = field(default_factory=list)
     _moved_deadlines: list[MovedDeadline] = field(default_factory=list)
@@ -236,6 +253,7 @@ class Journal:
         entry.error_code = error_code
         entry.next_question_at = None
         if status is Status.PARKED:
+            _count_failed_round(entry)
             entry.parked_since = entry.parked_since or workflow.now()
         else:
             entry.ended_at = workflow.now()
@@ -289,10 +307,13 @@ class Journal:
         state = self.state
         if state is self._published:
             return
-        self._published = state
+        before, self._published = self._published, state
         if self._attribute_writes or state is not State.CONFIRMED:
             self._publish_attributes(state)
-        count_states(state, self.error.code if self.error else None)
+        if state is State.PARKED or not self.is_part:
+            count_states(state, self.error.code if self.error else None)
+        if self.listener is not None and (State.PARKED in (before, state) or not self.is_part):
+            self.listener.changed(before, self.log)
         log = workflow.logger.error if state is State.PARKED else workflow.logger.info
         fields = {"transaction_id": self.transaction_id, "service": _SAGA, "status": str(state)}
         log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))

@@ -29,6 +29,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from temporal_saga import outcome
+from temporal_saga.announcer import Announcer
 from temporal_saga.calls import PersistentCalls, attempt, summary_of
 from temporal_saga.desk import Desk, Remedy
 from temporal_saga.earlier import Body, EarlierExecutions
@@ -71,7 +72,8 @@ class Saga:
     changes it. `body` is what the saga is going to do (`foresee`); without it, colocated policies raise a `TypeError`:
     a worker that is thought dead may have made calls that are not in the history, and only the body says what undoes
     them. `remedy` names the command that the Web UI shows beside a parked call; by default it is the Temporal CLI's for
-    the update `desk_retry`.
+    the update `desk_retry`. `announce` is an operation that takes `Announcements`: it is called, at least once and in
+    order, when the saga is parked, goes on or has ended, and the workflow ends only after that.
     """
 
     def __init__(
@@ -82,11 +84,14 @@ class Saga:
         policies: Policies = POLICIES,
         body: Body | None = None,
         remedy: Remedy | None = None,
+        announce: Call[Any, Any] | None = None,
     ) -> None:
         if policies.are_colocated and body is None:
             raise TypeError("a colocated saga needs its body, to undo calls that its history has not seen")
         self.desk = Desk(remedy)
-        self._journal = Journal(workflow.info().workflow_id if transaction_id is None else transaction_id)
+        self._announcer = None if announce is None else Announcer(Operation.of(announce), policies)
+        own_id = workflow.info().workflow_id if transaction_id is None else transaction_id
+        self._journal = Journal(own_id, listener=self._announcer)
         self._calls = PersistentCalls(self._journal, self.desk, policies.rounds)
         self._policies = policies
         self._earlier = EarlierExecutions(body)
@@ -357,13 +362,18 @@ class Saga:
     async def _confirm(self) -> None:
         self._progress.phase = Phase.COMMITTED  # a saga without a pivot can be cancelled until here
         await run_to_completion(self._rollback.run_unknown())
-        self._journal.end(State.CONFIRMED)
+        await self._end(State.CONFIRMED)
 
     async def _roll_back(self, failure: Failure) -> None:
         self._progress.phase = Phase.ROLLING_BACK
         self._journal.move(State.COMPENSATING, failure)
         await run_to_completion(self._undo_all(failure))
-        self._journal.end(State.ROLLED_BACK)
+        await self._end(State.ROLLED_BACK)
+
+    async def _end(self, end: State) -> None:
+        self._journal.end(end)
+        if self._announcer is not None:
+            await run_to_completion(self._announcer.done())
 
     def _end_of(self, failure: Failure) -> ApplicationError:
         """The failure of a workflow whose saga was rolled back: a business end, which no metric of failures counts."""

@@ -30,11 +30,13 @@ from contracts.errors import Code
 from contracts.order import OrderOptions, RollbackCause
 from contracts.outline import Outline
 from temporal_saga import POLICIES, CallKind, Failure, PlannedCall, Policy, State, TransactionLog, run_to_completion
+from temporal_saga.announcer import Announcer
 from temporal_saga.earlier import RerunDetector
 from temporal_saga.journal import count_states
 from temporal_saga.outcome import CANCELLED, STEP_UNDONE
 from temporal_saga.visibility import SAGA_STATE, upsert
 from temporal_saga.waiting import until
+from workflows.announcing import announced
 from workflows.batch_call import call_many
 from workflows.batch_member import BatchMember, grouped
 from workflows.detach import detach
@@ -94,6 +96,7 @@ class BatchWorkflow:
             worst is not State.CONFIRMED
         ):  # as of a saga: a workflow that has completed without the attribute is confirmed
             upsert([SAGA_STATE.value_set(str(worst))], "batch")
+        await self._announce_ends()
 
     def _interrupt_all(self, reason: str) -> None:
         for member in self._members.values():
@@ -304,6 +307,16 @@ class BatchWorkflow:
         told["invalid"] = len(self._problems)
         lines = [f"- {state}: {orders}" for state, orders in sorted(told.items()) if orders]
         workflow.set_current_details("\n".join([f"**{told.total()} orders**", "", *lines]))
+
+    async def _announce_ends(self) -> None:
+        """Announce the end of each order that has no workflow of its own."""
+        if (operation := announced()) is None:
+            return
+        announcer = Announcer(operation)
+        for member in self._members.values():
+            if member.state.is_end:
+                announcer.changed(State.RUNNING, member.transaction_log)
+        await announcer.done()
 
     def _count_ends(self) -> None:
         ends = Counter(

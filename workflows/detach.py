@@ -11,6 +11,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from contracts.order import WORKFLOWS_QUEUE, OrderOptions
 from temporal_saga import POLICIES
+from workflows.announcing import memo_of_child
 from workflows.batch_member import BatchMember
 from workflows.order import OrderWorkflow
 
@@ -44,6 +45,7 @@ async def _start_own_workflow(member: BatchMember, options: OrderOptions) -> Non
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
+                memo=memo_of_child(),
                 static_summary="detached from its batch",
                 static_details=f"`{workflow.info().workflow_id}` has left this order to a workflow of its own.",
             )

@@ -33,6 +33,7 @@ from contracts.lane import (
 )
 from temporal_saga import run_to_completion
 from temporal_saga.waiting import until
+from workflows.announcing import memo_of_child
 from workflows.transaction import TransactionWorkflow
 
 _LONG = timedelta(minutes=1)
@@ -119,6 +120,7 @@ class LaneWorkflow:
                 result_type=RawValue,  # it may be of any build; the lane does not read it
                 id_reuse_policy=again if entry.resumed else once,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                memo=memo_of_child(),
                 static_summary="in its turn in a serial lane",
                 static_details=f"`{workflow.info().workflow_id}` runs one transaction at a time.",
             )

@@ -29,6 +29,7 @@ from temporal_saga import (
     TransactionLog,
     run_to_completion,
 )
+from workflows.announcing import announced
 from workflows.cancellable import CancellableOrderWorkflow
 from workflows.inputs import check_workflow_id, parse_input
 
@@ -135,6 +136,7 @@ class OrderWorkflow(CancellableOrderWorkflow):
             policies=policies,
             body=self._foreseen,
             remedy=remedy_for(self._order.order_id),
+            announce=announced(),
         )
 
     @workflow.run

@@ -49,10 +49,12 @@ from temporal_saga import (
     deadline_exceeded,
     run_to_completion,
 )
+from temporal_saga.announcer import Announcer
 from temporal_saga.calls import PersistentCalls, attempt, summary_of
 from temporal_saga.journal import Journal
 from temporal_saga.outcome import Outcome, Refused, Unknown
 from temporal_saga.waiting import until
+from workflows.announcing import announced
 from workflows.cancellable import CancellableOrderWorkflow
 from workflows.choreography import Reaction, roles_of
 from workflows.event_log import EventLog
@@ -70,7 +72,9 @@ class Participant:
         self._service = service
         self._order = placed
         self._role = roles[service]
-        self._journal = Journal(placed.transaction_id)
+        announce = announced()
+        self._announcer = None if announce is None else Announcer(announce)
+        self._journal = Journal(placed.transaction_id, listener=self._announcer, is_part=not self._role.is_decider)
         self._calls = PersistentCalls(self._journal, self.desk, POLICIES.rounds)
         self.events = EventLog(service, placed, roles, self._calls)
         self._rejection: Failure | None = None
@@ -122,6 +126,7 @@ class Participant:
         if self._rejection is not None:
             self._journal.move(State.ROLLED_BACK, self._rejection)
         await events.delivered()
+        await self._announced()
         for timer in timers:
             timer.cancel()
         if self._rejection is not None:
@@ -219,11 +224,19 @@ class Participant:
     async def _conclude(
         self, last: Reaction, end: State, *, cause: RollbackCause | None = None, skipped: bool = False
     ) -> None:
-        """Publish the result of the role, and return when all that must follow has happened and is delivered."""
+        """Publish the result of the role, and return when all that must follow has happened and is delivered.
+
+        What was parked is announced before: the order's participant announces the end after it has heard the result.
+        """
+        await self._announced()
         self.events.publish(last.emits, last, cause=cause, skipped=skipped)
         await self.events.until(lambda: last.until <= self.events.happened.keys())
         await self.events.delivered()
         self._journal.end(end, with_skips=any(self.events.happened[fact].skipped for fact in last.until))
+
+    async def _announced(self) -> None:
+        if self._announcer is not None:
+            await self._announcer.done()
 
     async def _make(
         self, calls: Sequence[PlannedCall], may_refuse: Callable[[str], bool]

@@ -12,6 +12,7 @@ from contracts.outline import Outline
 from contracts.remedy import remedy_for
 from contracts.transaction import Transaction
 from temporal_saga import Plan, Saga, SagaWorkflow, Step, TransactionLog, run_in_order
+from workflows.announcing import announced
 from workflows.inputs import check_workflow_id, parse_input
 
 
@@ -23,7 +24,8 @@ class TransactionWorkflow(SagaWorkflow):
     def __init__(self, document: Any = None, resumed: bool = False) -> None:  # noqa: FBT001, FBT002 — as `run`
         self._transaction = parse_input(Transaction, document, Code.INVALID_TRANSACTION)
         check_workflow_id(self._transaction.workflow_id, Code.INVALID_TRANSACTION, "one transaction, one workflow")
-        self.saga = Saga(self._transaction.transaction_id, remedy=remedy_for(self._transaction.transaction_id))
+        transaction_id = self._transaction.transaction_id
+        self.saga = Saga(transaction_id, remedy=remedy_for(transaction_id), announce=announced())
 
     @workflow.run
     async def run(self, document: Any = None, resumed: bool = False) -> TransactionLog:  # noqa: FBT001, FBT002 — JSON

@@ -24,6 +24,7 @@ fault = [
   {transaction = "order/*-slow", operation = "shipping.schedule", kind = "delay", seconds = 4},
   {transaction = "order/*-stuck", operation = "order.confirm", kind = "delay", seconds = 4},
   {transaction = "order/*-capture", operation = "payment.capture", kind = "hang", attempts = 1},
+  {transaction = "order/*-jammed", operation = "payment.cancel", kind = "refuse"},
   {transaction = "order/*-later", operation = "payment.capture", kind = "delay", seconds = 4},
 ]
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,19 @@ from ruamel.yaml import YAML
 from temporalio.client import Client
 
 from contracts.order import WORKFLOWS_QUEUE
+from recovery.parked import parked_for
 from tests.docs.runbook import RUNBOOK
 from worker import QUEUES
 
 from ..eventually import eventually_async
+from ..orders import line
 from .exported import exported, page
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
 _DEPLOY = Path(__file__).parents[2] / "deploy"
 _RULES, _DASHBOARD = _DEPLOY / "alerts.yml", _DEPLOY / "dashboard.json"
-_METRIC = r"\b((?:temporal|saga|notification)_[a-z_]+?)(?:_bucket)?(?=[\[{)\s])"
+_METRIC = r"\b((?:temporal|saga|notification|fence|sweep)_[a-z_]+?)(?:_bucket)?(?=[\[{)\s])"
 
 
 def _metrics_in(file: Path) -> set[str]:
@@ -37,9 +40,15 @@ _METRICS = {name for file in (_RULES, _DASHBOARD) for name in _metrics_in(file) 
 async def test_a_worker_exports_every_metric_that_the_runbook_names(
     system: System, order: Callable[..., dict[str, Any]]
 ) -> None:
-    named = set(re.findall(r"`((?:temporal|saga)_[a-z_]+)`", RUNBOOK.read_text())) | _METRICS
+    named = set(re.findall(r"`((?:temporal|saga|fence|sweep)_[a-z_]+)`", RUNBOOK.read_text())) | _METRICS
     assert system.run("place", "--item", "UNICORN-1:1").code == 1
     assert system.place(order("metrics-down")).code == 1  # its attempts fail
+    jammed = order("jammed", lines=line("UNICORN-1"))
+    assert system.place(jammed).code == 4
+    assert await parked_for(await Client.connect(f"127.0.0.1:{system.port}"), timedelta(0)) >= 1
+    skip = ("desk", "skip", jammed["order_id"], "payment.cancel", "--reason", "by hand", "--actor", "ann")
+    assert system.run(*skip).code == 0
+    assert system.run("sweep").code in (0, 4)
     client = await Client.connect(f"127.0.0.1:{system.port}")
     stranger = await client.start_workflow("NoSuchWorkflow", id="a-bug", task_queue=WORKFLOWS_QUEUE)
     await client.start_workflow("OrderWorkflow", {}, id="no-order", task_queue=WORKFLOWS_QUEUE)
@@ -64,6 +73,22 @@ def test_a_refused_order_is_no_failure_in_the_metrics(system: System) -> None:
     assert _count(port, "temporal_activity_execution_failed", 'activity_type="inventory.reserve"') < refused + orders
 
 
+def test_a_choreographed_order_is_counted_once_in_each_state(system: System) -> None:
+    port, labels = system.worker_environment["METRICS_PORT"], ('error_code="UNKNOWN_SKU"', 'state="ROLLED_BACK"')
+    before = _count(port, "saga_states", *labels)
+    assert system.run("place", "--item", "UNICORN-1:1", "--mode", "choreography").code == 1
+    assert _count(port, "saga_states", *labels) == before + 1
+
+
+def test_the_answers_of_a_fence_are_counted_by_kind_and_code(system: System) -> None:
+    port, created = system.worker_environment["METRICS_PORT"], ('operation="order.create"', 'answer="acted"')
+    refused = ('operation="inventory.reserve"', 'answer="refused"', 'code="UNKNOWN_SKU"')
+    before = [_count(port, "fence_answers_total", *labels) for labels in (created, refused)]
+    assert system.run("place", "--item", "UNICORN-1:1").code == 1
+    after = [_count(port, "fence_answers_total", *labels) for labels in (created, refused)]
+    assert all(now > then for now, then in zip(after, before, strict=True))
+
+
 def _count(port: str, metric: str, *labels: str) -> float:
     """The sum of a counter over all its series that have `labels`."""
     series = re.findall(rf"^{metric}{{(.*)}} (\S+)$", page(port), re.MULTILINE)
@@ -78,7 +103,7 @@ def test_every_rule_names_a_chapter_of_the_runbook_and_every_alert_of_it_has_a_r
     assert {rule["annotations"]["runbook"] for rule in rules} <= titles
     assert len({rule["alert"] for rule in rules}) == len(rules)
     table = RUNBOOK.read_text().partition("| alert on |")[2].partition("\n\n")[0]
-    alerted = set(re.findall(r"`((?:temporal|saga|notification)_[a-z_]+)`", table))
+    alerted = set(re.findall(r"`((?:temporal|saga|notification|fence|sweep)_[a-z_]+)`", table))
     assert alerted - {"temporal_worker_task_slots_used"} <= _metrics_in(_RULES)
     assert all(f'task_queue="{queue}"' in _RULES.read_text() for queue in QUEUES)
 

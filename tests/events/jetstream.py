@@ -44,13 +44,15 @@ class NatsServer:
             await self._process.wait()
             self._process = None
 
-    async def events(self) -> list[dict[str, Any]]:
-        """The events of the stream in its order; empty before it is made."""
+    async def events(self, subject: str = "order-saga.>") -> list[dict[str, Any]]:
+        """The events of the stream in its order, those of `subject`; empty before it is made."""
         client = await nats.connect(self.url)
         try:
             stream = client.jetstream()
             last = (await stream.stream_info(STREAM)).state.last_seq
             found = [await stream.get_msg(STREAM, seq=at) for at in range(1, last + 1)]
+            parts = subject.rstrip(">*")
+            found = [message for message in found if (message.subject or "").startswith(parts)]
         except NotFoundError:
             return []
         finally:

@@ -72,6 +72,18 @@ async def test_an_event_is_a_cloud_event_with_a_stable_id(nats_server: NatsServe
     ]
 
 
+async def test_an_announcement_has_its_key_in_its_id_and_not_in_its_type(nats_server: NatsServer) -> None:
+    outbox = Rows()
+    outbox.add(("order/o-1", "saga.parked/run-1"), ("order/o-1", "saga.recovered/run-2"))
+    async with relaying(nats_server.url, {"order": outbox}, (OSError,)):
+        await emptied(outbox)
+    told = [(event["id"], event["type"]) for event in await nats_server.events("order-saga.saga.*")]
+    assert told == [
+        ("order/o-1/saga.parked/run-1", "saga.parked"),
+        ("order/o-1/saga.recovered/run-2", "saga.recovered"),
+    ]
+
+
 async def test_events_of_one_transaction_keep_their_order_among_hundreds_of_others(nats_server: NatsServer) -> None:
     outbox = Rows()
     kinds = ("payment.authorize", "payment.capture", "payment.cancel")

@@ -6,6 +6,9 @@ from .mutation import Edit, Mutation
 
 _RELAY, _TESTS = "runtime/relay.py", "tests/events/test_relay.py"
 _OUTBOX = "tests/services/test_outbox.py"
+_ANNOUNCER, _ANNOUNCED = "temporal_saga/announcer.py", "tests/kernel/test_announcements.py"
+_ALERTS = "tests/end_to_end/test_alerts.py"
+_MODES = "tests/events/test_whole.py"
 
 EVENTS = (
     Mutation(
@@ -49,5 +52,46 @@ EVENTS = (
             ),
         ),
         (f"{_OUTBOX}::test_without_events_the_outbox_stays_empty",),
+    ),
+    Mutation(
+        "a workflow ends before its announcements are made",
+        (
+            Edit(
+                "temporal_saga/kernel.py",
+                "            await run_to_completion(self._announcer.done())",
+                "            pass",
+            ),
+        ),
+        (f"{_ANNOUNCED}::test_announcements_that_fail_hold_up_no_undo_and_are_made_in_order_when_they_can_be",),
+    ),
+    Mutation(
+        "an announcement that fails is dropped",
+        (Edit(_ANNOUNCER, "if isinstance(ended, Done):", "if ended:"),),
+        (f"{_ANNOUNCED}::test_announcements_that_fail_hold_up_no_undo_and_are_made_in_order_when_they_can_be",),
+    ),
+    Mutation(
+        "an announcement of the next run has the id of the first run's",
+        (Edit(_ANNOUNCER, 'f"{workflow.info().run_id}-{self._number}"', 'f"{self._number}"'),),
+        (f"{_ANNOUNCED}::test_a_saga_that_is_parked_announces_it_with_the_step_and_later_that_it_goes_on_and_ends",),
+    ),
+    Mutation(
+        "each participant announces the end of the order",
+        (Edit("temporal_saga/journal.py", "and (State.PARKED in (before, state) or not self.is_part)", ""),),
+        (f"{_MODES}::test_every_mode_tells_once_that_an_order_is_parked_goes_on_and_has_ended",),
+    ),
+    Mutation(
+        "an order that leaves its batch announces nothing",
+        (Edit("workflows/announcing.py", "return {ANNOUNCES: True} if announced() else {}", "return {}"),),
+        (f"{_MODES}::test_every_mode_tells_once_that_an_order_is_parked_goes_on_and_has_ended",),
+    ),
+    Mutation(
+        "each participant of a choreographed order counts its end",
+        (Edit("temporal_saga/journal.py", "if state is State.PARKED or not self.is_part:", "if state:"),),
+        (f"{_ALERTS}::test_a_choreographed_order_is_counted_once_in_each_state",),
+    ),
+    Mutation(
+        "an undo that leaves a tombstone counts as one that acted",
+        (Edit("activities/fence.py", "TOMBSTONE if left.state is OperationState.TOMBSTONE else ACTED)", "ACTED)"),),
+        ("tests/services/test_answers.py::test_each_answer_of_the_fence_is_counted_by_operation_answer_and_code",),
     ),
 )

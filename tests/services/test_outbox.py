@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Connection
 
 from activities.fence import Refusal
 from activities.service import Service
-from contracts import payment
+from contracts import order, payment
+from contracts.order import Announce
 from contracts.payment import AuthorizePayment, SetAccount
+from temporal_saga import Announcement, AnnouncementKind, ParkedStep, State
 
 from .conftest import OpenHarness
 from .service_harness import ServiceHarness
@@ -80,3 +83,25 @@ async def test_without_events_the_outbox_stays_empty(open_harness: OpenHarness) 
     account = SetAccount(transaction_id="seed", customer_id="c-1", balance_minor=150)
     await harness.deliver(payment.set_account, account)
     assert await told(harness) == []
+
+
+async def test_what_becomes_of_a_saga_waits_in_the_outbox_of_orders_under_its_own_id(
+    open_harness: OpenHarness,
+) -> None:
+    harness = await open_harness("order")
+    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    parked = ParkedStep("payment.cancel", "payment", "SERVICE_UNAVAILABLE")
+    told_of = (
+        Announcement("order/o-1", AnnouncementKind.PARKED, "run-1", State.PARKED, at, "OUT_OF_STOCK", (parked,)),
+        Announcement("order/o-1", AnnouncementKind.ENDED, "run-2", State.ROLLED_BACK, at, "OUT_OF_STOCK"),
+    )
+    await harness.execute(order.announce, Announce(announcements=told_of))
+    first, second = await harness.service.waiting_events(10)
+    assert (first.operation, first.at) == ("saga.parked/run-1", at)
+    assert json.loads(first.reply) == {
+        "state": "PARKED",
+        "error_code": "OUT_OF_STOCK",
+        "parked": [{"step": "payment.cancel", "service": "payment", "error_code": "SERVICE_UNAVAILABLE"}],
+    }
+    assert second.operation == "saga.ended/run-2"
+    assert json.loads(second.reply) == {"state": "ROLLED_BACK", "error_code": "OUT_OF_STOCK", "parked": []}
