@@ -182,7 +182,8 @@ async def serving(
         if WORKFLOWS_QUEUE in queues:
             build = settings.deployment_version
             await stack.enter_async_context(workflow_worker(client, interceptors, build, colocated=services))
-            await stack.enter_async_context(watching_parked(client, _meter_of(client)))
+            if settings.metrics_port or settings.otel_exporter_otlp_endpoint:
+                await stack.enter_async_context(watching_parked(client, _meter_of(client)))
         if settings.events_url is not None:
             outboxes = {service.definition.name: service for service in services}
             await stack.enter_async_context(relaying(settings.events_url, outboxes, (*UNUSABLE, PoolTimeout)))
