@@ -94,12 +94,12 @@ class RoomByNumber:
 
     @workflow.run
     async def run(self, guest: str) -> None:
-        few = RetryPolicy(maximum_attempts=3)
-        room = await workflow.execute_activity(Hotel.take_room, guest, start_to_close_timeout=SOON, retry_policy=few)
+        few: dict[str, Any] = {"start_to_close_timeout": SOON, "retry_policy": RetryPolicy(maximum_attempts=3)}
+        room = await workflow.execute_activity_method(Hotel.take_room, guest, **few)
         try:
-            await workflow.execute_activity(Hotel.take_table, guest, start_to_close_timeout=SOON, retry_policy=few)
+            await workflow.execute_activity_method(Hotel.take_table, guest, **few)
         except FAILURES:
-            await to_the_end(workflow.execute_activity(Hotel.give_back, room, start_to_close_timeout=SOON))
+            await to_the_end(workflow.execute_activity_method(Hotel.give_back, room, start_to_close_timeout=SOON))
             raise
 
 
@@ -181,7 +181,7 @@ class ChargedByRun(Approved):
     @workflow.run
     async def run(self, _: Trip) -> None:
         key = f"{workflow.info().run_id}/charge"
-        await workflow.execute_activity(Bank.charge, key, start_to_close_timeout=SOON)
+        await workflow.execute_activity_method(Bank.charge, key, start_to_close_timeout=SOON)
         await workflow.wait_condition(lambda: self.is_approved)
 
 
