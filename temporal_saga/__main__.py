@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.envconfig import ClientConfig
@@ -25,6 +27,8 @@ from temporal_saga.visibility import missing_search_attributes, register_search_
 from temporal_saga.workflow import CancellableSagaWorkflow, SagaWorkflow
 
 _USAGE, _UNREACHABLE, _REFUSED = 2, 3, 4
+_NO_WORKER = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+"""How a question ends that no worker answers: no poller is known, or the time is over."""
 _PARKED = "SagaState = 'PARKED' AND ExecutionStatus = 'Running'"
 
 
@@ -90,7 +94,16 @@ async def _run(chosen: argparse.Namespace) -> None:
         raise _Failed(f"{chosen.workflow} is no saga with SagaWorkflow as its base: {error}", _REFUSED) from None
     except RPCError as error:
         code = _UNREACHABLE if error.status is RPCStatusCode.UNAVAILABLE else _REFUSED
-        raise _Failed(f"{getattr(chosen, 'workflow', client.namespace)}: {error.message}", code) from None
+        raise _Failed(f"{getattr(chosen, 'workflow', client.namespace)}: {_words(error)}", code) from None
+
+
+def _words(error: RPCError) -> str:
+    """What the server says, and what it means for a saga."""
+    if error.status in _NO_WORKER:
+        return f"no worker answers for it, so start one: {error.message}"
+    if error.status is RPCStatusCode.NOT_FOUND and "completed" in error.message:
+        return "the saga has ended, nothing is left to decide; `status` shows how"
+    return error.message
 
 
 async def _connected() -> Client:
@@ -167,5 +180,13 @@ def _print(found: Any) -> None:
     print(json.dumps(found, default=plain, indent=2))  # noqa: T201 — it is a command
 
 
+def _leave(exit_code: int) -> NoReturn:
+    """Leave without a shutdown of the interpreter: a process that used the SDK can crash in it (sdk-python #300)."""
+    with contextlib.suppress(OSError):  # the reader of a pipe has gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(exit_code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

@@ -10,7 +10,17 @@ from typing import Any
 
 from temporalio import activity, workflow
 
-from temporal_saga import CancellableSagaWorkflow, Saga, StepFailed, StillWorking, TransactionLog
+from temporal_saga import (
+    POLICIES,
+    CancellableSagaWorkflow,
+    Plan,
+    Saga,
+    Step,
+    StepFailed,
+    StillWorking,
+    TransactionLog,
+    run_in_order,
+)
 
 DAY = timedelta(days=1)
 
@@ -108,4 +118,62 @@ class UnattendedParcelWorkflow(ParcelWorkflow):
         async with self.saga as saga:
             person = await saga.wait_for(lambda: self.approved_by, name="approval", timeout=DAY, otherwise="nobody")
             await saga.pivot(Services.send if person != "nobody" else Services.unpack, parcel)
+        return saga.log
+
+
+@workflow.defn
+class ListedParcelWorkflow(CancellableSagaWorkflow):
+    """A saga as data: the same as in code, but its steps may come from a document."""
+
+    @workflow.run
+    async def run(self, parcel: str) -> TransactionLog:
+        steps = [
+            Step(Services.pack, Services.unpack, parcel, timeout=timedelta(minutes=1)),
+            Step(Services.book_courier, Services.cancel_courier, parcel, timeout=timedelta(minutes=1)),
+            Step(Services.send, None, parcel, timeout=timedelta(minutes=1)),
+        ]
+        async with self.saga as saga:
+            await run_in_order(saga, steps)
+        return saga.log
+
+
+@workflow.defn
+class ColocatedParcelWorkflow(CancellableSagaWorkflow):
+    @workflow.init
+    def __init__(self, parcel: str) -> None:
+        self.saga = Saga(policies=POLICIES.colocated(), body=lambda plan: self._body(plan, parcel))
+
+    @workflow.run
+    async def run(self, parcel: str) -> TransactionLog:
+        async with self.saga as saga:
+            await self._body(saga, parcel)
+        return saga.log
+
+    async def _body(self, saga: Saga | Plan, parcel: str) -> None:
+        await saga.step(Services.pack, parcel, undo=Services.unpack)
+        await saga.step(Services.book_courier, parcel, undo=Services.cancel_courier)
+        await saga.pivot(Services.send, parcel)
+
+
+@workflow.defn(name="DeclaredParcelWorkflow")
+class UndeclaredParcelWorkflow(CancellableSagaWorkflow):
+    """The build before `DeclaredParcelWorkflow`."""
+
+    @workflow.run
+    async def run(self, parcel: str) -> TransactionLog:
+        async with self.saga as saga:
+            await saga.step(Services.pack, parcel, undo=Services.unpack)
+            await saga.pivot(Services.send, parcel)
+        return saga.log
+
+
+@workflow.defn
+class DeclaredParcelWorkflow(CancellableSagaWorkflow):
+    @workflow.run
+    async def run(self, parcel: str) -> TransactionLog:
+        async with self.saga as saga:
+            await saga.step(Services.pack, parcel, undo=Services.unpack)
+            if workflow.patched("customs"):
+                await saga.step(Services.declare, parcel, undo=Services.withdraw)
+            await saga.pivot(Services.send, parcel)
         return saga.log

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
@@ -158,6 +161,38 @@ async def test_what_a_saga_refuses_is_one_line_and_exit_code_4(
     assert unknown.err.count("\n") == 1
     never = await command("desk", "show", parked.id, "book")
     assert (never.code, never.err) == (4, f"error: {parked.id}: book was never parked\n")
+
+
+async def test_a_saga_that_has_ended_or_has_no_worker_says_so(
+    command: Command, client: Client, parked: WorkflowHandle[Any, Any]
+) -> None:
+    assert (await command("desk", "skip", parked.id, "cancel", "--actor", "me", "--reason", "called them")).code == 0
+    with pytest.raises(WorkflowFailureError):
+        await parked.result()
+    late = await command("desk", "retry", parked.id, "cancel")
+    assert (late.code, late.err) == (
+        4,
+        f"error: {parked.id}: the saga has ended, nothing is left to decide; `status` shows how\n",
+    )
+    alone = f"alone-{uuid4()}"
+    handle = await client.start_workflow(StayWorkflow.run, Stay(alone, alone), id=alone, task_queue=alone)
+    async with Worker(client, task_queue=alone, workflows=[StayWorkflow], plugins=[SagaPlugin()]):
+        await handle.query(StayWorkflow.parked)
+    unserved = await command("status", alone)
+    assert unserved.code == 4
+    assert unserved.err.startswith(f"error: {alone}: no worker answers for it, so start one: ")
+
+
+def test_the_command_leaves_without_a_shutdown_of_the_interpreter() -> None:
+    """The SDK's threads can crash a shutdown, and the exit code would be that of the crash."""
+    program = (
+        "import atexit, runpy, sys; atexit.register(print, 'shut down'); sys.argv[1:] = ['status', 'any'];"
+        "runpy.run_module('temporal_saga', run_name='__main__')"
+    )
+    environment = os.environ | {"TEMPORAL_ADDRESS": "127.0.0.1:1"}
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (3, "")
+    assert said.stderr.startswith("error: no Temporal at 127.0.0.1:1: ")
 
 
 async def test_a_namespace_without_search_attributes_is_said_by_the_desk(

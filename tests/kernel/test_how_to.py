@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 
 from temporal_saga import WAIT_TIMEOUT, MoveDeadline, SagaPlugin, State, TransactionLog
 
-from .how_to import ParcelWorkflow, Services, UnattendedParcelWorkflow
+from .how_to import (
+    ColocatedParcelWorkflow,
+    DeclaredParcelWorkflow,
+    ListedParcelWorkflow,
+    ParcelWorkflow,
+    Services,
+    UnattendedParcelWorkflow,
+    UndeclaredParcelWorkflow,
+)
 
 PARCEL = "a clock"
 Handle = WorkflowHandle[ParcelWorkflow, TransactionLog]
@@ -23,7 +32,7 @@ Handle = WorkflowHandle[ParcelWorkflow, TransactionLog]
 
 @asynccontextmanager
 async def sent(
-    server: WorkflowEnvironment, services: Services, workflow: type[ParcelWorkflow] = ParcelWorkflow
+    server: WorkflowEnvironment, services: Services, workflow: type[Any] = ParcelWorkflow
 ) -> AsyncIterator[Handle]:
     """Start a parcel, on the sandbox that everyone has by default."""
     queue = f"parcels-{uuid4()}"
@@ -89,3 +98,24 @@ async def test_the_deadline_of_a_parcel_is_moved(server: WorkflowEnvironment) ->
         await handle.execute_update(ParcelWorkflow.approve, "ann")
         [kept] = (await handle.result()).moved_deadlines
     assert (kept.actor, kept.reason, kept.until) == (moved.actor, moved.reason, moved.until)
+
+
+@pytest.mark.parametrize("workflow", [ListedParcelWorkflow, ColocatedParcelWorkflow])
+async def test_a_list_of_steps_and_a_colocated_saga_make_the_same_calls(
+    server: WorkflowEnvironment, workflow: type[Any]
+) -> None:
+    services = Services()
+    async with sent(server, services, workflow) as handle:
+        assert (await handle.result()).state is State.CONFIRMED
+    assert services.calls[PARCEL] == ["pack", "book_courier", "send"]
+
+
+async def test_a_new_build_adds_a_step_and_replays_the_saga_of_the_old_one(server: WorkflowEnvironment) -> None:
+    services = Services()
+    async with sent(server, services, UndeclaredParcelWorkflow) as old:
+        await old.result()
+    async with sent(server, services, DeclaredParcelWorkflow) as new:
+        await new.result()
+    assert services.calls[PARCEL] == ["pack", "send", "pack", "declare", "send"]
+    replayer = Replayer(workflows=[DeclaredParcelWorkflow], plugins=[SagaPlugin()])
+    await replayer.replay_workflow(await old.fetch_history())

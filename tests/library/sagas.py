@@ -17,7 +17,7 @@ from .agency import BOOK, CANCEL, SERVICES, Trip
 
 Undos = list[Operation[Any, Any]]
 FAILURES = (ActivityError, asyncio.CancelledError)
-_SOON = timedelta(seconds=5)
+SOON = timedelta(seconds=5)
 
 
 @workflow.defn
@@ -78,7 +78,7 @@ class PlainTrip:
                 undos.append(CANCEL[name])
                 await attempt(BOOK[name], trip)
         except FAILURES:
-            await _to_the_end(_undo(reversed(undos), trip))
+            await to_the_end(undo_all(reversed(undos), trip))
             raise
         return "booked"
 
@@ -96,7 +96,7 @@ class ForgottenUndo:
                     undos.append(CANCEL[name])
                 await attempt(BOOK[name], trip)
         except FAILURES:
-            await _to_the_end(_undo(reversed(undos), trip))
+            await to_the_end(undo_all(reversed(undos), trip))
             raise
         return "booked"
 
@@ -113,7 +113,7 @@ class UndoRegisteredAfter:
                 await attempt(BOOK[name], trip)
                 undos.append(CANCEL[name])
         except FAILURES:
-            await _to_the_end(_undo(reversed(undos), trip))
+            await to_the_end(undo_all(reversed(undos), trip))
             raise
         return "booked"
 
@@ -135,7 +135,7 @@ class FailureSwallowed:
                         raise
                     workflow.logger.info("no car")
         except FAILURES:
-            await _to_the_end(_undo(reversed(undos), trip))
+            await to_the_end(undo_all(reversed(undos), trip))
             raise
         return "booked"
 
@@ -152,7 +152,7 @@ class UndoneInOrder:
                 undos.append(CANCEL[name])
                 await attempt(BOOK[name], trip)
         except FAILURES:
-            await _to_the_end(_undo(undos, trip))
+            await to_the_end(undo_all(undos, trip))
             raise
         return "booked"
 
@@ -169,7 +169,7 @@ class UndoGivenUp:
                 undos.append(CANCEL[name])
                 await attempt(BOOK[name], trip)
         except FAILURES:
-            await _to_the_end(self._undo(undos, trip))
+            await to_the_end(self._undo(undos, trip))
             raise
         return "booked"
 
@@ -193,7 +193,7 @@ class RollbackCancelled:
                 undos.append(CANCEL[name])
                 await attempt(BOOK[name], trip)
         except FAILURES:
-            await _undo(reversed(undos), trip)
+            await undo_all(reversed(undos), trip)
             raise
         return "booked"
 
@@ -211,7 +211,7 @@ class DeadlineMissed:
                 async with asyncio.timeout(30):
                     await attempt(BOOK[name], trip)
         except ActivityError:
-            await _to_the_end(_undo(reversed(undos), trip))
+            await to_the_end(undo_all(reversed(undos), trip))
             raise
         return "booked"
 
@@ -228,7 +228,7 @@ class SaysBooked:
                 undos.append(CANCEL[name])
                 await attempt(BOOK[name], trip)
         except FAILURES:
-            await _to_the_end(_undo(reversed(undos), trip))
+            await to_the_end(undo_all(reversed(undos), trip))
         return "booked"
 
 
@@ -244,7 +244,7 @@ class WaitsForEver:
                 undos.append(CANCEL[name])
                 await attempt(BOOK[name], trip)
         except FAILURES:
-            await _to_the_end(_undo(reversed(undos), trip))
+            await to_the_end(undo_all(reversed(undos), trip))
             await _never()
         return "booked"
 
@@ -252,16 +252,16 @@ class WaitsForEver:
 async def attempt(operation: Operation[Any, Any], trip: Trip) -> None:
     """Call an activity with a few retries."""
     few = RetryPolicy(maximum_attempts=3)
-    await workflow.execute_activity(operation.name, trip, start_to_close_timeout=_SOON, retry_policy=few)
+    await workflow.execute_activity(operation.name, trip, start_to_close_timeout=SOON, retry_policy=few)
 
 
-async def _undo(undos: Iterable[Operation[Any, Any]], trip: Trip) -> None:
+async def undo_all(undos: Iterable[Operation[Any, Any]], trip: Trip) -> None:
     """Call activities one after the other, each until it is done."""
     for undo in undos:
-        await workflow.execute_activity(undo.name, trip, start_to_close_timeout=_SOON)
+        await workflow.execute_activity(undo.name, trip, start_to_close_timeout=SOON)
 
 
-async def _to_the_end(work: Any) -> None:
+async def to_the_end(work: Any) -> None:
     """Wait for `work`, also when the workflow is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     while not task.done():
