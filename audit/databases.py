@@ -27,9 +27,8 @@ async def database(service: str, settings: Settings, here: TemporalIdentity | No
         remedy = "set DATABASE_URL or TEMPORAL_*; to move the databases here, see docs/runbook.md, Databases"
         return Check(check=name, ok=False, found=str(error), remedy=remedy)
     except UNUSABLE as error:
-        remedy = (
-            f"set DATABASE_URL, or start `worker.py --service {service}`, which makes the database of a first start"
-        )
+        remedy = "see DATABASE_URL; restore a file that is lost (docs/runbook.md, Databases); at a first start, "
+        remedy += f"`worker.py --service {service}` makes the database"
         return Check(check=name, ok=False, found=reason_of(error), remedy=remedy, unreachable=True)
     if problem is not None:
         return Check(check=name, ok=False, found=problem, remedy=version)

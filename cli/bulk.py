@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated, NoReturn
 
 import typer
@@ -75,7 +76,7 @@ def bulk(
     try:
         seconds = session.run(lambda client: _place(client, orders, total, mode, at_once, size, tally, quiet=quiet))
     except KeyboardInterrupt:
-        message = f"interrupted; {tally.told} of {total} orders are told, and those that were started go on: "
+        message = f"interrupted; {tally.told} of {total} orders have an answer, and those that were started go on: "
         message += "`starter.py list --state RUNNING` shows them"
         raise CommandFailed(Code.INTERRUPTED, message, Exit.NOT_ENDED) from None
     summary = tally.summary(seconds)
@@ -135,7 +136,7 @@ async def _lines(task: Task) -> NoReturn:
         await asyncio.sleep(_LINE_EVERY_S)
         elapsed, told = task.elapsed or 0.0, int(task.completed)
         rest = f", about {span((task.total or 0) / (told / elapsed) - elapsed)} left" if told else ""
-        show.remark(f"{told} of {task.total:.0f} orders after {span(elapsed)}{rest}")
+        show.remark(f"{told} of {task.total:.0f} orders after {timedelta(seconds=int(elapsed))}{rest}")
 
 
 class _Rate(ProgressColumn):

@@ -65,6 +65,10 @@ def read_orders(source: str) -> list[Order]:
         raise invalid(f"{name_of(source)}: there is no order in it; write one a line")
     if len(numbered) > MAX_ORDERS:
         raise invalid(f"{name_of(source)}: {len(numbered)} orders; at most {MAX_ORDERS} at once")
+    if numbered[0][1].strip() in ("{", "["):
+        raise invalid(
+            f"{name_of(source)}: write one order a line; `starter.py place FILE` places one over several lines"
+        )
     return [_order_of(line, f"{name_of(source)}:{number}") for number, line in numbered]
 
 

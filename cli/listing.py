@@ -53,7 +53,9 @@ def _standing(text: str) -> Standing:
     for standing in STANDINGS:
         if standing == text.upper():
             return standing
-    raise typer.BadParameter(f"{text[:80]!r} is not one of {', '.join(repr(str(each)) for each in STANDINGS)}.")
+    raise typer.BadParameter(
+        f"{text[:80]!r} is not one of {', '.join(repr(str(each)) for each in STANDINGS)}.", param_hint="'--state'"
+    )
 
 
 async def _listed(client: Client, state: Standing | None, limit: int) -> list[ListedOrder]:
@@ -69,8 +71,13 @@ def _show(orders: list[ListedOrder], limit: int) -> None:
         for o in orders
     ]
     parked = sum(order.is_parked for order in orders)
-    newest = "the newest of more: " if len(orders) == limit else ""
-    title = newest + counted(len(orders), "order") + (f", {parked} of them parked" if parked else "")
+    full = len(orders) == limit
+    title = (
+        ("the newest " if full else "")
+        + counted(len(orders), "order")
+        + (f", {parked} of them parked" if parked else "")
+    )
+    title += "; --limit N lists more" if full else ""
     columns = [
         "order",
         Spare("kind"),

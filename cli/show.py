@@ -18,6 +18,7 @@ from rich.text import Text
 from audit.report import Report
 from cli.log import LogView, standing
 from cli.table import Table, shown
+from cli.words import counted
 from client.engines.engine import OrderStatus
 from client.look import Look
 from client.standing import Standing, standing_of
@@ -146,7 +147,7 @@ def desk_record(shown: DeskRecord) -> None:
 
 
 def audit(report: Report) -> None:
-    verdict = Text("clean", "green") if report.clean else Text(f"{len(report.violations)} violations", "red")
+    verdict = Text("clean", "green") if report.clean else Text(counted(len(report.violations), "violation"), "red")
     checks = ", ".join(f"{check} {count}" for check, count in report.checks.items())
     line(f"audit of {report.orders} orders: ", verdict, f" ({checks})")
     for violation in report.violations[:MAX_SHOWN]:

@@ -29,7 +29,7 @@ def sweep(json: Json = False) -> int:
 def _show(swept: Swept) -> None:
     behind = counted(swept.found, "order or transaction was", "orders and transactions were")
     finished = counted(swept.finished, "of them is", "of them are")
-    show.line(f"{behind} left behind, {finished} finished now")
+    show.line(f"{behind} left behind, {finished} finished now" if swept.found else "nothing was left behind")
     for name in (*swept.orders, *swept.transactions):
         show.line(f"  {name}")
     for name in swept.unfinished:

@@ -63,7 +63,7 @@ async def _latest(client: Client, limit: int) -> list[Run]:
 async def _runs_of(client: Client, known_as: str) -> list[Run]:
     name = order_id_of(known_as)
     if "'" in name or "\\" in name:  # no id has them, and they would end the query's text
-        raise UnknownOrder(f"there is no order or transaction {known_as[:80]}")
+        raise UnknownOrder(f"there is no order or transaction {known_as[:80]}; `starter.py list` names the newest")
     ids = [known_as, order_workflow_id(name), transaction_workflow_id(name)]
     ids += [participant_id(name, service) for service in PARTICIPANTS]
     query = f"WorkflowId IN ({', '.join(repr(each) for each in ids)})"

@@ -59,7 +59,7 @@ async def execute(
         if isinstance(cause, ApplicationError):
             raise OperationFailed(cause.type or Code.SERVICE_UNAVAILABLE, cause.message) from error
         message = f"no worker of the {operation.service} service answered within {_TOTAL.total_seconds():g} s"
-        raise OperationFailed(Code.UNREACHABLE, f"{message}; start one with `python worker.py`") from error
+        raise OperationFailed(Code.UNREACHABLE, f"{message}; start `worker.py --service {operation.queue}`") from error
     except ValidationError as error:
         message = f"{operation.name} has answered in a form that this build does not know: {first_problem(error)}"
         raise OperationFailed(Code.UNREADABLE_REPLY, message) from None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import temporalio.activity
 import temporalio.workflow
+from temporalio.exceptions import ApplicationError
 
 from runtime.settings import LogFormat
 from runtime.visible import visible
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 CORE = logging.getLogger("temporalio.core")
 """The logger of the SDK's Rust core; see `connection`."""
+ATTEMPTS = logging.getLogger("temporalio.activity")
+"""The logger of the SDK that has a line for each failed attempt."""
 _ONE_OUTAGE_S = 60
 """Time without a warning of the core after which the next one means another outage: the core retries every 10 s."""
 
@@ -86,12 +89,21 @@ def _send_to(handler: logging.Handler, level: int) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the URL of each request, in which a token may be
     CORE.setLevel(logging.WARNING)
     CORE.filters.clear()
+    ATTEMPTS.filters = [_is_news]
     # A line has the fields of its own call; by default the SDK adds those of the workflow or activity to it twice.
     temporalio.workflow.logger.workflow_info_on_message = temporalio.workflow.logger.workflow_info_on_extra = False
     temporalio.activity.logger.activity_info_on_message = temporalio.activity.logger.activity_info_on_extra = False
     # No line shows what Python would collect for these (docs.python.org/3/howto/logging.html#optimization).
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the SDK about an attempt says more than the line of `runtime.attempts` before it.
+
+    It has the traceback of each refusal and each outage, and `runtime.attempts` has logged those in one line.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], ApplicationError)
 
 
 def _make_visible(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -40,7 +40,7 @@ async def test_where_no_bar_can_move_a_line_comes_now_and_then(monkeypatch: pyte
         assert isinstance(console.file, io.StringIO)
         lines = console.file.getvalue().splitlines()
         assert len(lines) >= 1
-        assert all(line.startswith("50 of 200 orders after ") and line.endswith(" left") for line in lines)
+        assert all(line.startswith("50 of 200 orders after 0:00:0") and line.endswith(" left") for line in lines)
 
 
 async def test_a_program_that_reads_the_document_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

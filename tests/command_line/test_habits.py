@@ -88,6 +88,7 @@ def test_a_document_of_another_command_is_recognised(run: Run, tmp_path: Path) -
     orders = tmp_path / "orders.json"
     orders.write_text(json.dumps([json.loads(Path(order).read_text())]))
     assert "this is a list of orders" in run("place", str(orders)).err
+    assert "write one order a line; `starter.py place FILE` places one over" in run("bulk", order).err
 
 
 _WRONG: list[tuple[object, str]] = [

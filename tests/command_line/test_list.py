@@ -48,7 +48,7 @@ def test_the_title_counts_in_words_and_says_where_more_is_left(capsys: pytest.Ca
     listing._show(_ROWS, 4)
     shown = capsys.readouterr().out
     assert shown.startswith("1 order\n")
-    assert "the newest of more: 4 orders, 2 of them parked" in shown
+    assert "the newest 4 orders, 2 of them parked; --limit N lists more" in shown
 
 
 def test_a_row_says_how_an_order_travels_how_long_it_took_and_who_coordinates_it(

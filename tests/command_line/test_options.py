@@ -90,3 +90,9 @@ def test_a_mode_that_does_not_exist_is_told_with_those_that_do(run: Run) -> None
 
 def test_a_command_with_values_goes_on_to_look_for_a_server(run: Run) -> None:
     assert run("place", "--item", "BOOK-1:1", "--id", "o-1", "--customer", "c-1").code == 3
+
+
+def test_a_state_that_does_not_exist_is_told_with_its_option(run: Run) -> None:
+    answer = run("list", "--state", "BROKEN")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: Invalid value for '--state': 'BROKEN' is not one of 'RUNNING', ")

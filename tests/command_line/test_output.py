@@ -164,3 +164,24 @@ def test_a_log_line_for_a_terminal_quotes_nothing_that_it_would_obey() -> None:
     assert "ValueError: \\x9b in a message" in said
     assert not {"\x1b", "\x9b", "\u202e"} & set(said)
     assert said.count("\n") >= 4  # a traceback stays readable
+
+
+_FAILING = """
+import temporalio.activity
+from runtime import logs
+from runtime.settings import LogFormat
+from temporalio.exceptions import ApplicationError
+logs.configure(LogFormat.CONSOLE)
+for error in (ApplicationError("no stock"), KeyError("a bug")):
+    try:
+        raise error
+    except Exception:
+        temporalio.activity.logger.base_logger.warning("Completing activity as failed", exc_info=True)
+"""
+
+
+def test_a_failure_that_a_service_names_is_logged_without_a_traceback_of_the_sdk() -> None:
+    done = subprocess.run([sys.executable, "-c", _FAILING], cwd=ROOT, capture_output=True, check=True)
+    said = done.stderr.decode()
+    assert "no stock" not in said
+    assert "KeyError: 'a bug'" in said

@@ -147,6 +147,11 @@ _ENDS = (
         (f"{_OUTPUT}::test_a_log_line_for_a_terminal_quotes_nothing_that_it_would_obey",),
     ),
     Mutation(
+        "each failed attempt is logged twice, once with a traceback of the SDK",
+        (Edit("runtime/logs.py", "    ATTEMPTS.filters = [_is_news]\n", ""),),
+        (f"{_OUTPUT}::test_a_failure_that_a_service_names_is_logged_without_a_traceback_of_the_sdk",),
+    ),
+    Mutation(
         "each call that waits for Temporal warns of the outage at each of its tries",
         (Edit("runtime/logs.py", "        if self._silent_at - before > _ONE_OUTAGE_S:", "        if True:"),),
         (f"{_OUTAGE}::test_the_warnings_of_all_waiting_calls_are_one_line",),
