@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The composition root: builds the services from the settings and serves their task queues."""
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The Temporal CLI has the commands and options that the runbook uses."""
+"""The commands of the runbook are there as it writes them, and it says what to do about each code."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from contracts.errors import Code
 
 from .runbook import RUNBOOK
 
@@ -32,3 +35,16 @@ def test_the_temporal_cli_has_this_command_and_its_options(command: str) -> None
 
 def _said(*words: str) -> str:
     return subprocess.run([TEMPORAL, *words], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_the_runbook_says_what_to_do_about_each_code() -> None:
+    [chapter] = re.findall(r"^## Codes\n(.*?)^## ", RUNBOOK.read_text(), re.MULTILINE | re.DOTALL)
+    rows: list[str] = re.findall(r"^\| ([A-Z_, ]+) \|", chapter, re.MULTILINE)
+    assert sorted(code for row in rows for code in row.split(", ")) == sorted(Code)
+
+
+@pytest.mark.parametrize("program", ["starter.py", "worker.py"])
+def test_a_program_that_is_on_the_path_starts_by_its_name_alone(program: str) -> None:
+    path = RUNBOOK.parents[1] / program
+    assert path.read_text().startswith("#!/usr/bin/env python3\n")
+    assert os.access(path, os.X_OK)
