@@ -149,7 +149,7 @@ def desk_record(shown: DeskRecord) -> None:
 def audit(report: Report) -> None:
     verdict = Text("clean", "green") if report.clean else Text(counted(len(report.violations), "violation"), "red")
     checks = ", ".join(f"{check} {count}" for check, count in report.checks.items())
-    line(f"audit of {report.orders} orders: ", verdict, f" ({checks})")
+    line(f"audit of {counted(report.orders, 'order')}: ", verdict, f" ({checks})")
     for violation in report.violations[:MAX_SHOWN]:
         told = f"{violation.message} ({_figures(violation.figures)})"
         line(f"  {violation.invariant} {violation.subject}: {told}")

@@ -169,9 +169,9 @@ def _unreadable(message: str) -> str | None:
 async def _about_workers(client: Client, task_queue: str) -> str:
     last = await last_poll(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
     if last is None:
-        return f"no worker polls its queue `{task_queue}`; start `python worker.py`"
+        return f"no worker polls its queue `{task_queue}`; start `worker.py --service {task_queue}`"
     return (
         f"no worker of its queue `{task_queue}` answered within {QUERY_TIMEOUT_S} s, though one polled it "
         f"{(datetime.now(UTC) - last).total_seconds():.0f} s ago: it is busy, or has stopped since; "
-        "ask again, or start `python worker.py`"
+        f"ask again, or start `worker.py --service {task_queue}`"
     )

@@ -77,7 +77,9 @@ def make_runtime(settings: Settings, *, with_metrics: bool) -> Runtime:
     try:
         return Runtime(telemetry=TelemetryConfig(logging=logging_config, metrics=metrics))
     except (RuntimeError, ValueError) as error:
-        raise SettingsError(f"METRICS_ADDRESS, METRICS_PORT or OTEL_EXPORTER_OTLP_ENDPOINT: {error}") from error
+        remedy = "each worker of a host needs a METRICS_PORT of its own"
+        message = f"METRICS_ADDRESS, METRICS_PORT or OTEL_EXPORTER_OTLP_ENDPOINT: {error}; {remedy}"
+        raise SettingsError(message) from error
 
 
 def _is_loopback(address: str) -> bool:

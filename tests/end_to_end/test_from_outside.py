@@ -285,7 +285,7 @@ async def test_a_missing_worker_and_one_that_does_not_answer_are_told_apart(syst
     handle = await client.start_workflow("_Waits", id=queue, task_queue=queue)
     try:
         missing = await silence.why_silent(client, queue, no_answer)
-        assert missing.message == f"no worker polls its queue `{queue}`; start `python worker.py`"
+        assert missing.message == f"no worker polls its queue `{queue}`; start `worker.py --service {queue}`"
         async with Worker(client, task_queue=queue, workflows=[_Waits], graceful_shutdown_timeout=timedelta()):
             await eventually_async(
                 lambda: silence.why_silent(client, queue, no_answer),

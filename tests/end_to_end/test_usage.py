@@ -209,7 +209,7 @@ async def test_the_desk_reports_a_parked_saga_that_does_not_answer(system: Syste
         what = "visibility knows of it"
         answer = await asyncio.to_thread(eventually, listed, what, until=lambda said: said.code != 0)
         assert (answer.code, answer.document) == (3, [])
-        assert answer.err == f"{name}: no worker polls its queue `nobody`; start `python worker.py`\n"
+        assert answer.err == f"{name}: no worker polls its queue `nobody`; start `worker.py --service nobody`\n"
     finally:
         await handle.terminate("nobody will")
 
