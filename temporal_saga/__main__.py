@@ -13,22 +13,23 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from temporal_saga.desk import Fix, Skip
-from temporal_saga.visibility import missing_search_attributes, register_search_attributes
+from temporal_saga.visibility import SEARCH_ATTRIBUTES, missing_search_attributes, register_search_attributes
 from temporal_saga.workflow import CancellableSagaWorkflow, SagaWorkflow
 
 _USAGE, _UNREACHABLE, _REFUSED = 2, 3, 4
 _NO_WORKER = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 """How a question ends that no worker answers: no poller is known, or the time is over."""
+_QUERY_TIMEOUT = timedelta(seconds=5)
 _PARKED = "SagaState = 'PARKED' AND ExecutionStatus = 'Running'"
 
 
@@ -126,7 +127,7 @@ async def _register(client: Client) -> None:
     missing = await missing_search_attributes(client)
     if missing:
         raise _Failed(f"{client.namespace} still lacks {', '.join(missing)}: an administrator must add them", _REFUSED)
-    _print({"namespace": client.namespace, "missing": missing})
+    _print({"namespace": client.namespace, "registered": [key.name for key in SEARCH_ATTRIBUTES]})
 
 
 async def _list_parked(client: Client) -> None:
@@ -135,10 +136,13 @@ async def _list_parked(client: Client) -> None:
         raise _Failed(
             f"{client.namespace} lacks {', '.join(missing)}, so no parked call can be found: {remedy}", _REFUSED
         )
-    found = []
+    found: list[dict[str, Any]] = []
     async for run in client.list_workflows(_PARKED):
-        calls = await client.get_workflow_handle(run.id).query(SagaWorkflow.parked)
-        found += [{"workflow": run.id, **dataclasses.asdict(call)} for call in calls]
+        try:
+            calls = await client.get_workflow_handle(run.id).query(SagaWorkflow.parked, rpc_timeout=_QUERY_TIMEOUT)
+            found += [{"workflow": run.id, **dataclasses.asdict(call)} for call in calls]
+        except RPCError as error:  # it must not hide the others
+            found.append({"workflow": run.id, "silent": _words(error)})
     _print(found)
 
 
@@ -148,12 +152,19 @@ async def _ask(client: Client, chosen: argparse.Namespace) -> None:
         _print(await handle.query(SagaWorkflow.transaction_log))
     elif chosen.command == "cancel":
         await handle.execute_update(CancellableSagaWorkflow.cancel_saga, chosen.reason)
+        _print({"workflow": chosen.workflow, "accepted": "cancel"})
     elif chosen.decision == "show":
         record = await handle.query(SagaWorkflow.desk_record, chosen.step)
         if record is None:
             raise _Failed(f"{chosen.workflow}: {chosen.step} was never parked", _REFUSED)
         _print(record)
-    elif chosen.decision == "retry":
+    else:
+        await _decide(handle, chosen)
+        _print({"workflow": chosen.workflow, "step": chosen.step, "accepted": chosen.decision})
+
+
+async def _decide(handle: WorkflowHandle[Any, Any], chosen: argparse.Namespace) -> None:
+    if chosen.decision == "retry":
         await handle.execute_update(SagaWorkflow.desk_retry, chosen.step)
     elif chosen.decision == "skip":
         await handle.execute_update(SagaWorkflow.desk_skip, args=[chosen.step, Skip(chosen.actor, chosen.reason)])

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,9 @@ def command(client: Client, capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(capsys)
 
 
-@pytest.fixture
-async def parked(client: Client) -> AsyncIterator[WorkflowHandle[Any, Any]]:
-    """A saga whose undo does not get through, on workers that run until the end of the test."""
+@asynccontextmanager
+async def parked_saga(client: Client) -> AsyncIterator[WorkflowHandle[Any, Any]]:
+    """A saga whose undo does not get through, with workers that run within the block."""
     name = f"stay-{uuid4()}"
     _shut.add(name)
     async with Worker(
@@ -114,6 +115,12 @@ async def parked(client: Client) -> AsyncIterator[WorkflowHandle[Any, Any]]:
         await eventually_async(is_parked, "the undo is parked")
         yield handle
     _shut.discard(name)
+
+
+@pytest.fixture
+async def parked(client: Client) -> AsyncIterator[WorkflowHandle[Any, Any]]:
+    async with parked_saga(client) as handle:
+        yield handle
 
 
 async def test_a_parked_call_of_anyones_saga_is_listed_shown_and_repaired(
@@ -137,9 +144,25 @@ async def test_a_parked_call_of_anyones_saga_is_listed_shown_and_repaired(
     assert await eventually_async(state, "it ends", until=lambda found: found != "PARKED") == "ROLLED_BACK"
 
 
+async def test_a_saga_without_a_worker_is_listed_beside_the_others(
+    command: Command, client: Client, parked: WorkflowHandle[Any, Any]
+) -> None:
+    async with parked_saga(client) as silent:
+        pass
+    both = {parked.id, silent.id}
+
+    async def listed() -> dict[str, dict[str, Any]]:
+        found = (await command("desk", "list")).out
+        return {call["workflow"]: call for call in found if call["workflow"] in both}
+
+    calls = await eventually_async(listed, "visibility shows both", until=lambda found: len(found) == len(both))
+    assert calls[parked.id]["step"] == "cancel"
+    assert calls[silent.id]["silent"].startswith("no worker answers for it, so start one: ")
+
+
 async def test_a_skip_says_who_and_why(command: Command, parked: WorkflowHandle[Any, Any]) -> None:
     said = await command("desk", "skip", parked.id, "cancel", "--actor", "me", "--reason", "called them")
-    assert said.code == 0
+    assert (said.code, said.out) == (0, {"workflow": parked.id, "step": "cancel", "accepted": "skip"})
 
     async def state() -> str:
         return str((await command("status", parked.id)).out["state"])

@@ -102,4 +102,15 @@ LIBRARY = (
         ),
         (f"{_HARNESS}::test_pytest_runs_a_test_for_each_case_and_says_what_is_wrong",),
     ),
+    Mutation(
+        "one saga without a worker hides all that is parked",
+        (
+            Edit(
+                "temporal_saga/__main__.py",
+                "        except RPCError as error:  # it must not hide the others\n",
+                "        except ZeroDivisionError as error:\n",
+            ),
+        ),
+        ("tests/kernel/test_command.py::test_a_saga_without_a_worker_is_listed_beside_the_others",),
+    ),
 )
