@@ -30,6 +30,8 @@ _USAGE, _UNREACHABLE, _REFUSED = 2, 3, 4
 _NO_WORKER = (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 """How a question ends that no worker answers: no poller is known, or the time is over."""
 _QUERY_TIMEOUT = timedelta(seconds=5)
+_AT_ONCE = 50
+"""Sagas that are asked at a time."""
 _PARKED = "SagaState = 'PARKED' AND ExecutionStatus = 'Running'"
 
 
@@ -136,14 +138,21 @@ async def _list_parked(client: Client) -> None:
         raise _Failed(
             f"{client.namespace} lacks {', '.join(missing)}, so no parked call can be found: {remedy}", _REFUSED
         )
+    runs = [run.id async for run in client.list_workflows(_PARKED)]
     found: list[dict[str, Any]] = []
-    async for run in client.list_workflows(_PARKED):
-        try:
-            calls = await client.get_workflow_handle(run.id).query(SagaWorkflow.parked, rpc_timeout=_QUERY_TIMEOUT)
-            found += [{"workflow": run.id, **dataclasses.asdict(call)} for call in calls]
-        except RPCError as error:  # it must not hide the others
-            found.append({"workflow": run.id, "silent": _words(error)})
+    for start in range(0, len(runs), _AT_ONCE):
+        answers = await asyncio.gather(*(_parked_calls(client, each) for each in runs[start : start + _AT_ONCE]))
+        found += [call for calls in answers for call in calls]
     _print(found)
+
+
+async def _parked_calls(client: Client, workflow_id: str) -> list[dict[str, Any]]:
+    """The parked calls of one saga. One that cannot be asked is said, and does not hide the others."""
+    try:
+        calls = await client.get_workflow_handle(workflow_id).query(SagaWorkflow.parked, rpc_timeout=_QUERY_TIMEOUT)
+    except RPCError as error:
+        return [{"workflow": workflow_id, "silent": _words(error)}]
+    return [{"workflow": workflow_id, **dataclasses.asdict(call)} for call in calls]
 
 
 async def _ask(client: Client, chosen: argparse.Namespace) -> None:

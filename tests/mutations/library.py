@@ -107,8 +107,8 @@ LIBRARY = (
         (
             Edit(
                 "temporal_saga/__main__.py",
-                "        except RPCError as error:  # it must not hide the others\n",
-                "        except ZeroDivisionError as error:\n",
+                "    except RPCError as error:\n        return [",
+                "    except ZeroDivisionError as error:\n        return [",
             ),
         ),
         ("tests/kernel/test_command.py::test_a_saga_without_a_worker_is_listed_beside_the_others",),
