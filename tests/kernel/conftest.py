@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from uuid import uuid4
 
@@ -24,6 +25,14 @@ from .workflows import TripWorkflow
 
 _servers: list[WorkflowEnvironment] = []
 """The server of this test worker, whose tests run one after the other: a new server costs more CPU than a test."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stopped_server() -> Iterator[None]:
+    """Stops the server at the end of this test worker: the end of its process does not always do so."""
+    yield
+    while _servers:
+        asyncio.run(_servers.pop().shutdown())
 
 
 @pytest.fixture

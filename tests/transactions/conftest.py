@@ -10,11 +10,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from runtime.embedded import embedded_server, free_port
-from tests.kernel.conftest import server
+from tests.kernel.conftest import server, stopped_server
 
 from .harness import Harness
 
-__all__ = ["server"]
+__all__ = ["server", "stopped_server"]
 
 
 @pytest.fixture
