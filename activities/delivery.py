@@ -47,7 +47,7 @@ from activities.fence import Decision, Refusal, digest, would_act
 from activities.gateways import Delivery, Gateway
 from activities.notification import NOTIFICATION, DeliveryRecord, DeliveryState, address_of, sent_by
 from activities.records import Ref, Stale, UnitOfWork
-from activities.service import Handler, Service, ServiceDefinition, implements
+from activities.service import Handler, OperationCall, Service, ServiceDefinition, implements
 from contracts import notification
 from contracts.errors import Code
 from contracts.message import Reply, Request
@@ -213,8 +213,7 @@ class DeliveringService(Service):
     def _claim(self, tx: Connection, handler: Handler[Any, Any], requests: Sequence[Any]) -> list[_Notice]:
         uow = UnitOfWork(self.definition.metadata, datetime.now(UTC))
         operation, records = handler.operation, self.definition.operation_records
-        uow.load(tx, (Ref(records, (request.transaction_id, operation.step)) for request in requests))
-        uow.load(tx, (ref for request in requests for ref in handler.touches(request)))
+        uow.load(tx, OperationCall(handler, requests).touches(records))
         notices = []
         for request in requests:
             notices.append(notice := _Notice(request, _SUBJECTS[operation]))

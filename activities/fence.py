@@ -28,12 +28,15 @@ from contracts.message import Reply, Request, identity
 from contracts.problems import first_problem
 from temporal_saga import Operation
 from temporal_saga.fence.rules import (
+    Act,
     ActedOn,
     Asked,
     Kept,
     OperationState,
     Refuse,
     Repeat,
+    Tombstone,
+    Verdict,
     admit,
     is_part_of,
     keeps,
@@ -135,20 +138,8 @@ def apply_once(
     An undo that leaves a tombstone is decided, too: it finds nothing to undo, and its decision has the reply.
     Reads and writes only `uow`; the caller loads and saves it, in one local transaction.
     """
-    retired = uow.get(operation_records, *record_of_retired(request.transaction_id))
-    if retired is not None:
-        since = "" if retired.at is None else f" on {retired.at:%Y-%m-%d}"
-        message = f"{retired.transaction_id} has ended and was retired{since}: its id cannot be used again"
-        uow.count(operation.name, REFUSED, Code.RETIRED)
-        raise Refusal(Code.RETIRED, message)
     found = uow.get(operation_records, request.transaction_id, operation.step)
-    asked_digest = digest_beside(_kept(found), request)
-    asked = Asked(operation.name, operation.step, asked_digest, is_undo=operation.undoes is not None)
-    acted_on = None
-    if found is None and operation.acts_on is not None:
-        earlier = uow.get(operation_records, request.transaction_id, operation.acts_on.step)
-        acted_on = _acted_on(operation, operation.acts_on, _kept(earlier), asked, request)
-    verdict = admit(asked, _kept(found), acted_on)
+    verdict = _verdict(uow, operation_records, operation, request)
     if isinstance(verdict, Refuse):
         uow.count(operation.name, REFUSED, verdict.code)
         raise Refusal(verdict.code, verdict.message)
@@ -157,6 +148,31 @@ def apply_once(
         return _kept_reply(operation, verdict)
     fresh = operation_records(request.transaction_id, operation.step, verdict.state, verdict.digest, "", uow.now)
     return _act(uow, operation, replace(fresh, version=found.version) if found else fresh, decide)
+
+
+def would_act(
+    uow: UnitOfWork, operation_records: type[OperationRecord], operation: Operation[Any, Any], request: Request
+) -> bool:
+    """Whether `apply_once` would perform the operation, not answer or refuse it from the records."""
+    return isinstance(_verdict(uow, operation_records, operation, request), Act | Tombstone)
+
+
+def _verdict(
+    uow: UnitOfWork, operation_records: type[OperationRecord], operation: Operation[Any, Any], request: Request
+) -> Verdict:
+    retired = uow.get(operation_records, *record_of_retired(request.transaction_id))
+    if retired is not None:
+        since = "" if retired.at is None else f" on {retired.at:%Y-%m-%d}"
+        message = f"{retired.transaction_id} has ended and was retired{since}: its id cannot be used again"
+        return Refuse(Code.RETIRED, message)
+    found = uow.get(operation_records, request.transaction_id, operation.step)
+    asked_digest = digest_beside(_kept(found), request)
+    asked = Asked(operation.name, operation.step, asked_digest, is_undo=operation.undoes is not None)
+    acted_on = None
+    if found is None and operation.acts_on is not None:
+        earlier = uow.get(operation_records, request.transaction_id, operation.acts_on.step)
+        acted_on = _acted_on(operation, operation.acts_on, _kept(earlier), asked, request)
+    return admit(asked, _kept(found), acted_on)
 
 
 def _act(
@@ -179,27 +195,6 @@ def _act(
     if changed:
         uow.note_effect(left.transaction_id, operation.name, answer)
     return decision.reply
-
-
-class _WouldAct(Exception):
-    """The fence has called the decision."""
-
-
-def would_act(
-    uow: UnitOfWork, operation_records: type[OperationRecord], operation: Operation[Any, Any], request: Request
-) -> bool:
-    """Whether `apply_once` would perform the operation, not answer or refuse it from the records. Writes nothing."""
-
-    def decide() -> Decision[Any]:
-        raise _WouldAct
-
-    try:
-        apply_once(uow, operation_records, operation, request, decide)
-    except _WouldAct:
-        return True
-    except (Refusal, UnreadableReply):
-        pass
-    return False
 
 
 def _kept(found: OperationRecord | None) -> Kept | None:

@@ -159,7 +159,7 @@ class ServiceDefinition:
     """Replaces personal data within documents, and returns the number of rows."""
 
 
-class _OperationCall(NamedTuple):
+class OperationCall(NamedTuple):
     """One call of an operation with one or more requests."""
 
     handler: Handler[Any, Any]
@@ -192,7 +192,7 @@ class Service:
         self._answers = meter.create_counter(_ANSWERS_METRIC, "Answers of the fence of a service.")
         self._database = database
         self._publishes = publishes
-        self._group: GroupCommit[_OperationCall, list[Reply | Refusal]] = GroupCommit(
+        self._group: GroupCommit[OperationCall, list[Reply | Refusal]] = GroupCommit(
             self._perform_group, is_shared=_is_about_the_database
         )
 
@@ -201,7 +201,7 @@ class Service:
 
         Other calls of the same moment may share the transaction. Raises `Stale` if every try met a conflicting write.
         """
-        return cast("list[ReplyT | Refusal]", await self._group.submit(_OperationCall(handler, requests)))
+        return cast("list[ReplyT | Refusal]", await self._group.submit(OperationCall(handler, requests)))
 
     async def execute(self, operation: Operation[Any, Any], request: Any) -> Any:
         """The reply to one request or query from within this process, without Temporal. Raises `Refusal`."""
@@ -222,7 +222,7 @@ class Service:
         table = self.definition.metadata.tables["outbox"]
         await self._database.transaction(lambda tx: outbox.remove(tx, table, ids))
 
-    async def _perform_group(self, group: Sequence[_OperationCall]) -> list[list[Reply | Refusal]]:
+    async def _perform_group(self, group: Sequence[OperationCall]) -> list[list[Reply | Refusal]]:
         answers, counts = await self._optimistic(lambda tx: self._perform_once(tx, group))
         for (operation, answer, code), count in counts.items():
             self._answers.add(count, {"operation": operation, "answer": answer, "code": code})
@@ -244,7 +244,7 @@ class Service:
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
     def _perform_once(
-        self, tx: Connection, group: Sequence[_OperationCall]
+        self, tx: Connection, group: Sequence[OperationCall]
     ) -> tuple[list[list[Reply | Refusal]], Counter[tuple[str, str, str]]]:
         """The answers, and how many of each kind there are."""
         uow = UnitOfWork(self.definition.metadata, datetime.now(UTC), publishes=self._publishes)

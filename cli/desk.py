@@ -25,6 +25,7 @@ from contracts.problems import first_problem
 from runtime import web_ui
 from runtime.commandline import CommandFailed, Exit
 from temporal_saga import Failure, Fix, Retry, Skip
+from temporal_saga.journal import operation_of
 
 desk = typer.Typer(help="Calls that do not get through: see them, retry, skip or fix them.")
 
@@ -201,7 +202,7 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
 
     The workflow checks it too, and that it is about the same transaction.
     """
-    operation = OPERATIONS.get(step.partition("#")[0])
+    operation = OPERATIONS.get(operation_of(step))
     if operation is None:
         return
     try:

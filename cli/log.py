@@ -223,4 +223,4 @@ def _is_not_taken_up(entry: Entry, pending: PendingCall, now: datetime) -> bool:
 
 
 def pending_of(entry: Entry, look: Look) -> PendingCall | None:
-    return None if entry.ended_at else look.pending.get(entry.step.partition("#")[0])
+    return None if entry.ended_at else look.pending.get(entry.operation)

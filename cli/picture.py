@@ -144,7 +144,7 @@ class _Drawing:
         found = [
             entry
             for entry in self._left
-            if entry.step.partition("#")[0] == node.operation
+            if entry.operation == node.operation
             and (entry.name == node.name or entry.name is None)
             and (not forward or entry.kind is node.kind)
         ]

@@ -21,6 +21,7 @@ from contracts.ids import Coordinator, Kind, order_id_of, order_workflow_id, par
 from contracts.remedy import command_for
 from runtime.pollers import last_poll
 from temporal_saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow, Skip
+from temporal_saga.journal import operation_of
 
 _UPDATES: dict[type, Any] = {
     Retry: SagaWorkflow.desk_retry,
@@ -67,7 +68,7 @@ class OperatorsDesk:
         served: dict[str, bool] = {}
         explained = []
         for call in calls:
-            operation = OPERATIONS.get(call.step.partition("#")[0])
+            operation = OPERATIONS.get(operation_of(call.step))
             queue = None if operation is None else operation.queue
             if queue is not None and queue not in served:
                 last = await last_poll(self._client, queue, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)

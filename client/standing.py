@@ -164,13 +164,8 @@ def told_as_paused(log: TransactionLog, found: Described) -> TransactionLog:
     calls = {each.operation: silence.paused_call(found, each) for each in found.paused_activities}
     if not calls:
         return log
-    steps = tuple(_noted(entry, calls.get(_operation_of(entry))) for entry in log.steps)
+    steps = tuple(_noted(entry, calls.get(entry.operation)) for entry in log.steps)
     return replace(log, steps=steps, error=log.error or next(iter(calls.values())))
-
-
-def _operation_of(entry: Entry) -> str:
-    """The journal numbers the steps of one operation: `payment.cancel`, `payment.cancel#2`."""
-    return entry.step.partition("#")[0]
 
 
 def _noted(entry: Entry, failure: Failure | None) -> Entry:

@@ -92,7 +92,7 @@ def _may_be_done(log: TransactionLog, call: OutlinedCall) -> bool:
 
 def _entry_of(log: TransactionLog, call: OutlinedCall) -> Entry | None:
     for entry in log.steps:
-        if entry.step.partition("#")[0] == call.operation and entry.kind is call.kind and entry.name == call.name:
+        if entry.operation == call.operation and entry.kind is call.kind and entry.name == call.name:
             return entry
     return None
 

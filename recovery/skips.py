@@ -91,7 +91,7 @@ def _skips_of(ended: Any) -> list[Skip]:
     return [
         Skip(
             transaction_id=entry.skipped.transaction_id or log.transaction_id,
-            step=entry.step.partition("#")[0],
+            step=entry.operation,
             actor=entry.skipped.actor,
             reason=entry.skipped.reason,
             at=entry.skipped.at,

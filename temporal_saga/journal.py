@@ -128,6 +128,11 @@ class MovedDeadline:
     at: datetime
 
 
+def operation_of(step: str) -> str:
+    """The name of the operation, or of the wait, of a step in the log: `payment.cancel` of `payment.cancel#2`."""
+    return step.partition("#")[0]
+
+
 @dataclass
 class Entry:
     """One call of one operation, or one wait. `attempts` counts those made so far; times are UTC.
@@ -151,6 +156,11 @@ class Entry:
     """The workflow's own name for this step, if it has one."""
     skipped: Skipped | None = None
     next_question_at: datetime | None = None
+
+    @property
+    def operation(self) -> str:
+        """The name of the operation or of the wait."""
+        return operation_of(self.step)
 
 
 @dataclass(frozen=True)
@@ -230,7 +240,7 @@ class Journal:
     def begin(self, operation: str, kind: CallKind, name: str | None = None) -> Entry:
         """Add the entry of a call, or of a wait, which has its own name instead of an operation's."""
         service = _SAGA if kind is CallKind.WAIT else operation.partition(".")[0]
-        before = sum(e.step.partition("#")[0] == operation and e.kind is kind for e in self._entries)
+        before = sum(e.operation == operation and e.kind is kind for e in self._entries)
         step = f"{operation}#{name or before + 1}" if before else operation
         entry = Entry(step, service, kind, Status.RUNNING, attempts=0, started_at=workflow.now(), name=name)
         self._entries.append(entry)

@@ -58,7 +58,7 @@ class Hotel:
 
     @activity.defn
     async def note_wish(self, wish: str) -> None:
-        key = Key(str(activity.info().workflow_id), "note_wish")
+        key = Key(activity.info().workflow_id, "note_wish")
         async with begin(self._engine) as connection, fence.once(connection, key, wish) as once:
             if once.acts:
                 await connection.execute(wishes.insert(), {"wish": wish})

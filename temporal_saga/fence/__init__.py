@@ -7,6 +7,7 @@
 |---|---|---|
 | `rules` | the table of all cases, as pure functions | the standard library |
 | `digest` | requests and replies as JSON, and the hash that compares two requests | the standard library |
+| `arrival` | what arrives: the key of a call, what it asks for, and its reply | temporalio |
 | `sql` | the fence for a service's own database | SQLAlchemy (`pip install "temporal-saga[sql]"`), temporalio |
 
 A service with another kind of storage keeps the records itself, in the local transaction of its effect, and asks

@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from temporal_saga.journal import operation_of
 from temporal_saga.plugin import SagaPlugin
 from temporal_saga.testing import history
 from temporal_saga.testing.attempts import Attempt, CaseInterceptor, Deliver, Delivery, Records
@@ -168,7 +169,7 @@ class Run:
         if "transaction_log" not in self.saga.definition.queries:
             return {}
         log = await self.handle.query("transaction_log")
-        return {entry["step"].partition("#")[0]: entry["kind"] for entry in log["steps"]}
+        return {operation_of(entry["step"]): entry["kind"] for entry in log["steps"]}
 
     async def changes_since(self, before: Changes) -> Changes:
         return less(await self.saga.snapshot(self.id), before)

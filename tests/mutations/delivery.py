@@ -134,4 +134,23 @@ DELIVERY = (
         (Edit("workflows/order.py", ", explained=requests.explained", ""),),
         ("tests/end_to_end/test_notification.py::test_a_customer_is_told_by_mail_and_sms_how_the_order_ended_and_why",),
     ),
+    Mutation(
+        "a message is claimed without a look at the fence",
+        (Edit(_DELIVERY, "            if would_act(uow, records, operation, request):", "            if True:"),),
+        (
+            f"{_TESTS}::test_what_was_told_by_the_simulated_gateway_is_not_told_again_by_a_real_one[sqlite]",
+            f"{_TESTS}::test_a_late_delivery_for_a_retired_order_sends_nothing[sqlite-confirmation]",
+        ),
+    ),
+    Mutation(
+        "a late delivery for a retired order sends its message before it is refused",
+        (
+            Edit(
+                _DELIVERY,
+                "uow.load(tx, OperationCall(handler, requests).touches(records))",
+                "uow.load(tx, (Ref(records, (each.transaction_id, operation.step)) for each in requests))",
+            ),
+        ),
+        (f"{_TESTS}::test_a_late_delivery_for_a_retired_order_sends_nothing[sqlite-confirmation]",),
+    ),
 )

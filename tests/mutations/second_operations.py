@@ -41,9 +41,9 @@ _ACTS_ON = (
                 _FENCE,
                 "    if isinstance(verdict, Refuse):\n",
                 "    if isinstance(verdict, Refuse):\n"
-                "        if acted_on is not None:\n"
-                "            key = (request.transaction_id, operation.step)\n"
-                "            uow.put([operation_records(*key, OperationState.REFUSED, asked.digest, verdict.text)])\n",
+                "        if operation.acts_on is not None:\n"
+                "            key = (request.transaction_id, operation.step, OperationState.REFUSED, digest(request))\n"
+                "            uow.put([operation_records(*key, verdict.text)])\n",
             ),
         ),
         (f"{_SECOND}::test_a_refusal_for_another_request_is_not_kept_against_the_right_one[sqlite-payment.capture]",),

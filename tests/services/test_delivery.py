@@ -8,6 +8,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ from activities.sms import WebhookGateway
 from contracts import notification
 from contracts.errors import Code
 from contracts.notification import Channel, CustomerNotified
+from contracts.retention import RETIRE, Retire, RetireStage
 
 from ..end_to_end.command import Program
 from ..eventually import eventually_async
 from .conftest import OpenHarness
 from .receivers import MailReceiver, SmsReceiver
-from .requests import document, notice
+from .requests import TX, document, notice
 from .service_harness import ServiceHarness
 
 CONFIRM, CANCEL = notification.send_confirmation, notification.send_cancellation
@@ -116,6 +118,29 @@ async def test_a_confirmation_reaches_the_mail_server_and_the_webhook_once(
     assert await outside.states() == {("CONFIRMED", "email"): "SENT", ("CONFIRMED", "sms"): "SENT"}
     assert [row["channel"] for row in await outside.harness.rows("messages")] == ["email", "sms"]
     assert await outside.harness.effects("order/o-1") == ["notification.send_confirmation"]
+
+
+async def test_what_was_told_by_the_simulated_gateway_is_not_told_again_by_a_real_one(
+    opened: Opened, open_harness: OpenHarness, post: MailReceiver
+) -> None:
+    harness = await open_harness("notification")
+    told = await harness.deliver(CONFIRM, notice())
+    outside = await opened(post, harness=harness)
+    assert await outside.deliver(CONFIRM, notice()) == told
+    assert post.attempts == []
+    assert await outside.states() == {}
+
+
+@pytest.mark.parametrize("operation", [CONFIRM, CANCEL], ids=["confirmation", "cancellation"])
+async def test_a_late_delivery_for_a_retired_order_sends_nothing(
+    opened: Opened, post: MailReceiver, operation: Any
+) -> None:
+    outside = await opened(post)
+    old = Retire(transaction_ids=(TX,), before=datetime.now(UTC), stage=RetireStage.REFUSE)
+    await outside.harness.execute(RETIRE["notification"], old)
+    code, _ = await outside.refuse(operation, notice())
+    assert code == Code.RETIRED
+    assert post.attempts == []
 
 
 async def test_a_channel_without_a_gateway_is_not_used_where_there_is_another(
