@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.contender import CONTENDERS, Contender
+from bench.contender import CONTENDERS
 from bench.figures import Results
 from bench.measure import measure
 from bench.plan import ALL_REFUSED, FIFTY, ONE, QUICK_ORDERS, SOME_REFUSED
@@ -21,21 +21,31 @@ from .programs import contender
 _RUN_TIMEOUT_S = 110
 
 
-def measured(*contenders: Contender, rounds: int = 3) -> Results:
-    return measure(contenders, rounds, quick=True, say=lambda _: None)
+@pytest.fixture(scope="module")
+def measured() -> Results:
+    contenders = [
+        contender("a"),
+        contender("broken", "broken"),
+        contender("peer", missing="not installed"),
+        contender("b"),
+    ]
+    return measure(contenders, 2, quick=True, say=lambda _: None)
 
 
-def test_contenders_take_turns() -> None:
-    results = measured(contender("a"), contender("b"), rounds=2)
-    turns = [(sample.contender, sample.round) for sample in results.samples if sample.scenario == ONE.name]
-    assert turns == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+def test_contenders_take_turns_and_every_scenario_is_measured_in_every_round(measured: Results) -> None:
+    turns = [(sample.round, sample.contender, sample.scenario) for sample in measured.samples]
+    scenarios = [ONE.name, FIFTY.name, ALL_REFUSED.name]
+    assert turns == [(turn, name, scenario) for turn in (1, 2) for name in ("a", "b") for scenario in scenarios]
+    assert all(sample.load.orders == QUICK_ORDERS for sample in measured.samples)
 
 
-def test_every_scenario_is_measured_in_every_round() -> None:
-    results = measured(contender("a"))
-    scenarios = [sample.scenario for sample in results.samples]
-    assert scenarios == [ONE.name, FIFTY.name, ALL_REFUSED.name] * 3
-    assert all(sample.load.orders == QUICK_ORDERS for sample in results.samples)
+def test_a_contender_that_does_not_start_is_named_with_its_error(measured: Results) -> None:
+    assert list(measured.failed) == ["broken"]
+    assert "cannot find my database" in measured.failed["broken"]
+
+
+def test_a_contender_that_cannot_take_part_is_left_out_with_its_reason(measured: Results) -> None:
+    assert measured.left_out == {"peer": "not installed"}
 
 
 def test_orders_that_end_otherwise_than_they_must_have_no_figures(tmp_path: Path) -> None:
@@ -43,19 +53,6 @@ def test_orders_that_end_otherwise_than_they_must_have_no_figures(tmp_path: Path
         system.measure(FIFTY, 40, round_number=1)
         with pytest.raises(BenchFailed, match=r"40 orders ended \{'CONFIRMED': 40\}"):
             system.measure(SOME_REFUSED, 40, round_number=1)
-
-
-def test_a_contender_that_does_not_start_is_named_with_its_error_and_the_others_are_measured() -> None:
-    results = measured(contender("broken", "broken"), contender("sound"))
-    assert list(results.failed) == ["broken"]
-    assert "cannot find my database" in results.failed["broken"]
-    assert {sample.contender for sample in results.samples} == {"sound"}
-
-
-def test_a_contender_that_cannot_take_part_is_left_out_with_its_reason() -> None:
-    results = measured(contender("peer", missing="not installed"), contender("sound"))
-    assert results.left_out == {"peer": "not installed"}
-    assert {sample.contender for sample in results.samples} == {"sound"}
 
 
 @pytest.mark.parametrize("peer", ["DBOS on SQLite", "DBOS on PostgreSQL", "Restate"])

