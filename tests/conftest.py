@@ -14,18 +14,21 @@ from .postgresql import postgresql_server
 
 pytest_plugins = ["pytester", "temporal_saga.testing.plugin"]  # a user gets the second by its entry point
 
-_ONCE = {"contenders", "embedded"}
-"""Session fixtures that start processes: tests with one of them run on one test worker, or each would start its own."""
-_PROCESSES = {*_ONCE, "postgres"}
+_ONCE = {
+    "contenders": "databases",
+    "postgres": "databases",
+    "postgresql_databases": "databases",
+    "embedded": "embedded",
+}
+"""Session fixtures that start processes, and the group of their tests: on one test worker, or each starts its own."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        for fixture in fixtures & _ONCE:
-            item.add_marker(pytest.mark.xdist_group(fixture))
-        if fixtures & _PROCESSES:
+        groups = {_ONCE[fixture] for fixture in getattr(item, "fixturenames", ()) if fixture in _ONCE}
+        for group in groups:
+            item.add_marker(pytest.mark.xdist_group(group))
             item.add_marker(pytest.mark.processes)
 
 

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+ON_POSTGRESQL = pytest.param("postgresql", marks=[pytest.mark.processes, pytest.mark.xdist_group("databases")])
+"""The variant of a test that needs the server: all of them run on the test worker that has started it."""
+
 
 @dataclass(frozen=True)
 class PostgresqlServer:

@@ -83,9 +83,7 @@ def test_remarks_that_cannot_be_written_change_no_exit_code(taker: Taker) -> Non
     assert _run("everything", out=taker(), err=taker()) == (4, "")
 
 
-@pytest.mark.parametrize(
-    ("what", "closed"), [("failure", ">&-"), ("everything", "<&- >&- 2>&-")]
-)
+@pytest.mark.parametrize(("what", "closed"), [("failure", ">&-"), ("everything", "<&- >&- 2>&-")])
 def test_streams_that_were_closed_from_the_start_change_no_exit_code(what: str, closed: str) -> None:
     shell = f'exec "{sys.executable}" -c "$PROGRAM" {what} {closed}'
     done = subprocess.run(

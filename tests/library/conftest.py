@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from ..postgresql import ON_POSTGRESQL
 from .hotel import AsyncHotel, Hotel, SyncHotel, metadata
-
-_POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.processes)
 
 
 async def _postgresql_engine(socket: Path) -> AsyncEngine:
@@ -44,7 +43,7 @@ def _do_not_wait_for_the_disk(engine: Engine) -> None:
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
 
 
-@pytest.fixture(params=["sqlite", "sqlite-sync", _POSTGRESQL])
+@pytest.fixture(params=["sqlite", "sqlite-sync", ON_POSTGRESQL])
 async def hotel(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hotel]:
     """Each test that uses it runs three times."""
     made = await _hotel(request, tmp_path)
@@ -53,7 +52,7 @@ async def hotel(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await made.close()
 
 
-@pytest.fixture(params=["sqlite", _POSTGRESQL])
+@pytest.fixture(params=["sqlite", ON_POSTGRESQL])
 async def async_hotel(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncHotel]:
     """The hotels whose requests wait for each other within one event loop."""
     made = await _hotel(request, tmp_path)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from ..postgresql import ON_POSTGRESQL
 from .databases import Databases, PostgresDatabases, SqliteFiles
 from .processes import Contenders
 from .service_harness import ServiceHarness
 
 OpenHarness = Callable[[str], Awaitable[ServiceHarness]]
+
+on_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
+"""For what is decided in memory, from the request and the loaded rows: a second kind of database proves nothing new."""
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +42,7 @@ async def postgresql_databases(postgres: Path) -> AsyncIterator[PostgresDatabase
     await made.remove()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])
+@pytest.fixture(params=["sqlite", ON_POSTGRESQL])
 async def databases(request: pytest.FixtureRequest, tmp_path: Path, sqlite_templates: Path) -> AsyncIterator[Databases]:
     """Each test that uses it runs twice, once on each kind of database."""
     made: Databases

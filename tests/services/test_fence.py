@@ -16,7 +16,7 @@ from contracts.payment import AuthorizePayment
 from contracts.retention import LIST_OLD, RETIRE
 from temporal_saga.fence.rules import OperationState
 
-from .conftest import OpenHarness
+from .conftest import OpenHarness, on_sqlite
 from .samples import SAMPLES, Refused, Sample, missing_sample, refusal_of, sample_of
 from .service_harness import Call, Operations, ServiceHarness, assert_invariants
 
@@ -92,6 +92,7 @@ async def test_a_duplicate_forward_gets_the_first_reply_and_acts_not(
     assert (await harness.effects(sample.request.transaction_id)).count(forward.name) == 1
 
 
+@on_sqlite
 @every_forward
 async def test_another_request_under_the_same_key_is_a_conflict(open_harness: OpenHarness, forward: Operations) -> None:
     harness, sample = await _ready(open_harness, forward)
@@ -163,6 +164,7 @@ async def test_an_undo_of_nothing_leaves_a_tombstone_and_changes_nothing(
     assert (await harness.effects(sample.request.transaction_id)).count(undo.name) == (undo is ACTS_ON_NOTHING)
 
 
+@on_sqlite
 @every_undo_of_a_refusable
 async def test_an_undo_of_a_refusal_leaves_a_tombstone_and_changes_nothing(
     open_harness: OpenHarness, undo: Operations
@@ -179,6 +181,7 @@ async def test_an_undo_of_a_refusal_leaves_a_tombstone_and_changes_nothing(
     assert (await harness.business() != before) is (undo is ACTS_ON_NOTHING)
 
 
+@on_sqlite
 @every_undo
 async def test_an_undo_with_another_request_than_its_forward_is_a_conflict(
     open_harness: OpenHarness, undo: Operations
@@ -192,6 +195,7 @@ async def test_an_undo_with_another_request_than_its_forward_is_a_conflict(
     await harness.accept(Call(undo, sample.request))
 
 
+@on_sqlite
 @every_undo
 async def test_a_forward_after_its_undo_is_refused(open_harness: OpenHarness, undo: Operations) -> None:
     harness, sample = await _ready(open_harness, undo)
@@ -201,6 +205,7 @@ async def test_a_forward_after_its_undo_is_refused(open_harness: OpenHarness, un
     assert await harness.business() == undone
 
 
+@on_sqlite
 @every_undo
 async def test_a_late_forward_after_a_tombstone_is_refused(open_harness: OpenHarness, undo: Operations) -> None:
     harness, sample = await _ready(open_harness, undo)
@@ -212,6 +217,7 @@ async def test_a_late_forward_after_a_tombstone_is_refused(open_harness: OpenHar
     assert sample.operation.name not in await harness.effects(sample.request.transaction_id)
 
 
+@on_sqlite
 @every_undo
 async def test_duplicates_within_one_batch_take_effect_once(open_harness: OpenHarness, undo: Operations) -> None:
     harness, sample = await _ready(open_harness, undo)

@@ -11,7 +11,7 @@ from activities.records import UnitOfWork
 from contracts import inventory, payment
 from contracts.message import LEASE
 
-from .conftest import OpenHarness
+from .conftest import OpenHarness, on_sqlite
 from .requests import balance, charge, reservation, stock_level
 from .samples import sample_of
 from .service_harness import Call, Operations, ServiceHarness, handler_of
@@ -28,6 +28,7 @@ async def _rows(harness: ServiceHarness, operation: Operations, now: datetime = 
     return rows
 
 
+@on_sqlite
 @every_operation
 async def test_a_decision_follows_from_the_rows_and_the_request_alone(
     open_harness: OpenHarness, operation: Operations
@@ -41,6 +42,7 @@ async def test_a_decision_follows_from_the_rows_and_the_request_alone(
     assert (first.reply, list(first.changed)) == (second.reply, list(second.changed))
 
 
+@on_sqlite
 @pytest.mark.parametrize("operation", [inventory.reserve, payment.authorize], ids=lambda operation: operation.name)
 async def test_a_lease_is_counted_from_the_instant_of_the_transaction(
     open_harness: OpenHarness, operation: Operations

@@ -21,7 +21,7 @@ from contracts.payment import AuthorizePayment
 from contracts.retention import LIST_OLD, RETIRE, ListOld, OldTransactions, Retire, Retired, RetireStage, Stays
 from temporal_saga.fence.rules import OperationState
 
-from .conftest import OpenHarness
+from .conftest import OpenHarness, on_sqlite
 from .requests import TX, balance, charge, confirmation, creation, notice, reservation, shipment, stock_level
 from .samples import sample_of, samples_of
 from .service_harness import Call, Operations, ServiceHarness, handler_of
@@ -172,6 +172,7 @@ async def test_the_sums_of_several_batches_are_added_up(open_harness: OpenHarnes
     assert (await goods.row("stock", sku="apple"))["received"] == 100
 
 
+@on_sqlite
 @every_operation
 async def test_a_late_delivery_of_a_retired_transaction_is_refused_by_every_operation(
     open_harness: OpenHarness, operation: Operations

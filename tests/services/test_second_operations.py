@@ -16,7 +16,7 @@ from contracts.message import Request
 from contracts.shipping import ScheduleShipment, ShipmentRecorded
 from temporal_saga import Operation
 
-from .conftest import OpenHarness
+from .conftest import OpenHarness, on_sqlite
 from .requests import balance, charge, confirmation, creation, stock_level
 from .samples import refusal_of, sample_of
 from .service_harness import Call, Operations, ServiceHarness, assert_invariants
@@ -33,8 +33,6 @@ _ELSEWHERE = {
 
 every_acting = pytest.mark.parametrize("acting", _ACTING, ids=lambda operation: operation.name)
 every_second = pytest.mark.parametrize("second", [*_ACTING, *_UNDOS], ids=lambda operation: operation.name)
-on_sqlite = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
-"""The fields of a request are compared in memory: a second kind of database would prove nothing new."""
 
 
 async def _ready(open_harness: OpenHarness, second: Operations) -> tuple[ServiceHarness, Request]:
