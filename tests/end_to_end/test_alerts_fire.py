@@ -1,7 +1,7 @@
 """Each alert of deploy/alerts.yml fires in a real Prometheus, because its cause was made in a running system.
 
-Run it by `.venv/bin/python -m pytest -m chaos tests/end_to_end/test_alerts_fire.py`. It needs
-Debian's package `prometheus`, and takes about two minutes.
+It needs Debian's package `prometheus`, and takes a minute:
+`.venv/bin/python -m pytest -s -m chaos tests/end_to_end/test_alerts_fire.py` prints what has fired.
 """
 
 from __future__ import annotations
