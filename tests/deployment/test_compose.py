@@ -80,7 +80,7 @@ def test_the_settings_accept_the_environment(name: str) -> None:
 def test_every_image_has_a_pinned_version() -> None:
     images = {service["image"] for service in SERVICES_OF_FILE.values()}
     images |= {line.split()[1] for line in DOCKERFILE.splitlines() if line.startswith("FROM ")}
-    assert {image for image in images if not re.fullmatch(r"[a-z/-]+:\d+\.\d+(\.\d+)?(-[a-z-]+)?", image)} == set()
+    assert {image for image in images if not re.fullmatch(r"[a-z/-]+:v?\d+\.\d+(\.\d+)?(-[a-z-]+)?", image)} == set()
     temporal = {image.partition(":")[2] for image in images if re.match(r"temporalio/(server|admin-tools):", image)}
     assert len(temporal) == 1, "the schema is the server's"
 
@@ -116,7 +116,7 @@ def test_every_mounted_and_copied_path_exists() -> None:
     mounted = [path for service in SERVICES_OF_FILE.values() for path in compose.bind_mounts(service).values()]
     copied = [PROJECT / source for copy in compose.image_copies() for source in copy.sources]
     built_from = [PROJECT / "requirements.txt"]
-    assert len(mounted) == 4
+    assert len(mounted) == 10
     assert [path for path in mounted + copied + built_from if not path.exists()] == []
 
 
@@ -161,9 +161,14 @@ def test_published_ports_are_on_the_loopback_and_are_the_projects_own() -> None:
     published = {name: service["ports"] for name, service in SERVICES_OF_FILE.items() if "ports" in service}
     web_ui = inspect.signature(worker.main).parameters["ui_port"].default
     frontend = DEFAULT_ADDRESS.partition(":")[2]
-    assert published == {"temporal": [f"127.0.0.1:{frontend}:7233"], "temporal-ui": [f"127.0.0.1:{web_ui}:8080"]}
-    named = set(re.findall(r"127\.0\.0\.1:(\d+)", "\n".join(re.findall(r"^# .*$", COMPOSE_TEXT, re.MULTILINE))))
-    assert named == {frontend, str(web_ui)}, "the addresses in the file's own comment"
+    assert published == {
+        "temporal": [f"127.0.0.1:{frontend}:7233"],
+        "temporal-ui": [f"127.0.0.1:{web_ui}:8080"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
+    named = set(re.findall(r"127\.0\.0\.1:(\d+)", "\n".join(re.findall(r"^ *# .*$", COMPOSE_TEXT, re.MULTILINE))))
+    assert named == {frontend, str(web_ui), "9090", "3000"}, "the addresses in the file's own comments"
 
 
 def test_the_codec_listens_on_the_hosts_loopback_and_is_the_address_in_the_example() -> None:

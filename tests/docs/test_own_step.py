@@ -134,6 +134,7 @@ def test_what_is_left_to_do_is_told_with_the_file_and_the_text_to_add(followed: 
         "docker-compose.yml",
         "deploy/databases.sql",
         "deploy/alerts.yml",
+        "deploy/prometheus.yml",
         "docs/runbook.md",
         *["docs/operations.md"] * 2,
     ]

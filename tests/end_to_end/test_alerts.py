@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 from temporalio.client import Client
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from contracts.order import WORKFLOWS_QUEUE
-from recovery.parked import parked_for
+from recovery import parked
+from recovery.parked import ParkedGauges
 from tests.docs.runbook import RUNBOOK
 from worker import QUEUES
 
@@ -38,18 +40,18 @@ _METRICS = {name for file in (_RULES, _DASHBOARD) for name in _metrics_in(file) 
 
 
 async def test_a_worker_exports_every_metric_that_the_runbook_names(
-    system: System, order: Callable[..., dict[str, Any]]
+    system: System, order: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = set(re.findall(r"`((?:temporal|saga|fence|sweep)_[a-z_]+)`", RUNBOOK.read_text())) | _METRICS
     assert system.run("place", "--item", "UNICORN-1:1").code == 1
     assert system.place(order("metrics-down")).code == 1  # its attempts fail
     jammed = order("jammed", lines=line("UNICORN-1"))
     assert system.place(jammed).code == 4
-    assert await parked_for(await Client.connect(f"127.0.0.1:{system.port}"), timedelta(0)) >= 1
+    client = await Client.connect(f"127.0.0.1:{system.port}")
+    await _gauges_tell_what_is_parked(client, monkeypatch)
     skip = ("desk", "skip", jammed["order_id"], "payment.cancel", "--reason", "by hand", "--actor", "ann")
     assert system.run(*skip).code == 0
     assert system.run("sweep").code in (0, 4)
-    client = await Client.connect(f"127.0.0.1:{system.port}")
     stranger = await client.start_workflow("NoSuchWorkflow", id="a-bug", task_queue=WORKFLOWS_QUEUE)
     await client.start_workflow("OrderWorkflow", {}, id="no-order", task_queue=WORKFLOWS_QUEUE)
 
@@ -59,6 +61,32 @@ async def test_a_worker_exports_every_metric_that_the_runbook_names(
     await eventually_async(missing, "every metric is exported", until=lambda names: not names)
     await stranger.terminate()
     assert len(named) > 5
+
+
+async def _gauges_tell_what_is_parked(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call by its service and code, with its age; what was not asked counts as unknown, and what is gone as 0."""
+    buffer = MetricBuffer(1000)
+    gauges = ParkedGauges(client, Runtime(telemetry=TelemetryConfig(logging=None, metrics=buffer)).metric_meter)
+    unknown, jammed = ("unknown", ""), ("payment", "SERVICE_UNAVAILABLE")
+
+    async def told() -> dict[tuple[str, str], dict[str, float]]:
+        await gauges.refresh()
+        seen: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        for each in buffer.retrieve_updates():
+            if "service" in each.attributes:
+                by = str(each.attributes["service"]), str(each.attributes["error_code"])
+                seen[by][each.metric.name] = each.value
+        return seen
+
+    def is_older_than_a_second(seen: dict[tuple[str, str], dict[str, float]]) -> bool:
+        return seen[jammed].get("saga_parked_oldest_seconds", 0) >= 1
+
+    seen = await eventually_async(told, "a parked call is seen", until=is_older_than_a_second)
+    assert seen[jammed]["saga_parked_calls"] >= 1
+    monkeypatch.setattr(parked, "_ASKED", 0)
+    seen = await told()
+    assert set(seen[jammed].values()) == {0}
+    assert min(seen[unknown].values()) >= 1
 
 
 def test_a_refused_order_is_no_failure_in_the_metrics(system: System) -> None:

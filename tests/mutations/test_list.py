@@ -6,25 +6,28 @@ import ast
 import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from . import MUTATIONS
 from .document import DOCUMENT, document
 from .mutation import ROOT, Edit, Mutation, Rotten
 
+_READERS = {".py": ast.parse, ".toml": tomllib.loads, ".yml": YAML(typ="safe").load}
 every_mutation = pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.defect)
 
 
 @every_mutation
-def test_a_defect_applies_and_leaves_python(tmp_path: Path, mutation: Mutation) -> None:
+def test_a_defect_applies_and_leaves_what_can_be_read(tmp_path: Path, mutation: Mutation) -> None:
     for file in mutation.files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
     for edit in mutation.edits:
         edit.apply(tmp_path)
     for file in mutation.files:
-        read = tomllib.loads if file.endswith(".toml") else ast.parse
+        read: Any = _READERS[Path(file).suffix]
         read((tmp_path / file).read_text())
 
 

@@ -10,6 +10,8 @@ _DESK = "tests/end_to_end/test_desk.py"
 _LOGGED = f"{_DESK}::test_decisions_are_logged_with_who_when_what_and_why_also_of_an_order_that_has_ended"
 _ASKED = f"{_DESK}::test_a_stock_that_falls_far_and_a_redo_of_a_whole_order_are_asked_for_first"
 _PARKED = f"{_DESK}::test_a_parked_undo_is_seen_and_retried_when_the_service_is_back"
+_OBSERVED = "tests/deployment/test_observability.py"
+_PROMTOOL = "test_promtool_finds_no_fault_in_the_rules_and_each_alert_fires_by_its_cause_alone"
 
 WEB_UI = (
     Mutation(
@@ -55,6 +57,32 @@ WEB_UI = (
         "a refusal counts as a failure",
         (Edit("activities/service.py", "non_retryable=True, category=category)", "non_retryable=True)"),),
         ("tests/end_to_end/test_alerts.py::test_a_refused_order_is_no_failure_in_the_metrics",),
+    ),
+    Mutation(
+        "an alert leaves out the first saga that is parked since a worker was started",
+        (
+            Edit(
+                "deploy/alerts.yml",
+                '\n          or saga_states{state="PARKED"}\n          unless saga_states{state="PARKED"} offset 10m)',
+                ")",
+            ),
+        ),
+        (f"{_OBSERVED}::{_PROMTOOL}[test rules alerts_test.yml]",),
+    ),
+    Mutation(
+        "Prometheus does not read the metrics of a worker",
+        (Edit("deploy/prometheus.yml", "inventory, ", ""),),
+        (f"{_OBSERVED}::test_prometheus_reads_the_metrics_of_every_worker_and_the_mounted_rules",),
+    ),
+    Mutation(
+        "what is not parked any more keeps its number",
+        (Edit("recovery/parked.py", "self._shown |= since.keys()", "self._shown = {_UNKNOWN, *since}"),),
+        ("tests/end_to_end/test_alerts.py::test_a_worker_exports_every_metric_that_the_runbook_names",),
+    ),
+    Mutation(
+        "a parked saga that is not asked counts as nothing",
+        (Edit("recovery/parked.py", "found[_UNKNOWN] += map(_since, runs[_ASKED:])", "pass"),),
+        ("tests/end_to_end/test_alerts.py::test_a_worker_exports_every_metric_that_the_runbook_names",),
     ),
     Mutation(
         "the end of a rolled-back order begins with a stack trace",

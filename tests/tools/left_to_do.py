@@ -72,7 +72,9 @@ def _in_deployment(service: str) -> Iterator[str]:
     if f"('{service}', 'services')" not in _text("deploy/databases.sql"):
         yield f"deploy/databases.sql: add ('{service}', 'services') to the databases"
     if f'task_queue="{service}"' not in _text("deploy/alerts.yml"):
-        yield f'deploy/alerts.yml: add NoWorkerOf{service.title()}, NoWorkerOfOrder with task_queue="{service}"'
+        yield f'deploy/alerts.yml: add to NoWorker: or absent(temporal_num_pollers{{task_queue="{service}"}})'
+    if not re.search(rf"names: .*\b{service}\b", _text("deploy/prometheus.yml")):
+        yield f"deploy/prometheus.yml: add {service} to the names"
 
 
 def _in_documents(service: str, contract: ModuleType) -> Iterator[str]:
