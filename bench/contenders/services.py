@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from activities.catalogue import SERVICES
-from activities.database import connect, migrate
+from activities.database import connect
+from activities.schema import migrate
 from activities.service import Service
 from runtime.seed import seed
 from runtime.settings import Settings

@@ -11,8 +11,9 @@ from multiprocessing.synchronize import Barrier
 from types import TracebackType
 from typing import Any, Self
 
-from activities.database import connect, migrate
+from activities.database import connect
 from activities.fence import Refusal
+from activities.schema import migrate
 from contracts.catalogue import OPERATIONS
 from contracts.message import Request
 

@@ -16,9 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from activities import postgresql, sqlite
-from activities.database import is_busy, migrate, reading
+from activities.database import is_busy, reading
 from activities.fence import Refusal
 from activities.postgresql import NoAnswer
+from activities.schema import migrate
 from contracts import inventory
 from contracts.inventory import ListStock
 from tests.chaos.proxy import Proxy
