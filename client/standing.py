@@ -38,7 +38,13 @@ class Closed(StrEnum):
     CLOSED_FROM_OUTSIDE = "CLOSED_FROM_OUTSIDE"
 
 
-Standing = State | Closed
+class Untold(StrEnum):
+    """Of an order that nobody answered for: it may not have been started, or may have ended."""
+
+    UNKNOWN = "UNKNOWN"
+
+
+Standing = State | Closed | Untold
 STANDINGS: tuple[Standing, ...] = (*State, *Closed)
 
 
