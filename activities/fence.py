@@ -54,8 +54,9 @@ ERASED = "erased:"
 or nothing: then every request counts as the same."""
 
 
-class Refusal(Exception):
-    """The refusal of an operation by its service: a stable code, and a message for people.
+class RefusedDecision(Exception):
+    """The decision of a service, or of its fence, to refuse an operation: a stable code, and a message for people. The
+    activity tells it to the saga as an `ApplicationError`.
 
     `code` is a plain string: a refusal that is on record may have the code of a later build.
     """
@@ -133,7 +134,7 @@ def apply_once(
     request: Request,
     decide: Callable[[], Decision[ReplyT]],
 ) -> ReplyT:
-    """Call `decide` if, and only if, the rules say so. Raises `Refusal` and `UnreadableReply`.
+    """Call `decide` if, and only if, the rules say so. Raises `RefusedDecision` and `UnreadableReply`.
 
     An undo that leaves a tombstone is decided, too: it finds nothing to undo, and its decision has the reply.
     Reads and writes only `uow`; the caller loads and saves it, in one local transaction.
@@ -142,7 +143,7 @@ def apply_once(
     verdict = _verdict(uow, operation_records, operation, request)
     if isinstance(verdict, Refuse):
         uow.count(operation.name, REFUSED, verdict.code)
-        raise Refusal(verdict.code, verdict.message)
+        raise RefusedDecision(verdict.code, verdict.message)
     if isinstance(verdict, Repeat):
         uow.count(operation.name, REPEATED)
         return _kept_reply(operation, verdict)
@@ -181,7 +182,7 @@ def _act(
     """Perform the operation, and put its changes and the record that it leaves into the unit of work."""
     try:
         decision = decide()
-    except Refusal as refusal:
+    except RefusedDecision as refusal:
         uow.count(operation.name, REFUSED, refusal.code)
         if left.state is OperationState.DONE and keeps(refusal.code):
             refused = Refuse(refusal.code, refusal.message).text

@@ -37,9 +37,9 @@ _KEYS = (
             _ACT_AGAIN,
             Edit(
                 _PAYMENT,
-                'hold.state is not PaymentState.AUTHORIZED:\n        raise Refusal(Code.NOTHING_TO_ACT_ON, f"no auth',
+                "hold.state is not PaymentState.AUTHORIZED:\n        raise RefusedDecision(Code.NOTHING_TO_ACT_ON",
                 "hold.state not in (PaymentState.AUTHORIZED, PaymentState.CAPTURED):\n"
-                '        raise Refusal(Code.NOTHING_TO_ACT_ON, f"no auth',
+                "        raise RefusedDecision(Code.NOTHING_TO_ACT_ON",
             ),
         ),
         (
