@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -43,6 +44,17 @@ from temporal_saga.fence.rules import (
 )
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
+
+
+class RecordState(StrEnum):
+    """The fate of a step, as the rules have it, or that of a whole transaction."""
+
+    DONE = OperationState.DONE
+    REFUSED = OperationState.REFUSED
+    UNDONE = OperationState.UNDONE
+    TOMBSTONE = OperationState.TOMBSTONE
+    RETIRED = "RETIRED"
+
 
 RETIRED = "retired"
 """The step of the one record that is left of a retired transaction. No operation has this name."""
@@ -85,7 +97,7 @@ class OperationRecord(Record):
 
     transaction_id: str
     step: str
-    state: OperationState
+    state: RecordState
     digest: str
     """Hash of the request; see `digest`."""
     answer: str
@@ -147,7 +159,9 @@ def apply_once(
     if isinstance(verdict, Repeat):
         uow.count(operation.name, REPEATED)
         return _kept_reply(operation, verdict)
-    fresh = operation_records(request.transaction_id, operation.step, verdict.state, verdict.digest, "", uow.now)
+    fresh = operation_records(
+        request.transaction_id, operation.step, RecordState(verdict.state), verdict.digest, "", uow.now
+    )
     return _act(uow, operation, replace(fresh, version=found.version) if found else fresh, decide)
 
 
@@ -184,11 +198,11 @@ def _act(
         decision = decide()
     except RefusedDecision as refusal:
         uow.count(operation.name, REFUSED, refusal.code)
-        if left.state is OperationState.DONE and keeps(refusal.code):
+        if left.state is RecordState.DONE and keeps(refusal.code):
             refused = Refuse(refusal.code, refusal.message).text
-            uow.put([replace(left, state=OperationState.REFUSED, answer=refused)])
+            uow.put([replace(left, state=RecordState.REFUSED, answer=refused)])
         raise
-    uow.count(operation.name, TOMBSTONE if left.state is OperationState.TOMBSTONE else ACTED)
+    uow.count(operation.name, TOMBSTONE if left.state is RecordState.TOMBSTONE else ACTED)
     changed = list(decision.changed)
     uow.put(changed)
     answer = decision.reply.model_dump_json()
@@ -199,7 +213,7 @@ def _act(
 
 
 def _kept(found: OperationRecord | None) -> Kept | None:
-    return None if found is None else Kept(found.state, found.digest, found.answer)
+    return None if found is None else Kept(OperationState(found.state), found.digest, found.answer)
 
 
 def _kept_reply(operation: Operation[Any, ReplyT], kept: Repeat) -> ReplyT:
