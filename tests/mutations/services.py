@@ -26,7 +26,7 @@ _KEYS = (
             Edit(
                 _FENCE,
                 "    uow.put([replace(left, answer=answer)])",
-                "    if left.state is not OperationState.TOMBSTONE:\n        uow.put([replace(left, answer=answer)])",
+                "    if left.state is not RecordState.TOMBSTONE:\n        uow.put([replace(left, answer=answer)])",
             ),
         ),
         (f"{_TESTS}/test_fence.py::test_a_late_forward_after_a_tombstone_is_refused[sqlite-payment.cancel]", _RANDOM),
