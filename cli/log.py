@@ -49,7 +49,7 @@ class LogView:
         self._now = now or datetime.now(UTC)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield self.headline
+        yield self.headline.wrap(console, options.max_width)
         if not self._log.steps and not self._look.to_come:
             return
         marks = _Marks(ascii_only=options.ascii_only)

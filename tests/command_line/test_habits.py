@@ -60,7 +60,9 @@ def test_the_line_of_a_command_is_the_first_of_its_own_help(name: str) -> None:
 
 
 def test_a_command_of_a_group_has_help_too(run: Run) -> None:
-    assert "Usage: starter.py desk skip" in run("desk", "skip", "-h").out
+    shown = run("desk", "skip", "-h").out
+    assert "Usage: starter.py desk skip" in shown
+    assert re.search(r"--json +Print one JSON document", shown), "a flag takes no value"
 
 
 def test_the_version_is_that_of_the_project(run: Run) -> None:
