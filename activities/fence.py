@@ -159,9 +159,8 @@ def apply_once(
     if isinstance(verdict, Repeat):
         uow.count(operation.name, REPEATED)
         return _kept_reply(operation, verdict)
-    fresh = operation_records(
-        request.transaction_id, operation.step, RecordState(verdict.state), verdict.digest, "", uow.now
-    )
+    state = RecordState(verdict.state)
+    fresh = operation_records(request.transaction_id, operation.step, state, verdict.digest, "", uow.now)
     return _act(uow, operation, replace(fresh, version=found.version) if found else fresh, decide)
 
 

@@ -65,7 +65,7 @@ COMMAND_LINE = (
     ),
     Mutation(
         "the picture cannot be drawn of a process that has changed",
-        (Edit("cli/graph.py", "    with _as_begun_now():\n        return", "    return"),),
+        (Edit("temporal_saga/plan.py", "if workflow.in_workflow() and not workflow", "if not workflow"),),
         (f"{_GRAPH}::test_a_step_that_a_later_build_has_added_behind_a_guard_is_drawn",),
     ),
     Mutation(

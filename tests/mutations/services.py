@@ -52,8 +52,8 @@ _KEYS = (
         (
             Edit(
                 _FENCE,
-                "uow.put([replace(left, state=OperationState.REFUSED, ",
-                "([replace(left, state=OperationState.REFUSED, ",
+                "uow.put([replace(left, state=RecordState.REFUSED, ",
+                "([replace(left, state=RecordState.REFUSED, ",
             ),
         ),
         (
