@@ -19,7 +19,7 @@ from cli.log import LogView, standing
 from cli.table import Table, shown
 from client.engines.engine import OrderStatus
 from client.look import Look
-from client.standing import Standing, standing_of
+from client.standing import Standing, Untold, standing_of
 from client.to_come import StepToCome
 from contracts.ids import Coordinator
 from runtime.commandline import write
@@ -42,7 +42,7 @@ class Outcome(BaseModel):
 
     transaction_id: str
     order_id: str
-    state: Standing
+    state: Standing | Untold
     error: Failure | None
     steps: tuple[Entry, ...]
     to_come: tuple[StepToCome, ...] = ()

@@ -32,7 +32,7 @@ class Summary(BaseModel):
 @dataclass
 class Tally:
     keeps_outcomes: bool
-    _states: Counter[Standing] = field(default_factory=Counter)
+    _states: Counter[Standing | Untold] = field(default_factory=Counter)
     _errors: Counter[str] = field(default_factory=Counter)
     _latencies_ms: list[float] = field(default_factory=list)
     _outcomes: list[show.Outcome] = field(default_factory=list)

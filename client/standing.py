@@ -39,12 +39,12 @@ class Closed(StrEnum):
 
 
 class Untold(StrEnum):
-    """Of an order that nobody answered for: it may not have been started, or may have ended."""
+    """How an order stands that nobody answered for: it may not have been started, or may have ended."""
 
     UNKNOWN = "UNKNOWN"
 
 
-Standing = State | Closed | Untold
+Standing = State | Closed
 STANDINGS: tuple[Standing, ...] = (*State, *Closed)
 
 
