@@ -10,9 +10,10 @@ install: .venv/installed ## the virtual environment, with pinned dependencies
 
 .venv/installed: requirements-dev.txt
 	@echo "installing into .venv what requirements-dev.txt pins; it takes about a minute"
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --progress-bar on --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
-	touch $@
+	@$(PYTHON) -m venv .venv
+	@test -t 1 || quiet=--quiet; \
+	$(BIN)/pip install $$quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@touch $@
 
 demo: install ## orders that end in every way, on a fresh embedded system (KEEP=1 leaves it running)
 	$(BIN)/python starter.py demo $(if $(KEEP),--keep)

@@ -1,19 +1,13 @@
-"""The connection of a service to its own database, on SQLite or PostgreSQL, and the versions of its schema."""
+"""The connection of a service to its own database, on SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,13 +17,16 @@ from activities.sqlite import SqliteDatabase
 
 Outcome = TypeVar("Outcome")
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
-UNUSABLE = (DBAPIError, OSError, CommandError)
-"""The errors of a database that cannot be opened; Alembic's means that a newer build has changed the schema."""
 _TIMED_OUT = ("55P03", "57014", "SQLITE_BUSY")
 """PostgreSQL's codes of a lock and of a statement that took too long, and SQLite's of a locked file."""
-_MIGRATING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-"""Alembic keeps the running migration in module globals, so a process runs one at a time, whatever the database."""
+
+
+class NewerSchema(Exception):
+    """A newer build has changed the schema: this one can neither migrate nor use the database."""
+
+
+UNUSABLE = (DBAPIError, OSError, NewerSchema)
+"""The errors of a database that cannot be opened."""
 
 
 class Database(Protocol):
@@ -57,8 +54,6 @@ class Database(Protocol):
 
 def reason_of(error: Exception) -> str:
     """The reason of one of the `UNUSABLE` errors, on one line."""
-    if isinstance(error, CommandError):
-        return f"its schema is not of this build, but of a newer one ({error})"
     words = str(error.orig if isinstance(error, DBAPIError) else error) or type(error).__name__
     return words.splitlines()[0]
 
@@ -80,25 +75,3 @@ def reading(url: str) -> AbstractAsyncContextManager[AsyncConnection]:
     """A connection for reading: each transaction sees one snapshot and blocks no writer. It creates no file."""
     parsed = make_url(url)
     return sqlite.reading(parsed) if parsed.get_backend_name() == "sqlite" else postgresql.reading(parsed)
-
-
-async def migrate(database: Database, service: str) -> None:
-    """Bring the schema of `service` to the newest version. Many workers may do so at once."""
-    one_at_a_time = _MIGRATING.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    async with one_at_a_time:  # a task that has waited must see the versions that the task before it applied
-        await database.migration(partial(_migrate, service=service))
-
-
-def _migrate(connection: Connection, service: str) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('schema'))"))
-    command.upgrade(migrations_of(service, connection), "head")
-
-
-def migrations_of(service: str, connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.set_main_option("version_locations", str(_MIGRATIONS / service))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config

@@ -43,7 +43,7 @@ from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 
 from activities.database import Database
-from activities.fence import Decision, Refusal, digest, would_act
+from activities.fence import Decision, RefusedDecision, digest, would_act
 from activities.gateways import Delivery, Gateway
 from activities.notification import NOTIFICATION, DeliveryRecord, DeliveryState, address_of, sent_by
 from activities.records import Ref, Stale, UnitOfWork
@@ -83,7 +83,7 @@ class _Notice:
     subject: OrderState
     rows: dict[Channel, DeliveryRecord] = field(default_factory=dict)
     deliveries: dict[Channel, Delivery] = field(default_factory=dict)
-    refusal: Refusal | None = None
+    refusal: RefusedDecision | None = None
     is_answered: bool = False
     """The fence answers the request from its records."""
     is_waiting: bool = False
@@ -143,7 +143,9 @@ class DeliveringService(Service):
         for gateway in self._gateways.values():
             await gateway.close()
 
-    async def perform(self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]) -> list[ReplyT | Refusal]:
+    async def perform(
+        self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]
+    ) -> list[ReplyT | RefusedDecision]:
         """As `Service.perform`. Raises `ApplicationError` if a message is not settled; the settled ones are done."""
         notices = list[_Notice]()
         give_up = time.monotonic() + WAIT_S
@@ -231,7 +233,7 @@ class DeliveringService(Service):
             for subject in (OrderState.CONFIRMED, OrderState.CANCELLED)
         )
         if cancellations and not notice.is_undo:
-            notice.refusal = Refusal(Code.STEP_UNDONE, "the customer is being told that the order is cancelled")
+            notice.refusal = RefusedDecision(Code.STEP_UNDONE, "the customer is being told that the order is cancelled")
             return
         if any(_is_claimed(row, uow.now) for row in (*confirmations, *cancellations)):
             notice.is_waiting = True
@@ -240,7 +242,9 @@ class DeliveringService(Service):
         ours = [self._after_its_claim(row) for row in found]
         uow.put(row for row in ours if row not in found)
         if any(row.state in _HANDED_OVER and row.digest != wanted for row in ours):
-            notice.refusal = Refusal(Code.IDEMPOTENCY_CONFLICT, "another request came before under the same key")
+            notice.refusal = RefusedDecision(
+                Code.IDEMPOTENCY_CONFLICT, "another request came before under the same key"
+            )
             return
         notice.rows = {row.channel: row for row in ours if row.digest == wanted}
         if not notice.is_settled(self._channels):
@@ -338,7 +342,7 @@ def delivered_by(channels: Sequence[Channel]) -> ServiceDefinition:
     def send_confirmation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:
         first = uow.get(DeliveryRecord, request.transaction_id, OrderState.CONFIRMED, channels[0])
         if first is not None and first.state is DeliveryState.REFUSED:
-            raise Refusal(Code.NOTIFICATION_FAILED, first.problem or "the message was refused")
+            raise RefusedDecision(Code.NOTIFICATION_FAILED, first.problem or "the message was refused")
         return told(uow, request, OrderState.CONFIRMED)
 
     @implements(notification.send_cancellation, touches=messages)

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -44,6 +45,17 @@ from temporal_saga.fence.rules import (
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
+
+class RecordState(StrEnum):
+    """The fate of a step, as the rules have it, or that of a whole transaction."""
+
+    DONE = OperationState.DONE
+    REFUSED = OperationState.REFUSED
+    UNDONE = OperationState.UNDONE
+    TOMBSTONE = OperationState.TOMBSTONE
+    RETIRED = "RETIRED"
+
+
 RETIRED = "retired"
 """The step of the one record that is left of a retired transaction. No operation has this name."""
 ACTED, REPEATED, REFUSED, TOMBSTONE = "acted", "repeated", "refused", "tombstone"
@@ -54,8 +66,9 @@ ERASED = "erased:"
 or nothing: then every request counts as the same."""
 
 
-class Refusal(Exception):
-    """The refusal of an operation by its service: a stable code, and a message for people.
+class RefusedDecision(Exception):
+    """The decision of a service, or of its fence, to refuse an operation: a stable code, and a message for people. The
+    activity tells it to the saga as an `ApplicationError`.
 
     `code` is a plain string: a refusal that is on record may have the code of a later build.
     """
@@ -84,7 +97,7 @@ class OperationRecord(Record):
 
     transaction_id: str
     step: str
-    state: OperationState
+    state: RecordState
     digest: str
     """Hash of the request; see `digest`."""
     answer: str
@@ -133,7 +146,7 @@ def apply_once(
     request: Request,
     decide: Callable[[], Decision[ReplyT]],
 ) -> ReplyT:
-    """Call `decide` if, and only if, the rules say so. Raises `Refusal` and `UnreadableReply`.
+    """Call `decide` if, and only if, the rules say so. Raises `RefusedDecision` and `UnreadableReply`.
 
     An undo that leaves a tombstone is decided, too: it finds nothing to undo, and its decision has the reply.
     Reads and writes only `uow`; the caller loads and saves it, in one local transaction.
@@ -142,11 +155,12 @@ def apply_once(
     verdict = _verdict(uow, operation_records, operation, request)
     if isinstance(verdict, Refuse):
         uow.count(operation.name, REFUSED, verdict.code)
-        raise Refusal(verdict.code, verdict.message)
+        raise RefusedDecision(verdict.code, verdict.message)
     if isinstance(verdict, Repeat):
         uow.count(operation.name, REPEATED)
         return _kept_reply(operation, verdict)
-    fresh = operation_records(request.transaction_id, operation.step, verdict.state, verdict.digest, "", uow.now)
+    state = RecordState(verdict.state)
+    fresh = operation_records(request.transaction_id, operation.step, state, verdict.digest, "", uow.now)
     return _act(uow, operation, replace(fresh, version=found.version) if found else fresh, decide)
 
 
@@ -181,13 +195,13 @@ def _act(
     """Perform the operation, and put its changes and the record that it leaves into the unit of work."""
     try:
         decision = decide()
-    except Refusal as refusal:
+    except RefusedDecision as refusal:
         uow.count(operation.name, REFUSED, refusal.code)
-        if left.state is OperationState.DONE and keeps(refusal.code):
+        if left.state is RecordState.DONE and keeps(refusal.code):
             refused = Refuse(refusal.code, refusal.message).text
-            uow.put([replace(left, state=OperationState.REFUSED, answer=refused)])
+            uow.put([replace(left, state=RecordState.REFUSED, answer=refused)])
         raise
-    uow.count(operation.name, TOMBSTONE if left.state is OperationState.TOMBSTONE else ACTED)
+    uow.count(operation.name, TOMBSTONE if left.state is RecordState.TOMBSTONE else ACTED)
     changed = list(decision.changed)
     uow.put(changed)
     answer = decision.reply.model_dump_json()
@@ -198,7 +212,7 @@ def _act(
 
 
 def _kept(found: OperationRecord | None) -> Kept | None:
-    return None if found is None else Kept(found.state, found.digest, found.answer)
+    return None if found is None else Kept(OperationState(found.state), found.digest, found.answer)
 
 
 def _kept_reply(operation: Operation[Any, ReplyT], kept: Repeat) -> ReplyT:

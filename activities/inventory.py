@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, func, select
 
-from activities.fence import Decision, Refusal, declare_fence
+from activities.fence import Decision, RefusedDecision, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.retention import carried_forward, carry
 from activities.service import Leaves, Query, ServiceDefinition, implements, lists_open, readable
@@ -83,7 +83,7 @@ def _reservations(uow: UnitOfWork, request: ReserveStock) -> list[Reservation]:
 def _stock(uow: UnitOfWork, sku: str) -> Stock:
     stock = uow.get(Stock, sku)
     if stock is None:
-        raise Refusal(Code.UNKNOWN_SKU, f"there is no sku {sku}")
+        raise RefusedDecision(Code.UNKNOWN_SKU, f"there is no sku {sku}")
     return stock
 
 
@@ -95,7 +95,7 @@ def reserve(uow: UnitOfWork, request: ReserveStock) -> Decision[StockMoved]:
         stock = _stock(uow, line.sku)
         if stock.available < line.quantity:
             message = f"{line.sku}: {line.quantity} wanted, {stock.available} available"
-            raise Refusal(Code.OUT_OF_STOCK, message)
+            raise RefusedDecision(Code.OUT_OF_STOCK, message)
         held = ReservationState.HELD
         changed.append(replace(stock, reserved=stock.reserved + line.quantity))
         changed.append(Reservation(request.transaction_id, line.sku, request.order_id, line.quantity, held, until))
@@ -122,7 +122,9 @@ def commit(uow: UnitOfWork, request: ReserveStock) -> Decision[StockMoved]:
     """Take the reserved units off the shelf."""
     reservations = _reservations(uow, request)
     if len(reservations) < len(request.lines) or any(r.state is not ReservationState.HELD for r in reservations):
-        raise Refusal(Code.NOTHING_TO_ACT_ON, f"{request.transaction_id} does not hold all units that it commits")
+        raise RefusedDecision(
+            Code.NOTHING_TO_ACT_ON, f"{request.transaction_id} does not hold all units that it commits"
+        )
     changed: list[Record] = []
     for reservation in reservations:
         stock, quantity = _stock(uow, reservation.sku), reservation.quantity
@@ -135,7 +137,7 @@ def commit(uow: UnitOfWork, request: ReserveStock) -> Decision[StockMoved]:
 def set_stock(uow: UnitOfWork, request: SetStock) -> Decision[StockSet]:
     stock = uow.get(Stock, request.sku) or Stock(request.sku, 0, 0, 0)
     if request.on_hand < stock.reserved:
-        raise Refusal(
+        raise RefusedDecision(
             Code.INVALID_REQUEST, f"{stock.reserved} units of {stock.sku} are reserved: there cannot be fewer"
         )
     received = stock.received + request.on_hand - stock.on_hand

@@ -26,8 +26,8 @@ from aiosmtplib import SMTP as Connection  # noqa: N811 — beside the policy of
 from aiosmtplib import SMTPException, SMTPResponseException
 
 from activities.gateways import CONNECTIONS, Delivery
+from activities.letter import letter
 from activities.notification import DeliveryState
-from activities.wording import letter
 from contracts.gateways import Encryption, MailServer
 from contracts.notification import Channel
 

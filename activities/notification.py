@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from sqlalchemy import MetaData
 
-from activities.fence import Decision, Refusal, declare_fence
+from activities.fence import Decision, RefusedDecision, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.service import ServiceDefinition, implements
 from activities.wording import Story, sentence
@@ -84,7 +84,7 @@ def _no_rows(_: NotifyCustomer) -> Iterable[Ref]:
 @implements(notification.send_confirmation, touches=_no_rows)
 def send_confirmation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:  # noqa: ARG001 — every decision has this signature
     if not _mail_can_be_delivered(request):
-        raise Refusal(Code.NOTIFICATION_FAILED, "the customer's mail server does not exist")
+        raise RefusedDecision(Code.NOTIFICATION_FAILED, "the customer's mail server does not exist")
     return _send(request, OrderState.CONFIRMED)
 
 

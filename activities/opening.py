@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from activities.binding import BoundElsewhere, bind
-from activities.database import UNUSABLE, Database, connect, migrate, reading, reason_of
+from activities.database import UNUSABLE, Database, connect, reading, reason_of
+from activities.schema import migrate
 from contracts.identity import TemporalIdentity
 
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, exists, insert, select, update
 from sqlalchemy.engine import RowMapping
 
-from activities.fence import RETIRED, Decision, Refusal, UnreadableReply, declare_fence, erased_digest
+from activities.fence import RETIRED, Decision, RefusedDecision, UnreadableReply, declare_fence, erased_digest
 from activities.records import Record, Ref, UnitOfWork, UtcDateTime, effects_table, record
 from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import order
@@ -84,7 +84,7 @@ def _order_of(request: CreateOrder) -> Iterable[Ref]:
 def create(uow: UnitOfWork, request: CreateOrder) -> Decision[OrderRecorded]:
     placed = request.order
     if uow.get(PlacedOrder, placed.order_id) is not None:
-        raise Refusal(Code.DUPLICATE_ORDER, f"order {placed.order_id} exists under another transaction")
+        raise RefusedDecision(Code.DUPLICATE_ORDER, f"order {placed.order_id} exists under another transaction")
     row = PlacedOrder(
         order_id=placed.order_id,
         transaction_id=request.transaction_id,
@@ -106,7 +106,7 @@ def cancel(uow: UnitOfWork, request: CreateOrder) -> Decision[OrderRecorded]:
         nothing = OrderRecorded(order_id=placed.order_id, state=OrderState.CANCELLED, total_minor=placed.total_minor)
         return Decision(nothing)
     if row.state is OrderState.CONFIRMED:
-        raise Refusal(Code.CANCEL_REFUSED, f"order {row.order_id} is confirmed")
+        raise RefusedDecision(Code.CANCEL_REFUSED, f"order {row.order_id} is confirmed")
     row = replace(row, state=OrderState.CANCELLED)
     return Decision(row.answer(), [row])
 
@@ -115,7 +115,7 @@ def cancel(uow: UnitOfWork, request: CreateOrder) -> Decision[OrderRecorded]:
 def confirm(uow: UnitOfWork, request: ConfirmOrder) -> Decision[OrderRecorded]:
     row = uow.get(PlacedOrder, request.order_id)
     if row is None or row.state is not OrderState.PENDING:
-        raise Refusal(Code.NOTHING_TO_ACT_ON, f"there is no pending order {request.order_id}")
+        raise RefusedDecision(Code.NOTHING_TO_ACT_ON, f"there is no pending order {request.order_id}")
     row = replace(row, state=OrderState.CONFIRMED)
     return Decision(row.answer(), [row])
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, MetaData, func, select
 
-from activities.fence import Decision, Refusal, declare_fence
+from activities.fence import Decision, RefusedDecision, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.retention import carried_forward, carry
 from activities.service import Leaves, Query, ServiceDefinition, implements, lists_open, readable
@@ -77,11 +77,11 @@ def _rows_of(request: AuthorizePayment) -> Iterable[Ref]:
 def authorize(uow: UnitOfWork, request: AuthorizePayment) -> Decision[Authorization]:
     account = uow.get(Account, request.customer_id)
     if account is None:
-        raise Refusal(Code.PAYMENT_DECLINED, f"customer {request.customer_id} has no account")
+        raise RefusedDecision(Code.PAYMENT_DECLINED, f"customer {request.customer_id} has no account")
     if account.currency != request.currency:
-        raise Refusal(Code.PAYMENT_DECLINED, f"the account is in {account.currency}, not {request.currency}")
+        raise RefusedDecision(Code.PAYMENT_DECLINED, f"the account is in {account.currency}, not {request.currency}")
     if account.available_minor < request.amount_minor:
-        raise Refusal(
+        raise RefusedDecision(
             Code.INSUFFICIENT_FUNDS, f"{request.amount_minor} {request.currency} minor units are not available"
         )
     held = replace(account, held_minor=account.held_minor + request.amount_minor)
@@ -112,7 +112,7 @@ def cancel(uow: UnitOfWork, request: AuthorizePayment) -> Decision[Cancellation]
 def capture(uow: UnitOfWork, request: AuthorizePayment) -> Decision[Receipt]:
     account, hold = uow.get(Account, request.customer_id), uow.get(Payment, request.transaction_id)
     if account is None or hold is None or hold.state is not PaymentState.AUTHORIZED:
-        raise Refusal(Code.NOTHING_TO_ACT_ON, f"no authorized payment for {request.transaction_id}")
+        raise RefusedDecision(Code.NOTHING_TO_ACT_ON, f"no authorized payment for {request.transaction_id}")
     charged = replace(
         account,
         balance_minor=account.balance_minor - hold.amount_minor,
@@ -141,9 +141,11 @@ def set_account(uow: UnitOfWork, request: SetAccount) -> Decision[AccountSet]:
     if account is None:
         account = Account(request.customer_id, request.currency, 0, 0, 0)
     if account.currency != request.currency:
-        raise Refusal(Code.INVALID_REQUEST, f"the account of {account.customer_id} is in {account.currency}")
+        raise RefusedDecision(Code.INVALID_REQUEST, f"the account of {account.customer_id} is in {account.currency}")
     if request.balance_minor < account.held_minor:
-        raise Refusal(Code.INVALID_REQUEST, f"{account.held_minor} minor units are held: the balance cannot be less")
+        raise RefusedDecision(
+            Code.INVALID_REQUEST, f"{account.held_minor} minor units are held: the balance cannot be less"
+        )
     paid_in = request.balance_minor - account.balance_minor
     account = replace(account, balance_minor=request.balance_minor, deposited_minor=account.deposited_minor + paid_in)
     return Decision(AccountSet(account=_view(account)), [account])

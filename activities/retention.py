@@ -23,11 +23,10 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Select, Table, Text, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from activities.fence import RETIRED, record_of_retired
+from activities.fence import RETIRED, RecordState, record_of_retired
 from activities.service import Query, ServiceDefinition
 from contracts.ids import is_orders
 from contracts.retention import LIST_OLD, RETIRE, ListOld, OldTransactions, Retire, Retired, RetireStage, Stays
-from temporal_saga.fence.rules import OperationState
 
 
 def carried_forward(metadata: MetaData, subject: str, amount: str) -> Table:
@@ -127,7 +126,7 @@ def _refuse(service: ServiceDefinition, connection: Connection, transaction_ids:
         {
             "transaction_id": whole,
             "step": step,
-            "state": OperationState.RETIRED,
+            "state": RecordState.RETIRED,
             "digest": "",
             "answer": "",
             "at": now,

@@ -29,7 +29,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities import outbox
 from activities.database import Database
-from activities.fence import Decision, OperationRecord, Refusal, UnreadableReply, apply_once, record_of_retired
+from activities.fence import Decision, OperationRecord, RefusedDecision, UnreadableReply, apply_once, record_of_retired
 from activities.group_commit import GroupCommit
 from activities.outbox import OutboxRow
 from activities.records import Record, Ref, Stale, UnitOfWork
@@ -192,24 +192,26 @@ class Service:
         self._answers = meter.create_counter(_ANSWERS_METRIC, "Answers of the fence of a service.")
         self._database = database
         self._publishes = publishes
-        self._group: GroupCommit[OperationCall, list[Reply | Refusal]] = GroupCommit(
+        self._group: GroupCommit[OperationCall, list[Reply | RefusedDecision]] = GroupCommit(
             self._perform_group, is_shared=_is_about_the_database
         )
 
-    async def perform(self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]) -> list[ReplyT | Refusal]:
+    async def perform(
+        self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]
+    ) -> list[ReplyT | RefusedDecision]:
         """Perform one operation for many requests in one local transaction; a refusal affects only its own request.
 
         Other calls of the same moment may share the transaction. Raises `Stale` if every try met a conflicting write.
         """
-        return cast("list[ReplyT | Refusal]", await self._group.submit(OperationCall(handler, requests)))
+        return cast("list[ReplyT | RefusedDecision]", await self._group.submit(OperationCall(handler, requests)))
 
     async def execute(self, operation: Operation[Any, Any], request: Any) -> Any:
-        """The reply to one request or query from within this process, without Temporal. Raises `Refusal`."""
+        """The reply to one request or query from within this process, without Temporal. Raises `RefusedDecision`."""
         if queries := [query for query in self.definition.queries if query.operation is operation]:
             return await self._database.transaction(lambda tx: queries[0].read(tx, request))
         [handler] = [handler for handler in self.definition.handlers if handler.operation is operation]
         [answer] = await self.perform(handler, [request])
-        if isinstance(answer, Refusal):
+        if isinstance(answer, RefusedDecision):
             raise answer
         return answer
 
@@ -222,7 +224,7 @@ class Service:
         table = self.definition.metadata.tables["outbox"]
         await self._database.transaction(lambda tx: outbox.remove(tx, table, ids))
 
-    async def _perform_group(self, group: Sequence[OperationCall]) -> list[list[Reply | Refusal]]:
+    async def _perform_group(self, group: Sequence[OperationCall]) -> list[list[Reply | RefusedDecision]]:
         answers, counts = await self._optimistic(lambda tx: self._perform_once(tx, group))
         for (operation, answer, code), count in counts.items():
             self._answers.add(count, {"operation": operation, "answer": answer, "code": code})
@@ -245,7 +247,7 @@ class Service:
 
     def _perform_once(
         self, tx: Connection, group: Sequence[OperationCall]
-    ) -> tuple[list[list[Reply | Refusal]], Counter[tuple[str, str, str]]]:
+    ) -> tuple[list[list[Reply | RefusedDecision]], Counter[tuple[str, str, str]]]:
         """The answers, and how many of each kind there are."""
         uow = UnitOfWork(self.definition.metadata, datetime.now(UTC), publishes=self._publishes)
         uow.load(tx, (ref for call in group for ref in call.touches(self.definition.operation_records)))
@@ -253,11 +255,11 @@ class Service:
         uow.save(tx)
         return answers, uow.answers
 
-    def _decide(self, uow: UnitOfWork, handler: Handler[Any, Any], request: Request) -> Reply | Refusal:
+    def _decide(self, uow: UnitOfWork, handler: Handler[Any, Any], request: Request) -> Reply | RefusedDecision:
         decide = partial(handler.decide, uow, request)
         try:
             reply: Reply = apply_once(uow, self.definition.operation_records, handler.operation, request, decide)
-        except Refusal as refusal:
+        except RefusedDecision as refusal:
             return refusal
         return reply
 
@@ -273,7 +275,7 @@ class Service:
             request = _valid(handler.operation, document)
             with self._database_errors():
                 [answer] = await self.perform(handler, [request])
-            if isinstance(answer, Refusal):
+            if isinstance(answer, RefusedDecision):
                 raise _refused(answer)
             return answer.model_copy(update={"attempt": activity.info().attempt})
 
@@ -289,7 +291,7 @@ class Service:
             count = len(requests) + len(refused)
             with self._database_errors():
                 answers = await self.perform(handler, list(requests.values()))
-            refused |= {at: no for at, no in zip(requests, answers, strict=True) if isinstance(no, Refusal)}
+            refused |= {at: no for at, no in zip(requests, answers, strict=True) if isinstance(no, RefusedDecision)}
             return BatchReply(
                 attempt=activity.info().attempt,
                 count=count,
@@ -340,12 +342,12 @@ def _valid(operation: Operation[Any, Any], document: Any) -> Any:
     try:
         return operation.request.model_validate(document)
     except ValidationError as error:
-        raise _refused(Refusal(Code.INVALID_REQUEST, f"{operation.name}: {first_problem(error)}")) from None
+        raise _refused(RefusedDecision(Code.INVALID_REQUEST, f"{operation.name}: {first_problem(error)}")) from None
 
 
 def _valid_many(
     operation: Operation[Any, Any], batch_type: TypeAdapter[BatchRequest[Any]], document: bytes
-) -> tuple[dict[int, Any], dict[int, Refusal]]:
+) -> tuple[dict[int, Any], dict[int, RefusedDecision]]:
     """The valid requests of a batch and the refusals of the others, by their place in it."""
     try:
         valid, invalid = parse_each(
@@ -356,12 +358,12 @@ def _valid_many(
         )
     except ValidationError as error:  # not a batch, or too long a one
         message = f"{operation.name}{SUFFIX}: {first_problem(error)}"
-        raise _refused(Refusal(Code.INVALID_REQUEST, message)) from None
+        raise _refused(RefusedDecision(Code.INVALID_REQUEST, message)) from None
     code, name = Code.INVALID_REQUEST, operation.name
-    return valid, {place: Refusal(code, f"{name}: {one.problem}") for place, one in invalid.items()}
+    return valid, {place: RefusedDecision(code, f"{name}: {one.problem}") for place, one in invalid.items()}
 
 
-def _refused(refusal: Refusal) -> ApplicationError:
+def _refused(refusal: RefusedDecision) -> ApplicationError:
     """An error that Temporal must not retry. It carries the number of the attempt, for the saga's log.
 
     A refusal is a business answer, so no metric of failures counts it; a request that has the wrong form is a bug.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import MetaData
 
-from activities.fence import Decision, Refusal, declare_fence
+from activities.fence import Decision, RefusedDecision, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.service import Leaves, ServiceDefinition, implements, lists_open
 from contracts import shipping
@@ -49,7 +49,7 @@ def _tracking_code(transaction_id: str) -> str:
 def schedule(uow: UnitOfWork, request: ScheduleShipment) -> Decision[ShipmentRecorded]:  # noqa: ARG001 — every decision has this signature
     country = request.ship_to.country
     if country not in SERVED:
-        raise Refusal(Code.SHIPPING_UNAVAILABLE, f"the courier does not deliver to {country}")
+        raise RefusedDecision(Code.SHIPPING_UNAVAILABLE, f"the courier does not deliver to {country}")
     shipment = Shipment(
         transaction_id=request.transaction_id,
         order_id=request.order_id,
@@ -76,7 +76,7 @@ def cancel(uow: UnitOfWork, request: ScheduleShipment) -> Decision[ShipmentRecor
 def dispatch(uow: UnitOfWork, request: ScheduleShipment) -> Decision[ShipmentRecorded]:
     shipment = uow.get(Shipment, request.transaction_id)
     if shipment is None or shipment.state is not ShipmentState.SCHEDULED:
-        raise Refusal(Code.NOTHING_TO_ACT_ON, f"no scheduled shipment for {request.transaction_id}")
+        raise RefusedDecision(Code.NOTHING_TO_ACT_ON, f"no scheduled shipment for {request.transaction_id}")
     shipment = replace(shipment, state=ShipmentState.DISPATCHED)
     return Decision(shipment.answer(), [shipment])
 

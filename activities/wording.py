@@ -1,19 +1,13 @@
-"""What a message says: one sentence by SMS, and by mail a text and a page from `activities/templates`.
+"""What a message says in one sentence, by SMS; `activities/letter.py` has the mail around it.
 
-Every outcome has two templates: `.txt` is the text of the mail and names its subject; `.html` is the page, in which
-every value is escaped. A customer is told the reason of a rollback in the words of `_REASONS`. What a service or an
-operator wrote is not for them.
+A customer is told the reason of a rollback in the words of `_REASONS`. What a service or an operator wrote is not for
+them.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from contracts.errors import Code
 from contracts.notification import NotifyCustomer
@@ -56,39 +50,11 @@ _SENTENCES = {
 def sentence(story: Story, request: NotifyCustomer) -> str:
     """The message in one line, as an SMS has it."""
     reason = _REASONS.get(request.cause)
-    total = f"{_in_major_units(request)} {request.currency}"
-    return _SENTENCES[story].format(order_id=request.order_id, total=total, reason=f": {reason}" if reason else "")
+    values = {"order_id": request.order_id, "total": total(request), "reason": f": {reason}" if reason else ""}
+    return _SENTENCES[story].format_map(values)
 
 
-class Letter(NamedTuple):
-    """The message as a mail has it."""
-
-    subject: str
-    text: str
-    html: str
-
-
-def letter(story: Story, request: NotifyCustomer) -> Letter:
-    values = {
-        "order_id": request.order_id,
-        "total": f"{_in_major_units(request)} {request.currency}",
-        "sentence": sentence(story, request),
-    }
-    text: Any = _template(f"{story}.txt").make_module(values)
-    return Letter(text.subject, str(text).strip() + "\n", _template(f"{story}.html").render(values))
-
-
-@cache
-def _template(name: str) -> Template:
-    return _environment().get_template(name)
-
-
-@cache
-def _environment() -> Environment:
-    folder = FileSystemLoader(Path(__file__).parent / "templates")
-    return Environment(loader=folder, autoescape=select_autoescape(["html"]), undefined=StrictUndefined)
-
-
-def _in_major_units(request: NotifyCustomer) -> str:
+def total(request: NotifyCustomer) -> str:
+    """The order's total in major units with its currency: `12.99 EUR`."""
     places = _DECIMAL_PLACES.get(request.currency, 2)
-    return f"{Decimal(request.total_minor).scaleb(-places):.{places}f}"
+    return f"{Decimal(request.total_minor).scaleb(-places):.{places}f} {request.currency}"

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, inspect, text
 
 from activities.binding import BoundElsewhere, bound_to, require_same
 from activities.catalogue import SERVICES
-from activities.database import UNUSABLE, migrations_of, reading, reason_of
+from activities.database import UNUSABLE, reading, reason_of
+from activities.schema import migrations_of
 from client.health import Check
 from contracts.identity import TemporalIdentity
 from runtime.settings import Settings

@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from activities.catalogue import SERVICES
+from activities.fence import RecordState
 from audit.crossing import NOTHING, Traces
 from audit.report import Check, Violation
 from client import handles
@@ -24,7 +25,6 @@ from contracts.order import OrderState
 from contracts.transaction import Transaction
 from recovery.skips import skips_in
 from recovery.tolerance import parts
-from temporal_saga.fence.rules import OperationState
 
 _AT_ONCE = 100
 """Confirmed transactions whose documents are read, and whose steps are looked up, at a time."""
@@ -104,7 +104,7 @@ async def _done(databases: Mapping[str, AsyncConnection], transactions: set[str]
     for service, connection in databases.items():
         columns = SERVICES[service].operation_records.table.c
         query = select(columns.transaction_id, columns.step).where(
-            columns.transaction_id.in_(transactions), columns.state == OperationState.DONE
+            columns.transaction_id.in_(transactions), columns.state == RecordState.DONE
         )
         found |= {(row.transaction_id, row.step) for row in await connection.execute(query)}
     return found

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
+from activities.fence import RecordState
 from activities.inventory import CARRIED as CARRIED_UNITS
 from activities.inventory import Reservation, Stock
 from activities.payment import CARRIED as CARRIED_MONEY
@@ -13,7 +14,6 @@ from activities.payment import Account, Payment
 from audit.report import Check, Violation
 from contracts.inventory import ReservationState
 from contracts.payment import PaymentState
-from temporal_saga.fence.rules import OperationState
 
 
 async def stock(connection: AsyncConnection) -> list[Violation]:
@@ -98,7 +98,7 @@ async def single_effect(connection: AsyncConnection, service: str) -> list[Viola
         operation_records.transaction_id == effects.transaction_id, operation_records.step == effects.operation
     )
     late = select(effects.transaction_id, effects.operation, operation_records.state).where(
-        same_step, operation_records.state.in_([OperationState.TOMBSTONE, OperationState.REFUSED])
+        same_step, operation_records.state.in_([RecordState.TOMBSTONE, RecordState.REFUSED])
     )
     found = (await connection.execute(late)).mappings()
     message = "took effect although it was undone or refused"

@@ -31,6 +31,7 @@ from cli.tally import Summary, Tally
 from client.bulk import place_many
 from client.engines.batch import DEFAULT_SIZE
 from client.orders import Mode, Orders
+from client.standing import Untold
 from contracts.batch import MAX_ORDERS
 from contracts.errors import Code
 from contracts.order import Order
@@ -84,6 +85,8 @@ def bulk(
         show.document(summary.model_dump(mode="json", exclude_none=summary.outcomes is None))
     else:
         _show(summary, tally.parked)
+    if not tally.all_told:
+        return Exit.UNREACHABLE
     return Exit.OK if tally.all_ended else Exit.NOT_ENDED
 
 
@@ -152,6 +155,9 @@ def _show(summary: Summary, parked: Sequence[str]) -> None:
     show.line(f"latency p50 {summary.latency_ms.p50:g} ms, p99 {summary.latency_ms.p99:g} ms")
     for code, count in sorted(summary.errors.items()):
         show.line(f"  {count} {code}")
+    if Untold.UNKNOWN in summary.states:
+        show.line("UNKNOWN: no answer came, and they may not have been started; `starter.py list` has those that were,")
+        show.line("and the same FILE again starts none of them twice")
     for order_id in parked[: show.MAX_SHOWN]:
         show.line(f"  parked: {order_id}")
     if len(parked) > show.MAX_SHOWN:

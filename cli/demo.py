@@ -18,6 +18,7 @@ from rich.text import Text
 from temporalio.client import Client
 
 from cli import documents, session, show
+from cli.audit import print_report
 from cli.session import Json
 from cli.table import Under
 from client.orders import Mode, Orders
@@ -145,7 +146,7 @@ async def _demo(*, keep: bool, json: bool) -> int:
                 show.document({"orders": played, "audit": report, "web_ui": web_ui})
             else:
                 _show(played)
-                show.audit(report)
+                print_report(report)
                 _show_what_is_next(web_ui, keep=keep)
             if keep:
                 await asyncio.Event().wait()

@@ -46,18 +46,18 @@ def set_stock(
     Asks first if that is less than half of what there was, or less than what is reserved.
     """
     request = _valid(SetStock, transaction_id=f"set-{uuid4()}", sku=sku, on_hand=units)
-    if not yes and (question := _drastic(sku, units)) is not None:
-        session.require_yes(question, yes=yes)
+    if not yes:
+        there = {each.sku: each for each in _ask(inventory.list_stock, ListStock()).levels}.get(sku)
+        if there is not None:
+            _ask_before_a_fall(sku, there.on_hand, "on hand", there.reserved, "reserved", units)
     level = _ask(inventory.set_stock, request).level
     return _shown(level, lambda one: _show_stock([one]), json=json)
 
 
-def _drastic(sku: str, units: int) -> str | None:
-    """What to ask before the stock of `sku` falls far; `None` for any other change."""
-    there = next((level for level in _ask(inventory.list_stock, ListStock()).levels if level.sku == sku), None)
-    if there is None or (2 * units >= there.on_hand and units >= there.reserved):
-        return None
-    return f"{sku} has {there.on_hand} on hand and {there.reserved} reserved, and {units} is far less"
+def _ask_before_a_fall(name: str, there: int, of: str, bound: int, by: str, wanted: int) -> None:
+    """Ask whether to go on, if `wanted` is less than half of what is `there`, or than what is `bound` to orders."""
+    if 2 * wanted < there or wanted < bound:
+        session.require_yes(f"{name} has {there} {of} and {bound} {by}, and {wanted} is far less", yes=False)
 
 
 @account.command("list")
@@ -72,12 +72,20 @@ def set_account(
     customer: str,
     amount_minor: Annotated[int, typer.Argument(metavar="AMOUNT_MINOR", help="In minor units: 1299 is 12.99.")],
     currency: Annotated[str, typer.Option(help="ISO 4217; of a new account.")] = "EUR",
+    yes: Yes = False,
     json: Json = False,
 ) -> int:
-    """Fill or empty an account, held money included."""
+    """Fill or empty an account, held money included.
+
+    Asks first if that is less than half of what there was, or less than what is held.
+    """
     request = _valid(
         SetAccount, transaction_id=f"set-{uuid4()}", customer_id=customer, balance_minor=amount_minor, currency=currency
     )
+    if not yes:
+        there = {each.customer_id: each for each in _ask(payment.list_accounts, ListAccounts()).accounts}.get(customer)
+        if there is not None:
+            _ask_before_a_fall(customer, there.balance_minor, "minor units", there.held_minor, "held", amount_minor)
     filled = _ask(payment.set_account, request).account
     return _shown(filled, lambda one: _show_accounts([one]), json=json)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from temporalio import workflow
 from temporalio.client import Client
 
 from cli import documents, session, show
@@ -57,23 +54,10 @@ def graph(
 
 
 def plan_of(placed: Order) -> Plan:
-    """The plan of the process as it is today, also where it is guarded by `workflow.patched`."""
+    """The plan of the process as it is today."""
     from workflows.order import Requests, planned  # noqa: PLC0415 — the process itself, for this command alone
 
-    with _as_begun_now():
-        return planned(Requests.of(placed))
-
-
-@contextmanager
-def _as_begun_now() -> Iterator[None]:
-    """Have `workflow.patched` answer as in a workflow that begins now: here is none that it could ask."""
-    name = workflow.patched.__name__
-    asks = getattr(workflow, name)
-    setattr(workflow, name, lambda *_, **__: True)
-    try:
-        yield
-    finally:
-        setattr(workflow, name, asks)
+    return planned(Requests.of(placed))
 
 
 def sample() -> Order:

@@ -12,17 +12,18 @@ from cli.table import Spare, Table, Under, shown
 from cli.words import lasted
 from client.handles import PendingCall
 from client.look import Look
-from client.standing import Closed, Standing, standing_of
+from client.standing import Closed, Standing, Untold, standing_of
 from contracts.ids import Coordinator
 from temporal_saga import CallKind, Entry, Parked, State, Status
 
-_COLOURS: dict[Standing, str] = {
+_COLOURS: dict[Standing | Untold, str] = {
     State.CONFIRMED: "green",
     State.CONFIRMED_WITH_SKIPS: "red",
     State.ROLLED_BACK: "magenta",
     State.ROLLED_BACK_WITH_SKIPS: "red",
     State.PARKED: "bold red",
     Closed.CLOSED_FROM_OUTSIDE: "red",
+    Untold.UNKNOWN: "red",
 }
 """Colours that can be read on a dark and on a light background; a state that goes on is bold."""
 _STATUS_COLOURS = {Status.REFUSED: "magenta", Status.UNKNOWN: "red", Status.PARKED: "red", Status.SKIPPED: "red"}
@@ -31,7 +32,7 @@ _TAKEN_UP_S = 3
 """Within this time a worker takes a call up, also a busy one."""
 
 
-def standing(value: Standing) -> Text:
+def standing(value: Standing | Untold) -> Text:
     return Text(value, style=_COLOURS.get(value, "bold"))
 
 
@@ -49,7 +50,7 @@ class LogView:
         self._now = now or datetime.now(UTC)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield self.headline
+        yield self.headline.wrap(console, options.max_width)
         if not self._log.steps and not self._look.to_come:
             return
         marks = _Marks(ascii_only=options.ascii_only)

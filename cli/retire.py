@@ -11,6 +11,7 @@ from temporalio.client import Client
 
 from audit.report import Check, Report, Violation
 from cli import session, show
+from cli.audit import print_report
 from cli.session import Json
 from client.retirement import DEFAULT_BATCH, Plan, Retirement, Retirer
 from contracts.errors import Code
@@ -40,7 +41,7 @@ def retire(
         show.document(retirement.model_dump(mode="json") | {"audit": report.model_dump(mode="json")})
     else:
         _show(retirement)
-        show.audit(report)
+        print_report(report)
     return Exit.OK if report.clean else Exit.VIOLATIONS
 
 

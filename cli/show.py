@@ -7,7 +7,7 @@ any client. What is to have a colour is a `Text`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,13 +15,11 @@ from pydantic import BaseModel, TypeAdapter
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from audit.report import Report
 from cli.log import LogView, standing
 from cli.table import Table, shown
-from cli.words import counted
 from client.engines.engine import OrderStatus
 from client.look import Look
-from client.standing import Standing, standing_of
+from client.standing import Standing, Untold, standing_of
 from client.to_come import StepToCome
 from contracts.ids import Coordinator
 from runtime.commandline import write
@@ -30,7 +28,7 @@ from temporal_saga import DeskRecord, Entry, Failure, TransactionLog
 T = TypeVar("T")
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 MAX_SHOWN = 50
-"""Violations printed for a person; the document has them all."""
+"""Findings printed for a person; the document has them all."""
 stderr = Console(stderr=True)
 """Progress and remarks; stdout is for the result alone."""
 state = standing
@@ -44,7 +42,7 @@ class Outcome(BaseModel):
 
     transaction_id: str
     order_id: str
-    state: Standing
+    state: Standing | Untold
     error: Failure | None
     steps: tuple[Entry, ...]
     to_come: tuple[StepToCome, ...] = ()
@@ -144,23 +142,3 @@ def desk_record(shown: DeskRecord) -> None:
         line(f"{each.at:%Y-%m-%d %H:%M:%S}Z {each.decision} by {(each.actor or 'an operator') + reason}")
     if shown.waits is not None:
         line(f"the {shown.waits} is applied when the running attempts are over")
-
-
-def audit(report: Report) -> None:
-    verdict = Text("clean", "green") if report.clean else Text(counted(len(report.violations), "violation"), "red")
-    checks = ", ".join(f"{check} {count}" for check, count in report.checks.items())
-    line(f"audit of {counted(report.orders, 'order')}: ", verdict, f" ({checks})")
-    for violation in report.violations[:MAX_SHOWN]:
-        told = f"{violation.message} ({_figures(violation.figures)})"
-        line(f"  {violation.invariant} {violation.subject}: {told}")
-    if len(report.violations) > MAX_SHOWN:
-        line(f"  … and {len(report.violations) - MAX_SHOWN} more; --json lists all")
-    for skip in report.skips[:MAX_SHOWN]:
-        decided = f"skipped by {skip.actor} at {skip.decided_at:%Y-%m-%d %H:%M:%S}Z: {skip.reason}"
-        line(f"  known: {skip.subject}: {skip.step} {decided} ({_figures(skip.figures)})")
-    if len(report.skips) > MAX_SHOWN:
-        line(f"  … and {len(report.skips) - MAX_SHOWN} more skips; --json lists all")
-
-
-def _figures(figures: Mapping[str, int | str | None]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in figures.items())

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from cli import show
 from client.bulk import Placed
+from client.standing import Standing, Untold, standing_of
 from temporal_saga import State
 
 
@@ -31,7 +32,7 @@ class Summary(BaseModel):
 @dataclass
 class Tally:
     keeps_outcomes: bool
-    _states: Counter[State] = field(default_factory=Counter)
+    _states: Counter[Standing | Untold] = field(default_factory=Counter)
     _errors: Counter[str] = field(default_factory=Counter)
     _latencies_ms: list[float] = field(default_factory=list)
     _outcomes: list[show.Outcome] = field(default_factory=list)
@@ -40,13 +41,15 @@ class Tally:
 
     def add(self, placed: Placed) -> None:
         for group in placed.groups:
-            self._states[group.state] += len(group.order_ids)
+            standing = standing_of(next(log for _, log in group.logs())) if placed.is_told else Untold.UNKNOWN
+            self._states[standing] += len(group.order_ids)
             if group.code is not None:
                 self._errors[group.code] += len(group.order_ids)
             if group.state is State.PARKED:
                 self.parked += group.order_ids
             if self.keeps_outcomes:
-                self._outcomes += [show.Outcome.of(log) for _, log in group.logs()]
+                outcomes = [show.Outcome.of(log) for _, log in group.logs()]
+                self._outcomes += [each.model_copy(update={"state": standing}) for each in outcomes]
         self._latencies_ms += [placed.seconds * 1000] * placed.orders
 
     @property
@@ -55,7 +58,11 @@ class Tally:
 
     @property
     def all_ended(self) -> bool:
-        return all(state.is_end for state in self._states)
+        return all(isinstance(state, State) and state.is_end for state in self._states)
+
+    @property
+    def all_told(self) -> bool:
+        return Untold.UNKNOWN not in self._states
 
     def summary(self, seconds: float) -> Summary:
         ordered = self._latencies_ms

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from client.engines.batch import DEFAULT_SIZE, Batch, BatchEngine, batches
 from client.engines.engine import is_duplicate_of_other
-from client.errors import ClientError, DuplicateOrder
+from client.errors import ClientError, DuplicateOrder, OrderRetired
 from client.orders import Mode, Orders
 from contracts.batch import BatchOutcome, OutcomeGroup
 from contracts.errors import Code
@@ -26,7 +26,9 @@ from temporal_saga import Failure, State, TransactionLog
 
 _SETTLED_AT_ONCE = 50
 """Orders that are looked up one by one because their batch has detached them: no more than without a batch."""
-_NOT_TOLD = (ClientError, OperationFailed, RPCError, SettingsError)
+_UNTOLD = (OperationFailed, RPCError, SettingsError)
+"""Why nobody answered for an order: it may not have been started."""
+_NOT_TOLD = (ClientError, *_UNTOLD)
 """Why the end of an order cannot be told; the other orders go on."""
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,10 +40,13 @@ class Placed:
 
     groups: Sequence[OutcomeGroup]
     seconds: float
+    is_told: bool = True
+    """Whether the state in `groups` was told; if not, it is unknown."""
 
     @classmethod
-    def of(cls, logs: Iterable[TransactionLog], begun: float) -> Placed:
-        return cls([OutcomeGroup.of(log) for log in logs], time.perf_counter() - begun)
+    def of(cls, logs: Iterable[TransactionLog], begun: float, error: Exception | None = None) -> Placed:
+        groups, is_told = [OutcomeGroup.of(log) for log in logs], not isinstance(error, _UNTOLD)
+        return cls(groups, time.perf_counter() - begun, is_told)
 
     @property
     def orders(self) -> int:
@@ -78,10 +83,10 @@ async def _place_one(orders: Orders, mode: Mode, order: Order) -> Placed:
     begun = time.perf_counter()
     try:
         log = await orders.place(order, mode)
-    except DuplicateOrder as refused:  # it was not started: nothing is held for it
+    except (DuplicateOrder, OrderRetired) as refused:  # it was not started: nothing is held for it
         log = TransactionLog(order.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message))
     except _NOT_TOLD as error:
-        log = _not_told(order, error)
+        return Placed.of([_not_told(order, error)], begun, error)
     return Placed.of([log], begun)
 
 
@@ -102,7 +107,7 @@ class _BatchSender:
             self._settle(batch, batch.documents, begun)
             return Placed([], 0)
         except _NOT_TOLD as error:
-            return Placed.of([_not_told(batch.order(each), error) for each in batch.documents], begun)
+            return Placed.of([_not_told(batch.order(each), error) for each in batch.documents], begun, error)
         for group in outcome.groups:
             if is_duplicate_of_other(group.code, group.step):
                 task = self._told(list(map(batch.order, group.order_ids)), self._orders.first_outcomes, begun)
@@ -134,12 +139,12 @@ class _BatchSender:
             try:
                 logs = await look(orders)
             except _NOT_TOLD as error:
-                logs = [_not_told(each, error) for each in orders]
+                return Placed.of([_not_told(each, error) for each in orders], begun, error)
         return Placed.of(logs, begun)
 
 
 def _not_told(order: Order, error: Exception) -> TransactionLog:
-    """An order of which it is not known how it stands."""
+    """The log of an order of which it is not known how it stands: the state is a guess, the error says why."""
     code = Code.UNREACHABLE
     if isinstance(error, SettingsError):  # it was placed before under another key
         code = Code.UNREADABLE

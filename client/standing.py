@@ -38,6 +38,12 @@ class Closed(StrEnum):
     CLOSED_FROM_OUTSIDE = "CLOSED_FROM_OUTSIDE"
 
 
+class Untold(StrEnum):
+    """How an order stands that nobody answered for: it may not have been started, or may have ended."""
+
+    UNKNOWN = "UNKNOWN"
+
+
 Standing = State | Closed
 STANDINGS: tuple[Standing, ...] = (*State, *Closed)
 

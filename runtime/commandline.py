@@ -75,6 +75,7 @@ def guarded(command: Any) -> Any:
     """`command` with every option and argument, also of its commands, guarded against a value that is given but empty.
 
     A script whose variable is unset writes `--id ""`; taken for absent, each of its retries would place a new order.
+    The help of a flag does not name a type, as if it took a value.
     """
     waiting = [command]
     while waiting:
@@ -82,6 +83,8 @@ def guarded(command: Any) -> Any:
         waiting += getattr(each, "commands", {}).values()
         for parameter in each.params:
             parameter.process_value = _refuse_empty(parameter, parameter.process_value)
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
     return command
 
 

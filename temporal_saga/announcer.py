@@ -113,5 +113,6 @@ class Announcer:
                 failed = 0
                 continue
             failed += 1
-            workflow.logger.warning("announcements wait: %s: %s", ended.code, ended.message)
+            waits = "%s: announcements wait: %s: %s"
+            workflow.logger.warning(waits, told[0].transaction_id, ended.code, ended.message)
             await workflow.sleep(self._policies.rounds.pause(failed), summary=f"announcement: {ended.code}")

@@ -281,8 +281,11 @@ class Journal:
 
     def move_deadline(self, moved: MovedDeadline) -> None:
         self._moved_deadlines.append(moved)
-        fields = {"transaction_id": self.transaction_id, "service": _SAGA, "until": moved.until.isoformat()}
-        workflow.logger.info("deadline", extra=fields | {"actor": moved.actor, "note": moved.reason})
+        until = moved.until.isoformat()
+        fields = {"event": "deadline", "transaction_id": self.transaction_id, "service": _SAGA, "until": until}
+        told = "%s: deadline moved to %s by %s: %s"
+        values = (self.transaction_id, until, moved.actor, moved.reason)
+        workflow.logger.info(told, *values, extra=fields | {"actor": moved.actor, "note": moved.reason})
 
     def move(self, phase: State, error: Failure | None = None) -> None:
         """Note that the saga enters `phase`. The first `error` that is given stays."""
@@ -298,6 +301,7 @@ class Journal:
     def _log_line(self, entry: Entry) -> None:
         level = {Status.PARKED: workflow.logger.error, Status.UNKNOWN: workflow.logger.warning}
         fields: dict[str, object] = {
+            "event": "step",
             "transaction_id": self.transaction_id,
             "step": entry.step,
             "service": entry.service,
@@ -311,7 +315,9 @@ class Journal:
             fields["note"] = entry.note
         if entry.next_question_at is not None:
             fields["next_question_at"] = entry.next_question_at.isoformat()
-        level.get(entry.status, workflow.logger.info)("step", extra=fields)
+        why = "".join(f" {part}" for part in (entry.error_code, entry.note) if part)
+        told = (self.transaction_id, entry.kind, entry.step, entry.status, why)
+        level.get(entry.status, workflow.logger.info)("%s: %s %s %s%s", *told, extra=fields)
 
     def _publish(self) -> None:
         state = self.state
@@ -325,8 +331,10 @@ class Journal:
         if self.listener is not None and (State.PARKED in (before, state) or not self.is_part):
             self.listener.changed(before, self.log)
         log = workflow.logger.error if state is State.PARKED else workflow.logger.info
-        fields = {"transaction_id": self.transaction_id, "service": _SAGA, "status": str(state)}
-        log("saga", extra=fields | ({"error_code": self.error.code} if self.error else {}))
+        fields = {"event": "saga", "transaction_id": self.transaction_id, "service": _SAGA, "status": str(state)}
+        why = f" {self.error.code}" if self.error else ""
+        code = {"error_code": self.error.code} if self.error else {}
+        log("%s: saga %s%s", self.transaction_id, state, why, extra=fields | code)
 
     def _publish_attributes(self, state: State) -> None:
         self._attribute_writes += 1

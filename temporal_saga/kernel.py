@@ -98,6 +98,8 @@ class Saga:
         self._progress = Progress(deadline, self._earlier)
         self._rollback = Rollback(self._journal, self._calls, policies, self._earlier)
         self._outer_stack: Token[UndoStack]
+        self.patches: dict[str, bool] = {}
+        """What Temporal has answered to `patched`."""
 
     @property
     def log(self) -> TransactionLog:
@@ -113,6 +115,11 @@ class Saga:
     def is_rerun(self) -> bool:
         """Whether this run repeats an earlier one of the same workflow: it was reset, or the server began it again."""
         return self._earlier.is_rerun
+
+    def patched(self, patch_id: str) -> bool:
+        """`workflow.patched`, for a guard in a body that a `Plan` follows too: a query may not ask Temporal."""
+        self.patches[patch_id] = workflow.patched(patch_id)
+        return self.patches[patch_id]
 
     # --- the calls of a workflow --------------------------------------------------------------------------------------
 

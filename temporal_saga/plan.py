@@ -6,11 +6,13 @@ the body instead of listing them a second time. The body must make the same call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeAlias
+
+from temporalio import workflow
 
 from temporal_saga.journal import CallKind, Failure
 from temporal_saga.operation import Call, Operation, UndoCall
@@ -59,11 +61,15 @@ class Stage:
 
 @dataclass
 class Plan:
-    """The stages of one transaction, in order. `rollback_call` ends a rollback from stage `rollback_call_from` on."""
+    """The stages of one transaction, in order. `rollback_call` ends a rollback from stage `rollback_call_from` on.
+
+    `patches` are those of the saga that the plan is about, for a plan that a query makes.
+    """
 
     stages: list[Stage] = field(default_factory=list)
     rollback_call: PlannedCall | None = None
     rollback_call_from: int = 0
+    patches: Mapping[str, bool] = field(default_factory=dict)
     _group: list[PlannedCall] | None = None
 
     @property
@@ -82,6 +88,13 @@ class Plan:
         raise RuntimeError("only calls of the saga can be planned: nothing else may be awaited")
 
     # --- the verbs of `Saga` ------------------------------------------------------------------------------------------
+
+    def patched(self, patch_id: str) -> bool:
+        """As `Saga.patched`. A query and a program outside may not ask Temporal: for them a guard that the saga has not
+        come to is one that it will pass, as it runs on with this code."""
+        if workflow.in_workflow() and not workflow.unsafe.is_read_only():
+            return workflow.patched(patch_id)
+        return self.patches.get(patch_id, True)
 
     async def step(
         self,

@@ -36,7 +36,8 @@ def read(operation: Operation[Any, Reply], raw: RawValue | None) -> Done[Reply] 
     except ValueError as error:
         if not workflow.patched(marker):
             raise RuntimeError(f"{operation.name}: an earlier build has read this reply, and this one cannot") from None
-        workflow.logger.error("a reply of %s cannot be read: %s", operation.name, error)
+        told = "%s: a reply of %s cannot be read: %s"
+        workflow.logger.error(told, workflow.info().workflow_id, operation.name, error)
         return unreadable
 
 

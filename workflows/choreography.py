@@ -7,7 +7,7 @@
 | a finish, a best-effort call | its service makes the call after the confirmation |
 | an undo, the call on rollback | its service makes the call after the cancellation |
 
-The plan is followed anew in each participant's workflow, so a guard (`workflow.patched`) in the process holds here as
+The plan is followed anew in each participant's workflow, so a guard (`saga.patched`) in the process holds here as
 it does in every other mode. `contracts/choreography.py` adds the names of the events.
 """
 

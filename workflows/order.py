@@ -107,13 +107,13 @@ async def commit(saga: Saga | Plan, requests: Requests) -> None:
     await saga.parallel(*calls)
 
 
-def planned(requests: Requests) -> Plan:
-    """Return `prepare`, `decide` and `commit` as data.
+def planned(requests: Requests, plan: Plan | None = None) -> Plan:
+    """Return `prepare`, `decide` and `commit` as data, by default in a new plan.
 
     No two orders share a plan, as they may differ in their steps, and no two workflows, as each must ask
-    `workflow.patched` itself where the process has changed.
+    `saga.patched` itself where the process has changed.
     """
-    plan = Plan()
+    plan = plan or Plan()
     for phase in (prepare, decide, commit):
         plan.follow(phase(plan, requests))
     return plan
@@ -155,14 +155,10 @@ class OrderWorkflow(CancellableOrderWorkflow):
 
     @workflow.query
     def outline(self) -> Outline | None:
-        """The plan of the order; `None` where this workflow brings to its end what another has begun, and while the
-        process has a guard: an order passes it when it gets there, and a query may not ask `workflow.patched`."""
+        """The plan of the order; `None` where this workflow brings to its end what another has begun."""
         if self._recovers or self._options.prepared:
             return None
-        try:
-            return Outline.of(planned(self._requests))
-        except workflow.ReadOnlyContextError:
-            return None
+        return Outline.of(planned(self._requests, Plan(patches=self.saga.patches)))
 
     async def _until_decided(self, saga: Saga) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations of one service on the connection that `activities.database` hands over."""
+"""Alembic's entry: runs the migrations of one service on the connection that `activities.schema` hands over."""
 
 from alembic import context
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from dbos import DBOS, SetWorkflowID
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from activities.service import Service
 from bench.contenders.process import Step, run_saga
 from bench.contenders.services import call, open_services
@@ -44,7 +44,7 @@ async def _durably(step: Step) -> None:
     async def perform() -> dict[str, Any]:
         try:
             reply: Reply = await call(_services, step.operation, step.request)
-        except Refusal as refusal:
+        except RefusedDecision as refusal:
             raise StepRefused(f"{refusal.code}: {refusal.message}") from None
         return reply.model_dump(mode="json")
 

@@ -17,7 +17,7 @@ import typer
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from activities.service import Service
 from bench.contenders.process import Step, run_saga
 from bench.contenders.services import call, open_services
@@ -42,7 +42,7 @@ async def place(context: restate.WorkflowContext, document: dict[str, Any]) -> s
         async def perform() -> dict[str, Any]:
             try:
                 reply: Reply = await call(_services, step.operation, step.request)
-            except Refusal as refusal:
+            except RefusedDecision as refusal:
                 raise restate.TerminalError(f"{refusal.code}: {refusal.message}") from None
             return reply.model_dump(mode="json")
 

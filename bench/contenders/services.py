@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from activities.catalogue import SERVICES
-from activities.database import connect, migrate
+from activities.database import connect
+from activities.schema import migrate
 from activities.service import Service
 from runtime.seed import seed
 from runtime.settings import Settings
@@ -30,5 +31,5 @@ async def open_services(settings: Settings) -> AsyncIterator[Mapping[str, Servic
 
 
 async def call(services: Mapping[str, Service], operation: Operation[Any, Any], request: Any) -> Any:
-    """Perform one operation in one local transaction, as the service's activity does. Raises `Refusal`."""
+    """Perform one operation in one local transaction, as the service's activity does. Raises `RefusedDecision`."""
     return await services[operation.queue].execute(operation, request)

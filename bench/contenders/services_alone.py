@@ -9,7 +9,7 @@ import asyncio
 
 import typer
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from bench.contenders.process import Step, run_saga
 from bench.contenders.services import call, open_services
 from bench.contenders.tasks import serve_tasks
@@ -32,7 +32,7 @@ async def _serve() -> None:
             await call(services, step.operation, step.request)
 
         async def place(placed: Order) -> str:
-            return await run_saga(placed, perform, Refusal)
+            return await run_saga(placed, perform, RefusedDecision)
 
         await serve_tasks(place, "ready: the services alone")
 

@@ -50,8 +50,6 @@ class OperationState(StrEnum):
     UNDONE = "UNDONE"
     TOMBSTONE = "TOMBSTONE"
     """An undo came first: there was nothing to undo, and the step can no longer be done."""
-    RETIRED = "RETIRED"
-    """Of a whole transaction whose records were removed for their age. A service looks for it before it asks here."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.catalogue import SERVICES
-from activities.database import Database, connect, migrate, reading
+from activities.database import Database, connect, reading
+from activities.schema import migrate
 from activities.service import Service
 from audit import crossing, invariants
 from audit.report import Violation

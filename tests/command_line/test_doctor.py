@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from activities.binding import bind
-from activities.database import connect, migrate
+from activities.database import connect
+from activities.schema import migrate
 from audit.databases import database
 from cli import doctor
 from client import health

@@ -34,6 +34,24 @@ def test_help_and_version_import_neither_temporal_nor_a_database(option: str) ->
     } == set()
 
 
+_ORDERS = "import cli.orders; from runtime.settings import Settings; Settings.read({'DATABASE_URL': '%s'})"
+_SPARED: dict[str, tuple[str, set[str]]] = {
+    "orders": (
+        _ORDERS % "postgresql+asyncpg://services:pw@db:5432/{service}",
+        {"sqlalchemy", "alembic", "jinja2", "structlog", "audit", "activities", "workflows"},
+    ),
+    "audit": ("import cli.audit, audit.run", {"alembic", "jinja2", "structlog", "workflows"}),
+}
+
+
+@pytest.mark.parametrize(("command", "spared"), _SPARED.values(), ids=_SPARED.keys())
+def test_a_command_imports_and_builds_only_what_it_needs(command: str, spared: set[str]) -> None:
+    tell = f"print({spared} & set(sys.modules), Order.__pydantic_complete__)"
+    program = f"{command}; import sys; from contracts.order import Order; {tell}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set() False\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_line_of_a_command_is_the_first_of_its_own_help(name: str) -> None:
     where, line = COMMANDS[name]
@@ -42,7 +60,9 @@ def test_the_line_of_a_command_is_the_first_of_its_own_help(name: str) -> None:
 
 
 def test_a_command_of_a_group_has_help_too(run: Run) -> None:
-    assert "Usage: starter.py desk skip" in run("desk", "skip", "-h").out
+    shown = run("desk", "skip", "-h").out
+    assert "Usage: starter.py desk skip" in shown
+    assert re.search(r"--json +Print one JSON document", shown), "a flag takes no value"
 
 
 def test_the_version_is_that_of_the_project(run: Run) -> None:

@@ -10,10 +10,15 @@ from typing import Any, cast
 
 import pytest
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
+from cli.documents import generated_orders
+from cli.tally import Tally
 from client import standing
+from client.bulk import place_many
 from client.engines.engine import wait_for_saga
+from client.orders import Mode, Orders
 from client.outage import OutageBudget
 from runtime import logs
 
@@ -34,10 +39,14 @@ class _HandleOfAServerThatIsGone:
 
 class _ClientOfAServerThatIsGone:
     namespace = "default"
+    data_converter = DataConverter.default
 
     @property
     def workflow_service(self) -> Any:
         return self
+
+    async def start_workflow(self, *_: Any, **__: Any) -> Any:
+        raise _gone()
 
     async def describe_workflow_execution(self, *_: Any, **__: Any) -> Any:
         raise _gone()
@@ -59,6 +68,17 @@ async def test_a_wait_that_an_outage_ends_leaves_no_failure_that_nobody_retrieve
     await asyncio.sleep(0.1)
     gc.collect()
     assert unretrieved == []
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_an_order_that_an_outage_kept_from_its_start_is_not_told_as_running(mode: Mode) -> None:
+    client, tally = cast("Client", _ClientOfAServerThatIsGone()), Tally(keeps_outcomes=True)
+    async for placed in place_many(Orders(client, OutageBudget(0)), generated_orders(2), mode, concurrency=2):
+        tally.add(placed)
+    summary = tally.summary(1.0)
+    assert (summary.states, summary.errors) == ({"UNKNOWN": 2}, {"UNREACHABLE": 2})
+    assert [str(each.state) for each in summary.outcomes or ()] == ["UNKNOWN"] * 2
+    assert not tally.all_told
 
 
 @pytest.fixture

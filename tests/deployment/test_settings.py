@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from contextlib import nullcontext
 from pathlib import Path
@@ -55,6 +56,23 @@ def test_a_malformed_gateway_is_named_in_one_line_without_its_secret(environment
     assert "\n" not in message
     assert "s3cret" not in message
     assert _SECRET[6:] not in message
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite+aiosqlite:///data/x.db", "must contain {service}"),
+        ("sqlite+aiosqlite:///data?{service}.db", "written %3F"),
+        ("mysql://db/{service}", "must begin with sqlite+aiosqlite or postgresql+asyncpg"),
+        ("postgresql+asyncpg://services:p[/?#@db:many/{service}", "is no database URL such as"),
+        ("postgresql+asyncpg://services:p[/?#@[::1]:5432/{service}?sslmode=require&timeout=3", "no option sslmode;"),
+    ],
+)
+def test_a_malformed_database_url_is_named_in_one_line(url: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(words)) as refused:
+        Settings.read({"DATABASE_URL": url})
+    assert str(refused.value).startswith("DATABASE_URL: ")
+    assert "p[/?#" not in str(refused.value)
 
 
 @pytest.mark.parametrize("missing", _WEBHOOK)

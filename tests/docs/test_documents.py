@@ -93,7 +93,7 @@ def test_every_refusal_of_a_service_is_explained() -> None:
     text = (ROOT / "docs/operations.md").read_text()
     raised = set()
     for module in (ROOT / "activities").glob("*.py"):
-        raised |= set(re.findall(r"Refusal\(\s*Code\.(\w+)", module.read_text()))
+        raised |= set(re.findall(r"RefusedDecision\(\s*Code\.(\w+)", module.read_text()))
     assert {code for code in raised if code not in text} == {"CANCELLED"} & raised
     assert raised <= {code.name for code in Code}
 

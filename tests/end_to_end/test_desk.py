@@ -200,13 +200,19 @@ def _until_tried_again(desk: System, order_id: str, attempts: int = 2) -> None:
     eventually(tried, "the call is tried again")
 
 
-def test_a_stock_that_falls_far_and_a_redo_of_a_whole_order_are_asked_for_first(desk: System, order: Make) -> None:
+def test_a_stock_or_an_account_that_falls_far_and_a_redo_of_a_whole_order_are_asked_for_first(
+    desk: System, order: Make
+) -> None:
     assert desk.run("stock", "set", "FALLS-1", "100").code == 0
     asked = desk.run("stock", "set", "FALLS-1", "49", "--json")
     assert (asked.code, asked.document["error"]["code"]) == (2, "USAGE")
     assert "FALLS-1 has 100 on hand and 0 reserved, and 49 is far less" in asked.err
     assert desk.run("stock", "set", "FALLS-1", "50").code == 0
-    assert desk.run("stock", "set", "FALLS-1", "1", "--yes").code == 0
+    assert desk.run("account", "set", "c-falls", "100").code == 0
+    asked = desk.run("account", "set", "c-falls", "49")
+    assert (asked.code, asked.out) == (2, "")
+    assert "c-falls has 100 minor units and 0 held, and 49 is far less: nothing was changed" in asked.err
+    assert desk.run("account", "set", "c-falls", "1", "--yes").code == 0
     placed = order()
     assert desk.place(placed).document["state"] == "CONFIRMED"
     whole = desk.run("redo", placed["order_id"])

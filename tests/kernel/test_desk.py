@@ -47,7 +47,9 @@ def workflows() -> tuple[type, ...]:
 
 
 @pytest.mark.parametrize("step", [UNDO, PIVOT.name, FINISH])
-async def test_a_parked_call_stays_on_the_desk_while_it_is_tried_again(harness: Harness, step: str) -> None:
+async def test_a_parked_call_stays_on_the_desk_while_it_is_tried_again(
+    harness: Harness, step: str, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = Gate()
     handle = await being_tried(harness, step, gate, behind(gate))
     [call] = await desk(handle)
@@ -57,6 +59,10 @@ async def test_a_parked_call_stays_on_the_desk_while_it_is_tried_again(harness: 
     assert (await harness.log(handle)).state is State.PARKED
     state, _, since = await published(handle)
     assert (state, since is not None) == (State.PARKED, True)
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    whole = (await harness.log(handle)).transaction_id
+    assert any(f"{whole}: {call.kind} {step} PARKED SERVICE_UNAVAILABLE" in line for line in lines)
+    assert any(f"{whole}: saga PARKED" in line for line in lines)
     gate.open.set()
     end = await harness.end(handle)
     assert expect.entry_of(end, step).attempts == 2

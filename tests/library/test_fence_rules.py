@@ -28,7 +28,7 @@ from temporal_saga.fence.rules import (
     keeps,
 )
 
-DONE, REFUSED, UNDONE, TOMBSTONE, _ = OperationState
+DONE, REFUSED, UNDONE, TOMBSTONE = OperationState
 _NO = Refuse("SOLD_OUT", "no room in Oslo")
 _CONFLICT = Refuse("IDEMPOTENCY_CONFLICT", "hotel.book came before with another request")
 _UNDONE = Refuse("STEP_UNDONE", "hotel.book was undone: it can no longer be done")

@@ -16,6 +16,16 @@ COMMAND_LINE = (
         (f"{_HABITS}::test_help_and_version_import_neither_temporal_nor_a_database[--help]",),
     ),
     Mutation(
+        "each command builds the validators of all messages",
+        (Edit("contracts/message.py", ", defer_build=True", ""),),
+        (f"{_HABITS}::test_a_command_imports_and_builds_only_what_it_needs[orders]",),
+    ),
+    Mutation(
+        "an audit imports what migrates",
+        (Edit("activities/database.py", "from sqlalchemy import ", "import alembic.command\nfrom sqlalchemy import "),),
+        (f"{_HABITS}::test_a_command_imports_and_builds_only_what_it_needs[audit]",),
+    ),
+    Mutation(
         "a negative number is taken for an option",
         (Edit("runtime/usage.py", "_NEGATIVE.match(option)", "option is None"),),
         (f"{_HABITS}::test_a_negative_number_is_not_taken_for_an_option",),
@@ -55,7 +65,7 @@ COMMAND_LINE = (
     ),
     Mutation(
         "the picture cannot be drawn of a process that has changed",
-        (Edit("cli/graph.py", "    with _as_begun_now():\n        return", "    return"),),
+        (Edit("temporal_saga/plan.py", "if workflow.in_workflow() and not workflow", "if not workflow"),),
         (f"{_GRAPH}::test_a_step_that_a_later_build_has_added_behind_a_guard_is_drawn",),
     ),
     Mutation(

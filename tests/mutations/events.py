@@ -91,7 +91,7 @@ EVENTS = (
     ),
     Mutation(
         "an undo that leaves a tombstone counts as one that acted",
-        (Edit("activities/fence.py", "TOMBSTONE if left.state is OperationState.TOMBSTONE else ACTED)", "ACTED)"),),
+        (Edit("activities/fence.py", "TOMBSTONE if left.state is RecordState.TOMBSTONE else ACTED)", "ACTED)"),),
         ("tests/services/test_answers.py::test_each_answer_of_the_fence_is_counted_by_operation_answer_and_code",),
     ),
 )

@@ -229,6 +229,16 @@ _TERMINAL = (
         (f"{_WAITING}::test_place_says_at_once_what_it_starts_and_where_to_see_it",),
     ),
     Mutation(
+        "a guard in the process hides from a query what is still to come",
+        (Edit("temporal_saga/plan.py", " and not workflow.unsafe.is_read_only()", ""),),
+        ("tests/replay/test_added_step.py::test_orders_of_every_mode_get_through_the_change",),
+    ),
+    Mutation(
+        "a query takes a guard that a saga has passed for one that it will pass",
+        (Edit("temporal_saga/plan.py", "self.patches.get(patch_id, True)", "True"),),
+        ("tests/replay/test_added_step.py::test_orders_of_every_mode_get_through_the_change",),
+    ),
+    Mutation(
         "an order that is rolled back is said to go on forward",
         (Edit("client/to_come.py", " if _goes_back(log) else outline.stages", " if False else outline.stages"),),
         (f"{_COMING}::test_at_each_moment_the_log_and_the_steps_to_come_are_the_log_at_the_end[demo-hang]",),

@@ -16,6 +16,11 @@ _RANDOM = f"{_TESTS}/test_random_sagas.py::test_a_random_saga_is_all_done_or_all
 
 _FORWARD = (
     Mutation(
+        "a log line has its step and its saga in fields alone, which a plain log does not show",
+        (Edit("temporal_saga/journal.py", '"%s: %s %s %s%s", *told', '"step"'),),
+        (f"{_TESTS}/test_desk.py::test_a_parked_call_stays_on_the_desk_while_it_is_tried_again[flight.ticket]",),
+    ),
+    Mutation(
         "an undo is pushed after its step, once that is known to be done",
         (
             Edit(_UNDO, "        current_stack.get().append(pushed)\n", ""),

@@ -6,6 +6,7 @@ from .mutation import Edit, Mutation
 
 _HANDLES, _SILENCE, _STANDING = "client/handles.py", "client/silence.py", "client/standing.py"
 _TESTS = "tests/end_to_end/test_from_outside.py"
+_OUTAGE = "tests/command_line/test_outage.py::test_an_order_that_an_outage_kept_from_its_start_is_not_told_as_running"
 _PAUSED = f"{_TESTS}::test_a_paused_order_is_open_and_every_command_tells_it_as_paused"
 _CLOSED = f"{_TESTS}::test_a_terminated_order_is_listed_once_as_closed_from_outside_until_it_has_a_new_run"
 _DELETED = (
@@ -13,6 +14,11 @@ _DELETED = (
 )
 
 OUTSIDE = (
+    Mutation(
+        "`bulk` tells orders as running that an outage kept from their start",
+        (Edit("client/bulk.py", "not isinstance(error, _UNTOLD)", "True"),),
+        (f"{_OUTAGE}[saga]", f"{_OUTAGE}[choreography]", f"{_OUTAGE}[batch]"),
+    ),
     Mutation(
         "a status that the SDK does not know is taken for closed",
         (

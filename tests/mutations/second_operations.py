@@ -42,7 +42,7 @@ _ACTS_ON = (
                 "    if isinstance(verdict, Refuse):\n",
                 "    if isinstance(verdict, Refuse):\n"
                 "        if operation.acts_on is not None:\n"
-                "            key = (request.transaction_id, operation.step, OperationState.REFUSED, digest(request))\n"
+                "            key = (request.transaction_id, operation.step, RecordState.REFUSED, digest(request))\n"
                 "            uow.put([operation_records(*key, verdict.text)])\n",
             ),
         ),

@@ -26,7 +26,7 @@ _KEYS = (
             Edit(
                 _FENCE,
                 "    uow.put([replace(left, answer=answer)])",
-                "    if left.state is not OperationState.TOMBSTONE:\n        uow.put([replace(left, answer=answer)])",
+                "    if left.state is not RecordState.TOMBSTONE:\n        uow.put([replace(left, answer=answer)])",
             ),
         ),
         (f"{_TESTS}/test_fence.py::test_a_late_forward_after_a_tombstone_is_refused[sqlite-payment.cancel]", _RANDOM),
@@ -37,9 +37,9 @@ _KEYS = (
             _ACT_AGAIN,
             Edit(
                 _PAYMENT,
-                'hold.state is not PaymentState.AUTHORIZED:\n        raise Refusal(Code.NOTHING_TO_ACT_ON, f"no auth',
+                "hold.state is not PaymentState.AUTHORIZED:\n        raise RefusedDecision(Code.NOTHING_TO_ACT_ON",
                 "hold.state not in (PaymentState.AUTHORIZED, PaymentState.CAPTURED):\n"
-                '        raise Refusal(Code.NOTHING_TO_ACT_ON, f"no auth',
+                "        raise RefusedDecision(Code.NOTHING_TO_ACT_ON",
             ),
         ),
         (
@@ -52,8 +52,8 @@ _KEYS = (
         (
             Edit(
                 _FENCE,
-                "uow.put([replace(left, state=OperationState.REFUSED, ",
-                "([replace(left, state=OperationState.REFUSED, ",
+                "uow.put([replace(left, state=RecordState.REFUSED, ",
+                "([replace(left, state=RecordState.REFUSED, ",
             ),
         ),
         (

@@ -171,8 +171,8 @@ _TOLERANT = (
         (
             Edit(
                 "client/bulk.py",
-                "(ClientError, OperationFailed, RPCError, SettingsError)",
-                "(ClientError, OperationFailed, RPCError)",
+                "_UNTOLD = (OperationFailed, RPCError, SettingsError)",
+                "_UNTOLD = (OperationFailed, RPCError)",
             ),
         ),
         (f"{_TESTS}/test_tolerance.py::test_bulk_places_the_others_beside_an_order_that_was_placed_under_another_key",),
@@ -225,7 +225,7 @@ _HOLDS = (
     ),
     Mutation(
         "the audit takes a step of a confirmed transaction that is undone at its service for done",
-        (Edit("audit/generic.py", ", columns.state == OperationState.DONE", ""),),
+        (Edit("audit/generic.py", ", columns.state == RecordState.DONE", ""),),
         (f"{_REDONE}[RELEASED-ROLLED_BACK-RELEASED-None]",),
     ),
     Mutation(

@@ -8,7 +8,7 @@ _KERNEL = "tests/kernel/test_web_ui.py"
 _SHOWN = "tests/end_to_end/test_web_ui.py"
 _DESK = "tests/end_to_end/test_desk.py"
 _LOGGED = f"{_DESK}::test_decisions_are_logged_with_who_when_what_and_why_also_of_an_order_that_has_ended"
-_ASKED = f"{_DESK}::test_a_stock_that_falls_far_and_a_redo_of_a_whole_order_are_asked_for_first"
+_ASKED = f"{_DESK}::test_a_stock_or_an_account_that_falls_far_and_a_redo_of_a_whole_order_are_asked_for_first"
 _PARKED = f"{_DESK}::test_a_parked_undo_is_seen_and_retried_when_the_service_is_back"
 _OBSERVED = "tests/deployment/test_observability.py"
 _PROMTOOL = "test_promtool_finds_no_fault_in_the_rules_and_each_alert_fires_by_its_cause_alone"
@@ -140,8 +140,8 @@ WEB_UI = (
         (_LOGGED,),
     ),
     Mutation(
-        "stock falls far without a question",
-        (Edit("cli/goods.py", "2 * units >= there.on_hand", "units >= 0"),),
+        "a stock or an account falls far without a question",
+        (Edit("cli/goods.py", "2 * wanted < there or wanted < bound", "False"),),
         (_ASKED,),
     ),
     Mutation(

@@ -13,7 +13,8 @@ import asyncpg
 from sqlalchemy import make_url
 
 from activities.catalogue import SERVICES
-from activities.database import connect, migrate
+from activities.database import connect
+from activities.schema import migrate
 
 
 class Databases(ABC):

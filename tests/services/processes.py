@@ -11,8 +11,9 @@ from multiprocessing.synchronize import Barrier
 from types import TracebackType
 from typing import Any, Self
 
-from activities.database import connect, migrate
-from activities.fence import Refusal
+from activities.database import connect
+from activities.fence import RefusedDecision
+from activities.schema import migrate
 from contracts.catalogue import OPERATIONS
 from contracts.message import Request
 
@@ -69,7 +70,7 @@ def deliver_in_parallel(
             *(harness.deliver_until_answered(operation, request) for request in shares[number])
         )
         await harness.database.dispose()
-        ends = Counter(str(answer.code) if isinstance(answer, Refusal) else "DONE" for answer in answers)
+        ends = Counter(str(answer.code) if isinstance(answer, RefusedDecision) else "DONE" for answer in answers)
         return ends + Counter(STALE=harness.stale_escapes)
 
     return asyncio.run(deliver())

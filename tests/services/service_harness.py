@@ -12,7 +12,7 @@ from sqlalchemy import event, select
 
 from activities.catalogue import SERVICES
 from activities.database import connect
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from activities.records import Stale
 from activities.service import Handler, Service
 from contracts.message import Message, Reply, Request
@@ -51,11 +51,11 @@ class ServiceHarness:
     def sibling(self) -> ServiceHarness:
         return ServiceHarness(self.definition.name, self.url)
 
-    async def deliver(self, operation: Operations, request: Request) -> Reply | Refusal:
+    async def deliver(self, operation: Operations, request: Request) -> Reply | RefusedDecision:
         [answer] = await self.service.perform(handler_of(operation), [request])
         return answer
 
-    async def deliver_all(self, operation: Operations, requests: Sequence[Request]) -> list[Reply | Refusal]:
+    async def deliver_all(self, operation: Operations, requests: Sequence[Request]) -> list[Reply | RefusedDecision]:
         return await self.service.perform(handler_of(operation), requests)
 
     async def execute(self, operation: Operations, question: Message) -> Reply:
@@ -63,7 +63,7 @@ class ServiceHarness:
         reply: Reply = await self.database.transaction(lambda tx: query.read(tx, question))
         return reply
 
-    async def deliver_until_answered(self, operation: Operations, request: Request) -> Reply | Refusal:
+    async def deliver_until_answered(self, operation: Operations, request: Request) -> Reply | RefusedDecision:
         """Deliver again after each `Stale`, and count these."""
         for attempt in range(TEMPORAL_ATTEMPTS):
             try:
@@ -78,14 +78,14 @@ class ServiceHarness:
         replies = []
         for call in calls:
             reply = await self.deliver(*call)
-            assert not isinstance(reply, Refusal), f"{call.operation.name}: {reply}"
+            assert not isinstance(reply, RefusedDecision), f"{call.operation.name}: {reply}"
             replies.append(reply)
         return replies
 
     async def refuse(self, operation: Operations, request: Request) -> tuple[str, str]:
         """Deliver a request that must be refused, and return code and message."""
         answer = await self.deliver(operation, request)
-        assert isinstance(answer, Refusal), f"{operation.name} was not refused: {answer}"
+        assert isinstance(answer, RefusedDecision), f"{operation.name} was not refused: {answer}"
         return str(answer.code), answer.message
 
     async def rows(self, table: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from activities.service import Service
 from contracts import payment
 from contracts.payment import AuthorizePayment, SetAccount
@@ -31,8 +31,8 @@ async def test_each_answer_of_the_fence_is_counted_by_operation_answer_and_code(
     await harness.deliver(payment.set_account, account)
     await harness.deliver(payment.authorize, _authorization("o-1"))
     await harness.deliver(payment.authorize, _authorization("o-1"))
-    assert isinstance(await harness.deliver(payment.authorize, _authorization("o-1", 101)), Refusal)
-    assert isinstance(await harness.deliver(payment.authorize, _authorization("o-2", 151)), Refusal)
+    assert isinstance(await harness.deliver(payment.authorize, _authorization("o-1", 101)), RefusedDecision)
+    assert isinstance(await harness.deliver(payment.authorize, _authorization("o-2", 151)), RefusedDecision)
     await harness.deliver(payment.cancel, _authorization("o-3"))
     updates = [each for each in buffer.retrieve_updates() if each.metric.name == "fence_answers_total"]
     told = [tuple(each.attributes[key] for key in ("operation", "answer", "code")) for each in updates]

@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlalchemy import text
 
 from activities.catalogue import SERVICES
-from activities.database import connect, migrate
+from activities.database import connect
+from activities.schema import migrate
 from tests.docs.runbook import commands_with
 
 from .databases import PostgresDatabases

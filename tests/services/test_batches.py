@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from activities.records import KEYS_PER_QUERY
 from contracts import inventory, payment
 from contracts.errors import Code
@@ -18,8 +18,8 @@ from .requests import balance, charge, reservation, stock_level
 from .service_harness import Call, assert_invariants, watched
 
 
-def _code(answer: Reply | Refusal) -> str:
-    return answer.code if isinstance(answer, Refusal) else "DONE"
+def _code(answer: Reply | RefusedDecision) -> str:
+    return answer.code if isinstance(answer, RefusedDecision) else "DONE"
 
 
 async def test_three_hundred_requests_of_a_batch_get_an_outcome_each(open_harness: OpenHarness) -> None:

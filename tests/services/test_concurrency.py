@@ -11,7 +11,7 @@ from sqlalchemy import make_url, text
 
 from activities.catalogue import SERVICES
 from activities.database import reading
-from activities.fence import Refusal, digest
+from activities.fence import RefusedDecision, digest
 from activities.postgresql import PostgresqlDatabase
 from activities.service import Service
 from contracts import inventory, payment
@@ -90,7 +90,7 @@ async def test_fifty_orders_for_the_last_unit_in_one_process(open_harness: OpenH
     await harness.accept(Call(inventory.set_stock, stock_level("apple", 1)))
     orders = [reservation(f"order/{number}", apple=1) for number in range(50)]
     answers = await asyncio.gather(*(harness.deliver_until_answered(inventory.reserve, order) for order in orders))
-    ends = Counter(answer.code if isinstance(answer, Refusal) else "DONE" for answer in answers)
+    ends = Counter(answer.code if isinstance(answer, RefusedDecision) else "DONE" for answer in answers)
     assert ends == {"DONE": 1, Code.OUT_OF_STOCK: 49}
     stock = await harness.row("stock", sku="apple")
     assert (stock["on_hand"], stock["reserved"]) == (1, 1)
@@ -164,7 +164,7 @@ async def test_two_batches_over_the_same_skus_in_opposite_order_cannot_deadlock(
             await _until_waiting(harness, number + 1)
         await third.rollback()
         answers = await asyncio.gather(*both)
-    assert not [answer for each in answers for answer in each if isinstance(answer, Refusal)]
+    assert not [answer for each in answers for answer in each if isinstance(answer, RefusedDecision)]
     assert [row["reserved"] for row in await harness.rows("stock")] == [2, 2]
     await assert_invariants(harness)
 
@@ -193,7 +193,7 @@ async def test_a_transaction_that_lost_a_race_is_decided_again_within_the_call(
         # A second harness looks, because the first one runs its transactions one after another.
         await _until_waiting(harness.sibling(), 1)
         await third.commit()
-        assert not isinstance(await slower, Refusal)
+        assert not isinstance(await slower, RefusedDecision)
     assert harness.stale_escapes == 0
     assert (await harness.row("stock", sku="apple"))["reserved"] == 1
     await assert_invariants(harness)
@@ -226,7 +226,7 @@ async def test_a_row_written_meanwhile_is_decided_again_where_the_database_repor
         await _until_waiting(harness, 1)
         await third.commit()
         [answer] = await delivery
-    assert not isinstance(answer, Refusal)
+    assert not isinstance(answer, RefusedDecision)
     stock = await harness.row("stock", sku="apple")
     assert (stock["on_hand"], stock["reserved"]) == (5, 1)
     await assert_invariants(harness)
@@ -251,7 +251,7 @@ async def test_of_two_requests_for_one_key_one_acts_where_the_database_reports_n
         await _until_waiting(harness, 1)
         await undoing.commit()
         [answer] = await delivery
-    assert isinstance(answer, Refusal)
+    assert isinstance(answer, RefusedDecision)
     assert answer.code == Code.STEP_UNDONE
     assert (await harness.row("stock", sku="apple"))["reserved"] == 0
     assert await harness.recorded_state(inventory.reserve, request) is OperationState.TOMBSTONE
@@ -263,7 +263,7 @@ async def test_a_hot_sku_serves_a_hundred_orders_at_once(open_harness: OpenHarne
     await harness.accept(Call(inventory.set_stock, stock_level("apple", 100)))
     orders = [reservation(f"order/{number}", apple=1) for number in range(100)]
     answers = await asyncio.gather(*(harness.deliver_until_answered(inventory.reserve, order) for order in orders))
-    assert not [answer for answer in answers if isinstance(answer, Refusal)]
+    assert not [answer for answer in answers if isinstance(answer, RefusedDecision)]
     stock = await harness.row("stock", sku="apple")
     assert (stock["on_hand"], stock["reserved"]) == (100, 100)
     await assert_invariants(harness)

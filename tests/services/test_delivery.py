@@ -21,7 +21,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import delivery, mail
 from activities.delivery import DeliveringService
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from activities.gateways import Gateway
 from activities.mail import SmtpGateway
 from activities.sms import WebhookGateway
@@ -54,7 +54,7 @@ class Outside:
         return reply
 
     async def refuse(self, operation: Any, request: Any) -> tuple[str, str]:
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(RefusedDecision) as refused:
             await self.service.execute(operation, request)
         return refused.value.code, refused.value.message
 

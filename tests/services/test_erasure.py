@@ -11,7 +11,7 @@ from sqlalchemy import Text, text
 
 from activities.catalogue import SERVICES
 from activities.database import reading
-from activities.fence import Refusal, UnreadableReply
+from activities.fence import RefusedDecision, UnreadableReply
 from audit import invariants
 from contracts import notification, order, payment, shipping
 from contracts.erasure import (
@@ -269,5 +269,5 @@ def test_a_message_without_personal_data_is_valid_and_the_same_when_erased_again
     erased = without_personal_data(request_)
     assert type(request_).model_validate(erased.model_dump()) == erased
     assert without_personal_data(erased) == erased
-    assert not isinstance(erased, Refusal)
+    assert not isinstance(erased, RefusedDecision)
     assert [each for each in _PERSONAL if each in erased.model_dump_json()] == []

@@ -15,9 +15,9 @@ from sqlalchemy import event, make_url
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.database import migrate
 from activities.fence import Decision
 from activities.records import UnitOfWork
+from activities.schema import migrate
 from activities.service import Service
 from contracts import inventory
 from contracts.catalogue import OPERATIONS

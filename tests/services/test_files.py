@@ -14,8 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from activities.catalogue import SERVICES
-from activities.database import connect, migrate, reading
+from activities.database import connect, reading
 from activities.opening import NotToBeUsed, Opening
+from activities.schema import migrate
 from activities.sqlite import FileGone
 from contracts import inventory
 from contracts.identity import TemporalIdentity

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from activities.group_commit import LARGEST_GROUP, GroupCommit
 from contracts import payment
 from contracts.errors import Code
@@ -105,7 +105,7 @@ async def test_fifty_charges_at_once_are_a_few_transactions_and_fifty_answers(op
         answers = await asyncio.gather(
             *(harness.deliver(payment.authorize, charge(1, f"order/{number}")) for number in range(50))
         )
-    refused = [answer for answer in answers if isinstance(answer, Refusal)]
+    refused = [answer for answer in answers if isinstance(answer, RefusedDecision)]
     assert {answer.code for answer in refused} == {Code.INSUFFICIENT_FUNDS}
     assert len(refused) == 25
     assert seen.count("COMMIT") <= 3

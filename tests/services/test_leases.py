@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from contracts import inventory, payment
 from contracts.message import ListOpen
 
@@ -33,7 +33,7 @@ async def test_what_is_listed_as_expired_is_the_request_that_made_it(
     variants = [sample.request, *(other for others in variants_of(sample.request).values() for other in others)]
     requests = [each.model_copy(update={"transaction_id": f"t-{n:03}"}) for n, each in enumerate(variants)]
     answers = await harness.deliver_all(sample.operation, requests)
-    made = [each for each, answer in zip(requests, answers, strict=True) if not isinstance(answer, Refusal)]
+    made = [each for each, answer in zip(requests, answers, strict=True) if not isinstance(answer, RefusedDecision)]
     assert len(made) > len(variants_of(sample.request)) / 2
     await harness.database.transaction(
         lambda tx: tx.execute(text(f"UPDATE {table} SET lease_until = '2001-01-01 00:00:00'"))  # noqa: S608 — a name of ours

@@ -11,7 +11,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 
 from activities.catalogue import SERVICES
-from activities.database import UNUSABLE, connect, migrate, reason_of
+from activities.database import UNUSABLE, connect, reason_of
+from activities.schema import migrate
 
 from .databases import Databases, SqliteFiles
 from .processes import Contenders, migrate_twice

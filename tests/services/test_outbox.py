@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Connection
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from activities.service import Service
 from contracts import order, payment
 from contracts.order import Announce
@@ -55,7 +55,7 @@ async def test_events_wait_in_the_order_of_their_effects(publishing: ServiceHarn
 
 async def test_a_refusal_and_an_undo_of_nothing_are_no_events(publishing: ServiceHarness) -> None:
     assert isinstance(
-        await publishing.deliver(payment.authorize, _ASKED.model_copy(update={"amount_minor": 151})), Refusal
+        await publishing.deliver(payment.authorize, _ASKED.model_copy(update={"amount_minor": 151})), RefusedDecision
     )
     await publishing.deliver(
         payment.cancel, _ASKED.model_copy(update={"transaction_id": "order/o-2", "order_id": "o-2"})

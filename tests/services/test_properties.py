@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from contracts import inventory, payment
 from contracts.message import Reply, Request
 
@@ -88,8 +88,8 @@ async def _assert_books_add_up(files: SqliteFiles, service: str, deliveries: lis
     await one_by_one.database.dispose()
 
 
-def _outcome(answer: Reply | Refusal) -> object:
-    if isinstance(answer, Refusal):
+def _outcome(answer: Reply | RefusedDecision) -> object:
+    if isinstance(answer, RefusedDecision):
         return answer.code, answer.message
     # A row written twice in one transaction gets one new version, in two transactions two.
     return answer.model_dump(exclude={"level": {"version"}})

@@ -21,7 +21,7 @@ from hypothesis import Phase, given, note, settings
 from hypothesis import strategies as st
 
 from activities.database import reading
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from audit import crossing, invariants
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import Violation
@@ -109,7 +109,7 @@ class Network:
     async def deliver(self, call: Call) -> bool:
         """Deliver a call; whether it was done."""
         self.sent.append(call)
-        return not isinstance(await self.harnesses[call.operation.queue].deliver(*call), Refusal)
+        return not isinstance(await self.harnesses[call.operation.queue].deliver(*call), RefusedDecision)
 
     def hold_back(self, call: Call) -> None:
         self.sent.append(call)

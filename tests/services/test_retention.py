@@ -12,14 +12,13 @@ from sqlalchemy import insert, text
 
 from activities.catalogue import SERVICES
 from activities.database import reading
-from activities.fence import RETIRED
+from activities.fence import RETIRED, RecordState
 from audit import invariants
 from contracts import inventory, notification, order, payment, shipping
 from contracts.catalogue import HOLDING
 from contracts.errors import Code
 from contracts.payment import AuthorizePayment
 from contracts.retention import LIST_OLD, RETIRE, ListOld, OldTransactions, Retire, Retired, RetireStage, Stays
-from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness, on_sqlite
 from .requests import TX, balance, charge, confirmation, creation, notice, reservation, shipment, stock_level
@@ -126,7 +125,7 @@ async def test_of_a_retired_order_each_service_keeps_one_record_and_its_sums(
     assert await _listed(harness) == ([TX], [])
     assert (await _retire(harness, TX)).rows > 0
     [left] = [row for row in await harness.rows("operations") if row["transaction_id"] == TX]
-    assert (left["step"], left["state"], left["digest"], left["answer"]) == (RETIRED, OperationState.RETIRED, "", "")
+    assert (left["step"], left["state"], left["digest"], left["answer"]) == (RETIRED, RecordState.RETIRED, "", "")
     assert await harness.effects(TX) == []
     assert await harness.rows(_business_table(service)) == []
     assert await _violations(harness) == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from activities.catalogue import SERVICES
-from activities.fence import Refusal
+from activities.fence import RefusedDecision
 from contracts import inventory, order, payment, shipping
 from contracts.errors import Code
 from contracts.message import Request
@@ -99,7 +99,7 @@ async def test_in_a_batch_the_changed_requests_are_refused_and_the_right_one_is_
     harness, request = await _ready(open_harness, second)
     others = [other for requests in variants_of(request).values() for other in requests]
     *refused, done = await harness.deliver_all(second, [*others, request])
-    assert {answer.code for answer in refused if isinstance(answer, Refusal)} == {Code.IDEMPOTENCY_CONFLICT}
+    assert {answer.code for answer in refused if isinstance(answer, RefusedDecision)} == {Code.IDEMPOTENCY_CONFLICT}
     assert isinstance(done, second.reply)
     assert (await harness.effects(request.transaction_id)).count(second.name) == 1
     await assert_invariants(harness)
@@ -195,5 +195,5 @@ async def test_what_is_done_in_the_same_local_transaction_can_be_acted_on(open_h
         harness.deliver(payment.authorize, charge(1_999)),
         harness.deliver(payment.capture, charge(1_999)),
     )
-    assert not [answer for answer in answers if isinstance(answer, Refusal)]
+    assert not [answer for answer in answers if isinstance(answer, RefusedDecision)]
     assert (await harness.row("payments"))["state"] == "CAPTURED"

@@ -16,9 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from activities import postgresql, sqlite
-from activities.database import is_busy, migrate, reading
-from activities.fence import Refusal
+from activities.database import is_busy, reading
+from activities.fence import RefusedDecision
 from activities.postgresql import NoAnswer
+from activities.schema import migrate
 from contracts import inventory
 from contracts.inventory import ListStock
 from tests.chaos.proxy import Proxy
@@ -71,7 +72,7 @@ async def test_a_service_goes_on_over_new_connections_after_one_attempt(harness:
     lost = await asyncio.gather(*(_reserve(harness, number) for number in range(50)), return_exceptions=True)
     assert all(isinstance(error, OSError) and not isinstance(error, TimeoutError) for error in lost), lost[0]
     again = await asyncio.gather(*(_reserve(harness, number) for number in range(50)))
-    assert not any(isinstance(answer, Refusal) for answer in again)
+    assert not any(isinstance(answer, RefusedDecision) for answer in again)
     assert time.monotonic() - began < _ATTEMPT_S + 2
     assert (await harness.row("stock"))["reserved"] == 50
     await assert_goods_add_up(harness)
@@ -121,7 +122,7 @@ async def test_a_locked_row_is_the_servers_error_and_keeps_the_connections(
         with pytest.raises(DBAPIError, match="lock timeout") as locked:
             await _reserve(harness, 1)
     assert is_busy(locked.value)
-    assert not isinstance(await _reserve(harness, 1), Refusal)
+    assert not isinstance(await _reserve(harness, 1), RefusedDecision)
     assert proxy.accepted == 2
     await holder.dispose()
 

@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.catalogue import SERVICES
-from activities.fence import Decision, Refusal
+from activities.fence import Decision, RefusedDecision
 from activities.records import UnitOfWork
 from activities.service import Handler, Service
 from contracts import inventory, payment
@@ -172,7 +172,7 @@ async def test_a_kept_refusal_has_the_code_that_a_later_build_gave_it(
     harness: ServiceHarness, older: dict[str, Any]
 ) -> None:
     def refuse(*_: Any) -> Any:
-        raise Refusal("CARD_STOLEN", "the card was stolen")
+        raise RefusedDecision("CARD_STOLEN", "the card was stolen")
 
     definition = SERVICES["payment"]
     authorize = next(each for each in definition.handlers if each.operation is payment.authorize)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from activities.letter import Letter, letter
 from activities.notification import story_of
-from activities.wording import _REASONS, Letter, Story, letter, sentence
+from activities.wording import _REASONS, Story, sentence
 from contracts.errors import Code
 from contracts.notification import NotifyCustomer
 from contracts.order import OrderState

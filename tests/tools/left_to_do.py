@@ -52,7 +52,7 @@ def _in_code(service: str, contract: ModuleType) -> Iterator[str]:
             undo = next((each.name for each in operations_of(contract) if each.undoes is step), "its undo")
             yield (
                 f"workflows/order.py: give Requests a {step.request.__name__}, fill it in Requests.of, and add to "
-                f'prepare: if workflow.patched("{service}"): await saga.step({step.name}, requests.…, undo={undo})'
+                f'prepare: if saga.patched("{service}"): await saga.step({step.name}, requests.…, undo={undo})'
             )
     rules = tomllib.loads(_text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     [siblings] = (rule["modules"] for rule in rules if rule["type"] == "independence")

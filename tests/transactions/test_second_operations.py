@@ -16,7 +16,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.database import migrate
+from activities.schema import migrate
 from contracts import payment
 from contracts.errors import Code
 from temporal_saga import CallKind, Fix, Parked, State, Status
