@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -9,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .eventually import eventually
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,23 @@ class PostgresqlServer:
 
     def execute(self, statements: str) -> None:
         self._server.psql(statements)
+
+    def kill(self) -> None:
+        """End the postmaster with `kill -9`. Its backends, which notice it, end without a rollback or a farewell."""
+        os.kill(self._server.get_pid(), signal.SIGKILL)
+
+    def start_again(self) -> None:
+        """Start the killed server on the data that it left; `AssertionError` if it does not start."""
+        killed = self._server.get_postmaster_info()
+        eventually(lambda: not killed.is_running(), "the killed postmaster is gone")
+        eventually(self._starts, "PostgreSQL starts")
+
+    def _starts(self) -> bool:
+        try:
+            self._server.ensure_postgres_running()
+        except subprocess.CalledProcessError:  # a backend of the killed postmaster still holds the shared memory
+            return False
+        return True
 
 
 @contextmanager
