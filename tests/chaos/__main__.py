@@ -30,7 +30,7 @@ from .proxy import Proxy
 from .report import Report
 
 LIMIT_S = 600
-"""Limit on a whole run, the crash matrix included."""
+"""Limit on one run, the crash matrix included."""
 _WORKERS = ("worker-1", "worker-2", "worker-3")
 """Each serves every queue. With three, one is left when one is down and another restarts."""
 _MATRIX = ["test_matrix.py", "test_deaths.py", "test_interventions.py", "test_sold_out.py", "test_restore.py"]
