@@ -57,10 +57,10 @@ class Mode(StrEnum):
     CHOREOGRAPHY = "choreography"
 
 
-_OPTIONS = {
-    Mode.BATCH: ("--batch-size", "25", "--concurrency", "4"),  # small batches, so that the faults hit many
-    Mode.CHOREOGRAPHY: ("--concurrency", "15"),  # an order is five workflows
-}
+_BATCH_SIZE = 25
+"""Small, so that the faults hit many batches."""
+_WEIGHTS = {Mode.BATCH: 15, Mode.CHOREOGRAPHY: 4}
+"""How many times heavier a batch, or an order of five workflows, is than an order with one workflow."""
 _OUTAGE_S = 25
 """Longer than the deadline of the orders that are under way meanwhile."""
 _DEADLINE_S = 20
@@ -85,7 +85,7 @@ class Run:
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The outcome that `bulk` told last, by order."""
     concurrency: int = _CONCURRENCY
-    """Orders of one `bulk` that are under way at once, each with a workflow of its own."""
+    """Orders of one `bulk` that are under way at once, or fewer where these are heavier."""
     none_refused: bool = False
     """Whether every order can be confirmed, so that any other end is a violation."""
 
@@ -201,8 +201,10 @@ class Run:
 
     async def _bulk(self, orders: list[dict[str, Any]], mode: Mode, **environment: str) -> None:
         """Place the orders in one mode. An end that has been told once must never change."""
-        options = _OPTIONS.get(mode, ("--concurrency", str(self.concurrency)))
-        arguments = ["bulk", "-", "--mode", mode, *options, "--json", "--outcomes"]
+        concurrency = max(1, self.concurrency // _WEIGHTS.get(mode, 1))
+        batch_size = ["--batch-size", str(_BATCH_SIZE)] if mode is Mode.BATCH else []
+        arguments = ["bulk", "-", "--mode", mode, "--concurrency", str(concurrency), *batch_size]
+        arguments += ["--json", "--outcomes"]
         answer = await self.fleet.run(*arguments, stdin="\n".join(map(json.dumps, orders)), **environment)
         for outcome in self._document(answer).get("outcomes", []):
             before = self.told.get(outcome["order_id"])
