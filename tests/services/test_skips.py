@@ -14,7 +14,15 @@ from cli.graph import plan_of
 from contracts import order
 from contracts.catalogue import OPERATIONS
 from contracts.inventory import ReservationState
-from contracts.order import OrderState, ReadDecisions, RecordDecisions, RecordSkips, SkippedStep, TakenDecision
+from contracts.order import (
+    DecisionsOnRecord,
+    OrderState,
+    ReadDecisions,
+    RecordDecisions,
+    RecordSkips,
+    SkippedStep,
+    TakenDecision,
+)
 from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
 from recovery.skips import Skip
@@ -158,7 +166,9 @@ async def test_the_first_record_of_a_decision_is_kept_and_the_newest_are_read_fi
 
     async def read(*workflow_ids: str, limit: int = 10) -> tuple[TakenDecision, ...]:
         question = ReadDecisions(workflow_ids=workflow_ids, limit=limit)
-        return tuple((await harness.execute(order.read_decisions, question)).decisions)
+        answer = await harness.execute(order.read_decisions, question)
+        assert isinstance(answer, DecisionsOnRecord)
+        return answer.decisions
 
     assert await read() == (other, skipped, retry)
     assert await read(limit=1) == (other,)
