@@ -27,8 +27,8 @@ test: install ## the whole test suite
 quick: install ## the kernel and the services on SQLite, for every save; no whole system is started
 	$(BIN)/python -m pytest -n 4 tests/kernel tests/services -m "not chaos and not processes and not slow"
 
-chaos: install ## kills, cuts, locks and faults under load, and the whole crash matrix; ten minutes at most
-	$(BIN)/python -m tests.chaos
+chaos: install ## kills, cuts, locks and faults under load, a rolling restart, a killed database, the whole crash matrix
+	for phase in rolling database faults; do $(BIN)/python -m tests.chaos --phase $$phase || exit; done
 
 mutations: install ## a copy of the code with each of the defects that a test must notice: all must be caught
 	$(BIN)/python -m tests.mutations

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, exists, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
 
 from activities.fence import RETIRED, Decision, RefusedDecision, UnreadableReply, declare_fence, erased_digest
@@ -15,18 +16,23 @@ from activities.service import Query, ServiceDefinition, implements, lists_open,
 from contracts import order
 from contracts.erasure import ERASED, EraseCustomer, without_personal_data
 from contracts.errors import Code
+from contracts.ids import whole_of
 from contracts.message import Reply
 from contracts.order import (
     Announce,
     ConfirmOrder,
     CreateOrder,
+    DecisionsOnRecord,
     Order,
     OrderOnRecord,
     OrderRecorded,
     OrdersOnRecord,
     OrderState,
+    ReadDecisions,
     ReadOrders,
+    RecordDecisions,
     RecordSkips,
+    TakenDecision,
 )
 from contracts.problems import first_problem
 from temporal_saga import Announcement
@@ -46,6 +52,20 @@ SKIPS = Table(
 )
 """The steps of orders and other transactions that operators skipped. Temporal deletes its own record of them when the
 retention of the closed workflow ends."""
+
+DECISIONS = Table(
+    "decisions",
+    metadata,
+    Column("workflow_id", Text, primary_key=True),
+    Column("update_id", Text, primary_key=True),
+    Column("transaction_id", Text, nullable=False, index=True),
+    Column("step", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("actor", Text),
+    Column("reason", Text),
+    Column("at", UtcDateTime, nullable=False),
+)
+"""Every decision that operators took, also a skip that was not needed in the end, for longer than Temporal keeps it."""
 
 ERASURES = Table(
     "erasures",
@@ -154,6 +174,21 @@ def _record_skips(connection: Connection, request: RecordSkips) -> Reply:
     return Reply()
 
 
+def _record_decisions(connection: Connection, request: RecordDecisions) -> Reply:
+    """Add the decisions that are not on record. It needs no fence, because a recorded decision never changes."""
+    insert_into = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(DECISIONS)
+    connection.execute(insert_into.on_conflict_do_nothing(), [taken.model_dump() for taken in request.decisions])
+    return Reply()
+
+
+def _read_decisions(connection: Connection, question: ReadDecisions) -> DecisionsOnRecord:
+    wanted = select(DECISIONS).order_by(DECISIONS.c.at.desc()).limit(question.limit)
+    if question.workflow_ids:
+        wanted = wanted.where(DECISIONS.c.workflow_id.in_(question.workflow_ids))
+    found = connection.execute(wanted).mappings()
+    return DecisionsOnRecord(decisions=tuple(TakenDecision.model_validate(dict(row)) for row in found))
+
+
 def _announce(connection: Connection, request: Announce) -> Reply:
     """Add the announcements to the outbox. It needs no fence: an event that is told twice has the same id."""
     rows = [
@@ -172,8 +207,10 @@ def _announce(connection: Connection, request: Announce) -> Reply:
 def _erase(connection: Connection, request: EraseCustomer) -> int:
     """Replace the personal data in the order documents, and free text of operators. Keep who asked for it."""
     erased = sum(_erase_document(connection, row) for row in _documents(connection, request.transaction_ids))
-    reasons = update(SKIPS).where(SKIPS.c.transaction_id.in_(request.transaction_ids), SKIPS.c.reason != ERASED)
-    erased += connection.execute(reasons.values(reason=ERASED)).rowcount
+    about = {*request.transaction_ids, *map(whole_of, request.transaction_ids)}
+    for table in (SKIPS, DECISIONS):
+        reasons = update(table).where(table.c.transaction_id.in_(about), table.c.reason != ERASED)
+        erased += connection.execute(reasons.values(reason=ERASED)).rowcount
     recorded = {
         "customer_id": request.customer_id,
         "at": request.at,
@@ -221,6 +258,8 @@ ORDER = ServiceDefinition(
     [
         Query(order.read_orders, _read_orders),
         Query(order.record_skips, _record_skips),
+        Query(order.record_decisions, _record_decisions),
+        Query(order.read_decisions, _read_decisions),
         Query(order.announce, _announce),
         lists_open(order.list_open, PlacedOrder, OrderState.PENDING),
     ],

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 Outcome = TypeVar("Outcome")
@@ -22,6 +23,10 @@ POOL_SIZE = 10
 """Connections of one service. Each serves short transactions; ten saturate two cores."""
 CONNECT_TIMEOUT_S = 3
 """Time to open a connection. It is less than a transaction's time, so that the error names the connection."""
+RESTART_S = 2
+"""Time in which a server that takes no connections is asked again. The four attempts of a step would be over within
+two seconds otherwise, and so outlast a restart. A call that waits for the one before it has 4 s of its 5 s."""
+_RESTART_PAUSE_S = 0.2
 TRANSACTION_TIMEOUT_S = 4
 """Time of a transaction, from the wait for a connection to the answer to COMMIT. The shortest attempt has 5 s."""
 MIGRATION_TIMEOUT_S = 600
@@ -70,8 +75,17 @@ class PostgresqlDatabase:
         return None  # an operator creates a database on a server
 
     async def _run(self, engine: AsyncEngine, work: Callable[[Connection], Outcome]) -> Outcome:
-        async with engine.begin() as connection:
-            return await connection.run_sync(work)
+        loop = asyncio.get_running_loop()
+        given_up_at, connected = loop.time() + RESTART_S, False
+        while True:
+            try:
+                async with engine.begin() as connection:
+                    connected = True
+                    return await connection.run_sync(work)
+            except (OSError, DBAPIError) as error:
+                if connected or not _takes_no_connections(error) or loop.time() > given_up_at:
+                    raise
+            await asyncio.sleep(_RESTART_PAUSE_S)
 
     async def _within(self, seconds: float, steps: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Run `steps`, or raise `NoAnswer` after `seconds` without waiting for the cancelled steps to end."""
@@ -104,6 +118,12 @@ class PostgresqlDatabase:
     async def dispose(self) -> None:
         self._give_up()
         await self._engine.dispose()
+
+
+def _takes_no_connections(error: OSError | DBAPIError) -> bool:
+    """Whether the server, or what is in front of it, is not there for the moment, as while it starts again."""
+    sqlstate = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+    return isinstance(error, ConnectionError | FileNotFoundError) or sqlstate.startswith(("08", "57P03"))
 
 
 @asynccontextmanager

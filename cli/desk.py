@@ -88,10 +88,16 @@ def log_(
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
     json: Json = False,
 ) -> int:
-    """The decisions about parked calls, newest first: who, when, what and why; also of what has ended."""
-    taken = session.run(lambda client: decisions.decisions(client, order_id, limit))
+    """The decisions about parked calls, newest first: who, when, what and why; also of what has ended.
+
+    Exit code 3 if the order service does not answer: then those that Temporal has forgotten are missing.
+    """
+    silent: list[Failure] = []
+    taken = session.run(lambda client: decisions.decisions(client, order_id, limit, silent.append))
     show.result(taken, _show_log, json=json)
-    return Exit.OK
+    for why in silent:
+        show.remark(f"decisions older than Temporal's retention are missing: {why.message}")
+    return Exit.UNREACHABLE if silent else Exit.OK
 
 
 def _show_log(taken: list[LoggedDecision]) -> None:

@@ -134,7 +134,7 @@ class Retirer:
     async def _ask(
         self, services: Sequence[str], batch: dict[str, list[str]], before: datetime, stage: RetireStage
     ) -> dict[str, Retired]:
-        ids = tuple(each for parts in batch.values() for each in parts)
+        ids = tuple(dict.fromkeys(each for whole, parts in batch.items() for each in (whole, *parts)))
         request = Retire(transaction_ids=ids, before=before, stage=stage)
         answers = await asyncio.gather(*(execute(self._client, RETIRE[name], request) for name in services))
         return dict(zip(services, answers, strict=True))

@@ -198,6 +198,37 @@ class RecordSkips(Request):
     skips: Annotated[tuple[SkippedStep, ...], Field(min_length=1, max_length=100)]
 
 
+class TakenDecision(Message):
+    """A decision that an operator took at the desk of a workflow: `retry`, `skip` or `fix`. `update_id` tells it from
+    the others of that workflow, also when the workflow was reset."""
+
+    workflow_id: Annotated[str, Field(max_length=255)]
+    update_id: Annotated[str, Field(max_length=255)]
+    transaction_id: Annotated[str, Field(max_length=255)]
+    step: Annotated[str, Field(max_length=200)]
+    decision: Annotated[str, Field(max_length=32)]
+    actor: Annotated[str, Field(max_length=200)] | None = None
+    reason: Annotated[str, Field(max_length=1000)] | None = None
+    at: AwareDatetime
+
+
+class RecordDecisions(Message):
+    """Record operators' decisions. The first record of each is kept."""
+
+    decisions: Annotated[tuple[TakenDecision, ...], Field(min_length=1, max_length=500)]
+
+
+class ReadDecisions(Message):
+    """Query for the newest recorded decisions, of all workflows or of those named."""
+
+    workflow_ids: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+    limit: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1000
+
+
+class DecisionsOnRecord(Reply):
+    decisions: tuple[TakenDecision, ...]
+
+
 class Announce(Message):
     """Tell the world outside what has become of sagas; temporal_saga's `Announcements`."""
 
@@ -210,6 +241,8 @@ confirm = Operation("order.confirm", ConfirmOrder, OrderRecorded, queue=QUEUE, a
 list_open = Operation("order.list_open", ListOpen, OpenTransactions, queue=QUEUE)
 read_orders = Operation("order.read_orders", ReadOrders, OrdersOnRecord, queue=QUEUE)
 record_skips = Operation("order.record_skips", RecordSkips, Reply, queue=QUEUE)
+record_decisions = Operation("order.record_decisions", RecordDecisions, Reply, queue=QUEUE)
+read_decisions = Operation("order.read_decisions", ReadDecisions, DecisionsOnRecord, queue=QUEUE)
 announce = Operation("order.announce", Announce, Reply, queue=QUEUE)
 ANNOUNCES = "announces"
 """The entry of a workflow's memo by which its saga calls `announce`; without it, or with false, it does not."""

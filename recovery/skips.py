@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from client import handles
+from client.decisions import storable
 from client.handles import Run
 from contracts.order import RecordSkips, SkippedStep, record_skips
 from recovery.tolerance import Round
@@ -53,16 +54,11 @@ async def _keep(client: Client, skips: list[Skip]) -> None:
     by_transaction: dict[str, list[SkippedStep]] = defaultdict(list)
     for skip in skips:
         said = SkippedStep(
-            step=skip.step, actor=_storable(skip.actor, 200), reason=_storable(skip.reason, 1000), at=skip.at
+            step=skip.step, actor=storable(skip.actor, 200), reason=storable(skip.reason, 1000), at=skip.at
         )
         by_transaction[skip.transaction_id].append(said)
     for transaction_id, steps in by_transaction.items():
         await execute(client, record_skips, RecordSkips(transaction_id=transaction_id, skips=tuple(steps)))
-
-
-def _storable(text: str, longest: int) -> str:
-    """Any client can send a decision, and PostgreSQL stores no NUL."""
-    return "".join(character if character.isprintable() else " " for character in text)[:longest]
 
 
 async def skips_in(client: Client, workflow_id: str, run_id: str | None = None) -> list[Skip]:

@@ -15,7 +15,7 @@ Holds of a transaction that no order and no workflow accounts for are given back
 | module | holds |
 |---|---|
 | `orders`, `transactions`, `leases` | the three things that can be left behind |
-| `skips` | what operators left undone, copied to the order service |
+| `skips`, `decisions` | what operators left undone, and all that they decided, copied to the order service |
 | `tolerance` | how a round survives each of its items |
 """
 
@@ -29,6 +29,7 @@ from temporalio.client import Client
 
 from contracts.message import ListOpen
 from contracts.recovery import MAX_NAMED, SweepOrders, Swept, sweep
+from recovery.decisions import keep_decisions
 from recovery.leases import LeaseSweep
 from recovery.orders import OrderSweep
 from recovery.skips import keep_skips
@@ -52,6 +53,7 @@ class Recovery:
     async def sweep(self, _: SweepOrders) -> Swept:
         round_ = Round()
         await keep_skips(self._client, round_)
+        await keep_decisions(self._client, round_)
         orders = OrderSweep(self._client, round_, self._page)
         transactions = TransactionSweep(self._client, round_)
         left = await orders.left_behind()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -11,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .eventually import eventually
 
 ON_POSTGRESQL = pytest.param("postgresql", marks=[pytest.mark.processes, pytest.mark.xdist_group("databases")])
 """The variant of a test that needs the server: all of them run on the test worker that has started it."""
@@ -27,6 +32,23 @@ class PostgresqlServer:
 
     def execute(self, statements: str) -> None:
         self._server.psql(statements)
+
+    def kill(self) -> None:
+        """End the postmaster with `kill -9`. Its backends notice it and end at once."""
+        os.kill(self._server.get_pid(), signal.SIGKILL)
+
+    def start_again(self) -> None:
+        """Start the killed server on the data that it left; `AssertionError` if it does not start."""
+        killed = self._server.get_postmaster_info()
+        eventually(lambda: not killed.is_running(), "the killed postmaster is gone")
+        eventually(self._starts, "PostgreSQL starts")
+
+    def _starts(self) -> bool:
+        try:
+            self._server.ensure_postgres_running()
+        except subprocess.CalledProcessError:  # a backend of the killed postmaster still holds the shared memory
+            return False
+        return True
 
 
 @contextmanager

@@ -43,13 +43,18 @@ _SLOWEST_PACE = 3.0
 """Limit on the stretching of pauses: beyond it too few faults would be injected within ten minutes."""
 
 
+def pace(start_s: float) -> float:
+    """How many times slower than a quiet machine this one is; `start_s` is how long the workers took to start on it."""
+    return min(_SLOWEST_PACE, max(1.0, start_s / QUIET_START_S))
+
+
 def fault_injectors(fleet: Fleet, proxy: Proxy, start_s: float) -> list[FaultInjector]:
     """The injectors, paced so that an order which takes a few seconds meets about one fault.
 
-    A killed worker takes time to restart, longer on a busy machine. `start_s` is how long the workers took to start
-    on this one; pauses grow with it, or most injections would find no worker to kill.
+    A killed worker takes time to restart, longer on a busy machine: there the pauses grow, or most injections would
+    find no worker to kill.
     """
-    pace = min(_SLOWEST_PACE, max(1.0, start_s / QUIET_START_S))
+    slower = pace(start_s)
 
     async def kill_worker(rng: random.Random) -> int:
         return int(fleet.signal(rng.choice(fleet.workers), signal.SIGKILL))
@@ -85,7 +90,7 @@ def fault_injectors(fleet: Fleet, proxy: Proxy, start_s: float) -> list[FaultInj
 
     pauses_s: dict[str, tuple[tuple[float, float], Inject]] = {
         "worker killed": ((5, 9), kill_worker),
-        "server killed": ((30 / pace, 50 / pace), kill_server),  # restarts within seconds on any machine
+        "server killed": ((30 / slower, 50 / slower), kill_server),  # restarts within seconds on any machine
         "worker frozen": ((15, 30), freeze_worker),
         "database locked": ((8, 15), lock_database),
         "connections cut": ((8, 15), cut),
@@ -93,7 +98,7 @@ def fault_injectors(fleet: Fleet, proxy: Proxy, start_s: float) -> list[FaultInj
         "connections delayed": ((8, 15), delay),
     }
     return [
-        FaultInjector(name, (shortest * pace, longest * pace), inject)
+        FaultInjector(name, (shortest * slower, longest * slower), inject)
         for name, ((shortest, longest), inject) in pauses_s.items()
     ]
 

@@ -16,17 +16,22 @@ RARE_SKU, RARE_UNITS = "RARE-1", 20
 _PRICES_MINOR = PRICES_MINOR | {RARE_SKU: 9900}
 
 
-def mixed_orders(seed: int, count: int) -> list[dict[str, Any]]:
-    """Random orders: most can be confirmed, about a fifth is refused by one of the services."""
+MIXED = {"good": 60, "required": 20, "bounces": 8, "stranger": 4, "unknown sku": 4, "rare": 4}
+"""Kinds of orders with their weights: most can be confirmed, about a fifth is refused by one of the services."""
+CONFIRMABLE = {"good": 60, "required": 20}
+"""The kinds that no service refuses."""
+
+
+def random_orders(seed: int, count: int, kinds: Mapping[str, int] = MIXED) -> list[dict[str, Any]]:
     rng = random.Random(f"{seed}/orders")  # noqa: S311 — repeatable on purpose
-    return [_order(f"chaos-{seed}-{number:05}", rng) for number in range(count)]
+    return [_order(f"chaos-{seed}-{number:05}", rng, kinds) for number in range(count)]
 
 
-def _order(order_id: str, rng: random.Random) -> dict[str, Any]:
+def _order(order_id: str, rng: random.Random, kinds: Mapping[str, int]) -> dict[str, Any]:
     skus = rng.sample(list(PRICES_MINOR), rng.randint(1, 3))
     customer = rng.choice(CUSTOMERS)
     changes: dict[str, Any] = {}
-    match rng.choices(["good", "required", "bounces", "stranger", "unknown sku", "rare"], [60, 20, 8, 4, 4, 4])[0]:
+    match rng.choices(list(kinds), list(kinds.values()))[0]:
         case "required":
             changes = REQUIRED
         case "bounces":

@@ -1,4 +1,4 @@
-"""The phases of a run: faults under load, an outage of every worker, and the checks when all faults have stopped."""
+"""The phases of a run, each under load, and the checks when all faults have stopped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from itertools import count
 from typing import Any
 
 from contracts import inventory
@@ -19,9 +20,10 @@ from runtime.seed import seed as fill_the_shelves
 from runtime.settings import Settings
 from tests.end_to_end.fleet import Fleet
 from tests.eventually import eventually_async
+from tests.postgresql import PostgresqlServer
 
-from .fault_injectors import fault_injectors, injecting
-from .orders import RARE_SKU, RARE_UNITS, mixed_orders, sold
+from .fault_injectors import fault_injectors, injecting, pace
+from .orders import CONFIRMABLE, RARE_SKU, RARE_UNITS, random_orders, sold
 from .proxy import Proxy
 from .report import Report
 
@@ -40,8 +42,10 @@ fault = [
 """A fifth of all attempts fails, before or after it acts; a few more die, hang or are late. Only orders are hit, not
 the set-up. Seven seconds is longer than an attempt may take. Faults are drawn by attempt, the same in every round of
 retries. A round has five attempts, so the fifth is spared: a call with all five drawn would stay parked for ever."""
-_CONCURRENCY = "60"
+_CONCURRENCY = 60
 """Enough that each injected fault hits many orders, few enough that an order without faults takes seconds."""
+_LIGHT_LOAD = 20
+"""Orders under way at once, on a quiet machine, of which none comes near a timeout of its own accord."""
 
 
 class Mode(StrEnum):
@@ -53,15 +57,19 @@ class Mode(StrEnum):
     CHOREOGRAPHY = "choreography"
 
 
-_OPTIONS = {
-    Mode.SAGA: ("--concurrency", _CONCURRENCY),
-    Mode.COLOCATED: ("--concurrency", _CONCURRENCY),
-    Mode.BATCH: ("--batch-size", "25", "--concurrency", "4"),  # small batches, so that the faults hit many
-    Mode.CHOREOGRAPHY: ("--concurrency", "15"),  # an order is five workflows
-}
+_BATCH_SIZE = 25
+"""Small, so that the faults hit many batches."""
+_WEIGHTS = {Mode.BATCH: 15, Mode.CHOREOGRAPHY: 4}
+"""How many times heavier a batch, or an order of five workflows, is than an order with one workflow."""
 _OUTAGE_S = 25
 """Longer than the deadline of the orders that are under way meanwhile."""
 _DEADLINE_S = 20
+_WAVE = 50
+"""Orders that are placed at once under a rolling restart. Two waves run side by side, so the load has no pause."""
+_DATABASE_OUTAGES_S = (3, 35)
+"""The first is over before the attempts of a step are; the second is longer, so that orders are rolled back."""
+_BEGUN_S = 120
+"""Limit on the wait for an order to begin, also one in the middle of the load."""
 _ROUNDS = 5
 """Attempts to learn the ends of orders that have not ended: each waits up to two minutes for each of them."""
 
@@ -76,6 +84,10 @@ class Run:
     """Every order of this run."""
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The outcome that `bulk` told last, by order."""
+    concurrency: int = _CONCURRENCY
+    """Orders of one `bulk` that are under way at once, or fewer where these are heavier."""
+    none_refused: bool = False
+    """Whether every order can be confirmed, so that any other end is a violation."""
 
     async def start(self) -> None:
         """Start the workers, fill the shelves, and count stock and money."""
@@ -89,7 +101,7 @@ class Run:
 
     async def place_under_faults(self, count: int) -> None:
         """Place `count` orders through the proxy while every fault injector runs."""
-        orders = mixed_orders(self.report.seed, count)
+        orders = random_orders(self.report.seed, count)
         injectors = fault_injectors(self.fleet, self.proxy, self._start_s)
         async with injecting(injectors, self.report.seed, self.report.injections):
             await self._place(orders, TEMPORAL_ADDRESS=self.proxy.address)
@@ -100,17 +112,55 @@ class Run:
 
     async def recover_from_an_outage(self) -> None:
         """Stop every worker while orders are under way and others are being placed, and start them again."""
-        under_way = [order | {"deadline_s": _DEADLINE_S} for order in mixed_orders(self.report.seed + 1, 40)]
+        under_way = [order | {"deadline_s": _DEADLINE_S} for order in random_orders(self.report.seed + 1, 40)]
         placing = asyncio.create_task(self._place(under_way))
-        await eventually_async(lambda: self._begun(under_way[0]["order_id"]), "an order of the second phase has begun")
+        await self._wait_until_begun(under_way[0])
         await self.fleet.stop_workers()
-        late = mixed_orders(self.report.seed + 2, 5)
+        late = random_orders(self.report.seed + 2, 5)
         self.placed += late
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(asyncio.sleep(_OUTAGE_S))
             for order in late:
                 tasks.create_task(self._place_without_waiting(order))
         await self.fleet.start_workers()
+        await placing
+
+    async def restart_every_worker(self, at_least: int) -> None:
+        """Restart the workers one by one with SIGTERM, under orders of which none may be rolled back because of it."""
+        self.none_refused, self.concurrency = True, self._light_load(bulks=2)
+        seeds = count(self.report.seed)
+
+        async def keep_placing() -> None:
+            while not restarting.done() or len(self.placed) < at_least:
+                await self._place(random_orders(next(seeds), _WAVE, CONFIRMABLE))
+
+        async with asyncio.TaskGroup() as tasks:
+            restarting = tasks.create_task(self._restart_one_by_one())
+            tasks.create_task(keep_placing())
+            tasks.create_task(keep_placing())
+
+    def _light_load(self, bulks: int) -> int:
+        """The orders that each of so many `bulk`s may have under way at once."""
+        return max(1, int(_LIGHT_LOAD / bulks / pace(self._start_s)))
+
+    async def _restart_one_by_one(self) -> None:
+        await self._wait_until_begun(random_orders(self.report.seed, 1)[0])
+        for worker in self.fleet.workers:
+            code = await self.fleet.restart(worker)
+            self._expect(f"exit code of worker {worker} after SIGTERM", code, 0)
+            self.report.injections["worker restarted with SIGTERM"] += 1
+
+    async def kill_the_database(self, server: PostgresqlServer, orders: int) -> None:
+        """Kill PostgreSQL twice while orders are under way, and start it again on the same data."""
+        self.concurrency = self._light_load(bulks=1)
+        placed = random_orders(self.report.seed, orders)
+        placing = asyncio.create_task(self._place(placed))
+        for number, outage_s in enumerate(_DATABASE_OUTAGES_S, start=1):
+            await self._wait_until_begun(placed[number * len(placed) // 6 * 2])  # an even place: it has the mode saga
+            server.kill()
+            await asyncio.sleep(outage_s)
+            await asyncio.to_thread(server.start_again)
+            self.report.injections["PostgreSQL killed"] += 1
         await placing
 
     async def check(self) -> None:
@@ -131,8 +181,13 @@ class Run:
         self._expect("violations of the audit's checks", sum(audit.get("checks", {"none": 1}).values()), 0)
         await self._check_stock_and_money()
 
-    async def _begun(self, order_id: str) -> bool:
-        return any(line.get("transaction_id") == f"order/{order_id}" for line in self.fleet.log_lines())
+    async def _wait_until_begun(self, order: dict[str, Any]) -> None:
+        transaction_id = f"order/{order['order_id']}"
+
+        async def begun() -> bool:
+            return any(line.get("transaction_id") == transaction_id for line in self.fleet.log_lines())
+
+        await eventually_async(begun, f"{transaction_id} has begun", timeout_s=_BEGUN_S, pause_s=0.5)
 
     async def _place(self, orders: list[dict[str, Any]], *, again: bool = False, **environment: str) -> None:
         """Place the orders and remember their outcomes; in both modes side by side, unless it is `again`."""
@@ -146,7 +201,10 @@ class Run:
 
     async def _bulk(self, orders: list[dict[str, Any]], mode: Mode, **environment: str) -> None:
         """Place the orders in one mode. An end that has been told once must never change."""
-        arguments = ["bulk", "-", "--mode", mode, *_OPTIONS[mode], "--json", "--outcomes"]
+        concurrency = max(1, self.concurrency // _WEIGHTS.get(mode, 1))
+        batch_size = ["--batch-size", str(_BATCH_SIZE)] if mode is Mode.BATCH else []
+        arguments = ["bulk", "-", "--mode", mode, "--concurrency", str(concurrency), *batch_size]
+        arguments += ["--json", "--outcomes"]
         answer = await self.fleet.run(*arguments, stdin="\n".join(map(json.dumps, orders)), **environment)
         for outcome in self._document(answer).get("outcomes", []):
             before = self.told.get(outcome["order_id"])
@@ -174,6 +232,8 @@ class Run:
             report.undos += sum(step["kind"] == "undo" and step["status"] == "DONE" for step in outcome["steps"])
             if not _is_end(outcome):
                 report.violations.append(f"{order['order_id']} has no end: {json.dumps(outcome)}")
+            elif self.none_refused and outcome["state"] != "CONFIRMED":
+                report.violations.append(f"{order['order_id']} was rolled back: {json.dumps(outcome)}")
 
     async def _counted(self) -> tuple[dict[str, Any], dict[str, Any]]:
         goods = self._document(await self.fleet.run("stock", "list", "--json"))

@@ -43,7 +43,9 @@ class Proxy:
     def __init__(self, server: int | Path) -> None:
         self._server = server
         self.accepted = 0
-        """Connections accepted since the start."""
+        """Connections accepted since the start, those that were refused included."""
+        self.refusing = False
+        """Whether new connections are reset at once, as while a server restarts."""
         self._connections: set[_Connection] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -95,6 +97,9 @@ class Proxy:
 
     async def _accept(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        if self.refusing:
+            client.transport.abort()
+            return
         try:
             from_server, server = await self._open()
         except OSError:  # the server is away

@@ -31,6 +31,8 @@ from .system import ROOT, System
 
 _RESTART_PAUSE_S = 0.5
 """Pause before a restart: a worker that cannot start without the server must not take the CPU that the server needs."""
+_GRACE_S = 20
+"""Time from SIGTERM to SIGKILL, as `stop_grace_period` in docker-compose.yml has it."""
 _READY_S = 120
 """Limit on the start of several Python processes at once on a busy machine."""
 
@@ -95,6 +97,20 @@ class Fleet:
         for name in self.workers:
             self.signal(name, signal.SIGKILL)
         await asyncio.gather(*(process.wait() for process in self._processes.values()))
+
+    async def restart(self, worker: str) -> int:
+        """Stop a worker as an upgrade does, and wait until it is ready again; the exit code of the stopped one."""
+        process = self._processes[worker]
+        self._ready[worker].clear()
+        process.terminate()
+        try:
+            code = await asyncio.wait_for(process.wait(), _GRACE_S)
+        except TimeoutError:
+            process.kill()
+            code = await process.wait()
+        async with asyncio.timeout(_READY_S):
+            await self._ready[worker].wait()
+        return code
 
     def signal(self, worker: str, number: signal.Signals) -> bool:
         """Send the signal; whether that worker was running."""

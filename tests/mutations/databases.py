@@ -41,6 +41,11 @@ _SILENT = (
         (f"{_SILENCE}::test_a_service_goes_on_over_new_connections_after_one_attempt",),
     ),
     Mutation(
+        "a step gives up while the server restarts",
+        (Edit(_POSTGRESQL, "RESTART_S = 2\n", "RESTART_S = 0\n"),),
+        (f"{_SILENCE}::test_a_server_that_starts_again_is_waited_for",),
+    ),
+    Mutation(
         "only the connection that kept a transaction waiting is closed, not the idle ones beside it",
         (Edit(_POSTGRESQL, "            self._give_up()\n        elif", "            running.cancel()\n        elif"),),
         (f"{_SILENCE}::test_a_service_goes_on_over_new_connections_after_one_attempt",),

@@ -138,11 +138,19 @@ _SKIPS = (
         ("tests/services/test_skips.py::test_a_skip_explains_nothing_but_its_own_step[payment]",),
     ),
     Mutation(
+        "a decision is known only as long as Temporal keeps its workflow",
+        (Edit("recovery/sweep.py", "        await keep_decisions(self._client, round_)\n", ""),),
+        (
+            "tests/recovery/test_orders.py::"
+            "test_what_an_operator_has_decided_is_known_when_temporal_has_forgotten_the_order",
+        ),
+    ),
+    Mutation(
         "the audit knows a skip only as long as Temporal keeps its workflow",
         (Edit("audit/run.py", 'await skips.recorded(databases["order"])', "[]"),),
         (
             "tests/recovery/test_orders.py::"
-            "test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forgotten_the_order",
+            "test_what_an_operator_has_decided_is_known_when_temporal_has_forgotten_the_order",
         ),
     ),
     Mutation(

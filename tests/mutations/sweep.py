@@ -50,10 +50,7 @@ _COORDINATORS = (
     Mutation(
         "the sweep overrules an operator's skip when Temporal has forgotten the order",
         (Edit(_ORDERS, "self.status is None and not self.placed.has_skips", "self.status is None"),),
-        (
-            f"{_TESTS}/test_orders.py::"
-            "test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forgotten_the_order",
-        ),
+        (f"{_TESTS}/test_orders.py::test_what_an_operator_has_decided_is_known_when_temporal_has_forgotten_the_order",),
     ),
     Mutation(
         "the sweep does not find an order that its batch has detached when its own workflow was deleted",

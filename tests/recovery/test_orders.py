@@ -10,6 +10,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from client import listing
+from client.decisions import decisions
 from client.desk import OperatorsDesk
 from client.errors import CancelRefused, ClosedFromOutside, DeskRefused, DuplicateOrder, UnreadableOrder
 from client.handles import started_with
@@ -21,7 +22,7 @@ from contracts.ids import participant_id
 from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
-from temporal_saga import Operation, Skip, State
+from temporal_saga import Operation, Retry, Skip, State
 from workflows.order import OrderWorkflow, Requests
 
 from .rig import Rig, an_order, name
@@ -107,12 +108,18 @@ async def test_what_an_operator_has_skipped_stays_skipped_when_the_batch_is_term
     assert system.state("payment", placed.transaction_id) == "AUTHORIZED"
 
 
-async def test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forgotten_the_order(system: Rig) -> None:
+def _tried_again(log: Any) -> bool:
+    return any(each["status"] == "PARKED" and each["attempts"] == 2 for each in log["steps"])
+
+
+async def test_what_an_operator_has_decided_is_known_when_temporal_has_forgotten_the_order(system: Rig) -> None:
     placed = an_order(customer_id="c-1")
     for step, kind in (("shipping.schedule", FaultKind.REFUSE), ("payment.cancel", FaultKind.REFUSE)):
         system.faults.append(Fault(operation=step, transaction=placed.transaction_id, kind=kind))
     handle = await system.start("OrderWorkflow", placed.transaction_id, placed.model_dump(mode="json"))
     await system.until(handle, lambda log: log["state"] == "PARKED")
+    await handle.execute_update(OrderWorkflow.desk_retry, args=["payment.cancel", Retry("bob", "the bank is back")])
+    await system.until(handle, _tried_again)
     await handle.execute_update(
         OrderWorkflow.desk_skip, args=["payment.cancel", Skip(actor="ann", reason="paid back by hand")]
     )
@@ -120,7 +127,8 @@ async def test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forg
         await handle.result()
     system.faults.clear()
     await system.until_listed(f'WorkflowId = "{placed.transaction_id}" AND SagaState = "ROLLED_BACK_WITH_SKIPS"')
-    await system.sweep()  # copies the skip to the order service
+    logged = await decisions(system.client, placed.order_id, 10)
+    await system.sweep()  # copies the skip and the decisions to the order service
     await system.forget(placed.transaction_id)
 
     assert placed.order_id not in (await system.sweep()).orders
@@ -129,6 +137,12 @@ async def test_what_an_operator_has_skipped_stays_skipped_when_temporal_has_forg
     [known] = [skip for skip in report.skips if skip.subject == placed.order_id]
     assert (known.step, known.actor, known.reason) == ("payment.cancel", "ann", "paid back by hand")
     assert system.state("payment", placed.transaction_id) == "AUTHORIZED"
+    assert [(taken.decision, taken.actor, taken.reason) for taken in logged] == [
+        ("skip", "ann", "paid back by hand"),
+        ("retry", "bob", "the bank is back"),
+    ]
+    assert await decisions(system.client, placed.order_id, 10) == logged
+    assert set(logged) <= set(await decisions(system.client, None, 1000))
 
 
 async def test_an_order_of_a_terminated_batch_is_rolled_back_also_where_a_second_placing_was_refused(

@@ -168,7 +168,7 @@ async def test_what_temporal_still_knows_stays_and_goes_after_its_retention(syst
 
 async def test_a_transaction_given_as_data_goes_with_all_of_its_parts(system: Rig) -> None:
     tx = name("t")
-    parts = [tx, f"{tx}/more"]
+    parts = [f"{tx}/one", f"{tx}/more"]
     lines = [{"sku": "BOOK-1", "quantity": 1}]
     steps = [
         {
@@ -184,12 +184,14 @@ async def test_a_transaction_given_as_data_goes_with_all_of_its_parts(system: Ri
     document = json.dumps({"transaction_id": tx, "steps": [*steps, refused]})
     assert (await _run(system, "transaction", "-", "--concurrent", stdin=document)).code == 1
     await system.forget(f"transaction/{tx}")
+    retry = "INSERT INTO decisions VALUES ('x', 'u', ?, 'x', 'retry', 'ann', NULL, '2020-01-01 00:00:00.000000')"
+    system.rows("order", retry, tx)
     everything = [*parts, f"{tx}/none"]
     _age(system, *everything[:2])
     assert (await _retired(system))["retired"] == 0, "one part is young"
     _age(system, *everything)
     assert (await _retired(system))["retired"] == 1
-    assert _left(system, *everything) == {service: set() for service in SERVICES} | {"inventory": {RETIRED}}
+    assert _left(system, tx, *everything) == {service: set() for service in SERVICES} | {"inventory": {RETIRED}}
     again = await _run(system, "transaction", "-", "--concurrent", "--json", stdin=document)
     assert (again.code, again.document["error"]["code"]) == (1, "RETIRED")
 

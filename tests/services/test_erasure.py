@@ -26,7 +26,7 @@ from contracts.erasure import (
 )
 from contracts.errors import Code
 from contracts.message import Request
-from contracts.order import CreateOrder, ReadOrders, RecordSkips, SkippedStep
+from contracts.order import CreateOrder, ReadOrders, RecordDecisions, RecordSkips, SkippedStep, TakenDecision
 
 from .conftest import OpenHarness
 from .requests import CUSTOMER, TX, address, balance, charge, confirmation, contact, creation, notice, shipment
@@ -51,9 +51,13 @@ every_service = pytest.mark.parametrize("service", _CALLS)
 _NOT_PERSONAL = {
     *("transaction_id", "order_id", "customer_id", "sku", "step", "operation", "coordinator", "tracking_code"),
     *("currency", "country", "actor", "namespace_id", "namespace", "cluster_id", "answer", "reply"),
+    *("workflow_id", "update_id", "decision"),
 }
 """Columns of text without personal data: ids, names of operations, replies, and who has decided something."""
-_ERASED_OTHERWISE = {("orders", "document"), ("skips", "reason"), ("operations", "digest"), ("erasures", "reason")}
+_ERASED_OTHERWISE = {
+    *(("orders", "document"), ("skips", "reason"), ("decisions", "reason")),
+    *(("operations", "digest"), ("erasures", "reason")),
+}
 """Columns that `erase` of the order service or the digests' rule replaces, and the reason for an erasure itself."""
 
 
@@ -77,12 +81,14 @@ async def _content(harness: ServiceHarness) -> str:
 
 
 async def _erased(open_harness: OpenHarness, service: str) -> ServiceHarness:
-    """A service with a skipped step and an order, the data of which was erased."""
+    """A service with an order and a step of it that was skipped, the data of which was erased."""
     harness = await open_harness(service)
     await harness.accept(*_CALLS[service])
     if service == "order":
         skip = SkippedStep(step="payment.capture", actor="ann", reason="the Countess has paid in cash", at=_AT)
         await harness.execute(order.record_skips, RecordSkips(transaction_id=TX, skips=(skip,)))
+        said = skip.model_dump() | {"workflow_id": TX, "update_id": "u-1", "transaction_id": TX, "decision": "skip"}
+        await harness.execute(order.record_decisions, RecordDecisions(decisions=(TakenDecision(**said),)))
     if service in ("order", "notification"):
         content = await _content(harness)
         assert any(each in content for each in _PERSONAL)

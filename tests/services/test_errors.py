@@ -15,6 +15,7 @@ from sqlalchemy import event, make_url
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities import postgresql
 from activities.fence import Decision
 from activities.records import UnitOfWork
 from activities.schema import migrate
@@ -128,7 +129,10 @@ async def test_a_database_that_another_process_keeps_locked(
         ("127.0.0.1:1/postgres", "Connect call failed"),
     ],
 )
-async def test_a_postgresql_that_is_not_there(postgres: Path, place: str, reason: str) -> None:
+async def test_a_postgresql_that_is_not_there(
+    postgres: Path, place: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "RESTART_S", 0)
     harness = ServiceHarness("inventory", "postgresql+asyncpg://postgres@" + place.format(socket=postgres))
     await _assert_unavailable(harness, reason)
 

@@ -35,13 +35,19 @@ _ATTEMPT_S = 5
 
 def test_every_bound_ends_before_the_wait_around_it() -> None:
     lock_s, abandoned_s = postgresql._LOCK_TIMEOUT_MS / 1000, postgresql._ABANDONED_AFTER_MS / 1000
-    assert max(lock_s, postgresql.CONNECT_TIMEOUT_S) < postgresql.TRANSACTION_TIMEOUT_S <= abandoned_s < _ATTEMPT_S
+    assert (
+        max(lock_s, postgresql.CONNECT_TIMEOUT_S, postgresql.RESTART_S)
+        < postgresql.TRANSACTION_TIMEOUT_S
+        <= abandoned_s
+        < _ATTEMPT_S
+    )
     assert sqlite.BUSY_TIMEOUT_S < _ATTEMPT_S
 
 
 @pytest.fixture
 def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, part in (("TRANSACTION_TIMEOUT_S", 2), ("_ABANDONED_AFTER_MS", 2), ("_LOCK_TIMEOUT_MS", 4)):
+    parts = {"TRANSACTION_TIMEOUT_S": 2, "RESTART_S": 2, "_ABANDONED_AFTER_MS": 2, "_LOCK_TIMEOUT_MS": 4}
+    for name, part in parts.items():
         monkeypatch.setattr(postgresql, name, getattr(postgresql, name) // part)
 
 
@@ -76,6 +82,19 @@ async def test_a_service_goes_on_over_new_connections_after_one_attempt(harness:
     assert time.monotonic() - began < _ATTEMPT_S + 2
     assert (await harness.row("stock"))["reserved"] == 50
     await assert_goods_add_up(harness)
+
+
+async def test_a_server_that_starts_again_is_waited_for(harness: ServiceHarness, proxy: Proxy) -> None:
+    await harness.database.dispose()
+    proxy.refusing, before = True, proxy.accepted
+    waiting = asyncio.create_task(_reserve(harness, 1))
+
+    async def refused() -> int:
+        return proxy.accepted - before
+
+    await eventually_async(refused, "a connection is refused", pause_s=0.01)
+    proxy.refusing = False
+    assert not isinstance(await waiting, RefusedDecision)
 
 
 async def test_dispose_ends_although_every_connection_is_silent(harness: ServiceHarness, proxy: Proxy) -> None:

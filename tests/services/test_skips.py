@@ -1,8 +1,8 @@
-"""The steps that operators skipped: the order service records them, and the audit lists them beside the violations."""
+"""What operators skipped and decided: the order service records it, and the audit lists skips beside the violations."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,7 +14,15 @@ from cli.graph import plan_of
 from contracts import order
 from contracts.catalogue import OPERATIONS
 from contracts.inventory import ReservationState
-from contracts.order import OrderState, RecordSkips, SkippedStep
+from contracts.order import (
+    DecisionsOnRecord,
+    OrderState,
+    ReadDecisions,
+    RecordDecisions,
+    RecordSkips,
+    SkippedStep,
+    TakenDecision,
+)
 from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
 from recovery.skips import Skip
@@ -137,3 +145,31 @@ async def test_the_first_record_of_a_skip_is_kept(open_harness: OpenHarness) -> 
         ("order/o-1", "payment.cancel", "ann", "paid back", AT),
         ("order/o-2", "payment.cancel", "ann", "paid back", AT),
     ]
+
+
+async def test_the_first_record_of_a_decision_is_kept_and_the_newest_are_read_first(open_harness: OpenHarness) -> None:
+    harness = await open_harness("order")
+    retry = TakenDecision(
+        workflow_id="order/o-1",
+        update_id="u-1",
+        transaction_id="order/o-1",
+        step="payment.cancel",
+        decision="retry",
+        at=AT,
+    )
+    skipped = retry.model_copy(
+        update={"update_id": "u-2", "decision": "skip", "actor": "ann", "at": AT + timedelta(days=1)}
+    )
+    other = retry.model_copy(update={"workflow_id": "choreography/o-2/payment", "at": AT + timedelta(days=2)})
+    for several in ((retry,), (retry.model_copy(update={"reason": "changed"}), skipped, other)):
+        await harness.execute(order.record_decisions, RecordDecisions(decisions=several))
+
+    async def read(*workflow_ids: str, limit: int = 10) -> tuple[TakenDecision, ...]:
+        question = ReadDecisions(workflow_ids=workflow_ids, limit=limit)
+        answer = await harness.execute(order.read_decisions, question)
+        assert isinstance(answer, DecisionsOnRecord)
+        return answer.decisions
+
+    assert await read() == (other, skipped, retry)
+    assert await read(limit=1) == (other,)
+    assert await read("order/o-1", "transaction/o-1") == (skipped, retry)
