@@ -41,11 +41,10 @@ class SqliteDatabase:
         self._opened: os.stat_result | None = None
         self.sync_engine = create_engine(
             _at(url, mode="rw").set(drivername="sqlite"),
-            pool_size=1,
-            max_overflow=0,
             connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},  # every use is on `_thread`
         )
         event.listen(self.sync_engine, "connect", self._prepare)
+        self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
 
     async def transaction(self, work: Callable[[Connection], Outcome]) -> Outcome:
@@ -64,7 +63,8 @@ class SqliteDatabase:
 
     def _transaction(self, work: Callable[[Connection], Outcome]) -> Outcome:
         self._require_its_file()
-        with self.sync_engine.begin() as connection:
+        connection = self._connection = self._connection or self.sync_engine.connect()
+        with connection.begin():
             # IMMEDIATE takes the write lock at once and waits for it. A lock taken between a read and a write would
             # fail. A listener for SQLAlchemy's "begin" could send it too, but would make every statement slower.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -95,6 +95,9 @@ class SqliteDatabase:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._dispose)
 
     def _dispose(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         self.sync_engine.dispose()
         self._opened = None
 

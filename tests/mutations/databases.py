@@ -122,7 +122,7 @@ _OWNED = (
 _FILE = (
     Mutation(
         "a file that was deleted while it was open is written to",
-        (Edit(_SQLITE, "        self._require_its_file()\n        with", "        with"),),
+        (Edit(_SQLITE, "        self._require_its_file()\n        connection", "        connection"),),
         (
             f"{_FILES}::test_a_file_that_is_deleted_while_it_is_open_is_not_written_to",
             f"{_FILES}::test_a_file_that_is_replaced_while_it_is_open_is_not_written_to",
