@@ -63,7 +63,7 @@ def _response(
     ids=["call", "task", "undo", "nothing", "parked", "paused-call", "paused", "closed"],
 )
 def test_a_saga_goes_on_while_something_is_pending_and_nothing_is_parked_or_paused(
-    response: DescribeWorkflowExecutionResponse, goes_on: bool
+    response: DescribeWorkflowExecutionResponse, *, goes_on: bool
 ) -> None:
     assert described_by(response).goes_on is goes_on
 
