@@ -39,6 +39,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from activities.prepared import read, write
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A time that is aware and UTC on both databases; SQLite alone would lose the zone."""
@@ -190,7 +192,7 @@ class UnitOfWork:
         for kind, wanted in keys.items():
             by_column = zip(kind.key_columns, zip(*wanted, strict=True), strict=True)
             named = {name: list(dict.fromkeys(values)) for name, values in by_column}
-            for values in tx.execute(select_by_key(kind.table, kind.key_columns, tx.dialect.name), named):
+            for values in read(tx, select_by_key(kind.table, kind.key_columns, tx.dialect.name), named):
                 row = kind(**dict(zip(kind.columns, values, strict=True)))
                 if row.key in wanted:
                     self._rows[Ref(kind, row.key)] = row
@@ -209,16 +211,16 @@ class UnitOfWork:
             if _write(tx, kind, values) < len(rows):
                 raise Stale(kind.table.name)
         if self._done:
-            tx.execute(_append_to(self._effects), self._done)
+            write(tx, _append_to(self._effects), self._done)
         if self._outbox is not None and self._told:
-            tx.execute(_append_to(self._outbox), self._told)
+            write(tx, _append_to(self._outbox), self._told)
 
 
 def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> int:
     """The number of rows written. SQLite's driver counts them; with PostgreSQL's, each written row is returned."""
     upsert = _upsert(kind.table, kind.key_columns, tx.dialect.name)
     if tx.dialect.name == "sqlite":
-        return tx.execute(upsert, values, execution_options={"preserve_rowcount": True}).rowcount
+        return write(tx, upsert, values)
     return len(tx.execute(upsert.returning(kind.table.c.version), values).all())
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 Outcome = TypeVar("Outcome")
@@ -68,7 +69,10 @@ class SqliteDatabase:
             # IMMEDIATE takes the write lock at once and waits for it. A lock taken between a read and a write would
             # fail. A listener for SQLAlchemy's "begin" could send it too, but would make every statement slower.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            return work(connection)
+            try:
+                return work(connection)
+            except sqlite3.Error as error:  # of a statement that the driver got without SQLAlchemy
+                raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
 
     def _require_its_file(self) -> None:
         """Raise `FileGone` if the path no longer leads to the open file: SQLite would go on writing into it."""
