@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, Insert, Select
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-_SQLITE = sqlite.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no annotations
+_SQLITE = sqlite.dialect()
 
 
 def read(tx: Connection, query: Select[Any], parameters: Mapping[str, Any]) -> Iterable[Sequence[Any]]:
@@ -34,7 +33,7 @@ def write(tx: Connection, insert: Insert, rows: Sequence[Mapping[str, Any]]) -> 
 
 class _Prepared:
     def __init__(self, statement: Select[Any] | Insert, names: tuple[str, ...] | None = None) -> None:
-        compiled = cast("SQLCompiler", statement.compile(dialect=_SQLITE, column_keys=names))
+        compiled = statement.compile(dialect=_SQLITE, column_keys=names)
         self._text, constants = str(compiled), compiled.params
         self._parameters = [
             (name, constants[name], _type(compiled.binds[name].type).bind_processor(_SQLITE))

@@ -129,7 +129,8 @@ def watched(harness: ServiceHarness) -> Iterator[list[str]]:
         seen.append("COMMIT")
 
     def begin(connection: Connection) -> None:
-        connection.connection.driver_connection.set_trace_callback(trace)
+        driver: Any = connection.connection.driver_connection
+        driver.set_trace_callback(trace)
 
     def trace(sql: str) -> None:
         heads.append(sql.partition("(")[0])
@@ -139,7 +140,7 @@ def watched(harness: ServiceHarness) -> Iterator[list[str]]:
     heads: list[str] = []
     engine = harness.database.sync_engine
     is_sqlite = engine.dialect.name == "sqlite"
-    watches = {"begin": begin} if is_sqlite else {"before_cursor_execute": statement, "commit": commit}
+    watches: dict[str, Any] = {"begin": begin} if is_sqlite else {"before_cursor_execute": statement, "commit": commit}
     for name, watch in watches.items():
         event.listen(engine, name, watch)
     yield seen
