@@ -289,7 +289,8 @@ def main(
     if unknown:
         raise SettingsError(f"--service {unknown[0]}: there are only {', '.join(QUEUES)}")
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
-    interceptors: list[Interceptor] = [LoggingInterceptor(), FaultInterceptor(injected, fault_seed)]
+    interceptors: list[Interceptor] = [LoggingInterceptor()]
+    interceptors += [FaultInterceptor(injected, fault_seed)] if injected else []
     interceptors += [interceptor_at(where) for where in interceptor or ()]
     codec = None if codec_port is None else _codec_server(settings, codec_port, ui_port, embedded=embedded)
     system = _embedded_system(port=port, ui_port=ui_port, data=data, codec=codec) if embedded else None

@@ -17,8 +17,11 @@ from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from sqlalchemy import (
+    ARRAY,
+    JSON,
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Enum,
@@ -29,14 +32,14 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    any_,
     bindparam,
     func,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-KEYS_PER_QUERY = 5_000
-"""Keys that one SELECT names: SQLite takes 32,766 parameters, and a key has at most two columns."""
+from activities.prepared import read, write
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -182,19 +185,17 @@ class UnitOfWork:
         self.answers[operation, answer, code] += 1
 
     def load(self, tx: Connection, refs: Iterable[Ref]) -> None:
-        """Read the rows that exist among `refs`, with one query for each `KEYS_PER_QUERY` keys of a table."""
+        """Read the rows that exist among `refs`, with one query for each table."""
         keys: dict[type[Record], dict[Key, None]] = defaultdict(dict)
         for kind, key in refs:
             keys[kind][key] = None
         for kind, wanted in keys.items():
-            flat, by_key = list(wanted), select_by_key(kind.table, kind.key_columns)
-            for start in range(0, len(flat), KEYS_PER_QUERY):
-                by_column = zip(kind.key_columns, zip(*flat[start : start + KEYS_PER_QUERY], strict=True), strict=True)
-                part = {name: list(dict.fromkeys(values)) for name, values in by_column}
-                for values in tx.execute(by_key, part):
-                    row = kind(**dict(zip(kind.columns, values, strict=True)))
-                    if row.key in wanted:
-                        self._rows[Ref(kind, row.key)] = row
+            by_column = zip(kind.key_columns, zip(*wanted, strict=True), strict=True)
+            named = {name: list(dict.fromkeys(values)) for name, values in by_column}
+            for values in read(tx, select_by_key(kind.table, kind.key_columns, tx.dialect.name), named):
+                row = kind(**dict(zip(kind.columns, values, strict=True)))
+                if row.key in wanted:
+                    self._rows[Ref(kind, row.key)] = row
 
     def save(self, tx: Connection) -> None:
         """Write the rows that were put, with one statement for each table.
@@ -210,27 +211,34 @@ class UnitOfWork:
             if _write(tx, kind, values) < len(rows):
                 raise Stale(kind.table.name)
         if self._done:
-            tx.execute(_append_to(self._effects), self._done)
+            write(tx, _append_to(self._effects), self._done)
         if self._outbox is not None and self._told:
-            tx.execute(_append_to(self._outbox), self._told)
+            write(tx, _append_to(self._outbox), self._told)
 
 
 def _write(tx: Connection, kind: type[Record], values: list[dict[str, Any]]) -> int:
     """The number of rows written. SQLite's driver counts them; with PostgreSQL's, each written row is returned."""
     upsert = _upsert(kind.table, kind.key_columns, tx.dialect.name)
     if tx.dialect.name == "sqlite":
-        return tx.execute(upsert, values, execution_options={"preserve_rowcount": True}).rowcount
+        return write(tx, upsert, values)
     return len(tx.execute(upsert.returning(kind.table.c.version), values).all())
 
 
 @cache
-def select_by_key(table: Table, key_columns: tuple[str, ...]) -> Select[Any]:
+def select_by_key(table: Table, key_columns: tuple[str, ...], dialect: str) -> Select[Any]:
     """Select the rows whose key columns are each in a list: the wanted rows, and perhaps a few more.
 
-    SQLite finds them by the primary key. For a list of whole keys, (a, b) IN (...), it would scan the table.
+    SQLite finds them by the primary key. For a list of whole keys, (a, b) IN (...), it would scan the table. A list is
+    one parameter, so that the statement is the same for every length of it and prepared once.
     """
-    columns = (table.c[name] for name in key_columns)
-    return select(table).where(*(column.in_(bindparam(column.name, expanding=True)) for column in columns))
+    return select(table).where(*(_is_in_list(table.c[name], dialect) for name in key_columns))
+
+
+def _is_in_list(column: Column[Any], dialect: str) -> ColumnElement[bool]:
+    if dialect == "postgresql":
+        return column == any_(bindparam(column.name, type_=ARRAY(column.type)))
+    values = func.json_each(bindparam(column.name, type_=JSON)).table_valued("value")
+    return column.in_(select(values.c.value))
 
 
 @cache

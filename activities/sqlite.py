@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 Outcome = TypeVar("Outcome")
@@ -41,11 +42,10 @@ class SqliteDatabase:
         self._opened: os.stat_result | None = None
         self.sync_engine = create_engine(
             _at(url, mode="rw").set(drivername="sqlite"),
-            pool_size=1,
-            max_overflow=0,
             connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},  # every use is on `_thread`
         )
         event.listen(self.sync_engine, "connect", self._prepare)
+        self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
 
     async def transaction(self, work: Callable[[Connection], Outcome]) -> Outcome:
@@ -64,11 +64,15 @@ class SqliteDatabase:
 
     def _transaction(self, work: Callable[[Connection], Outcome]) -> Outcome:
         self._require_its_file()
-        with self.sync_engine.begin() as connection:
+        connection = self._connection = self._connection or self.sync_engine.connect()
+        with connection.begin():
             # IMMEDIATE takes the write lock at once and waits for it. A lock taken between a read and a write would
             # fail. A listener for SQLAlchemy's "begin" could send it too, but would make every statement slower.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            return work(connection)
+            try:
+                return work(connection)
+            except sqlite3.Error as error:  # of a statement that the driver got without SQLAlchemy
+                raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
 
     def _require_its_file(self) -> None:
         """Raise `FileGone` if the path no longer leads to the open file: SQLite would go on writing into it."""
@@ -95,6 +99,9 @@ class SqliteDatabase:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._dispose)
 
     def _dispose(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
         self.sync_engine.dispose()
         self._opened = None
 

@@ -29,6 +29,8 @@ from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from runtime.connection import CLOSED_FROM_OUTSIDE
+from temporal_saga import State
+from temporal_saga.visibility import SAGA_STATE
 
 OPEN = "CloseTime IS NULL"
 """Visibility query for every workflow that is not closed. `ExecutionStatus = 'Running'` leaves paused ones out, and a
@@ -126,6 +128,12 @@ class Described(Run):
     pause: Pause | None
     paused_activities: tuple[PausedActivity, ...]
     pending: tuple[PendingCall, ...]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a call or a workflow task is pending, nothing is paused, and no call is known to be parked."""
+        stuck = self.is_paused or self.paused_activities or self.attributes.get(SAGA_STATE) == State.PARKED
+        return self.is_open and not stuck and bool(self.pending or self.task_attempt)
 
 
 async def describe(client: Client, workflow_id: str, run_id: str | None = None) -> Described | None:

@@ -95,10 +95,12 @@ async def wait_for_end(
     end: Coroutine[Any, Any, TransactionLog | None],
     look: Callable[[], Awaitable[TransactionLog | None]],
     seconds: float,
+    goes_on: Callable[[], Awaitable[bool]] | None = None,
 ) -> TransactionLog | None:
     """The log that `end` returns, or what `look` sees when the saga is parked or paused, or `seconds` are over.
 
-    `None` if Temporal knows no workflow of it.
+    There is no look while the saga `goes_on`: that asks Temporal alone, and a look a worker too, which under load has
+    enough to do. `None` if Temporal knows no workflow of it.
     """
     result = asyncio.ensure_future(end)
     loop = asyncio.get_running_loop()
@@ -108,6 +110,8 @@ async def wait_for_end(
             done, _ = await asyncio.wait([result], timeout=min(LOOK_EVERY_S, max(0.0, overdue - loop.time())))
             if done:
                 return result.result()
+            if goes_on is not None and loop.time() < overdue and await goes_on():
+                continue
             log = await look()
             if log is None or log.state.is_end or is_stuck(log) or loop.time() >= overdue:
                 return log

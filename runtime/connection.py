@@ -46,14 +46,14 @@ class Unreachable(Exception):
 class _PydanticOrSealed(CompositePayloadConverter):
     """Pydantic's converter, and `Sealed` for encrypted payloads.
 
-    The SDK makes a new one for each workflow and each call. All share the converters, which are slow to make and cache
-    pydantic's type adapters.
+    The SDK makes a new one for each workflow, each workflow task and each call. All share the converters, which are
+    slow to make and cache pydantic's type adapters.
     """
 
-    _SHARED = (*PydanticPayloadConverter().converters.values(), Sealed())
+    converters = CompositePayloadConverter(*PydanticPayloadConverter().converters.values(), Sealed()).converters
 
     def __init__(self) -> None:
-        super().__init__(*self._SHARED)
+        """Does without that of the base, which would set `converters`."""
 
 
 def data_converter(settings: Settings) -> DataConverter:

@@ -132,8 +132,6 @@ class _FaultyActivity(ActivityInboundInterceptor):
         self._seed = seed
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002 — the SDK's name
-        if not self._faults:
-            return await super().execute_activity(input)
         transactions, info = [transaction_id_of(input), *_listed(input)], activity.info()
         striking = (fault for fault in self._faults if fault.strikes(transactions, info, self._seed))
         fault = next(striking, None)

@@ -244,7 +244,6 @@ class Journal:
         step = f"{operation}#{name or before + 1}" if before else operation
         entry = Entry(step, service, kind, Status.RUNNING, attempts=0, started_at=workflow.now(), name=name)
         self._entries.append(entry)
-        self._log_line(entry)
         return entry
 
     def record(self, entry: Entry, ended: Outcome[Any]) -> Failure | None:

@@ -129,4 +129,8 @@ async def wait_for_saga(
         now = await status_at(client, workflow_id)
         return None if now is None else now.log
 
-    return await wait_for_end(end or end_of_saga(client, workflow_id), look, seconds)
+    async def goes_on() -> bool:
+        found = await handles.describe(client, workflow_id)
+        return found is not None and found.goes_on
+
+    return await wait_for_end(end or end_of_saga(client, workflow_id), look, seconds, goes_on)

@@ -253,7 +253,7 @@ def test_every_log_line_of_an_operation_names_transaction_step_service_attempt_a
     lines = [line for line in system.log_lines() if line.get("transaction_id") == transaction]
     by_event = {event: [line for line in lines if line["event"] == event] for event in ("operation", "step", "saga")}
     assert len(by_event["operation"]) >= 9
-    assert len(by_event["step"]) == 18  # each of nine steps begins and ends
+    assert len(by_event["step"]) == 9  # each step when it ends
     for line in by_event["operation"] + by_event["step"]:
         assert {"transaction_id", "step", "service", "attempt", "status", "timestamp", "level"} <= line.keys()
         assert line["timestamp"].endswith("Z")

@@ -126,8 +126,17 @@ _OWNED = (
 
 _FILE = (
     Mutation(
+        "an error of SQLite's own driver is not known as one of a database",
+        (
+            Edit(
+                _SQLITE, "            except sqlite3.Error as error:", "            except ZeroDivisionError as error:"
+            ),
+        ),
+        ("tests/services/test_errors.py::test_a_full_disk_leaves_the_books_as_they_were",),
+    ),
+    Mutation(
         "a file that was deleted while it was open is written to",
-        (Edit(_SQLITE, "        self._require_its_file()\n        with", "        with"),),
+        (Edit(_SQLITE, "        self._require_its_file()\n        connection", "        connection"),),
         (
             f"{_FILES}::test_a_file_that_is_deleted_while_it_is_open_is_not_written_to",
             f"{_FILES}::test_a_file_that_is_replaced_while_it_is_open_is_not_written_to",

@@ -52,6 +52,19 @@ OUTSIDE = (
         (f"{_TESTS}::test_a_paused_activity_is_told_with_its_step_and_how_it_goes_on",),
     ),
     Mutation(
+        "a client that waits for a saga queries its worker again and again",
+        (Edit(_STANDING, "            if goes_on is not None and", "            if False and"),),
+        ("tests/client/test_handles.py::test_a_client_that_waits_asks_no_worker_while_the_saga_goes_on",),
+    ),
+    Mutation(
+        "a parked saga is taken for one that goes on while its service is tried again",
+        (Edit(_HANDLES, " or self.attributes.get(SAGA_STATE) == State.PARKED\n", "\n"),),
+        (
+            "tests/client/test_handles.py::"
+            "test_a_saga_goes_on_while_something_is_pending_and_nothing_is_parked_or_paused[parked]",
+        ),
+    ),
+    Mutation(
         "an order whose workflow was terminated is listed in the state that it had",
         (
             Edit(

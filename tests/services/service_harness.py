@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import event, select
+from sqlalchemy import Connection, event, select
 
 from activities.catalogue import SERVICES
 from activities.database import connect
@@ -128,12 +128,24 @@ def watched(harness: ServiceHarness) -> Iterator[list[str]]:
     def commit(_connection: Any) -> None:
         seen.append("COMMIT")
 
+    def begin(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.set_trace_callback(trace)
+
+    def trace(sql: str) -> None:
+        heads.append(sql.partition("(")[0])
+        if heads[-2:-1] != heads[-1:]:  # the rows of one statement are traced one by one
+            seen.append(sql.split(maxsplit=1)[0])
+
+    heads: list[str] = []
     engine = harness.database.sync_engine
-    event.listen(engine, "before_cursor_execute", statement)
-    event.listen(engine, "commit", commit)
+    is_sqlite = engine.dialect.name == "sqlite"
+    watches: dict[str, Any] = {"begin": begin} if is_sqlite else {"before_cursor_execute": statement, "commit": commit}
+    for name, watch in watches.items():
+        event.listen(engine, name, watch)
     yield seen
-    event.remove(engine, "before_cursor_execute", statement)
-    event.remove(engine, "commit", commit)
+    for name, watch in watches.items():
+        event.remove(engine, name, watch)
 
 
 async def assert_goods_add_up(harness: ServiceHarness) -> None:

@@ -23,12 +23,11 @@ def test_rows_are_found_by_their_key_however_many_there_are(tmp_path: Path, kind
     """SQLite's query plan uses the key; a scan would make every operation slower with every order."""
     engine = create_engine(f"sqlite:///{tmp_path}/plan.db")
     kind.table.create(engine)
-    query = select_by_key(kind.table, kind.key_columns).params({name: ["a", "b"] for name in kind.key_columns})
-    statement = query.compile(engine, compile_kwargs={"literal_binds": True})
+    query = select_by_key(kind.table, kind.key_columns, "sqlite").compile(engine)
     with engine.connect() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ('["a", "b"]',) * len(kind.key_columns)).all()
     engine.dispose()
-    assert [step[-1].partition(" ")[0] for step in plan] == ["SEARCH"], plan
+    assert [step[-1].partition(" ")[0] for step in plan if f" {kind.table.name} " in step[-1]] == ["SEARCH"], plan
 
 
 async def _read(harness: ServiceHarness) -> UnitOfWork:
