@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from runtime.embedded import embedded_server, free_port
 
 from .postgresql import postgresql_server
 
+if TYPE_CHECKING:
+    from .rig import Rig
+
 pytest_plugins = ["pytester", "temporal_saga.testing.plugin"]  # a user gets the second by its entry point
 
-_ONCE = {"contenders", "embedded"}
+_ONCE = {"contenders", "embedded", "shared_rig"}
 """Session fixtures that start processes: tests with one of them run on one test worker, or each would start its own."""
 _PROCESSES = {*_ONCE, "postgres"}
 
@@ -43,3 +48,18 @@ def postgres() -> Iterator[Path]:
     """The socket directory of a PostgreSQL server, which runs as long as this test process."""
     with postgresql_server() as server:
         yield server.socket
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    from .rig import running_rig  # noqa: PLC0415 — most tests have no use for the whole system
+
+    async with running_rig(tmp_path_factory.mktemp("rig")) as made:
+        yield made
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Iterator[Rig]:
+    """One system in this process for all tests that look at nothing but their own; they share its event loop, too."""
+    yield shared_rig
+    shared_rig.repair()
