@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from runtime.embedded import embedded_server, free_port
 
 from .postgresql import postgresql_server
+
+if TYPE_CHECKING:
+    from .rig import Rig
 
 pytest_plugins = ["pytester", "temporal_saga.testing.plugin"]  # a user gets the second by its entry point
 
@@ -19,6 +24,7 @@ _ONCE = {
     "postgres": "databases",
     "postgresql_databases": "databases",
     "embedded": "embedded",
+    "shared_rig": "rig",
 }
 """Session fixtures that start processes, and the group of their tests: on one test worker, or each starts its own."""
 
@@ -46,3 +52,18 @@ def postgres() -> Iterator[Path]:
     """The socket directory of a PostgreSQL server, which runs as long as this test process."""
     with postgresql_server() as server:
         yield server.socket
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    from .rig import running_rig  # noqa: PLC0415 — most tests have no use for the whole system
+
+    async with running_rig(tmp_path_factory.mktemp("rig")) as made:
+        yield made
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Iterator[Rig]:
+    """One system in this process for all tests that look at nothing but their own; they share its event loop, too."""
+    yield shared_rig
+    shared_rig.repair()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,10 @@ from worker import service_worker
 _DELIVERIES = 600
 """Limit for one order: a healthy one takes about thirty, the worst of these tests two hundred. Pauses are not counted:
 their number depends on the machine, and the test's timeout bounds them."""
-_PAUSE_S = 0.1
-"""A pause while there is nothing to deliver: the participants publish an event, or publish all events again."""
+_PAUSE_S = 0.3
+"""The longest pause while there is nothing to deliver: the participants publish an event, or publish all again."""
 
-_MAX_PAUSES = 100
+_MAX_PAUSES = 34
 """10 s in all: every participant has published its events again by then."""
 _AT_WORK = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED)
 
@@ -66,6 +66,7 @@ class Broker(Interceptor):
 
     waiting: defaultdict[str, Deliveries] = field(default_factory=lambda: defaultdict(list))
     """The undelivered events, by transaction id."""
+    arrived: defaultdict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     republish_s: float = 0
     """How long the publishing of an event takes that was published before."""
     known: set[tuple[str, str]] = field(default_factory=set)
@@ -84,6 +85,7 @@ class Broker(Interceptor):
 
     def put(self, request: Publish, sender: str) -> tuple[Event, ...]:
         waiting = self.waiting[request.transaction_id]
+        self.arrived[request.transaction_id].set()
         known = {(event.fact, service) for event, service in waiting}
         waiting += [(request.event, service) for service in request.to if (request.event.fact, service) not in known]
         self.published_by |= {(request.event.event_id, service): sender for service in request.to}
@@ -137,7 +139,7 @@ class Harness:
 
     async def _run(self, order: Order, schedule: Schedule, after_delivery: AfterDelivery | None) -> TransactionLog:
         """Deliver events until all participants have completed and no event is undelivered."""
-        waiting = self.broker.waiting[order.transaction_id]
+        waiting, arrived = self.broker.waiting[order.transaction_id], self.broker.arrived[order.transaction_id]
         await self.place(order)
         delivered = pauses = 0
         while delivered < _DELIVERIES:
@@ -150,11 +152,13 @@ class Harness:
             if deliveries or waiting:
                 pauses = 0
                 continue
-            await asyncio.sleep(_PAUSE_S)
+            arrived.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(arrived.wait(), _PAUSE_S)
             pauses += 1
-            if waiting:
+            if waiting or (decider := await self._status(order, "order")) is WorkflowExecutionStatus.RUNNING:
                 continue
-            ended, decider = not await self._under_way(order), await self._status(order, "order")
+            ended = not await self._under_way(order)
             if ended and decider is WorkflowExecutionStatus.COMPLETED:
                 return await self.log(order)
             if decider not in _AT_WORK and (ended or pauses > _MAX_PAUSES):
@@ -162,7 +166,7 @@ class Harness:
         raise AssertionError(f"no end: {await self.log(order)}, undelivered: {waiting}")
 
     async def _under_way(self, order: Order) -> bool:
-        """Whether a participant runs. The order's own is looked at first: it is the last to complete."""
+        """Whether a participant runs."""
         for service in PARTICIPANTS:
             if await self._status(order, service) is WorkflowExecutionStatus.RUNNING:
                 return True

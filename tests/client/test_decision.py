@@ -17,17 +17,10 @@ from contracts.order import Order
 from runtime.faults import Fault, FaultKind
 from temporal_saga import State, Status
 from tests.eventually import eventually_async
-from tests.reruns.conftest import harness
-from tests.reruns.harness import UNREACHABLE, Harness, an_order
+from tests.rig import UNREACHABLE, Rig, an_order
 
-__all__ = ["harness"]
-
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("decisions")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 every_mode = pytest.mark.parametrize("mode", [Mode.SAGA, Mode.COLOCATED, Mode.CHOREOGRAPHY])
-
-
-def _order(**changes: object) -> Order:
-    return Order.model_validate(an_order(**changes))
 
 
 def _slow_capture(placed: Order) -> Fault:
@@ -35,13 +28,13 @@ def _slow_capture(placed: Order) -> Fault:
 
 
 @every_mode
-async def test_a_client_is_told_the_decision_while_a_finish_is_open(harness: Harness, mode: Mode) -> None:
-    placed, orders = _order(), Orders(harness.client)
-    harness.down("shipping.dispatch", placed.transaction_id)
+async def test_a_client_is_told_the_decision_while_a_finish_is_open(rig: Rig, mode: Mode) -> None:
+    placed, orders = an_order(), Orders(rig.client)
+    rig.down("shipping.dispatch", placed.transaction_id)
     told = await orders.place(placed, mode, Until.CONFIRMED)
     again = await orders.place(placed, mode, Until.CONFIRMED)
     now = await orders.status(placed.order_id)
-    harness.repair()
+    rig.repair()
     for log in (told, again):
         assert (log.state, log.error) == (State.CONFIRMED, None)
         statuses = {entry.step: entry.status for entry in log.steps}
@@ -53,56 +46,53 @@ async def test_a_client_is_told_the_decision_while_a_finish_is_open(harness: Har
     assert (await orders.place(placed, mode, Until.CONFIRMED)).state is State.CONFIRMED
 
 
-@every_mode
-async def test_the_decision_is_told_while_the_finishes_run(harness: Harness, mode: Mode) -> None:
-    placed, orders = _order(), Orders(harness.client)
-    harness.faults.append(_slow_capture(placed))
-    await orders.place(placed, mode, Until.CONFIRMED)
+async def test_the_decision_of_a_colocated_order_is_told_while_its_finishes_run(rig: Rig) -> None:
+    placed, orders = an_order(), Orders(rig.client)
+    rig.faults.append(_slow_capture(placed))
+    await orders.place(placed, Mode.COLOCATED, Until.CONFIRMED)
     now = await orders.status(placed.order_id)
-    harness.repair()
+    rig.repair()
     assert not now.closed
-    assert (await orders.place(placed, mode)).state is State.CONFIRMED
+    assert (await orders.place(placed, Mode.COLOCATED)).state is State.CONFIRMED
 
 
-@every_mode
-async def test_a_client_that_waits_for_the_decision_is_told_of_a_rollback_at_its_end(
-    harness: Harness, mode: Mode
-) -> None:
-    placed = _order(ship_to=UNREACHABLE)
-    log = await Orders(harness.client).place(placed, mode, Until.CONFIRMED)
+@pytest.mark.parametrize("mode", [Mode.SAGA, Mode.CHOREOGRAPHY])
+async def test_a_client_that_waits_for_the_decision_is_told_of_a_rollback_at_its_end(rig: Rig, mode: Mode) -> None:
+    placed = an_order(ship_to=UNREACHABLE)
+    log = await Orders(rig.client).place(placed, mode, Until.CONFIRMED)
     assert (log.state, log.error and log.error.code) == (State.ROLLED_BACK, Code.SHIPPING_UNAVAILABLE)
-    assert await harness.held(placed.transaction_id) == set()
+    assert await rig.held(placed.transaction_id) == set()
 
 
-async def test_an_order_whose_pivot_is_refused_is_not_told_as_confirmed(harness: Harness) -> None:
-    placed = _order()
-    harness.refuse("order.confirm", placed.transaction_id)
-    harness.down("payment.cancel", placed.transaction_id)
-    log = await Orders(harness.client).place(placed, Mode.SAGA, Until.CONFIRMED)
-    harness.repair()
+async def test_an_order_whose_pivot_is_refused_is_not_told_as_confirmed(rig: Rig) -> None:
+    placed = an_order()
+    rig.refuse("order.confirm", placed.transaction_id)
+    rig.refuse("payment.cancel", placed.transaction_id)
+    log = await Orders(rig.client).place(placed, Mode.SAGA, Until.CONFIRMED)
+    rig.repair()
     assert log.state is State.PARKED, "its rollback is told at its end, or when that does not come"
-    assert (await Orders(harness.client).end_of(placed)).state is not State.CONFIRMED
+    assert (await Orders(rig.client).end_of(placed)).state is not State.CONFIRMED
 
 
-async def test_callers_who_ask_at_once_get_one_answer_and_another_content_is_refused(harness: Harness) -> None:
-    placed, orders = _order(), Orders(harness.client)
+async def test_callers_who_ask_at_once_get_one_answer_and_another_content_is_refused(rig: Rig) -> None:
+    placed, orders = an_order(), Orders(rig.client)
     told = await asyncio.gather(*(orders.place(placed, Mode.SAGA, Until.CONFIRMED) for _ in range(5)))
     assert {log.state for log in told} == {State.CONFIRMED}
     assert (await orders.place(placed, Mode.SAGA)).state is State.CONFIRMED
-    other = _order(order_id=placed.order_id, deadline_s=599)
+    other = an_order(order_id=placed.order_id, deadline_s=599)
     with pytest.raises(DuplicateOrder):
         await orders.place(other, Mode.SAGA, Until.CONFIRMED)
 
 
-async def test_the_orders_of_a_batch_are_decided_before_it_ends(harness: Harness) -> None:
-    batch, confirmed, refused = Batch(), _order(), _order(ship_to=UNREACHABLE)
+async def test_the_orders_of_a_batch_are_decided_before_it_ends(rig: Rig) -> None:
+    batch, confirmed, refused = Batch(), an_order(), an_order(ship_to=UNREACHABLE)
     for placed in (confirmed, refused):
         batch.add(placed.order_id, placed.model_dump_json().encode())
-    harness.down("shipping.dispatch.batch", batch.id)
-    engine = BatchEngine(harness.client, batch.id)
+    rig.down("shipping.dispatch.batch", batch.id)
+    engine = BatchEngine(rig.client, batch.id)
     told, again = [(await engine.decision(batch)).logs() for _ in range(2)]
     status = await engine.status(confirmed.order_id)
-    harness.repair()
+    rig.repair()
     for logs in (told, again):
         assert logs[confirmed.order_id].state is State.CONFIRMED
         assert logs[refused.order_id].state is State.ROLLED_BACK
@@ -111,24 +101,24 @@ async def test_the_orders_of_a_batch_are_decided_before_it_ends(harness: Harness
     assert (await engine.outcome()).logs()[confirmed.order_id].state is State.CONFIRMED
 
 
-async def test_callers_of_the_coalescing_client_are_told_the_decision(harness: Harness) -> None:
-    confirmed, refused = _order(), _order(ship_to=UNREACHABLE)
-    harness.faults.append(_slow_capture(confirmed))
-    async with Coalescer(harness.client, until=Until.CONFIRMED) as coalescer:
+async def test_callers_of_the_coalescing_client_are_told_the_decision(rig: Rig) -> None:
+    confirmed, refused = an_order(), an_order(ship_to=UNREACHABLE)
+    rig.faults.append(_slow_capture(confirmed))
+    async with Coalescer(rig.client, until=Until.CONFIRMED) as coalescer:
         logs = await asyncio.gather(*map(coalescer.place, (confirmed, refused)))
-    now = await Orders(harness.client).status(confirmed.order_id)
-    harness.repair()
+    now = await Orders(rig.client).status(confirmed.order_id)
+    rig.repair()
     assert [log.state for log in logs] == [State.CONFIRMED, State.ROLLED_BACK]
     assert not now.closed
 
 
-async def test_an_order_that_is_terminated_before_its_decision_is_told_as_closed(harness: Harness) -> None:
-    placed = _order()
-    harness.down("inventory.reserve", placed.transaction_id)
-    asking = asyncio.create_task(Orders(harness.client).place(placed, Mode.SAGA, Until.CONFIRMED))
-    handle = harness.client.get_workflow_handle(placed.transaction_id)
-    await eventually_async(lambda: status_of(harness.client, handle.id), "the order is started")
+async def test_an_order_that_is_terminated_before_its_decision_is_told_as_closed(rig: Rig) -> None:
+    placed = an_order()
+    rig.down("inventory.reserve", placed.transaction_id)
+    asking = asyncio.create_task(Orders(rig.client).place(placed, Mode.SAGA, Until.CONFIRMED))
+    handle = rig.client.get_workflow_handle(placed.transaction_id)
+    await eventually_async(lambda: status_of(rig.client, handle.id), "the order is started")
     await handle.terminate("terminated by a test")
     log = await asking
-    harness.repair()
+    rig.repair()
     assert (log.state, log.error and log.error.code) == (State.RUNNING, Code.CLOSED_FROM_OUTSIDE)

@@ -26,7 +26,7 @@ DECISIONS = (
     Mutation(
         "a colocated order answers with its decision when its finishes are done",
         (Edit("workflows/order.py", "if self._options.colocated and not workflow", "if False and not workflow"),),
-        (f"{_TESTS}::test_the_decision_is_told_while_the_finishes_run[colocated]",),
+        (f"{_TESTS}::test_the_decision_of_a_colocated_order_is_told_while_its_finishes_run",),
     ),
     Mutation(
         "the orders of a batch are told when all finishes are done",

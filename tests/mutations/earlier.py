@@ -20,8 +20,7 @@ _UNDONE = (
             f"{_TEST}::test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone[trip.open]",
             f"{_TEST}::test_a_saga_that_foresees_nothing_does_not_claim_to_be_rolled_back",
             f"{_RERUNS}::test_an_order_that_another_execution_unwinds_ends_when_every_undo_is_done[by_second_start]",
-            f"{_RERUNS}::"
-            "test_a_transaction_that_another_execution_unwinds_ends_when_every_undo_is_done[by_second_start]",
+            f"{_RERUNS}::test_a_transaction_that_another_execution_unwinds_ends_when_every_undo_is_done",
         ),
     ),
     Mutation(
@@ -32,7 +31,7 @@ _UNDONE = (
     Mutation(
         "a batch takes an order that was undone before for refused",
         (Edit(_BATCH, "            return refusal.code == STEP_UNDONE\n", "            return False\n"),),
-        (f"{_RERUNS}::test_a_batch_detaches_an_order_that_another_execution_unwinds[by_reset]",),
+        (f"{_RERUNS}::test_a_batch_detaches_an_order_that_another_execution_unwinds",),
     ),
     Mutation(
         "the fence says that a step was undone to a request that is another one",

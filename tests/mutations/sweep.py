@@ -19,14 +19,7 @@ _COORDINATORS = (
     Mutation(
         "the sweep begins a closed workflow as what it was started with, whoever coordinates the order on record",
         (Edit(_ORDERS, "if each.transaction_id not in records]", "]"),),
-        (
-            f"{_TESTS}/test_orders.py::"
-            "test_an_order_of_a_batch_that_is_confirmed_is_not_begun_because_a_second_placing_was_terminated",
-            f"{_TESTS}/test_orders.py::"
-            "test_a_choreographed_order_that_is_confirmed_is_not_begun_because_a_second_placing_was_terminated",
-            f"{_TESTS}/test_orders.py::"
-            "test_an_order_that_is_confirmed_is_not_played_because_its_second_placing_by_events_was_terminated",
-        ),
+        (f"{_TESTS}/test_orders.py::test_a_confirmed_order_is_not_begun_because_a_second_placing_was_terminated",),
     ),
     Mutation(
         "the sweep takes the newest workflow of an order's name for its coordinator",
@@ -59,7 +52,7 @@ _COORDINATORS = (
                 _ORDERS, "status = None if placed.order.order_id in detached else status", "assert detached is not None"
             ),
         ),
-        (f"{_DETACHED}[payment.capture*--end1]", f"{_DETACHED}[inventory.reserve.batch-shipping.schedule-end0]"),
+        (f"{_DETACHED}[payment.capture*--end1]", f"{_DETACHED}[inventory.reserve.batch-order.confirm-end0]"),
     ),
     Mutation(
         "an order that its batch has detached is told as the batch has left it",
@@ -123,7 +116,7 @@ _COORDINATORS = (
                 "OrderOptions(coordinator=self._id)",
             ),
         ),
-        (f"{_TESTS}/test_orders.py::test_an_order_that_a_batch_hands_over_is_told_when_it_was_placed",),
+        (f"{_DETACHED}[inventory.reserve.batch-order.confirm-end0]",),
     ),
 )
 
@@ -211,19 +204,19 @@ _HOLDS = (
         ),
         (
             f"{_TESTS}/test_transactions.py::"
-            "test_a_transaction_terminated_past_its_pivot_is_finished_and_its_goods_are_not_given_back[a-lane]",
-            f"{_REDONE}[None-CONFIRMED-HELD-another-lane]",
+            "test_a_transaction_terminated_past_its_pivot_is_finished_and_its_goods_are_not_given_back",
+            f"{_REDONE}[forgotten]",
         ),
     ),
     Mutation(
         "the audit does not name a confirmed transaction that a service has forgotten",
         (Edit("audit/run.py", "confirmed - placed - running)", "set())"),),
-        (f"{_REDONE}[None-CONFIRMED-HELD-None]",),
+        (f"{_REDONE}[forgotten]",),
     ),
     Mutation(
         "the audit takes a step of a confirmed transaction that is undone at its service for done",
         (Edit("audit/generic.py", ", columns.state == RecordState.DONE", ""),),
-        (f"{_REDONE}[RELEASED-ROLLED_BACK-RELEASED-None]",),
+        (f"{_REDONE}[undone]",),
     ),
     Mutation(
         "the audit misses a step of a transaction that an operator has skipped",
@@ -242,7 +235,7 @@ _HOLDS = (
                 "            if workflow_id:",
             ),
         ),
-        (f"{_REDONE}[RELEASED-ROLLED_BACK-RELEASED-None]",),
+        (f"{_REDONE}[undone]",),
     ),
     Mutation(
         "a confirmed transaction whose document cannot be read ends the audit",
@@ -262,7 +255,7 @@ _HOLDS = (
             ),
         ),
         (
-            f"{_REDONE}[None-CONFIRMED-HELD-None]",
+            f"{_REDONE}[forgotten]",
             f"{_TESTS}/test_transactions.py::"
             "test_a_transaction_that_was_rolled_back_and_holds_something_again_is_named_and_redone",
         ),

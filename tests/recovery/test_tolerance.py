@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import WorkflowFailureError
 
 from activities.catalogue import SERVICES
 from audit.run import audit
@@ -18,160 +16,143 @@ from client.bulk import place_many
 from client.orders import Mode, Orders
 from contracts import inventory, payment
 from contracts.recovery import Swept
-from runtime import connection
 from runtime.connection import Unreachable
 from runtime.execute import execute
-from runtime.faults import Fault, FaultKind
 from runtime.settings import Settings
 from temporal_saga import State
 
-from .rig import Rig, an_order, charge_of, goods_of, name
+from ..rig import Rig, an_order, charge_of, goods_of, name
 
-pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.asyncio(loop_scope="package")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def _codes(swept: Swept) -> dict[str, str]:
     return {failure.id: failure.code for failure in swept.failures}
 
 
-async def _with_another_key(system: Rig) -> Client:
-    key = base64.urlsafe_b64encode(b"k" * 32).decode()
-    return await connection.connect(Settings(payload_key=key), address=system.address)
-
-
-async def test_an_order_whose_history_cannot_be_read_is_named_and_the_others_are_rolled_back(system: Rig) -> None:
+async def test_an_order_whose_history_cannot_be_read_is_named_and_the_others_are_rolled_back(rig: Rig) -> None:
     sealed, lost = an_order(), an_order()
-    client = await _with_another_key(system)
-    document = sealed.model_dump(mode="json")
-    await system.never_runs("OrderWorkflow", sealed.transaction_id, document, client=client)
-    await system.lost(lost)
-    swept = await system.sweep()
+    client = await rig.with_another_key()
+    await rig.never_runs("OrderWorkflow", sealed.transaction_id, sealed, client=client)
+    for of_no_order in ("order/not an id", "somebody's", f"order/{'x' * 100}"):
+        await rig.never_runs("OrderWorkflow", of_no_order, an_order())
+    await rig.lost(lost)
+    swept = await rig.sweep()
     assert lost.order_id in swept.orders
     assert _codes(swept)[sealed.transaction_id] == "UNREADABLE"
     assert swept.failed >= 1
 
 
 async def test_an_audit_of_a_locked_database_does_not_advise_to_look_for_another(
-    system: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("activities.sqlite.BUSY_TIMEOUT_S", 0.2)
     for service in SERVICES:
-        with closing(sqlite3.connect(system.folder / f"{service}.db")) as database:
+        with closing(sqlite3.connect(rig.folder / f"{service}.db")) as database:
             database.execute("VACUUM INTO ?", [str(tmp_path / f"{service}.db")])
     copies = Settings(database_url=f"sqlite+aiosqlite:///{tmp_path}/{{service}}.db")
     with closing(sqlite3.connect(tmp_path / "payment.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(Unreachable, match=r"database is locked; it is busy: try again$"):
-            await audit(system.client, copies)
+            await audit(rig.client, copies)
     (tmp_path / "payment.db").unlink()
     with pytest.raises(Unreachable, match=r"set DATABASE_URL, or start `python worker.py`$"):
-        await audit(system.client, copies)
+        await audit(rig.client, copies)
 
 
-@pytest.mark.parametrize("document", [{"no": "order"}, an_order().model_dump(mode="json"), None, "text"])
-async def test_what_is_no_order_of_its_workflow_is_named(system: Rig, document: Any) -> None:
-    other = an_order()
-    await system.never_runs("OrderWorkflow", other.transaction_id, document)
-    assert _codes(await system.sweep())[other.transaction_id] == "INVALID_ORDER"
-    ended = await system.start("OrderWorkflow", other.transaction_id, document)
-    with pytest.raises(WorkflowFailureError):
-        await ended.result()
-    assert other.transaction_id not in _codes(await system.sweep())
+async def test_what_is_no_order_of_its_workflow_is_named(rig: Rig) -> None:
+    wrong = [(an_order().transaction_id, document) for document in ({"no": "order"}, an_order(), None, "text")]
+    for transaction_id, document in wrong:
+        await rig.never_runs("OrderWorkflow", transaction_id, document)
+    codes = _codes(await rig.sweep())
+    assert [codes[transaction_id] for transaction_id, _ in wrong] == ["INVALID_ORDER"] * len(wrong)
+    for transaction_id, document in wrong:
+        ended = await rig.start("OrderWorkflow", transaction_id, document)
+        with pytest.raises(WorkflowFailureError):
+            await ended.result()
+    assert not dict(wrong).keys() & _codes(await rig.sweep()).keys()
 
 
-async def test_a_workflow_that_can_be_no_orders_is_passed_by(system: Rig) -> None:
-    for workflow_id in ("order/not an id", "somebody's", f"order/{'x' * 100}"):
-        await system.never_runs("OrderWorkflow", workflow_id, an_order().model_dump(mode="json"))
-    lost = an_order()
-    await system.lost(lost)
-    assert lost.order_id in (await system.sweep()).orders
-
-
-async def test_a_document_on_record_that_is_refused_now_is_named_and_the_others_are_rolled_back(system: Rig) -> None:
+async def test_a_document_on_record_that_is_refused_now_is_named_and_the_others_are_rolled_back(rig: Rig) -> None:
     refused, lost = an_order(), an_order()
-    await system.lost(refused)
-    await system.lost(lost)
-    document = json.loads(
-        system.rows("order", "SELECT document FROM orders WHERE order_id = ?", refused.order_id)[0][0]
-    )
+    await rig.lost(refused)
+    await rig.lost(lost)
+    document = json.loads(rig.rows("order", "SELECT document FROM orders WHERE order_id = ?", refused.order_id)[0][0])
     document["lines"][0]["quantity"] = 0
-    system.rows("order", "UPDATE orders SET document = ? WHERE order_id = ?", json.dumps(document), refused.order_id)
-    swept = await system.sweep()
+    rig.rows("order", "UPDATE orders SET document = ? WHERE order_id = ?", json.dumps(document), refused.order_id)
+    swept = await rig.sweep()
     assert lost.order_id in swept.orders
     assert _codes(swept)[refused.transaction_id] == "UNREADABLE"
-    system.rows(
-        "order", "UPDATE orders SET document = ? WHERE order_id = ?", refused.model_dump_json(), refused.order_id
-    )
-    assert refused.order_id in (await system.sweep()).orders
+    rig.rows("order", "UPDATE orders SET document = ? WHERE order_id = ?", refused.model_dump_json(), refused.order_id)
+    assert refused.order_id in (await rig.sweep()).orders
 
 
-async def test_a_service_that_does_not_answer_is_named_and_the_others_are_asked(system: Rig) -> None:
+async def test_a_service_that_does_not_answer_is_named_and_the_others_are_asked(rig: Rig) -> None:
     lost = an_order()
-    await system.lost(lost)
-    system.faults.append(Fault(operation="payment.list_*", kind=FaultKind.REFUSE))
-    swept = await system.sweep()
-    system.faults.clear()
+    await rig.lost(lost)
+    rig.refuse("payment.list_*")
+    swept = await rig.sweep()
+    rig.repair()
     assert lost.order_id in swept.orders
     codes = _codes(swept)
     assert (codes["payment.list_open"], codes["payment.list_expired"]) == ("SERVICE_UNAVAILABLE",) * 2
 
 
-async def test_an_order_that_has_no_end_yet_is_named(system: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_order_that_has_no_end_yet_is_named(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recovery.orders.FINISH_TIMEOUT_S", 0.5)
     lost = an_order()
-    await system.lost(lost)
-    system.faults.append(Fault(operation="payment.cancel", transaction=lost.transaction_id, kind=FaultKind.REFUSE))
-    swept = await system.sweep()
-    system.faults.clear()
+    await rig.lost(lost)
+    rig.refuse("payment.cancel", lost.transaction_id)
+    swept = await rig.sweep()
+    rig.repair()
     assert swept.unfinished == (lost.transaction_id,)
     assert swept.finished == swept.found - 1
-    await system.client.get_workflow_handle(lost.transaction_id).execute_update("desk_retry", "payment.cancel")
+    await rig.client.get_workflow_handle(lost.transaction_id).execute_update("desk_retry", "payment.cancel")
 
 
-async def test_leases_end_beyond_the_first_page_and_beside_one_that_cannot_be_read_or_undone(system: Rig) -> None:
-    lost = [name("lost") for _ in range(5)]
+async def test_leases_end_beyond_the_first_page_and_beside_one_that_cannot_be_read_or_undone(rig: Rig) -> None:
+    lost = [name("lost") for _ in range(3)]
     sick, stuck = name("sick"), name("stuck")
     for transaction in (*lost, sick, stuck):
-        await execute(system.client, inventory.reserve, goods_of(transaction))
-        await execute(system.client, payment.authorize, charge_of(transaction))
-    system.let_leases_pass(*lost, sick, stuck)
-    system.rows("inventory", "UPDATE reservations SET quantity = 20000 WHERE transaction_id = ?", sick)
-    system.rows("payment", "UPDATE payments SET currency = 'XXX' WHERE transaction_id = ?", sick)
-    system.faults.append(Fault(operation="inventory.release", transaction=stuck, kind=FaultKind.REFUSE))
-    swept = await system.sweep(page=2)
-    system.faults.clear()
+        await execute(rig.client, inventory.reserve, goods_of(transaction))
+        await execute(rig.client, payment.authorize, charge_of(transaction))
+    rig.let_leases_pass(*lost, sick, stuck)
+    rig.rows("inventory", "UPDATE reservations SET quantity = 20000 WHERE transaction_id = ?", sick)
+    rig.rows("payment", "UPDATE payments SET currency = 'XXX' WHERE transaction_id = ?", sick)
+    rig.refuse("inventory.release", stuck)
+    swept = await rig.sweep(page=2)
+    rig.repair()
     assert swept.leases_ended == 2 * len(lost) + 1
-    assert {system.state("inventory", each) for each in lost} == {"RELEASED"}
-    assert {system.state("payment", each) for each in (*lost, stuck)} == {"CANCELLED"}
+    assert {rig.state("inventory", each) for each in lost} == {"RELEASED"}
+    assert {rig.state("payment", each) for each in (*lost, stuck)} == {"CANCELLED"}
     codes = _codes(swept)
     assert (codes[sick], codes[stuck]) == ("UNREADABLE", "SERVICE_UNAVAILABLE")
-    system.rows("inventory", "UPDATE reservations SET quantity = 2 WHERE transaction_id = ?", sick)
-    system.rows("payment", "UPDATE payments SET currency = 'EUR' WHERE transaction_id = ?", sick)
-    assert (await system.sweep()).leases_ended == 3
+    rig.rows("inventory", "UPDATE reservations SET quantity = 2 WHERE transaction_id = ?", sick)
+    rig.rows("payment", "UPDATE payments SET currency = 'EUR' WHERE transaction_id = ?", sick)
+    assert (await rig.sweep()).leases_ended == 3
 
 
-async def test_no_lease_ends_while_the_order_service_cannot_say_whose_it_is(system: Rig) -> None:
+async def test_no_lease_ends_while_the_order_service_cannot_say_whose_it_is(rig: Rig) -> None:
     lost = an_order()
-    await system.lost(lost)
-    system.let_leases_pass(lost.transaction_id)
-    system.faults.append(Fault(operation="order.read_orders", kind=FaultKind.REFUSE))
-    swept = await system.sweep()
-    system.faults.clear()
+    await rig.lost(lost)
+    rig.let_leases_pass(lost.transaction_id)
+    rig.refuse("order.read_orders")
+    swept = await rig.sweep()
+    rig.repair()
     assert (swept.found, swept.leases_ended) == (0, 0)
-    assert system.state("payment", lost.transaction_id) == "AUTHORIZED"
-    assert lost.order_id in (await system.sweep()).orders
+    assert rig.state("payment", lost.transaction_id) == "AUTHORIZED"
+    assert lost.order_id in (await rig.sweep()).orders
 
 
-async def test_bulk_places_the_others_beside_an_order_that_was_placed_under_another_key(system: Rig) -> None:
+async def test_bulk_places_the_others_beside_an_order_that_was_placed_under_another_key(rig: Rig) -> None:
     sealed, other = an_order(), an_order()
-    client = await _with_another_key(system)
-    document = sealed.model_dump(mode="json")
-    await system.waits("OrderWorkflow", sealed.transaction_id, document, client=client)
-    placing = place_many(Orders(system.client), [sealed, other], Mode.SAGA, 2)
+    client = await rig.with_another_key()
+    await rig.waits("OrderWorkflow", sealed.transaction_id, sealed, client=client)
+    placing = place_many(Orders(rig.client), [sealed, other], Mode.SAGA, 2)
     groups = [group async for placed in placing for group in placed.groups]
     ends = {order_id: log for group in groups for order_id, log in group.logs()}
     assert ends[other.order_id].state is State.CONFIRMED
     error = ends[sealed.order_id].error
     assert error is not None
     assert (ends[sealed.order_id].state, error.code) == (State.RUNNING, "UNREADABLE")
-    await system.terminate(sealed.transaction_id)
+    await rig.terminate(sealed.transaction_id)

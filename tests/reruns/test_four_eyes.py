@@ -19,42 +19,41 @@ from worker import workflow_runner
 from workflows.order import OrderWorkflow
 
 from ..end_to_end.command import Program
-from .harness import UNREACHABLE, Handle, Harness, an_order
+from ..rig import UNREACHABLE, Handle, Rig, an_order
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("four eyes")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 _EXAMPLE = "examples.four_eyes:FourEyes"
 _STEP, _REASON = "payment.cancel", "paid back by hand"
 
 
-async def _parked(harness: Harness, task_queue: str) -> Handle:
+async def _parked(rig: Rig, task_queue: str) -> Handle:
     """An order whose money cannot be given back."""
     order = an_order(ship_to=UNREACHABLE)
-    workflow_id = f"order/{order['order_id']}"
-    harness.refuse(_STEP, workflow_id)
-    handle = await harness.client.start_workflow("OrderWorkflow", order, id=workflow_id, task_queue=task_queue)
-    await harness.until_parked(handle, _STEP)
+    rig.refuse(_STEP, order.transaction_id)
+    handle = await rig.client.start_workflow("OrderWorkflow", order, id=order.transaction_id, task_queue=task_queue)
+    await rig.until_parked(handle, _STEP)
     return handle
 
 
-async def _skip(harness: Harness, handle: Handle, actor: str) -> None:
-    await OperatorsDesk(harness.client).decide(handle.id, _STEP, Skip(actor=actor, reason=_REASON))
+async def _skip(rig: Rig, handle: Handle, actor: str) -> None:
+    await OperatorsDesk(rig.client).decide(handle.id, _STEP, Skip(actor=actor, reason=_REASON))
 
 
-async def _require_replays(harness: Harness, handle: Handle) -> None:
+async def _require_replays(rig: Rig, handle: Handle) -> None:
     replayer = Replayer(
         workflows=[OrderWorkflow],
         interceptors=[interceptor_at(_EXAMPLE)],
         plugins=[SagaPlugin()],
         workflow_runner=workflow_runner(),
-        data_converter=harness.client.data_converter,
+        data_converter=rig.client.data_converter,
     )
     await replayer.replay_workflow(await handle.fetch_history())
 
 
-async def test_a_skip_takes_effect_when_a_second_person_confirms_it(harness: Harness) -> None:
+async def test_a_skip_takes_effect_when_a_second_person_confirms_it(rig: Rig) -> None:
     async with Worker(
-        harness.client,
+        rig.client,
         task_queue="watched",
         workflows=[OrderWorkflow],
         interceptors=[interceptor_at(_EXAMPLE)],
@@ -62,20 +61,20 @@ async def test_a_skip_takes_effect_when_a_second_person_confirms_it(harness: Har
         workflow_runner=workflow_runner(),
         max_cached_workflows=0,  # every task replays the history, as after a restart
     ):
-        handle = await _parked(harness, "watched")
+        handle = await _parked(rig, "watched")
         with pytest.raises(DeskRefused, match="ann has asked; the same skip by a second person confirms it"):
-            await _skip(harness, handle, "ann")
+            await _skip(rig, handle, "ann")
         with pytest.raises(DeskRefused, match="ann has asked already"):
-            await _skip(harness, handle, "ann")
-        assert await harness.parked(handle) == {_STEP}
-        await OperatorsDesk(harness.client).decide(handle.id, _STEP, Retry(actor="ann"))
-        await harness.until_parked(handle, _STEP)
-        await _skip(harness, handle, "ben")
-        log = await harness.end(handle)
+            await _skip(rig, handle, "ann")
+        assert await rig.parked(handle) == {_STEP}
+        await OperatorsDesk(rig.client).decide(handle.id, _STEP, Retry(actor="ann"))
+        await rig.until_parked(handle, _STEP)
+        await _skip(rig, handle, "ben")
+        log = await rig.end(handle)
     assert (log.state, _note(log)) == (State.ROLLED_BACK_WITH_SKIPS, f"skipped by ann and ben: {_REASON}")
-    logged = [(each.decision, each.actor) for each in await decisions(harness.client, handle.id, 10)]
+    logged = [(each.decision, each.actor) for each in await decisions(rig.client, handle.id, 10)]
     assert logged == [("skip", "ben"), ("retry", "ann"), ("skip", "ann")]
-    await _require_replays(harness, handle)
+    await _require_replays(rig, handle)
 
 
 def _note(log: TransactionLog) -> str | None:
@@ -83,12 +82,12 @@ def _note(log: TransactionLog) -> str | None:
     return entry.note
 
 
-async def test_a_skip_that_was_taken_before_the_interceptor_was_loaded_is_replayed_as_it_was(harness: Harness) -> None:
-    handle = await _parked(harness, "orders")
-    await _skip(harness, handle, "ann")
+async def test_a_skip_that_was_taken_before_the_interceptor_was_loaded_is_replayed_as_it_was(rig: Rig) -> None:
+    handle = await _parked(rig, "orders")
+    await _skip(rig, handle, "ann")
     with pytest.raises(WorkflowFailureError):
         await handle.result()
-    await _require_replays(harness, handle)
+    await _require_replays(rig, handle)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -16,165 +15,167 @@ from temporalio.client import WorkflowUpdateFailedError
 from contracts.errors import Code
 from temporal_saga import State, Status
 
-from .harness import CUSTOMER, PRICE_MINOR, SKU, UNREACHABLE, Document, Handle, Harness, a_step, a_transaction, an_order
+from ..rig import UNREACHABLE, Handle, Rig, an_order, name
 
-pytestmark = [pytest.mark.xdist_group("reruns"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-Again = Callable[[Harness, Handle, str, list[Any]], Awaitable[Handle]]
+Document = dict[str, Any]
+Again = Callable[[Rig, Handle, str, list[Any]], Awaitable[Handle]]
+CUSTOMER = "c-2"
+"""Other tests hold money of the other customer."""
+PRICE_MINOR = 1000
 CHARGE = {"customer_id": CUSTOMER, "amount_minor": PRICE_MINOR, "currency": "EUR"}
-LINES = {"lines": [{"sku": SKU, "quantity": 1}]}
+LINES = {"lines": [{"sku": "BOOK-1", "quantity": 1}]}
 RESUMED = (True,)
 """The second argument of `TransactionWorkflow`."""
 HOME = {"ship_to": UNREACHABLE | {"country": "DE"}}
 
 
-async def by_reset(harness: Harness, handle: Handle, _workflow: str, _args: list[Any]) -> Handle:
-    return await harness.reset(handle)
+def a_transaction(*steps: Document) -> Document:
+    return {"transaction_id": name("t"), "steps": list(steps)}
 
 
-async def by_second_start(harness: Harness, handle: Handle, workflow: str, args: list[Any]) -> Handle:
+def a_step(commit: str, rollback: str | None, **inputs: Any) -> Document:
+    undo = {} if rollback is None else {"rollback": rollback}
+    return {"name": commit.replace(".", "-"), "commit": commit, "input": {"order_id": "o"} | inputs} | undo
+
+
+async def by_reset(rig: Rig, handle: Handle, _workflow: str, _args: list[Any]) -> Handle:
+    return await rig.reset(handle)
+
+
+async def by_second_start(rig: Rig, handle: Handle, workflow: str, args: list[Any]) -> Handle:
     await handle.terminate("terminated by a test")
-    return await harness.start(workflow, handle.id, *args)
+    return await rig.start(workflow, handle.id, *args)
 
 
 every_rerun = pytest.mark.parametrize("again", [by_reset, by_second_start])
 
 
-@pytest_asyncio.fixture(autouse=True, loop_scope="module")
-async def _nothing_left(harness: Harness) -> Any:
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def _nothing_left(rig: Rig) -> Any:
     """Every test removes its faults, and leaves no money held."""
     yield
-    assert harness.faults == []
-    assert (await harness.balance())[1] == 0
+    assert rig.faults == []
+    assert rig.balance(CUSTOMER)[1] == 0
 
 
 @every_rerun
-async def test_an_order_that_another_execution_unwinds_ends_when_every_undo_is_done(
-    harness: Harness, again: Again
-) -> None:
-    placed = an_order(ship_to=UNREACHABLE)
-    tx = f"order/{placed['order_id']}"
-    harness.refuse("payment.cancel", tx)
-    first = await harness.start("OrderWorkflow", tx, placed)
-    await harness.until_parked(first, "payment.cancel")
-    assert await harness.held(tx) == {"payment"}
+async def test_an_order_that_another_execution_unwinds_ends_when_every_undo_is_done(rig: Rig, again: Again) -> None:
+    placed = an_order(customer_id=CUSTOMER, ship_to=UNREACHABLE)
+    tx = placed.transaction_id
+    rig.refuse("payment.cancel", tx)
+    first = await rig.start("OrderWorkflow", tx, placed)
+    await rig.until_parked(first, "payment.cancel")
+    assert await rig.held(tx) == {"payment"}
 
-    second = await again(harness, first, "OrderWorkflow", [placed])
-    log = await harness.until_parked(second, "payment.cancel")
+    second = await again(rig, first, "OrderWorkflow", [placed])
+    log = await rig.until_parked(second, "payment.cancel")
     assert (log.state, log.error and log.error.code) == (State.PARKED, Code.STEP_UNDONE)
-    harness.repair()
-    log = await harness.end(second)
+    rig.repair()
+    log = await rig.end(second)
     assert log.state is State.ROLLED_BACK
-    assert await harness.held(tx) == set()
+    assert await rig.held(tx) == set()
     assert log.steps[-1].step == "notification.send_cancellation", "the customer is notified in any case"
 
 
-@every_rerun
-async def test_a_transaction_that_another_execution_unwinds_ends_when_every_undo_is_done(
-    harness: Harness, again: Again
-) -> None:
+async def test_a_transaction_that_another_execution_unwinds_ends_when_every_undo_is_done(rig: Rig) -> None:
     document = a_transaction(
         a_step("inventory.reserve", "inventory.release", **LINES),
         a_step("payment.authorize", "payment.cancel", **CHARGE),
         a_step("shipping.schedule", "shipping.cancel", ship_to=UNREACHABLE),
     )
     tx = document["transaction_id"]
-    harness.refuse("payment.cancel", tx)
-    first = await harness.start("TransactionWorkflow", f"transaction/{tx}", document)
-    await harness.until_parked(first, "payment.cancel")
-    assert await harness.held(tx) == {"payment"}
+    rig.refuse("payment.cancel", tx)
+    first = await rig.start("TransactionWorkflow", f"transaction/{tx}", document)
+    await rig.until_parked(first, "payment.cancel")
+    assert await rig.held(tx) == {"payment"}
 
-    second = await again(harness, first, "TransactionWorkflow", [document])
-    log = await harness.until_parked(second, "payment.cancel")
+    second = await by_second_start(rig, first, "TransactionWorkflow", [document])
+    log = await rig.until_parked(second, "payment.cancel")
     assert (log.state, log.error and log.error.code) == (State.PARKED, Code.STEP_UNDONE)
-    harness.repair()
-    assert (await harness.end(second)).state is State.ROLLED_BACK
-    assert await harness.held(tx) == set()
+    rig.repair()
+    assert (await rig.end(second)).state is State.ROLLED_BACK
+    assert await rig.held(tx) == set()
 
 
-@every_rerun
-async def test_a_batch_detaches_an_order_that_another_execution_unwinds(harness: Harness, again: Again) -> None:
-    placed = an_order(ship_to=UNREACHABLE)
-    tx = f"order/{placed['order_id']}"
-    harness.refuse("payment.cancel", tx)
-    harness.refuse("payment.cancel.batch", tx)
-    batch = await harness.start("BatchWorkflow", f"batch/{uuid4()}", [placed])
-    await batch.result()
-    detached = harness.client.get_workflow_handle(tx)
-    await harness.until_parked(detached, "payment.cancel")
+async def test_a_batch_detaches_an_order_that_another_execution_unwinds(rig: Rig) -> None:
+    placed = an_order(customer_id=CUSTOMER, ship_to=UNREACHABLE)
+    tx = placed.transaction_id
+    rig.refuse("payment.cancel", tx)
+    rig.refuse("payment.cancel.batch", tx)
+    batch = await rig.batch(placed)
+    detached = rig.client.get_workflow_handle(tx)
+    await rig.until_parked(detached, "payment.cancel")
     await detached.terminate("terminated by a test")
 
-    if again is by_reset:
-        batch = await harness.reset(batch)
-    else:
-        batch = await harness.start("BatchWorkflow", batch.id, [placed])
-    outcome = await batch.result()
+    outcome = await (await rig.reset(batch)).result()
     assert [group["state"] for group in outcome["groups"]] == [State.COMPENSATING], "detached, not at its end"
-    await harness.until_parked(detached, "payment.cancel")
-    harness.repair()
-    assert (await harness.end(detached)).state is State.ROLLED_BACK
-    assert await harness.held(tx) == set()
+    await rig.until_parked(detached, "payment.cancel")
+    rig.repair()
+    assert (await rig.end(detached)).state is State.ROLLED_BACK
+    assert await rig.held(tx) == set()
 
 
-async def test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed(harness: Harness) -> None:
-    placed = an_order()
-    tx = f"order/{placed['order_id']}"
-    before = (await harness.balance())[0]
-    first = await harness.start("OrderWorkflow", tx, placed)
-    assert (await harness.end(first)).state is State.CONFIRMED
-    harness.down("payment.authorize", tx)
-    log = await harness.end(await harness.reset(first))
-    harness.repair()
+async def test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed(rig: Rig) -> None:
+    placed = an_order(customer_id=CUSTOMER)
+    tx = placed.transaction_id
+    before = rig.balance(CUSTOMER)[0]
+    first = await rig.start("OrderWorkflow", tx, placed)
+    assert (await rig.end(first)).state is State.CONFIRMED
+    rig.down("payment.authorize", tx)
+    log = await rig.end(await rig.reset(first))
+    rig.repair()
     assert next(entry for entry in log.steps if entry.step == "payment.authorize").status is Status.UNKNOWN
     assert log.state is State.CONFIRMED
-    assert (await harness.balance())[0] == before - PRICE_MINOR
-    assert await harness.held(tx) == set()
+    assert rig.balance(CUSTOMER)[0] == before - PRICE_MINOR
+    assert await rig.held(tx) == set()
 
 
-async def test_an_order_that_is_reset_undoes_what_its_first_run_did_later(harness: Harness) -> None:
-    placed = an_order()
-    tx = f"order/{placed['order_id']}"
-    harness.down("order.confirm", tx)
-    first = await harness.start("OrderWorkflow", tx, placed)
-    await harness.until_parked(first, "order.confirm")
-    harness.repair()
-    harness.down("order.create", tx)
-    second = await harness.reset(first)
-    log = await harness.end(second)
-    harness.repair()
-    assert (await harness.replayed(second)).state is State.ROLLED_BACK
+async def test_an_order_that_is_reset_undoes_what_its_first_run_did_later(rig: Rig) -> None:
+    placed = an_order(customer_id=CUSTOMER)
+    tx = placed.transaction_id
+    rig.down("order.confirm", tx)
+    first = await rig.start("OrderWorkflow", tx, placed)
+    await rig.until_parked(first, "order.confirm")
+    rig.repair()
+    rig.down("order.create", tx)
+    second = await rig.reset(first)
+    log = await rig.end(second)
+    rig.repair()
+    assert (await rig.log(second)).state is State.ROLLED_BACK
     assert (log.state, log.error and log.error.code) == (State.ROLLED_BACK, Code.SERVICE_UNAVAILABLE)
     assert "shipping.schedule" not in {entry.step for entry in log.steps}
-    assert await harness.held(tx) == set()
+    assert await rig.held(tx) == set()
 
 
 @pytest.mark.parametrize("to_task", [0, 1, None], ids=["reset", "reset to a later task", "terminated and resumed"])
 async def test_a_decided_transaction_that_is_run_again_while_a_service_is_down_is_not_rolled_back(
-    harness: Harness, to_task: int | None
+    rig: Rig, to_task: int | None
 ) -> None:
     document, tx = _decided()
-    harness.refuse("inventory.commit", tx)
-    first = await harness.start("TransactionWorkflow", f"transaction/{tx}", document)
-    await harness.until_parked(first, "inventory.commit")
-    assert await harness.held(tx) == {"inventory"}
-    harness.down("shipping.schedule", tx)
+    rig.refuse("inventory.commit", tx)
+    first = await rig.start("TransactionWorkflow", f"transaction/{tx}", document)
+    await rig.until_parked(first, "inventory.commit")
+    assert await rig.held(tx) == {"inventory"}
+    rig.down("shipping.schedule", tx)
     if to_task is None:
         await first.terminate("terminated by a test")
-        second = await harness.start("TransactionWorkflow", first.id, document, *RESUMED)
+        second = await rig.start("TransactionWorkflow", first.id, document, *RESUMED)
     else:
-        second = await harness.reset(first, to_task=to_task)
+        second = await rig.reset(first, to_task=to_task)
 
-    log = await harness.until_parked(second, "shipping.schedule")
+    log = await rig.until_parked(second, "shipping.schedule")
     assert log.state is State.PARKED
     await second.cancel()
     skip = {"actor": "ann", "reason": "enough of it"}
     with pytest.raises(WorkflowUpdateFailedError):
         await second.execute_update("desk_skip", args=["shipping.schedule", skip])
-    assert await harness.held(tx) == {"inventory"}, "neither the stock nor the shipment is given back"
-    harness.repair()
-    assert (await harness.end(second)).state is State.CONFIRMED
-    assert await harness.held(tx) == set()
-    assert (await harness.replayed(second)).state is State.CONFIRMED
+    assert await rig.held(tx) == {"inventory"}, "neither the stock nor the shipment is given back"
+    rig.repair()
+    assert (await rig.end(second)).state is State.CONFIRMED
+    assert await rig.held(tx) == set()
+    assert (await rig.log(second)).state is State.CONFIRMED
 
 
 def _decided() -> tuple[Document, str]:

@@ -12,7 +12,7 @@ from audit import crossing
 from audit.crossing import ROLLOUT, WHOLE, Traces
 from contracts import order, payment
 from contracts.order import CreateOrder, OrderState
-from tests.recovery.rig import an_order
+from tests.rig import an_order
 
 from .conftest import OpenHarness
 from .requests import balance, charge

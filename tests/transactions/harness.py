@@ -18,11 +18,12 @@ from contracts.ids import lane_id
 from contracts.lane import LaneEntry, LaneState
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
-from temporal_saga import SagaPlugin, TransactionLog
+from temporal_saga import Parked, SagaPlugin, TransactionLog
 from worker import workflow_runner
 from workflows.lane import LaneWorkflow
 from workflows.transaction import TransactionWorkflow
 
+from ..eventually import eventually_async
 from .bank import Bank
 from .transfer import QUEUE, TransferWorkflow
 
@@ -92,6 +93,18 @@ class Harness:
             assert log.error is not None
             assert (log.error.code, log.error.message) == (failed.cause.type, failed.cause.message)
             return log
+
+    async def until_parked(self, handle: Handle, *steps: str) -> list[Parked]:
+        """Wait until `steps`, and no others, are parked."""
+
+        async def parked() -> list[Parked]:
+            calls: list[Parked] = await handle.query("parked", result_type=list[Parked])
+            return calls
+
+        def are_those(calls: list[Parked]) -> bool:
+            return {call.step for call in calls} == set(steps)
+
+        return await eventually_async(parked, f"{steps} are parked", until=are_those)
 
     def small(self, number: int) -> Document:
         """A document of one step. The ids sort by number."""

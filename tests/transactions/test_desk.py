@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowUpdateFailedError
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from client import updates
 from client.errors import NotAnswered
 from contracts.order import WORKFLOWS_QUEUE
-from runtime.embedded import embedded_server, free_port
-from temporal_saga import DESK_REFUSED, DeskRecord, Fix, Parked, State
+from temporal_saga import DESK_REFUSED, DeskRecord, Fix, State
 
 from ..eventually import eventually_async
 from .bank import Transfer, fail
@@ -48,7 +44,7 @@ async def parked(harness: Harness, server: WorkflowEnvironment) -> Handle:
         TransferWorkflow.run, args=[Transfer(TX, "ann", 10), Transfer(TX, "bob", 10)], id=TX, task_queue=WORKFLOWS_QUEUE
     )
     await server.sleep(timedelta(seconds=7))
-    assert (await record(handle)).parked is not None
+    await harness.until_parked(handle, PARKED)
     return handle
 
 
@@ -90,22 +86,15 @@ async def test_a_fix_sends_the_new_request_and_the_desk_keeps_the_first_one_and_
     assert [(each.decision, each.actor, each.request) for each in kept.decisions] == [("fix", "ann", fixed)]
 
 
-@pytest.fixture
-async def harness_without_workers(tmp_path: Path) -> AsyncIterator[Harness]:
-    """A bank on a real server; the test starts and stops the workers."""
-    async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as running:
-        yield Harness(await Client.connect(running.address, data_converter=pydantic_data_converter))
-
-
 async def test_a_decision_that_is_sent_twice_without_a_worker_is_taken_once(
-    harness_without_workers: Harness, monkeypatch: pytest.MonkeyPatch
+    idle_realtime: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness, document = harness_without_workers, transfer(transaction_id=TX)
+    harness, document = idle_realtime, transfer()
     document["steps"].append(step("more", "withdraw", "put_back", "carl", input={"amount_minor": TOO_MUCH}))
     harness.bank.injected[PARKED].extend([fail] * 5)
     async with harness.serving():
         handle = await harness.start(document)
-        await eventually_async(lambda: handle.query("parked", result_type=list[Parked]), "the undo is parked")
+        await harness.until_parked(handle, PARKED)
     with monkeypatch.context() as hasty:
         hasty.setattr(updates, "_UPDATE_TIMEOUT_S", 1)
         with pytest.raises(NotAnswered, match=r"asked; .* it is decided when one runs") as failed:

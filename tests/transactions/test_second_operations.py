@@ -19,7 +19,7 @@ from temporalio.worker import Worker
 from activities.schema import migrate
 from contracts import payment
 from contracts.errors import Code
-from temporal_saga import CallKind, Fix, Parked, State, Status
+from temporal_saga import CallKind, Fix, State, Status
 from tests.services.requests import balance
 from tests.services.service_harness import Call, ServiceHarness, assert_money_adds_up
 
@@ -80,9 +80,10 @@ async def test_a_mistake_at_the_desk_is_refused_and_the_right_input_is_still_acc
     document = {"transaction_id": name, "steps": [_authorize(name), step("decide", "print_receipt", None), take]}
     handle = await harness.start(document)
     await server.sleep(timedelta(seconds=5))
+    await harness.until_parked(handle, "payment.capture")
     await _fix(handle, _charge(name, amount_minor=1) | {"transaction_id": name})
     await server.sleep(timedelta(seconds=5))
-    [parked] = await handle.query("parked", result_type=list[Parked])
+    [parked] = await harness.until_parked(handle, "payment.capture")
     assert parked.error.code == Code.IDEMPOTENCY_CONFLICT
     assert await _accounts(payments) == {"rich": (10_000, 1_000), "poor": (5_000, 0)}
 
