@@ -6,19 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.exceptions import TimeoutError as TimedOut
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 
-from temporal_saga.journal import operation_of
+from temporal_saga.journal import TransactionLog
 from temporal_saga.plugin import SagaPlugin
 from temporal_saga.testing import history
 from temporal_saga.testing.attempts import Attempt, CaseInterceptor, Deliver, Delivery, Records
@@ -44,8 +44,8 @@ class End:
 
 @dataclass(frozen=True)
 class Execution:
-    """All that is known of a case when it is over. `kinds` has the kind of each activity in the transaction log, of a
-    run that was made to learn it."""
+    """All that is known of a case when it is over. `log` is the transaction log, if the workflow has one, and
+    `not_replayed` says why its history cannot be replayed."""
 
     case: Case
     end: End
@@ -53,7 +53,8 @@ class Execution:
     attempts: list[Attempt]
     history: History
     injected: bool
-    kinds: dict[str, str] = field(default_factory=dict)
+    log: TransactionLog | None
+    not_replayed: str
 
 
 class Run:
@@ -119,19 +120,23 @@ class Run:
     @asynccontextmanager
     async def workers(self, deliver: Deliver) -> AsyncIterator[None]:
         self._interceptor = CaseInterceptor(self.id, self.records, deliver)
+        if not self.case.fault.replaces_the_worker:
+            async with self._worker(workflows=True, activities=True):
+                yield
+            return
         async with self._worker(workflows=False), self._workflow_worker:
             await self.start_workflow_worker()
             yield
 
-    def _worker(self, *, workflows: bool) -> Worker:
-        """A worker of the workflow, or of the activities. The first also runs local activities."""
+    def _worker(self, *, workflows: bool, activities: bool = False) -> Worker:
+        """A worker of the workflow, of the activities, or of both. The first also runs local activities."""
         saga = self.saga
         return Worker(
             self._client,
             task_queue=self.id,
             workflows=[saga.definition.cls, *saga.other_workflows] if workflows else [],
             activities=saga.activities,
-            no_remote_activities=workflows,
+            no_remote_activities=workflows and not activities,
             activity_executor=self._threads,
             workflow_runner=saga.workflow_runner,
             max_cached_workflows=0 if self.case.fault.replaces_the_worker else 100,
@@ -164,12 +169,25 @@ class Run:
         confirmed = self.saga.says_confirmed(result)
         return End("ends as confirmed" if confirmed else f"ends as not confirmed ({str(result)[:80]})", confirmed)
 
-    async def kinds(self) -> dict[str, str]:
-        """The kind of each activity by the transaction log, if the workflow has one (`temporal_saga.SagaWorkflow`)."""
+    async def log(self) -> TransactionLog | None:
+        """The transaction log, if the workflow has one (`temporal_saga.SagaWorkflow`)."""
         if "transaction_log" not in self.saga.definition.queries:
-            return {}
-        log = await self.handle.query("transaction_log")
-        return {operation_of(entry["step"]): entry["kind"] for entry in log["steps"]}
+            return None
+        log: TransactionLog = await self.handle.query("transaction_log", result_type=TransactionLog)
+        return log
+
+    async def replay(self, recorded: WorkflowHistory) -> str:
+        """Replay a history, and say why that fails; empty if it does not."""
+        saga = self.saga
+        replayer = Replayer(
+            workflows=[saga.definition.cls, *saga.other_workflows],
+            data_converter=self._client.data_converter,
+            workflow_runner=saga.workflow_runner,
+            plugins=[SagaPlugin(), *saga.plugins],
+            interceptors=[*saga.interceptors, self._interceptor],
+        )
+        done = await replayer.replay_workflow(recorded, raise_on_replay_failure=False)
+        return str(done.replay_failure or "")
 
     async def changes_since(self, before: Changes) -> Changes:
         return less(await self.saga.snapshot(self.id), before)
