@@ -65,6 +65,7 @@ class Run:
         self.case = case
         self.server = server
         self.id = f"case-{uuid4()}"
+        self.workflow_id = saga.workflow_id(self.id)
         self.records = Records(self.id, saga.snapshot)
         self.injected = set[str]()
         self.late: list[Delivery] = []
@@ -119,7 +120,7 @@ class Run:
 
     @asynccontextmanager
     async def workers(self, deliver: Deliver) -> AsyncIterator[None]:
-        self._interceptor = CaseInterceptor(self.id, self.records, deliver)
+        self._interceptor = CaseInterceptor(self.workflow_id, self.records, deliver)
         if not self.case.fault.replaces_the_worker:
             async with self._worker(workflows=True, activities=True):
                 yield
@@ -148,7 +149,7 @@ class Run:
         self.handle = await self._client.start_workflow(
             self.saga.workflow,
             args=self.saga.arguments(self.id),
-            id=self.id,
+            id=self.workflow_id,
             task_queue=self.id,
             execution_timeout=self.saga.longest,
         )

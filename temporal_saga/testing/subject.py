@@ -24,8 +24,8 @@ class SagaUnderTest:
 
     `workflow` is the run method of a workflow: one on `temporal_saga.Saga`, or a plain one with compensations of its
     own. `input` is its argument, or a function that makes one from an id. The id is new in each case and is the
-    workflow's id too. `activities` are the real ones, or fakes with real state. All of them are served on the queue of
-    the case, whichever queue the workflow names.
+    workflow's id too, unless `workflow_id` makes another from it. `activities` are the real ones, or fakes with real
+    state. All of them are served on the queue of the case, whichever queue the workflow names.
 
     `state` returns all business state: mappings, sets, lists and numbers, nested as you like, by service at best. It
     may be a coroutine function. Leave out what a rollback may leave behind (a record that is marked cancelled, a
@@ -34,6 +34,8 @@ class SagaUnderTest:
 
     workflow: Callable[..., Awaitable[Any]]
     input: Any | Callable[[str], Any] = None
+    workflow_id: Callable[[str], str] = str
+    """Makes the id of the workflow from that of the case. By default the two are the same."""
     activities: Sequence[Callable[..., Any]]
     state: Callable[[], Any]
     is_confirmed: Callable[[Any], bool] | None = None

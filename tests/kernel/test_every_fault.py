@@ -11,22 +11,23 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 
-from temporalio.contrib.pydantic import pydantic_data_converter
+import pytest
+from temporalio.testing import WorkflowEnvironment
 
 from temporal_saga import DEADLINE_EXCEEDED, POLICIES, Policies, State, Status
 from temporal_saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
-from temporal_saga.testing import Fault, SagaUnderTest, Verdict, every_fault
+from temporal_saga.testing import Fault, Report, SagaUnderTest, Verdict
+from temporal_saga.testing.checking import check_case
 from temporal_saga.testing.injection import REFUSED
+from temporal_saga.testing.learning import Lesson, learn
 
 from .plan import PIVOT, ROLLBACK_CALL, STEPS, UNDOS, siblings_of
 from .policies import COLOCATED, MINUTE
 from .services import FakeServices
 from .workflows import Trip, TripWorkflow
 
-_OF_SERVICES = {Fault.TWICE, Fault.LATE, Fault.UNDO_TWICE}
-"""They test the fence of a service. A saga does not notice them."""
-_WEAKER = {Fault.ERROR, Fault.CANCELLED_BEFORE}
-"""The same to a saga as the fault after the effect, which leaves more to undo."""
+_UNNOTICED = {Fault.TWICE, Fault.LATE, Fault.UNDO_TWICE, Fault.ERROR, Fault.CANCELLED_BEFORE}
+"""Faults that test the fence of a service. To a saga the last two are the same as the fault after the effect."""
 _CODES = {
     Fault.REFUSED: REFUSED,
     Fault.CANCELLED_ROLLBACK: REFUSED,
@@ -37,6 +38,7 @@ _CODES = {
 }
 """The faults of a step that roll a trip back, each with the code of the rollback."""
 _REFUSALS = {Fault.REFUSED, Fault.CANCELLED_ROLLBACK}
+pytestmark = pytest.mark.xdist_group("every fault")  # a test worker that has learned the trip runs all its cases
 _STEPS, _UNDOS = {step.name for step in STEPS}, {undo.name for undo in UNDOS}
 
 
@@ -51,20 +53,34 @@ def trip(policies: Policies) -> Callable[[], SagaUnderTest]:
             input=lambda case: Trip(case, policies=long, deadline=MINUTE),
             activities=services.activities(),
             state=services.held,
-            data_converter=pydantic_data_converter,
         )
 
     return make
 
 
-@every_fault(trip(POLICIES), faults=set(Fault) - _OF_SERVICES - _WEAKER)
-def test_a_trip_is_booked_whole_or_not_at_all(verdict: Verdict) -> None:
-    expect_the_right_end(verdict, given_up=_CODES)
+_lessons: dict[Policies, Lesson] = {}
+"""What this test worker knows of the trips: learning one costs a dozen runs."""
 
 
-@every_fault(trip(COLOCATED), faults={Fault.NONE, Fault.REFUSED, Fault.REPLY_LOST})
-def test_a_colocated_trip_asks_again_over_the_queue(verdict: Verdict) -> None:
-    expect_the_right_end(verdict, given_up=_REFUSALS)
+async def verdicts_of(server: WorkflowEnvironment, policies: Policies, faults: Collection[Fault]) -> list[Verdict]:
+    if policies not in _lessons:
+        _lessons[policies] = await learn(server, trip(policies))
+    lesson = _lessons[policies]
+    report = Report([await check_case(server, lesson, case) for case in lesson.cases(faults)])
+    assert report.verdicts
+    assert report.is_good, str(report)
+    return list(report.verdicts)
+
+
+@pytest.mark.parametrize("fault", [each for each in Fault if each not in _UNNOTICED], ids=lambda it: it.value)
+async def test_a_trip_is_booked_whole_or_not_at_all(server: WorkflowEnvironment, fault: Fault) -> None:
+    for verdict in await verdicts_of(server, POLICIES, {fault}):
+        expect_the_right_end(verdict, given_up=_CODES)
+
+
+async def test_a_colocated_trip_asks_again_over_the_queue(server: WorkflowEnvironment) -> None:
+    for verdict in await verdicts_of(server, COLOCATED, {Fault.NONE, Fault.REFUSED, Fault.REPLY_LOST}):
+        expect_the_right_end(verdict, given_up=_REFUSALS)
 
 
 def expect_the_right_end(verdict: Verdict, *, given_up: Collection[Fault]) -> None:

@@ -27,7 +27,7 @@ _FORWARD = (
                 "        if not isinstance(ended, Refused | Unknown):\n            current_stack.get().append(pushed)",
             ),
         ),
-        (f"{_FAULTS}[trip.open reply lost]", _RANDOM),
+        (f"{_FAULTS}[reply lost]", _RANDOM),
     ),
     Mutation(
         "a step of unknown outcome is taken for refused, and not undone",
@@ -38,7 +38,7 @@ _FORWARD = (
                 "isinstance(ended, Refused | Unknown):\n            current_stack",
             ),
         ),
-        (f"{_FAULTS}[car.hold reply lost]", _RANDOM),
+        (f"{_FAULTS}[reply lost]", _RANDOM),
     ),
     Mutation(
         "`except Exception` around a step: a cancellation passes by, and what it leaves in doubt is not written down",
@@ -118,7 +118,7 @@ _UNWINDING = (
     Mutation(
         "undos run in the order of their steps, not in reverse",
         (Edit(_UNDO, "top = stack.pop()", "top = stack.pop(0)"),),
-        (f"{_FAULTS}[car.hold reply lost]", _RANDOM),
+        (f"{_FAULTS}[reply lost]", _RANDOM),
     ),
     Mutation(
         "the undos of a group run one after the other",
