@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from temporalio.testing import WorkflowEnvironment
 
 from temporal_saga.journal import CallKind, operation_of
-from temporal_saga.testing import history
 from temporal_saga.testing.changes import Changes, less, plus
 from temporal_saga.testing.faults import FAULTLESS, FAULTS_OF_A_CALL, FAULTS_OF_AN_UNDO, Case, Fault, Target
 from temporal_saga.testing.injection import Deadline, Injection
@@ -115,7 +114,7 @@ async def execute(server: WorkflowEnvironment, subject: Subject, case: Case, les
     call = None if lesson is None else lesson.call(case.target)
     injection = Injection(run, forward, None if call is None else call.deadline)
     before = await saga.snapshot(run.id)
-    async with run.workers(injection.deliver):
+    async with run.workers(injection):
         await run.start()
         drive = asyncio.create_task(injection.drive())
         end = await run.end()
@@ -126,16 +125,16 @@ async def execute(server: WorkflowEnvironment, subject: Subject, case: Case, les
         run.release.set()
         for delivery in run.late:
             await delivery.late()
-        recorded, has_ended = await run.handle.fetch_history(), end.confirmed is not None
+        log, not_replayed = (None, "") if end.confirmed is None else await run.replay()
         execution = Execution(
             case=case,
             end=end,
             changes=await run.changes_since(before),
             attempts=run.records.attempts,
-            history=history.read(recorded.events),
+            history=await run.history(),
             injected=run.injected >= injection.calls,
-            log=await run.log() if has_ended else None,
-            not_replayed=await run.replay(recorded) if has_ended else "",
+            log=log,
+            not_replayed=not_replayed,
         )
     if execution.history.open_calls or end.confirmed is None:
         await release_clock(server)

@@ -8,20 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowHistory
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.exceptions import TimeoutError as TimedOut
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Worker
 
 from temporal_saga.journal import TransactionLog
 from temporal_saga.plugin import SagaPlugin
 from temporal_saga.testing import history
-from temporal_saga.testing.attempts import Attempt, CaseInterceptor, Deliver, Delivery, Records
+from temporal_saga.testing.attempts import Attempt, CaseInterceptor, Delivery, Records
 from temporal_saga.testing.changes import Changes, less
 from temporal_saga.testing.faults import Case
 from temporal_saga.testing.history import History
@@ -30,6 +30,8 @@ from temporal_saga.testing.subject import SagaUnderTest
 _REAL_S = 20
 """Limit on the real time of a case: many times what it takes. Activities that hang for real end here."""
 _LOOK_S = 0.005
+_CACHED = 100
+"""Sagas that a worker keeps in memory: more than there are."""
 _QUIET_S = 2
 """Limit on the wait for the other calls of a group, of which one may be between two attempts."""
 
@@ -55,6 +57,15 @@ class Execution:
     injected: bool
     log: TransactionLog | None
     not_replayed: str
+
+
+class Injected(Protocol):
+    """What the fault of a case does to each attempt, and whether it stops the worker of the workflow."""
+
+    async def deliver(self, delivery: Delivery) -> Any: ...
+
+    @property
+    def replaces_the_worker(self) -> bool: ...
 
 
 class Run:
@@ -105,8 +116,8 @@ class Run:
     async def stop_workflow_worker(self) -> None:
         await self._workflow_worker.aclose()
 
-    async def start_workflow_worker(self) -> None:
-        await self._workflow_worker.enter_async_context(self._worker(workflows=True))
+    async def start_workflow_worker(self, cached: int = _CACHED) -> None:
+        await self._workflow_worker.enter_async_context(self._worker(workflows=True, cached=cached))
 
     async def sleep_until(self, began: datetime, seconds: float) -> None:
         """Skip time until `seconds` after `began`, and a second."""
@@ -119,17 +130,18 @@ class Run:
     # --- from the start to the end ----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def workers(self, deliver: Deliver) -> AsyncIterator[None]:
-        self._interceptor = CaseInterceptor(self.workflow_id, self.records, deliver)
-        if not self.case.fault.replaces_the_worker:
+    async def workers(self, fault: Injected) -> AsyncIterator[None]:
+        """Serve the case within the block. A worker that is to be replaced has no cache, which would lose a task."""
+        self._interceptor = CaseInterceptor(self.workflow_id, self.records, fault.deliver)
+        if not fault.replaces_the_worker:
             async with self._worker(workflows=True, activities=True):
                 yield
             return
         async with self._worker(workflows=False), self._workflow_worker:
-            await self.start_workflow_worker()
+            await self.start_workflow_worker(cached=0)
             yield
 
-    def _worker(self, *, workflows: bool, activities: bool = False) -> Worker:
+    def _worker(self, *, workflows: bool, activities: bool = False, cached: int = _CACHED) -> Worker:
         """A worker of the workflow, of the activities, or of both. The first also runs local activities."""
         saga = self.saga
         return Worker(
@@ -140,7 +152,7 @@ class Run:
             no_remote_activities=workflows and not activities,
             activity_executor=self._threads,
             workflow_runner=saga.workflow_runner,
-            max_cached_workflows=0 if self.case.fault.replaces_the_worker else 100,
+            max_cached_workflows=cached,
             plugins=[SagaPlugin(), *saga.plugins],
             interceptors=[*saga.interceptors, self._interceptor],
         )
@@ -170,25 +182,16 @@ class Run:
         confirmed = self.saga.says_confirmed(result)
         return End("ends as confirmed" if confirmed else f"ends as not confirmed ({str(result)[:80]})", confirmed)
 
-    async def log(self) -> TransactionLog | None:
-        """The transaction log, if the workflow has one (`temporal_saga.SagaWorkflow`)."""
-        if "transaction_log" not in self.saga.definition.queries:
-            return None
-        log: TransactionLog = await self.handle.query("transaction_log", result_type=TransactionLog)
-        return log
-
-    async def replay(self, recorded: WorkflowHistory) -> str:
-        """Replay a history, and say why that fails; empty if it does not."""
-        saga = self.saga
-        replayer = Replayer(
-            workflows=[saga.definition.cls, *saga.other_workflows],
-            data_converter=self._client.data_converter,
-            workflow_runner=saga.workflow_runner,
-            plugins=[SagaPlugin(), *saga.plugins],
-            interceptors=[*saga.interceptors, self._interceptor],
-        )
-        done = await replayer.replay_workflow(recorded, raise_on_replay_failure=False)
-        return str(done.replay_failure or "")
+    async def replay(self) -> tuple[TransactionLog | None, str]:
+        """Ask the workflow, which has ended, so that the worker replays its history: for the transaction log, if it has
+        one (`temporal_saga.SagaWorkflow`). Return the log, or why the history cannot be replayed."""
+        has_log = "transaction_log" in self.saga.definition.queries
+        name, answer = ("transaction_log", TransactionLog) if has_log else ("__stack_trace", None)
+        try:
+            log = await self.handle.query(name, result_type=answer)
+        except (WorkflowQueryFailedError, RPCError) as failed:
+            return None, str(failed)
+        return (log if has_log else None), ""
 
     async def changes_since(self, before: Changes) -> Changes:
         return less(await self.saga.snapshot(self.id), before)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+from temporalio.client import WorkflowHandle
 from temporalio.converter import DataConverter
 from temporalio.worker import Interceptor, Plugin, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.workflow import _Definition
@@ -16,6 +17,12 @@ from temporalio.workflow import _Definition
 from temporal_saga.journal import State
 from temporal_saga.testing.changes import Changes, flat
 from temporal_saga.workflow import CancellableSagaWorkflow
+
+Cancel: TypeAlias = Callable[[WorkflowHandle[Any, Any]], Awaitable[Any]]
+
+
+async def _cancel_saga(handle: WorkflowHandle[Any, Any]) -> None:
+    await handle.execute_update("cancel_saga", "cancelled by the test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,9 @@ class SagaUnderTest:
     is_confirmed: Callable[[Any], bool] | None = None
     """Whether a result of the workflow says that the saga is confirmed. By default every result does, except a
     `TransactionLog` of another state. A workflow that fails, or is cancelled, says that it is rolled back."""
+    cancel: Cancel | None = None
+    """How the business cancels the saga: by default with the update `cancel_saga`, if it is a
+    `CancellableSagaWorkflow`. Temporal's own cancellation comes in other cases."""
     optional: frozenset[str] = frozenset()
     """Activities that may fail without a rollback, and whose effect a rollback may leave: notifications, for example.
     `Saga.best_effort` and `Saga.on_rollback` calls are known without being listed."""
@@ -63,8 +73,9 @@ class SagaUnderTest:
         return _Definition.must_from_run_fn(self.workflow)
 
     @property
-    def has_business_cancel(self) -> bool:
-        return issubclass(self.definition.cls, CancellableSagaWorkflow)
+    def business_cancel(self) -> Cancel | None:
+        has_its_own = self.cancel is None and issubclass(self.definition.cls, CancellableSagaWorkflow)
+        return _cancel_saga if has_its_own else self.cancel
 
     def arguments(self, case_id: str) -> list[Any]:
         made = self.input(case_id) if callable(self.input) else self.input

@@ -44,6 +44,8 @@ _HELD = {
     "notification": "SELECT transaction_id FROM messages GROUP BY transaction_id HAVING MIN(subject) = 'CONFIRMED'",
 }
 """What a rollback must not leave behind. A customer who was told of an order may be told that it is cancelled."""
+_DONE = "SELECT step, transaction_id FROM operations WHERE state = 'DONE'"
+"""What the fence says, of a new service too."""
 _LOST = {Fault.NONE, Fault.REPLY_LOST, Fault.LATE, Fault.UNDO_REPLY_LOST}
 
 
@@ -70,6 +72,7 @@ class Shop:
             workflow=OrderWorkflow.run,
             input=lambda case: document(case, _CUSTOMER, _LINES) | REQUIRED,
             workflow_id=order_workflow_id,
+            cancel=lambda handle: handle.execute_update("cancel_order", "changed my mind"),
             activities=[*chain.from_iterable(service.activities() for service in self._services.values())],
             state=self._state,
             data_converter=data_converter(Settings.read()),
@@ -86,7 +89,8 @@ class Shop:
     def _state(self) -> dict[str, Any]:
         held = {service: list(map(tuple, self._read(service, question))) for service, question in _HELD.items()}
         amounts = {f"{service} total": dict(self._read(service, question)[0]) for service, question in _AMOUNTS.items()}
-        return held | amounts
+        done = {f"{service} fence": list(map(tuple, self._read(service, _DONE))) for service in SERVICES}
+        return held | amounts | done
 
     def _read(self, service: str, question: str) -> list[sqlite3.Row]:
         with sqlite3.connect(self._folder / f"{service}.db") as database:

@@ -82,15 +82,8 @@ OPERATIONS = (*(step.operation for step in STEPS), *UNDOS, PIVOT, *FINISHES, BES
 PROMISED = frozenset({step.name for step in STEPS if step.undo} | {PIVOT.name} | {f.name for f in FINISHES})
 """The steps that a confirmed trip holds, besides the best-effort call."""
 
-PAIRS = [
-    (failing[0].name, hanging[0].name)
-    for part in PLAN
-    if isinstance(part, Group)
-    for failing in part.branches
-    for hanging in part.branches
-    if failing is not hanging
-]
-"""Every two calls that begin side by side."""
+PAIRS = (("flight.hold", "hotel.hold"), ("museum.hold", "hotel.hold"))
+"""Calls that begin side by side, of which a test has one fail and the other hang."""
 
 
 def siblings_of(name: str) -> set[str]:

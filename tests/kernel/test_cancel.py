@@ -69,7 +69,7 @@ async def test_the_business_cannot_cancel_from_the_pivot_on(harness: Harness, op
 
 
 @both_orders
-@pytest.mark.parametrize("operation", [PIVOT.name, FINISHES[0].name])
+@pytest.mark.parametrize("operation", [PIVOT.name])
 async def test_a_native_cancel_from_the_pivot_on_is_survived(harness: Harness, operation: str) -> None:
     handle, gate = await harness.stop_at(operation)
     await by_temporal(handle)

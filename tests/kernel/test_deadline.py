@@ -13,7 +13,7 @@ from temporal_saga import DEADLINE_EXCEEDED, DEADLINE_REFUSED, MoveDeadline, Sta
 from . import expect
 from .harness import Handle, Harness, both_orders
 from .plan import FINISHES, PIVOT, STEPS, UNDOS
-from .policies import MANY_ATTEMPTS, MINUTE
+from .policies import MINUTE
 from .services import Effect, fail, refuse
 from .workflows import BodyAction, SecondPivotWorkflow, Trip, TripWorkflow
 
@@ -38,7 +38,7 @@ async def test_the_deadline_just_before_the_pivot_rolls_back(harness: Harness) -
 
 
 async def test_a_deadline_of_nothing_rolls_back(harness: Harness) -> None:
-    end = await harness.run(deadline=timedelta(0), policies=MANY_ATTEMPTS, actions={STEPS[0].name: BodyAction.SLEEP})
+    end = await harness.run(deadline=timedelta(0), actions={STEPS[0].name: BodyAction.SLEEP})
     expect.rolled_back(harness, end, DEADLINE_EXCEEDED)
 
 

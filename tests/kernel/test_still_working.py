@@ -26,10 +26,15 @@ PERSISTENT = [PIVOT.name, FINISH, UNDO]
 BEST_EFFORT_HOUR = replace(POLICIES, best_effort=replace(POLICIES.best_effort, longest_work=HOUR))
 
 
-@pytest.mark.parametrize("call", [LAST, *PERSISTENT, BEST_EFFORT.name])
-@pytest.mark.parametrize("policies", [BEST_EFFORT_HOUR, BEST_EFFORT_HOUR.colocated()], ids=["saga", "colocated"])
+@pytest.mark.parametrize(
+    ("policies", "call"),
+    [
+        *(pytest.param(BEST_EFFORT_HOUR, call, id=f"saga-{call}") for call in (LAST, *PERSISTENT, BEST_EFFORT.name)),
+        *(pytest.param(BEST_EFFORT_HOUR.colocated(), call, id=f"colocated-{call}") for call in (LAST, FINISH)),
+    ],
+)
 async def test_a_service_that_has_work_in_hand_is_asked_again_after_the_pause(
-    harness: Harness, call: str, policies: Policies
+    harness: Harness, policies: Policies, call: str
 ) -> None:
     """Five times: more often than a round has attempts, and no attempt is spent."""
     harness.services.script(call, *working(5))
@@ -109,7 +114,7 @@ async def test_a_step_is_bounded_by_its_own_time_also_where_the_deadline_is_late
     assert harness.services.calls.count(MIDDLE) == 3
 
 
-@pytest.mark.parametrize("call", PERSISTENT)
+@pytest.mark.parametrize("call", [PIVOT.name, UNDO])
 async def test_a_call_whose_work_takes_too_long_is_parked_and_asked_again_in_rounds(
     harness: Harness, call: str
 ) -> None:

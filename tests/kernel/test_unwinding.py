@@ -60,7 +60,7 @@ async def test_all_undos_may_be_parked_at_once(harness: Harness) -> None:
     for undo in UNDOS:
         harness.services.script(undo.name, then=fail)
     handle = await harness.start()
-    await harness.later(timedelta(minutes=2))
+    await harness.later(timedelta(minutes=1))
     log = await harness.log(handle)
     assert {entry.step for entry in log.steps if entry.status is Status.PARKED} == {undo.name for undo in UNDOS}
     for undo in UNDOS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,20 +18,20 @@ _NOT_RUN = "<!-- not run: "
 """Before a block that no test runs, with the reason."""
 
 
+@cache
 def _sources() -> list[str]:
+    """All code that a page may quote, without its indentation."""
     files = [path for folder in ("examples", "tests") for path in (_ROOT / folder).rglob("*.py")]
-    return [textwrap.dedent(path.read_text()) for path in files]
+    return [re.sub(r"^ +", "", path.read_text(), flags=re.MULTILINE) for path in files]
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
 def test_every_python_block_is_quoted_from_code_that_a_test_runs_or_says_why_not(page: Path) -> None:
-    sources = _sources()
-    squeezed = [re.sub(r"^ +", "", source, flags=re.MULTILINE) for source in sources]
     for found in _BLOCK.finditer(page.read_text()):
         if found["before"].startswith(_NOT_RUN):
             continue
         code = re.sub(r"^ +", "", found["code"].strip(), flags=re.MULTILINE)
-        assert any(code in source for source in squeezed), f"no test or example has this code:\n{found['code']}"
+        assert any(code in source for source in _sources()), f"no test or example has this code:\n{found['code']}"
 
 
 def test_the_reference_lists_every_public_name_once() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,12 +185,6 @@ def test_pytest_asks_for_the_argument_verdict(pytester: pytest.Pytester) -> None
     pytester.makepyfile(_USER.replace("test_trip(verdict)", "test_trip()"))
     result = pytester.runpytest_inprocess(*_PLUGINS)
     result.stdout.fnmatch_lines(["*test_trip: a test with @every_fault has an argument `verdict`*"])
-
-
-def test_the_harness_without_its_plugin_imports_no_pytest() -> None:
-    program = "import sys, temporal_saga, temporal_saga.testing; print(sorted({'pytest'} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", program], cwd=_ROOT, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
 
 
 @dataclass(frozen=True)
