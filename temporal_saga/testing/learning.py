@@ -114,7 +114,7 @@ async def execute(server: WorkflowEnvironment, subject: Subject, case: Case, les
     call = None if lesson is None else lesson.call(case.target)
     injection = Injection(run, forward, None if call is None else call.deadline)
     before = await saga.snapshot(run.id)
-    async with run.workers(injection):
+    async with run.workers(injection.deliver, replaced=injection.replaces_the_worker):
         await run.start()
         drive = asyncio.create_task(injection.drive())
         end = await run.end()

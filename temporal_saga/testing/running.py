@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
@@ -21,7 +21,7 @@ from temporalio.worker import Worker
 from temporal_saga.journal import TransactionLog
 from temporal_saga.plugin import SagaPlugin
 from temporal_saga.testing import history
-from temporal_saga.testing.attempts import Attempt, CaseInterceptor, Delivery, Records
+from temporal_saga.testing.attempts import Attempt, CaseInterceptor, Deliver, Delivery, Records
 from temporal_saga.testing.changes import Changes, less
 from temporal_saga.testing.faults import Case
 from temporal_saga.testing.history import History
@@ -57,15 +57,6 @@ class Execution:
     injected: bool
     log: TransactionLog | None
     not_replayed: str
-
-
-class Injected(Protocol):
-    """What the fault of a case does to each attempt, and whether it stops the worker of the workflow."""
-
-    async def deliver(self, delivery: Delivery) -> Any: ...
-
-    @property
-    def replaces_the_worker(self) -> bool: ...
 
 
 class Run:
@@ -130,10 +121,10 @@ class Run:
     # --- from the start to the end ----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def workers(self, fault: Injected) -> AsyncIterator[None]:
+    async def workers(self, deliver: Deliver, *, replaced: bool) -> AsyncIterator[None]:
         """Serve the case within the block. A worker that is to be replaced has no cache, which would lose a task."""
-        self._interceptor = CaseInterceptor(self.workflow_id, self.records, fault.deliver)
-        if not fault.replaces_the_worker:
+        self._interceptor = CaseInterceptor(self.workflow_id, self.records, deliver)
+        if not replaced:
             async with self._worker(workflows=True, activities=True):
                 yield
             return

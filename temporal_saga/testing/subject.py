@@ -74,8 +74,9 @@ class SagaUnderTest:
 
     @property
     def business_cancel(self) -> Cancel | None:
-        has_its_own = self.cancel is None and issubclass(self.definition.cls, CancellableSagaWorkflow)
-        return _cancel_saga if has_its_own else self.cancel
+        if self.cancel is None and issubclass(self.definition.cls, CancellableSagaWorkflow):
+            return _cancel_saga
+        return self.cancel
 
     def arguments(self, case_id: str) -> list[Any]:
         made = self.input(case_id) if callable(self.input) else self.input
