@@ -230,7 +230,8 @@ class Hasty(CancellableSagaWorkflow):
     async def run(self, trip: Trip) -> None:
         async with self.saga as saga:
             await saga.step(BOOK["flight"], trip, undo=CANCEL["flight"])
-            self.told = asyncio.create_task(saga.best_effort(BOOK["boat"], trip))
+            booking = saga.best_effort(BOOK["boat"], trip)
+            self.booking = asyncio.create_task(booking)
             await asyncio.sleep(0)
 
 
