@@ -158,12 +158,12 @@ async def _parked_calls(client: Client, workflow_id: str) -> list[dict[str, Any]
 async def _ask(client: Client, chosen: argparse.Namespace) -> None:
     handle = client.get_workflow_handle(chosen.workflow)
     if chosen.command == "status":
-        _print(await handle.query(SagaWorkflow.transaction_log))
+        _print(await handle.query(SagaWorkflow.transaction_log, rpc_timeout=_QUERY_TIMEOUT))
     elif chosen.command == "cancel":
         await handle.execute_update(CancellableSagaWorkflow.cancel_saga, chosen.reason)
         _print({"workflow": chosen.workflow, "accepted": "cancel"})
     elif chosen.decision == "show":
-        record = await handle.query(SagaWorkflow.desk_record, chosen.step)
+        record = await handle.query(SagaWorkflow.desk_record, chosen.step, rpc_timeout=_QUERY_TIMEOUT)
         if record is None:
             raise _Failed(f"{chosen.workflow}: {chosen.step} was never parked", _REFUSED)
         _print(record)

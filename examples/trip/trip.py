@@ -46,8 +46,7 @@ class TripWorkflow(CancellableSagaWorkflow):
 
 
 async def main(city: str, server: str = "localhost:7233") -> None:
-    client = await Client.connect(server, plugins=[SagaPlugin()])
-    at = Agency()
+    client, at = await Client.connect(server, plugins=[SagaPlugin()]), Agency()
     served = [at.book_flight, at.cancel_flight, at.book_hotel, at.cancel_hotel, at.rent_car]
     async with Worker(client, task_queue="trips", workflows=[TripWorkflow], activities=served):
         try:

@@ -30,10 +30,6 @@ class Fault(Enum):
         return self in (Fault.UNDO_FAILS, Fault.UNDO_TWICE, Fault.UNDO_REPLY_LOST)
 
     @property
-    def replaces_the_worker(self) -> bool:
-        return self in (Fault.DEADLINE, Fault.WORKER_REPLACED)
-
-    @property
     def words(self) -> str:
         return self.value.removeprefix("undo ")
 

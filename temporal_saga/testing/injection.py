@@ -47,6 +47,13 @@ class Injection:
         """The activity ids of the calls that a fault is put into."""
         return set(self._faults)
 
+    @property
+    def replaces_the_worker(self) -> bool:
+        """Whether the worker of the workflow stops meanwhile."""
+        fault, deadline = self._run.case.fault, self._deadline
+        passes_without_one = deadline is not None and not deadline.is_within_an_attempt
+        return fault is Fault.WORKER_REPLACED or (fault is Fault.DEADLINE and passes_without_one)
+
     # --- the attempts -----------------------------------------------------------------------------------------------
 
     async def deliver(self, delivery: Delivery) -> Any:
@@ -134,9 +141,9 @@ class Injection:
         await self._cancel_in_rollback()
 
     async def _cancel_by_business(self) -> None:
-        if self._run.saga.has_business_cancel:
+        if (cancel := self._run.saga.business_cancel) is not None:
             with suppress(WorkflowUpdateFailedError, RPCError):  # past the pivot
-                await self._run.handle.execute_update("cancel_saga", "cancelled by the test")
+                await cancel(self._run.handle)
                 return
         await self._run.cancel()
 

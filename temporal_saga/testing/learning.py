@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from temporalio.testing import WorkflowEnvironment
 
-from temporal_saga.journal import CallKind
+from temporal_saga.journal import CallKind, operation_of
 from temporal_saga.testing.changes import Changes, less, plus
 from temporal_saga.testing.faults import FAULTLESS, FAULTS_OF_A_CALL, FAULTS_OF_AN_UNDO, Case, Fault, Target
 from temporal_saga.testing.injection import Deadline, Injection
@@ -52,7 +52,6 @@ class Lesson:
     faultless: Execution
     calls: tuple[Call, ...] = ()
     undos: tuple[Undo, ...] = ()
-    undos_are_known: bool = False
     optional: set[str] = field(default_factory=set)
     executions: dict[Case, Execution] = field(default_factory=dict)
 
@@ -91,8 +90,7 @@ class Lesson:
         return total
 
     def _is_optional(self, activity: str) -> bool:
-        kinds = {run.kinds[activity] for run in self.executions.values() if activity in run.kinds}
-        return activity in self.optional or kinds == {CallKind.BEST_EFFORT}
+        return activity in self.optional or self._kinds(activity) == {CallKind.BEST_EFFORT}
 
     def undos_in(self, execution: Execution) -> list[str]:
         """The activity ids of the undos in a run, in the order in which they were first called."""
@@ -100,8 +98,12 @@ class Lesson:
 
     def is_undo(self, activity: str) -> bool:
         """Whether an activity is an undo: by the transaction log, or because a run without a fault does not call it."""
-        kinds = {run.kinds.get(activity, CallKind.UNDO) for run in self.executions.values()}
-        return activity not in self.forward and kinds == {CallKind.UNDO}
+        return activity not in self.forward and self._kinds(activity) <= {CallKind.UNDO}
+
+    def _kinds(self, activity: str) -> set[CallKind]:
+        """The kinds of an activity in the transaction logs of the runs that were made to learn the saga."""
+        logs = [run.log for run in self.executions.values() if run.log is not None]
+        return {entry.kind for log in logs for entry in log.steps if operation_of(entry.step) == activity}
 
 
 async def execute(server: WorkflowEnvironment, subject: Subject, case: Case, lesson: Lesson | None) -> Execution:
@@ -112,7 +114,7 @@ async def execute(server: WorkflowEnvironment, subject: Subject, case: Case, les
     call = None if lesson is None else lesson.call(case.target)
     injection = Injection(run, forward, None if call is None else call.deadline)
     before = await saga.snapshot(run.id)
-    async with run.workers(injection.deliver):
+    async with run.workers(injection.deliver, replaced=injection.replaces_the_worker):
         await run.start()
         drive = asyncio.create_task(injection.drive())
         end = await run.end()
@@ -123,6 +125,7 @@ async def execute(server: WorkflowEnvironment, subject: Subject, case: Case, les
         run.release.set()
         for delivery in run.late:
             await delivery.late()
+        log, not_replayed = (None, "") if end.confirmed is None else await run.replay()
         execution = Execution(
             case=case,
             end=end,
@@ -130,7 +133,8 @@ async def execute(server: WorkflowEnvironment, subject: Subject, case: Case, les
             attempts=run.records.attempts,
             history=await run.history(),
             injected=run.injected >= injection.calls,
-            kinds=await run.kinds() if lesson is None or not lesson.undos_are_known else {},
+            log=log,
+            not_replayed=not_replayed,
         )
     if execution.history.open_calls or end.confirmed is None:
         await release_clock(server)
@@ -153,7 +157,6 @@ async def learn(server: WorkflowEnvironment, subject: Subject) -> Lesson:
     learning.append(Case(Fault.REPLY_LOST, lesson.calls[-1].target))
     for case in learning:
         lesson.executions[case] = await execute(server, subject, case, lesson)
-    lesson.undos_are_known = True
     lesson.undos = tuple(_undos(lesson, learning))
     return lesson
 

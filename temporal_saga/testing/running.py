@@ -6,19 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.exceptions import TimeoutError as TimedOut
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from temporal_saga.journal import operation_of
+from temporal_saga.journal import TransactionLog
 from temporal_saga.plugin import SagaPlugin
 from temporal_saga.testing import history
 from temporal_saga.testing.attempts import Attempt, CaseInterceptor, Deliver, Delivery, Records
@@ -30,6 +30,8 @@ from temporal_saga.testing.subject import SagaUnderTest
 _REAL_S = 20
 """Limit on the real time of a case: many times what it takes. Activities that hang for real end here."""
 _LOOK_S = 0.005
+_CACHED = 100
+"""Sagas that a worker keeps in memory: more than there are."""
 _QUIET_S = 2
 """Limit on the wait for the other calls of a group, of which one may be between two attempts."""
 
@@ -44,8 +46,8 @@ class End:
 
 @dataclass(frozen=True)
 class Execution:
-    """All that is known of a case when it is over. `kinds` has the kind of each activity in the transaction log, of a
-    run that was made to learn it."""
+    """All that is known of a case when it is over. `log` is the transaction log, if the workflow has one, and
+    `not_replayed` says why its history cannot be replayed."""
 
     case: Case
     end: End
@@ -53,7 +55,8 @@ class Execution:
     attempts: list[Attempt]
     history: History
     injected: bool
-    kinds: dict[str, str] = field(default_factory=dict)
+    log: TransactionLog | None
+    not_replayed: str
 
 
 class Run:
@@ -64,6 +67,7 @@ class Run:
         self.case = case
         self.server = server
         self.id = f"case-{uuid4()}"
+        self.workflow_id = saga.workflow_id(self.id)
         self.records = Records(self.id, saga.snapshot)
         self.injected = set[str]()
         self.late: list[Delivery] = []
@@ -103,8 +107,8 @@ class Run:
     async def stop_workflow_worker(self) -> None:
         await self._workflow_worker.aclose()
 
-    async def start_workflow_worker(self) -> None:
-        await self._workflow_worker.enter_async_context(self._worker(workflows=True))
+    async def start_workflow_worker(self, cached: int = _CACHED) -> None:
+        await self._workflow_worker.enter_async_context(self._worker(workflows=True, cached=cached))
 
     async def sleep_until(self, began: datetime, seconds: float) -> None:
         """Skip time until `seconds` after `began`, and a second."""
@@ -117,24 +121,29 @@ class Run:
     # --- from the start to the end ----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def workers(self, deliver: Deliver) -> AsyncIterator[None]:
-        self._interceptor = CaseInterceptor(self.id, self.records, deliver)
+    async def workers(self, deliver: Deliver, *, replaced: bool) -> AsyncIterator[None]:
+        """Serve the case within the block. A worker that is to be replaced has no cache, which would lose a task."""
+        self._interceptor = CaseInterceptor(self.workflow_id, self.records, deliver)
+        if not replaced:
+            async with self._worker(workflows=True, activities=True):
+                yield
+            return
         async with self._worker(workflows=False), self._workflow_worker:
-            await self.start_workflow_worker()
+            await self.start_workflow_worker(cached=0)
             yield
 
-    def _worker(self, *, workflows: bool) -> Worker:
-        """A worker of the workflow, or of the activities. The first also runs local activities."""
+    def _worker(self, *, workflows: bool, activities: bool = False, cached: int = _CACHED) -> Worker:
+        """A worker of the workflow, of the activities, or of both. The first also runs local activities."""
         saga = self.saga
         return Worker(
             self._client,
             task_queue=self.id,
             workflows=[saga.definition.cls, *saga.other_workflows] if workflows else [],
             activities=saga.activities,
-            no_remote_activities=workflows,
+            no_remote_activities=workflows and not activities,
             activity_executor=self._threads,
             workflow_runner=saga.workflow_runner,
-            max_cached_workflows=0 if self.case.fault.replaces_the_worker else 100,
+            max_cached_workflows=cached,
             plugins=[SagaPlugin(), *saga.plugins],
             interceptors=[*saga.interceptors, self._interceptor],
         )
@@ -143,7 +152,7 @@ class Run:
         self.handle = await self._client.start_workflow(
             self.saga.workflow,
             args=self.saga.arguments(self.id),
-            id=self.id,
+            id=self.workflow_id,
             task_queue=self.id,
             execution_timeout=self.saga.longest,
         )
@@ -164,12 +173,16 @@ class Run:
         confirmed = self.saga.says_confirmed(result)
         return End("ends as confirmed" if confirmed else f"ends as not confirmed ({str(result)[:80]})", confirmed)
 
-    async def kinds(self) -> dict[str, str]:
-        """The kind of each activity by the transaction log, if the workflow has one (`temporal_saga.SagaWorkflow`)."""
-        if "transaction_log" not in self.saga.definition.queries:
-            return {}
-        log = await self.handle.query("transaction_log")
-        return {operation_of(entry["step"]): entry["kind"] for entry in log["steps"]}
+    async def replay(self) -> tuple[TransactionLog | None, str]:
+        """Ask the workflow, which has ended, so that the worker replays its history: for the transaction log, if it has
+        one (`temporal_saga.SagaWorkflow`). Return the log, or why the history cannot be replayed."""
+        has_log = "transaction_log" in self.saga.definition.queries
+        name, answer = ("transaction_log", TransactionLog) if has_log else ("__stack_trace", None)
+        try:
+            log = await self.handle.query(name, result_type=answer)
+        except (WorkflowQueryFailedError, RPCError) as failed:
+            return None, str(failed)
+        return (log if has_log else None), ""
 
     async def changes_since(self, before: Changes) -> Changes:
         return less(await self.saga.snapshot(self.id), before)

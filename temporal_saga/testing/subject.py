@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+from temporalio.client import WorkflowHandle
 from temporalio.converter import DataConverter
 from temporalio.worker import Interceptor, Plugin, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.workflow import _Definition
@@ -17,6 +18,12 @@ from temporal_saga.journal import State
 from temporal_saga.testing.changes import Changes, flat
 from temporal_saga.workflow import CancellableSagaWorkflow
 
+Cancel: TypeAlias = Callable[[WorkflowHandle[Any, Any]], Awaitable[Any]]
+
+
+async def _cancel_saga(handle: WorkflowHandle[Any, Any]) -> None:
+    await handle.execute_update("cancel_saga", "cancelled by the test")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SagaUnderTest:
@@ -24,8 +31,8 @@ class SagaUnderTest:
 
     `workflow` is the run method of a workflow: one on `temporal_saga.Saga`, or a plain one with compensations of its
     own. `input` is its argument, or a function that makes one from an id. The id is new in each case and is the
-    workflow's id too. `activities` are the real ones, or fakes with real state. All of them are served on the queue of
-    the case, whichever queue the workflow names.
+    workflow's id too, unless `workflow_id` makes another from it. `activities` are the real ones, or fakes with real
+    state. All of them are served on the queue of the case, whichever queue the workflow names.
 
     `state` returns all business state: mappings, sets, lists and numbers, nested as you like, by service at best. It
     may be a coroutine function. Leave out what a rollback may leave behind (a record that is marked cancelled, a
@@ -34,11 +41,16 @@ class SagaUnderTest:
 
     workflow: Callable[..., Awaitable[Any]]
     input: Any | Callable[[str], Any] = None
+    workflow_id: Callable[[str], str] = str
+    """Makes the id of the workflow from that of the case. By default the two are the same."""
     activities: Sequence[Callable[..., Any]]
     state: Callable[[], Any]
     is_confirmed: Callable[[Any], bool] | None = None
     """Whether a result of the workflow says that the saga is confirmed. By default every result does, except a
     `TransactionLog` of another state. A workflow that fails, or is cancelled, says that it is rolled back."""
+    cancel: Cancel | None = None
+    """How the business cancels the saga: by default with the update `cancel_saga`, if it is a
+    `CancellableSagaWorkflow`. Temporal's own cancellation comes in other cases."""
     optional: frozenset[str] = frozenset()
     """Activities that may fail without a rollback, and whose effect a rollback may leave: notifications, for example.
     `Saga.best_effort` and `Saga.on_rollback` calls are known without being listed."""
@@ -61,8 +73,10 @@ class SagaUnderTest:
         return _Definition.must_from_run_fn(self.workflow)
 
     @property
-    def has_business_cancel(self) -> bool:
-        return issubclass(self.definition.cls, CancellableSagaWorkflow)
+    def business_cancel(self) -> Cancel | None:
+        if self.cancel is None and issubclass(self.definition.cls, CancellableSagaWorkflow):
+            return _cancel_saga
+        return self.cancel
 
     def arguments(self, case_id: str) -> list[Any]:
         made = self.input(case_id) if callable(self.input) else self.input

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
+from temporal_saga.journal import TransactionLog
 from temporal_saga.testing.changes import Changes, described, less
 from temporal_saga.testing.faults import Case, Fault
 from temporal_saga.testing.learning import Call, Lesson, Undo
@@ -21,11 +22,17 @@ _TAKES_EFFECT_UNSEEN = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a case ended. `problems` has a sentence for each thing that is wrong."""
+    """How a case ended. `problems` has a sentence for each thing that is wrong.
+
+    For a test's own code there are `calls`, the activities in the order in which they were first called, and `log`, if
+    the workflow has one.
+    """
 
     case: Case
     end: str
     problems: tuple[str, ...]
+    calls: tuple[str, ...] = ()
+    log: TransactionLog | None = None
 
     @property
     def is_good(self) -> bool:
@@ -37,7 +44,9 @@ class Verdict:
 
 def judge(lesson: Lesson, execution: Execution) -> Verdict:
     found = _Judgement(lesson, execution)
-    return Verdict(execution.case, execution.end.words, tuple(dict.fromkeys(found.problems())))
+    calls = dict.fromkeys(attempt.activity for attempt in execution.attempts)
+    problems = dict.fromkeys(found.problems())
+    return Verdict(execution.case, execution.end.words, tuple(problems), tuple(calls), execution.log)
 
 
 class _Judgement:
@@ -54,6 +63,9 @@ class _Judgement:
         if self._run.end.confirmed is None:
             yield f"the saga {self._run.end.words}: it is left hanging"
             return
+        if self._run.not_replayed:
+            yield f"its history cannot be replayed, so a new worker could not go on with it: {self._run.not_replayed}"
+        yield from self._untrue_log()
         yield from self._repeated()
         yield from self._wrong_order()
         changed = self._lesson.binding(self._run)
@@ -61,6 +73,16 @@ class _Judgement:
             yield from self._not_as_confirmed(changed, less(changed, self._lesson.binding(self._lesson.faultless)))
         else:
             yield from self._not_rolled_back(changed)
+
+    def _untrue_log(self) -> Iterator[str]:
+        log = self._run.log
+        if log is None:
+            return
+        if log.state.is_confirmed is not self._run.end.confirmed:
+            yield f"the saga {self._run.end.words}, but its transaction log says {log.state}"
+        for entry in log.steps:
+            if entry.ended_at is None:
+                yield f"the saga {self._run.end.words}, and {entry.step} is still {entry.status} in its transaction log"
 
     # --- effects that came twice, or too late -----------------------------------------------------------------------
 

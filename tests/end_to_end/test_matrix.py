@@ -1,158 +1,126 @@
-"""The crash matrix: every step and every undo of the order, times every fault; then the audit.
+"""The crash matrix: every call of an order in every fault, with real services, by the harness of the package.
 
-The steps are read from orders that this system has placed, so the matrix has every new step.
+The harness learns the calls from an order, so the matrix has every new step. It checks the state of the services after
+each case; the audit's invariants hold after all of them. `test_deaths` has the faults that need processes.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.testing import WorkflowEnvironment
 
-from ..eventually import eventually
-from ..orders import BOUNCES, REQUIRED
-from .steps import Steps
-from .system import System
+from activities.catalogue import SERVICES
+from activities.database import connect, migrate, reading
+from activities.service import Service
+from audit import invariants
+from cli.documents import document
+from contracts import inventory, payment
+from contracts.ids import order_workflow_id
+from runtime.connection import data_converter
+from runtime.settings import Settings
+from temporal_saga.testing import Fault, SagaUnderTest, check
+from workflows.order import OrderWorkflow
 
-Make = Callable[..., dict[str, Any]]
+from ..orders import REQUIRED
 
-# Nearly ninety orders that hang and fail take half a minute, and more on a busy machine.
-pytestmark = [pytest.mark.xdist_group("matrix"), pytest.mark.timeout(300)]
-
-
-@dataclass(frozen=True)
-class Injected:
-    """A fault, and whether the attempts of a step run out because of it."""
-
-    name: str
-    kind: str
-    attempts: int | None = None
-    gives_up: bool = False
-    late_attempt: int | None = None
-    """The number of the attempt that acts after its timeout, when its undo or another attempt has acted."""
-
-    def on(self, order_id: str, operation: str) -> str:
-        lines = [f'transaction = "order/{order_id}"', f'operation = "{operation}"', f'kind = "{self.kind}"']
-        lines += [] if self.attempts is None else [f"attempts = {self.attempts}"]
-        fault = "\n".join(["[[fault]]", *lines, ""])
-        if self.late_attempt is None:
-            return fault
-        late = ["[[fault]]", *lines[:2], 'kind = "delay"', f"attempts = {self.late_attempt}", "seconds = 8", ""]
-        return fault + "\n".join(late)
-
-
-ONCE = [
-    Injected("fails-once", "error_before", 1),
-    Injected("fails-thrice", "error_before", 3),
-    Injected("reply-lost", "error_after", 1),
-    Injected("replies-lost", "error_after", 3),
-    Injected("hangs-once", "hang", 1),
-]
-FOR_EVER = [
-    Injected("always-fails", "error_before", gives_up=True),
-    Injected("never-replies", "error_after", gives_up=True),
-    Injected("always-hangs", "hang", gives_up=True),
-    # It hangs for eight seconds and has five; from ten seconds on the SDK would end it.
-    Injected("acts-after-its-undo", "hang", 3, gives_up=True, late_attempt=4),
-]
+_CUSTOMER, _SKU = "c-1", "BOOK-1"
+_AMOUNTS = {
+    "payment": "SELECT balance_minor, held_minor FROM accounts",
+    "inventory": "SELECT on_hand, reserved FROM stock",
+}
+"""The one account and the one article."""
+_HELD = {
+    "order": "SELECT order_id, state FROM orders WHERE state != 'CANCELLED'",
+    "payment": "SELECT order_id, state FROM payments WHERE state != 'CANCELLED'",
+    "inventory": "SELECT order_id, quantity, state FROM reservations WHERE state != 'RELEASED'",
+    "shipping": "SELECT order_id, state FROM shipments WHERE state != 'CANCELLED'",
+    "notification": "SELECT transaction_id FROM messages GROUP BY transaction_id HAVING MIN(subject) = 'CONFIRMED'",
+}
+"""What a rollback must not leave behind. A customer who was told of an order may be told that it is cancelled."""
+_DONE = "SELECT step, transaction_id FROM operations WHERE state = 'DONE'"
+"""What the fence says, of a new service too."""
+_LOST = {Fault.NONE, Fault.REPLY_LOST, Fault.LATE, Fault.UNDO_REPLY_LOST}
 
 
-@dataclass(frozen=True)
-class Case:
-    order: dict[str, Any]
-    operation: str
-    injected: Injected
-    state: str
+class Shop:
+    """All services on SQLite databases of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._services: dict[str, Service] = {}
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        for name, definition in SERVICES.items():
+            database = connect(self._url(name))
+            stack.push_async_callback(database.dispose)
+            await migrate(database, name)
+            self._services[name] = Service(definition, database)
+        money = payment.SetAccount(transaction_id="money", customer_id=_CUSTOMER, balance_minor=10**7)
+        await self._services["payment"].execute(payment.set_account, money)
+        books = inventory.SetStock(transaction_id="stock", sku=_SKU, on_hand=10_000)
+        await self._services["inventory"].execute(inventory.set_stock, books)
+
+    def order(self) -> SagaUnderTest:
+        return SagaUnderTest(
+            workflow=OrderWorkflow.run,
+            input=lambda case: document(case, _CUSTOMER, _LINES) | REQUIRED,
+            workflow_id=order_workflow_id,
+            cancel=lambda handle: handle.execute_update("cancel_order", "changed my mind"),
+            activities=[*chain.from_iterable(service.activities() for service in self._services.values())],
+            state=self._state,
+            data_converter=data_converter(Settings.read()),
+        )
+
+    async def audit(self) -> None:
+        async with AsyncExitStack() as stack:
+            rows = {name: await stack.enter_async_context(reading(self._url(name))) for name in SERVICES}
+            found = await invariants.stock(rows["inventory"]) + await invariants.money(rows["payment"])
+            for name, connection in rows.items():
+                found += await invariants.single_effect(connection, name)
+        assert found == []
+
+    def _state(self) -> dict[str, Any]:
+        held = {service: list(map(tuple, self._read(service, question))) for service, question in _HELD.items()}
+        amounts = {f"{service} total": dict(self._read(service, question)[0]) for service, question in _AMOUNTS.items()}
+        done = {f"{service} fence": list(map(tuple, self._read(service, _DONE))) for service in SERVICES}
+        return held | amounts | done
+
+    def _read(self, service: str, question: str) -> list[sqlite3.Row]:
+        with sqlite3.connect(self._folder / f"{service}.db") as database:
+            database.row_factory = sqlite3.Row
+            return database.execute(question).fetchall()
+
+    def _url(self, service: str) -> str:
+        return f"sqlite+aiosqlite:///{self._folder}/{service}.db"
+
+
+_LINES = [{"sku": _SKU, "quantity": 2, "unit_price_minor": 1299}]
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
-    running = System(tmp_path)
-    yield running
-    if running.worker is not None:
-        running.stop()
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    made = Shop(tmp_path)
+    async with AsyncExitStack() as stack:
+        await made.open(stack)
+        yield made
 
 
-def _cases(system: System, order: Make, kinds: Sequence[str]) -> list[Case]:
-    steps = Steps.read(system.place(order(**REQUIRED)).document, system.place(order(**BOUNCES)).document)
-    matrix: list[tuple[Sequence[str], list[Injected], dict[str, Any], str]] = [
-        (steps.prepared, [*ONCE, *FOR_EVER], REQUIRED, "CONFIRMED"),
-        (steps.promised, ONCE, REQUIRED, "CONFIRMED"),
-        (steps.undos, ONCE, BOUNCES, "ROLLED_BACK"),
-    ]
-    cases = []
-    for operations, injected_faults, changes, state in matrix:
-        for operation in operations:
-            for injected in (each for each in injected_faults if each.kind in kinds):
-                document = order(f"{operation}-{injected.name}", deadline_s=600, **changes)  # no order reaches it
-                cases.append(Case(document, operation, injected, "ROLLED_BACK" if injected.gives_up else state))
-    return cases
-
-
-KINDS = [
-    pytest.param(["error_before", "error_after", "hang"], 70, marks=pytest.mark.chaos, id="all"),
-    pytest.param(["error_after"], 25, id="lost replies"),
-]
-
-
-@pytest.mark.parametrize(("kinds", "fewest"), KINDS)
-def test_every_step_and_undo_survives_every_fault(system: System, order: Make, kinds: list[str], fewest: int) -> None:
-    system.start()
-    cases = _cases(system, order, kinds)
-    assert len(cases) >= fewest
-    system.stop()
-    faults = system.folder / "faults.toml"
-    faults.write_text("".join(case.injected.on(case.order["order_id"], case.operation) for case in cases))
-    system.options = ["--faults", str(faults)]
-    system.start()
-
-    lines = "\n".join(json.dumps(case.order) for case in cases)
-    for _ in range(3):  # on a busy machine an order may be parked for a while
-        answer = system.run("bulk", "-", "--concurrency", "100", "--json", "--outcomes", stdin=lines)
-        if answer.code == 0:
-            break
-    assert answer.code == 0, answer.err
-    ends = {outcome["order_id"]: outcome for outcome in answer.document["outcomes"]}
-    wrong = {
-        case.order["order_id"]: ends[case.order["order_id"]]["state"]
-        for case in cases
-        if ends[case.order["order_id"]]["state"] != case.state
-    }
-    assert wrong == {}
-    struck = [
-        entry
-        for case in cases
-        for entry in ends[case.order["order_id"]]["steps"]
-        if entry["step"] == case.operation and (entry["attempts"] > 1 or entry["status"] != "DONE")
-    ]
-    assert len(struck) >= len(cases)  # every fault did strike
-    _wait_for_the_late(system, [case for case in cases if case.injected.late_attempt])
-    audit = system.run("audit", "--json")
-    assert audit.code == 0, audit.out
-
-
-def _wait_for_the_late(system: System, cases: list[Case]) -> None:
-    """Wait until each attempt that comes after its undo has been refused, as the log says.
-
-    On a busy machine the attempts before it may have used up the time for all of them.
-    """
-    last = {(f"order/{case.order['order_id']}", case.operation, case.injected.late_attempt) for case in cases}
-    expected = last & {
-        (line["transaction_id"], line["step"], line["attempt"])
-        for line in system.log_lines()
-        if line["event"] == "fault"
-    }
-    assert len(expected) >= len(last) / 2
-
-    def missing() -> set[tuple[str, str, int | None]]:
-        return expected - {
-            (line["transaction_id"], line["step"], line["attempt"])
-            for line in system.log_lines()
-            if line.get("error_code") == "STEP_UNDONE" and line["event"] == "operation"
-        }
-
-    eventually(missing, "every late attempt is refused", until=lambda left: not left)
+@pytest.mark.parametrize(
+    "faults", [pytest.param(set(Fault), marks=pytest.mark.chaos, id="all"), pytest.param(_LOST, id="lost replies")]
+)
+@pytest.mark.timeout(300)
+async def test_every_step_and_undo_survives_every_fault(
+    time_skipping_server: WorkflowEnvironment, shop: Shop, faults: set[Fault]
+) -> None:
+    report = await check(shop.order(), faults=faults, server=time_skipping_server)
+    assert report.is_good, str(report)
+    calls = {call for verdict in report.verdicts for call in verdict.calls}
+    assert {"payment.cancel", "inventory.release", "shipping.cancel", "order.cancel", "shipping.dispatch"} <= calls
+    await shop.audit()

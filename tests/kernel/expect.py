@@ -5,18 +5,11 @@ from __future__ import annotations
 from temporal_saga import CallKind, Entry, State, Status
 
 from .harness import End, Harness
-from .plan import (
-    BEST_EFFORT,
-    PROMISED,
-    ROLLBACK_CALL,
-    STEPS,
-    UNDOS,
-    Stage,
-    never_begun_after,
-    never_called_after,
-    unwinding_from,
-)
-from .services import SOLD_OUT, Effect
+from .plan import BEST_EFFORT, FINISHES, PROMISED, ROLLBACK_CALL, STEPS
+from .services import Effect
+
+Stage = list[list[str]]
+"""Undos that run together: chains, each in order."""
 
 
 def confirmed(harness: Harness, end: End, *, best_effort: bool = True) -> None:
@@ -28,33 +21,26 @@ def confirmed(harness: Harness, end: End, *, best_effort: bool = True) -> None:
     nothing_is_open(end)
 
 
-def rolled_back(harness: Harness, end: End, code: str, stages: list[Stage], *, step: str | None = None) -> None:
-    """Expect that the saga failed with `code`, because of `step`, and undid exactly `stages`."""
+def rolled_back(harness: Harness, end: End, code: str, *, step: str | None = None, all_undone: bool = False) -> None:
+    """Expect that the saga failed with `code`, because of `step`, and undid what it had called and was not refused.
+
+    `all_undone`: once its first step is done, a colocated saga undoes all steps. Its history may not have seen them.
+    """
     services = harness.services
     assert end.log.state is State.ROLLED_BACK
     assert end.log.error is not None
     assert (end.code, end.log.error.code, end.log.error.step) == (code, code, step)
     assert services.of(Effect.HELD) == {ROLLBACK_CALL.name}, "nothing is held, and the rollback call is made"
-    assert in_order(services.undone, stages), f"{services.undone} instead of {stages}"
+    refused = {entry.step for entry in end.log.steps if entry.status is Status.REFUSED}
+    begun = {each.name for each in STEPS} if all_undone else set(services.calls)
+    expected = {each.undo.name for each in STEPS if each.undo is not None and each.name in begun - refused}
+    assert sorted(services.undone) == sorted(expected)
+    assert not {BEST_EFFORT.name, *(finish.name for finish in FINISHES)} & set(services.calls)
     assert services.calls.count(ROLLBACK_CALL.name) == 1
     undos = [entry for entry in end.log.steps if entry.kind is CallKind.UNDO]
-    assert {entry.step for entry in undos} == set(services.undone) <= {undo.name for undo in UNDOS}
+    assert {entry.step for entry in undos} == expected
     assert {entry.status for entry in undos} <= {Status.DONE}
     nothing_is_open(end)
-
-
-def rolled_back_from(
-    harness: Harness, end: End, step: str, code: str, *, undone_too: bool, blamed: bool = True, colocated: bool = False
-) -> None:
-    """Expect `rolled_back` of a saga that failed at `step`; `undone_too`: the step itself had to be undone.
-
-    Once its first step is done, a colocated saga undoes the later steps first: its history may not have seen them.
-    """
-    stages = unwinding_from(step, undone_too=undone_too)
-    if colocated and step != STEPS[0].name:
-        stages = [[[later.undo.name]] for later in reversed(never_begun_after(step)) if later.undo] + stages
-    rolled_back(harness, end, code, stages, step=step if blamed else None)
-    assert not set(harness.services.calls) & never_called_after(step)
 
 
 def nothing_is_open(end: End) -> None:
@@ -75,11 +61,3 @@ def in_order(undone: list[str], stages: list[Stage]) -> bool:
         if any([name for name in now if name in chain] != chain for chain in stage):
             return False
     return not rest
-
-
-def everything_undone(harness: Harness, end: End) -> None:
-    """Expect that all steps were undone in any order: a parked undo does not hold up the others."""
-    assert (end.code, end.log.state) == (SOLD_OUT, State.ROLLED_BACK)
-    assert sorted(harness.services.undone) == sorted(undo.name for undo in UNDOS)
-    assert harness.services.of(Effect.HELD) == {ROLLBACK_CALL.name}
-    nothing_is_open(end)

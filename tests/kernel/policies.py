@@ -8,16 +8,6 @@ from temporal_saga import POLICIES, Policies, Policy
 
 MINUTE = timedelta(minutes=1)
 COLOCATED = POLICIES.colocated()
-MANY_ATTEMPTS = Policies(
-    forward=Policy(
-        attempt_timeout=timedelta(seconds=5),
-        attempts=1_000,
-        total=timedelta(hours=1),
-        first_pause=timedelta(seconds=20),
-        longest_pause=timedelta(seconds=20),
-    )
-)
-"""A failing step lasts longer than the deadline, mostly between two attempts, where the server can skip time."""
 _ONCE = Policy(attempt_timeout=timedelta(seconds=10), attempts=1, total=timedelta(seconds=30))
 ONE_ATTEMPT = Policies(undo=_ONCE, finish=_ONCE)
 """Undos, finishes and the pivot are parked after one attempt."""

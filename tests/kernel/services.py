@@ -115,6 +115,10 @@ class FakeServices:
         """The steps with that effect, of all transactions."""
         return {step for (_, step), state in self.effects.items() if state is effect}
 
+    def held(self) -> dict[str, list[str]]:
+        """What is held, by step."""
+        return {step: [tx] for (tx, step), state in self.effects.items() if state is Effect.HELD}
+
     def activities(self) -> list[Callable[..., Any]]:
         return [self._activity(operation) for operation in self._operations]
 

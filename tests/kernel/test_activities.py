@@ -3,52 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
-from uuid import uuid4
 
 import pytest
-from temporalio.client import WorkflowFailureError
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
 
-from temporal_saga import CallKind, Operation, Plan, SagaPlugin
+from temporal_saga import CallKind, Operation, Plan
 
-from .agency import Agency, Booked, PlainTripWorkflow, body, confirm
+from .agency import Agency, Booked, body, confirm
 from .how_to import Services
-
-
-async def end_of(server: WorkflowEnvironment, agency: Agency) -> Any:
-    """The result of a trip on the sandbox that everyone has by default."""
-    queue = f"activities-{uuid4()}"
-    async with Worker(
-        server.client,
-        task_queue=queue,
-        workflows=[PlainTripWorkflow],
-        activities=agency.served(),
-        plugins=[SagaPlugin()],
-    ):
-        return await server.client.execute_workflow(PlainTripWorkflow.run, "rome", id=queue, task_queue=queue)
-
-
-async def test_steps_finishes_and_the_pivot_are_plain_activities_on_the_workflows_own_queue(
-    server: WorkflowEnvironment,
-) -> None:
-    agency = Agency()
-    assert await end_of(server, agency) == "ticket of rome, book_flight"
-    assert agency.calls == ["book_flight", "hotel.book"]
-
-
-async def test_plain_activities_are_undone_in_reverse(server: WorkflowEnvironment) -> None:
-    agency = Agency(full="hotel.book")
-    with pytest.raises(WorkflowFailureError) as failed:
-        await end_of(server, agency)
-    cause = failed.value.cause
-    assert isinstance(cause, ApplicationError)
-    assert cause.type == "FULL"
-    log = cause.details[0]
-    assert [step["step"] for step in log["steps"]] == ["book_flight", "hotel.book", "cancel_flight", "tell"]
-    assert agency.calls == ["book_flight", "cancel_flight"]
 
 
 def test_a_plan_follows_a_body_of_plain_activities() -> None:

@@ -16,10 +16,9 @@ from .cancels import by_business
 from .harness import Handle, Harness, real_server
 from .plan import BEST_EFFORT, FINISHES, OPERATIONS, PIVOT, STEPS
 from .policies import COLOCATED
-from .services import SOLD_OUT, Behaviour, fail, hang, lose_reply, refuse, slow
+from .services import SOLD_OUT, fail, hang, lose_reply, refuse, slow
 
 OPENING = STEPS[0].name
-every_step = pytest.mark.parametrize("step", [step.name for step in STEPS])
 
 
 def test_a_colocated_saga_cannot_be_built_without_its_body() -> None:
@@ -36,23 +35,20 @@ async def test_a_trip_without_trouble_uses_a_queue_only_for_its_first_step_and_i
     assert await _scheduled(handle) == [OPENING, PIVOT.name]
 
 
-@every_step
-async def test_a_local_refusal_rolls_back_after_one_attempt(harness: Harness, step: str) -> None:
+async def test_a_local_refusal_rolls_back_over_the_queues(harness: Harness) -> None:
+    step = STEPS[-1].name
     harness.services.script(step, then=refuse)
     handle = await harness.start(policies=COLOCATED)
     end = await harness.end(handle)
-    expect.rolled_back_from(harness, end, step, SOLD_OUT, undone_too=False, colocated=True)
+    expect.rolled_back(harness, end, SOLD_OUT, step=step, all_undone=True)
     assert sorted(await _scheduled(handle)) == sorted([OPENING, *harness.services.undone]), "undos are never local"
     entry = expect.entry_of(end, step)
     assert (entry.status, entry.attempts) == (Status.REFUSED, 1)
 
 
-@pytest.mark.parametrize("trouble", [fail, lose_reply])
-@every_step
-async def test_a_local_call_that_fails_is_made_again_over_the_queue(
-    harness: Harness, step: str, trouble: Behaviour
-) -> None:
-    harness.services.script(step, trouble)
+async def test_a_local_call_that_fails_is_made_again_over_the_queue(harness: Harness) -> None:
+    step = STEPS[-1].name
+    harness.services.script(step, lose_reply)
     handle = await harness.start(policies=COLOCATED)
     end = await harness.end(handle)
     expect.confirmed(harness, end)
@@ -101,7 +97,7 @@ async def test_a_local_call_that_is_cancelled_is_not_made_again_over_the_queue(
         await by_business(handle)
         end = await idle_harness.end(handle)
         gate.open.set()
-    expect.rolled_back_from(idle_harness, end, step, CANCELLED, undone_too=True, blamed=False)
+    expect.rolled_back(idle_harness, end, CANCELLED)
     assert step not in await _scheduled(handle)
     assert idle_harness.services.calls.count(step) == 1
 

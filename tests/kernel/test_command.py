@@ -24,6 +24,8 @@ from temporal_saga import CancellableSagaWorkflow, Saga, SagaPlugin, Transaction
 from temporal_saga.__main__ import main
 from tests.eventually import eventually_async
 
+from .policies import ONE_ATTEMPT
+
 pytestmark = pytest.mark.processes
 
 
@@ -57,7 +59,7 @@ async def pay(stay: Stay) -> None:
 class StayWorkflow(CancellableSagaWorkflow):
     @workflow.init
     def __init__(self, stay: Stay) -> None:
-        self.saga = Saga(stay.transaction_id)
+        self.saga = Saga(stay.transaction_id, policies=ONE_ATTEMPT)
 
     @workflow.run
     async def run(self, stay: Stay) -> TransactionLog:

@@ -103,9 +103,8 @@ async def test_a_wait_whose_time_is_over_gives_another_value_and_the_saga_goes_o
 
 @both_orders
 @both_cancels
-@pytest.mark.parametrize("workflow", [ApprovalWorkflow, ApprovalOrElseWorkflow])
-async def test_a_cancel_ends_a_wait(harness: Harness, workflow: type, cancel: Cancel) -> None:
-    handle = await waiting(harness, workflow)
+async def test_a_cancel_ends_a_wait(harness: Harness, cancel: Cancel) -> None:
+    handle = await waiting(harness)
     await cancel(handle)
     end = await harness.end(handle)
     assert (end.code, end.log.state) == (CANCELLED, State.ROLLED_BACK)

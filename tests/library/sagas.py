@@ -41,31 +41,6 @@ class TripWorkflow(CancellableSagaWorkflow):
 
 
 @workflow.defn
-class GrandTour(CancellableSagaWorkflow):
-    """On the kernel, with each kind of call, and a deadline that is shorter than an attempt."""
-
-    @workflow.init
-    def __init__(self, trip: Trip) -> None:
-        self._saga = Saga(trip.trip_id, deadline=timedelta(seconds=3))
-
-    @property
-    def observed(self) -> Saga:
-        return self._saga
-
-    @workflow.run
-    async def run(self, trip: Trip) -> TransactionLog:
-        async with self._saga as saga:
-            saga.on_rollback(BOOK["mail"], trip)
-            await saga.step(BOOK["flight"], trip, undo=CANCEL["flight"])
-            both = (saga.step(BOOK[name], trip, undo=CANCEL[name]) for name in ("hotel", "car"))
-            await saga.parallel(*both)
-            await saga.pivot(BOOK["train"], trip)
-            await saga.finish(BOOK["boat"], trip)
-            await saga.best_effort(BOOK["mail"], trip)
-        return saga.log
-
-
-@workflow.defn
 class PlainTrip:
     """Without the kernel, and right too: an undo is registered first, is repeated until it is done, and nothing stops
     it. The other plain trips differ from it in one place each."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,13 +170,6 @@ def test_in_any_order_a_request_that_was_performed_gets_one_reply(arrivals: list
     answers = [(arrival, service.deliver(arrival)) for arrival in arrivals]
     for is_undo in (False, True):
         assert len({answer for each, answer in answers if each.is_undo is is_undo and isinstance(answer, Repeat)}) <= 1
-
-
-def test_importing_the_package_does_not_import_sqlalchemy() -> None:
-    program = "import sys, temporal_saga, temporal_saga.fence.arrival; print('sqlalchemy' in sys.modules)"
-    root = Path(__file__).parents[2]
-    ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
-    assert ran.stdout == "False\n"
 
 
 def test_the_document_has_the_table_of_the_rules() -> None:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio import activity, workflow
 from temporalio.testing import WorkflowEnvironment
 
-from temporal_saga.testing import Case, Fault, Report, SagaUnderTest, Unusable, Verdict, check, every_fault
+from temporal_saga import CancellableSagaWorkflow
+from temporal_saga.testing import Case, Fault, Report, SagaUnderTest, Unusable, Verdict, check
+from temporal_saga.testing.checking import check_case
+from temporal_saga.testing.learning import learn
 
 from . import sagas
-from .agency import BOOK, SERVICES, Agency, Trip
+from .agency import BOOK, CANCEL, SERVICES, Agency, Trip
 from .naive import DOCUMENT, NAIVE, Naive, trip
 
 _ROOT = Path(__file__).parents[2]
 
 
-@every_fault(trip(sagas.TripWorkflow))
-def test_a_trip_on_the_kernel_is_booked_whole_or_not_at_all(verdict: Verdict) -> None:
-    assert verdict.end.startswith("ends as")
-
-
-@pytest.mark.parametrize("workflow", [sagas.PlainTrip, sagas.GrandTour])
-async def test_nothing_is_wrong_with_a_saga_that_is_right(
-    time_skipping_server: WorkflowEnvironment, workflow: type[Any]
-) -> None:
-    report = await check(trip(workflow), server=time_skipping_server)
+async def test_nothing_is_wrong_with_a_plain_saga_that_is_right(time_skipping_server: WorkflowEnvironment) -> None:
+    """`tests/kernel/test_every_fault.py` has one on the kernel with each kind of call."""
+    report = await check(trip(sagas.PlainTrip), server=time_skipping_server)
     assert report.is_good, str(report)
 
 
@@ -38,12 +32,11 @@ async def test_nothing_is_wrong_with_a_saga_that_is_right(
 async def test_a_wrong_saga_is_caught_and_told_what_is_wrong(
     time_skipping_server: WorkflowEnvironment, naive: Naive
 ) -> None:
-    report = await check(
-        trip(naive.workflow, **naive.services), faults={Fault.NONE, naive.fault}, server=time_skipping_server
-    )
-    assert report.verdicts[0].is_good, "without a fault nothing is wrong"
-    [found] = [verdict for verdict in report.problems if verdict.case.name == naive.case]
-    assert naive.says in found.problems
+    lesson = await learn(time_skipping_server, trip(naive.workflow, **naive.services))
+    faultless, *others = lesson.cases({Fault.NONE, naive.fault})
+    assert (await check_case(time_skipping_server, lesson, faultless)).is_good, "without a fault nothing is wrong"
+    [case] = [case for case in others if case.name == naive.case]
+    assert naive.says in (await check_case(time_skipping_server, lesson, case)).problems
 
 
 def test_the_documented_table_is_that_of_the_wrong_sagas() -> None:
@@ -127,6 +120,15 @@ async def test_a_call_that_is_not_made_again_is_a_problem(time_skipping_server: 
     assert "hotel.book was not called: the saga makes other calls than before" in hotel.problems
 
 
+async def test_a_history_that_does_not_replay_and_a_log_with_an_open_call_are_problems(
+    time_skipping_server: WorkflowEnvironment,
+) -> None:
+    for wrong, says in ((Forgetful, _NOT_REPLAYED), (Hasty, _STILL_OPEN)):
+        [verdict] = (await check(trip(wrong), faults={Fault.NONE}, server=time_skipping_server)).verdicts
+        [problem] = verdict.problems
+        assert problem.startswith(says)
+
+
 def test_the_report_is_a_table_with_a_line_for_each_case() -> None:
     case = Case(Fault.NONE)
     good, bad = Verdict(case, "ends as confirmed", ()), Verdict(case, "ends as failed", ("this", "that"))
@@ -139,59 +141,50 @@ def test_the_report_is_a_table_with_a_line_for_each_case() -> None:
     ]
 
 
+_PLUGINS = ("-p", "temporal_saga.testing.plugin", "-p", "no:asyncio", "-p", "no:xdist")
 _USER = """
-from temporal_saga.testing import Fault, every_fault
+from temporal_saga.testing import Fault, SagaUnderTest, every_fault
 from tests.library import sagas
+from tests.library.agency import Agency, Trip
 from tests.library.naive import trip
-{before}
-@every_fault(trip(sagas.{saga}), faults={{Fault.REFUSED}})
-def test_trip({argument}):
+
+def shows_nothing():
+    return SagaUnderTest(
+        workflow=sagas.TripWorkflow.run, input=Trip, activities=Agency().activities(), state=lambda: {}
+    )
+
+@every_fault(trip(sagas.ForgottenUndo), faults={Fault.REFUSED})
+def test_trip(verdict):
+    pass
+
+@every_fault(shows_nothing)
+def test_nothing(verdict):
     pass
 """
 
 
 def test_pytest_runs_a_test_for_each_case_and_says_what_is_wrong(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(_USER.format(saga="ForgottenUndo", argument="verdict", before=""))
-    result = _pytest(pytester)
-    result.assert_outcomes(passed=2, failed=1)
+    """A saga that cannot be tested has one test, which fails."""
+    pytester.makepyfile(_USER)
+    result = pytester.runpytest_inprocess("-v", *_PLUGINS)
+    result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(
         [
             "*::test_trip[[]flight.book refused[]] PASSED*",
             "*::test_trip[[]hotel.book refused[]] PASSED*",
             "*::test_trip[[]car.book refused[]] FAILED*",
+            "*::test_nothing[[]without a fault[]] FAILED*",
             "*car.book refused: ends as failed (ActivityError)",
             "*- hotel.book took effect and was never undone: forgotten undo?",
+            "*without a fault `state` shows no change*",
         ]
     )
 
 
-def test_pytest_fails_one_test_of_a_saga_that_cannot_be_tested(pytester: pytest.Pytester) -> None:
-    before = "from tests.library.agency import Agency\nAgency.state = lambda self: {}\n"
-    pytester.makepyfile(_USER.format(saga="TripWorkflow", argument="verdict", before=before))
-    result = _pytest(pytester)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*without a fault `state` shows no change*"])
-
-
 def test_pytest_asks_for_the_argument_verdict(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(_USER.format(saga="TripWorkflow", argument="", before=""))
-    _pytest(pytester).stdout.fnmatch_lines(["*test_trip: a test with @every_fault has an argument `verdict`*"])
-
-
-def test_the_harness_without_its_plugin_imports_no_pytest() -> None:
-    program = "import sys, temporal_saga, temporal_saga.testing; print(sorted({'pytest'} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", program], cwd=_ROOT, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
-
-
-@pytest.fixture
-def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.setenv("PYTHONPATH", str(_ROOT))
-    return pytester
-
-
-def _pytest(pytester: pytest.Pytester) -> pytest.RunResult:
-    return pytester.runpytest_subprocess("-v", "-p", "temporal_saga.testing.plugin")
+    pytester.makepyfile(_USER.replace("test_trip(verdict)", "test_trip()"))
+    result = pytester.runpytest_inprocess(*_PLUGINS)
+    result.stdout.fnmatch_lines(["*test_trip: a test with @every_fault has an argument `verdict`*"])
 
 
 @dataclass(frozen=True)
@@ -209,6 +202,37 @@ class TourWorkflow:
         for name in tour.services:
             await sagas.attempt(BOOK[name], Trip(tour.trip_id))
         return "booked"
+
+
+_NOT_REPLAYED = "its history cannot be replayed, so a new worker could not go on with it: "
+_STILL_OPEN = "the saga ends as confirmed, and boat.book is still RUNNING in its transaction log"
+_begun: set[str] = set()
+
+
+@workflow.defn
+class Forgetful:
+    """Does what depends on a variable of its process, which another worker does not have."""
+
+    @workflow.run
+    async def run(self, trip: Trip) -> str:
+        if trip.trip_id not in _begun:
+            _begun.add(trip.trip_id)
+            await workflow.sleep(1)
+        await sagas.attempt(BOOK["flight"], trip)
+        return "booked"
+
+
+@workflow.defn
+class Hasty(CancellableSagaWorkflow):
+    """Does not wait for a call that it has begun."""
+
+    @workflow.run
+    async def run(self, trip: Trip) -> None:
+        async with self.saga as saga:
+            await saga.step(BOOK["flight"], trip, undo=CANCEL["flight"])
+            booking = saga.best_effort(BOOK["boat"], trip)
+            self.booking = asyncio.create_task(booking)
+            await asyncio.sleep(0)
 
 
 @activity.defn(name="flight.book")

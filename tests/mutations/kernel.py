@@ -12,6 +12,7 @@ _KERNEL, _CALLS, _UNDO, _GROUP = (
 )
 _PROGRESS = "temporal_saga/progress.py"
 _TESTS = "tests/kernel"
+_FAULTS = f"{_TESTS}/test_every_fault.py::test_a_trip_is_booked_whole_or_not_at_all"
 _RANDOM = f"{_TESTS}/test_random_sagas.py::test_a_random_saga_is_all_done_or_all_undone"
 
 _FORWARD = (
@@ -31,7 +32,7 @@ _FORWARD = (
                 "        if not isinstance(ended, Refused | Unknown):\n            current_stack.get().append(pushed)",
             ),
         ),
-        (f"{_TESTS}/test_positions.py::test_a_step_that_took_effect_and_lost_its_reply_is_undone[trip.open]", _RANDOM),
+        (f"{_FAULTS}[reply lost]", _RANDOM),
     ),
     Mutation(
         "a step of unknown outcome is taken for refused, and not undone",
@@ -42,7 +43,7 @@ _FORWARD = (
                 "isinstance(ended, Refused | Unknown):\n            current_stack",
             ),
         ),
-        (f"{_TESTS}/test_positions.py::test_a_step_that_took_effect_and_lost_its_reply_is_undone[car.hold]", _RANDOM),
+        (f"{_FAULTS}[reply lost]", _RANDOM),
     ),
     Mutation(
         "`except Exception` around a step: a cancellation passes by, and what it leaves in doubt is not written down",
@@ -122,7 +123,7 @@ _UNWINDING = (
     Mutation(
         "undos run in the order of their steps, not in reverse",
         (Edit(_UNDO, "top = stack.pop()", "top = stack.pop(0)"),),
-        (f"{_TESTS}/test_positions.py::test_a_step_whose_attempts_run_out_is_undone_too[car.hold]", _RANDOM),
+        (f"{_FAULTS}[reply lost]", _RANDOM),
     ),
     Mutation(
         "the undos of a group run one after the other",

@@ -12,6 +12,7 @@ _INJECTION, _VERDICT, _LEARNING = (
     "temporal_saga/testing/learning.py",
 )
 _HARNESS = "tests/library/test_harness.py"
+_LOG = "test_a_history_that_does_not_replay_and_a_log_with_an_open_call_are_problems"
 _CAUGHT = f"{_HARNESS}::test_a_wrong_saga_is_caught_and_told_what_is_wrong"
 
 LIBRARY = (
@@ -90,6 +91,16 @@ LIBRARY = (
         "the harness for sagas lets undos run in any order",
         (Edit(_VERDICT, "        yield from self._wrong_order()\n", ""),),
         (f"{_CAUGHT}[Undos run in the order of their steps]",),
+    ),
+    Mutation(
+        "the harness for sagas replays no history",
+        (Edit(_VERDICT, "        if self._run.not_replayed:\n", "        if False:\n"),),
+        (f"{_HARNESS}::{_LOG}",),
+    ),
+    Mutation(
+        "the harness for sagas does not read the transaction log",
+        (Edit(_VERDICT, "        yield from self._untrue_log()\n", ""),),
+        (f"{_HARNESS}::{_LOG}",),
     ),
     Mutation(
         "pytest runs the cases of a saga and does not look at the verdict",
