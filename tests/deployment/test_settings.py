@@ -42,12 +42,21 @@ MALFORMED: dict[str, tuple[dict[str, str], str]] = {
     "a blank": ({"SMTP_URL": "smtp://mail.example.com?from=Shop <a@b.c>"}, "percent-encoded"),
     "webhook of no web": (_WEBHOOK | {"SMS_WEBHOOK_URL": "ftp://s3cret"}, "must begin with http:// or https://"),
     "secret too short": (_WEBHOOK | {"SMS_WEBHOOK_SECRET": "whsec_s3cret=="}, "24 to 64 bytes in base64"),
+    "a database for all": ({"DATABASE_URL": "sqlite:///s3cret.db"}, "must contain {service}"),
+    "another driver's option": (
+        {"DATABASE_URL": "postgresql+asyncpg://services:s3cret@db/{service}?sslmode=require"},
+        "asyncpg has no option sslmode",
+    ),
+    "no such format": ({"LOG_FORMAT": "xml"}, "must be one of 'console' or 'json'"),
+    "no port of metrics": ({"METRICS_PORT": "many"}, "must be a whole number"),
+    "no key": ({"PAYLOAD_KEY": "s3cret"}, "must be URL-safe base64"),
+    "no collector": ({"OTEL_EXPORTER_OTLP_ENDPOINT": "s3cret"}, "must begin with http:// or https://"),
     "secret without its mark": (_WEBHOOK | {"SMS_WEBHOOK_SECRET": _SECRET[6:]}, "must be whsec_ and"),
 }
 
 
 @pytest.mark.parametrize(("environment", "words"), MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_gateway_is_named_in_one_line_without_its_secret(environment: dict[str, str], words: str) -> None:
+def test_a_malformed_setting_is_named_in_one_line_without_its_secret(environment: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.read(environment)
     message = str(refused.value)

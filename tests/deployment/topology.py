@@ -11,17 +11,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 from ruamel.yaml import YAML
 
 from runtime.embedded import free_port
 
+from ..end_to_end.command import Answer, Program
 from ..postgresql import postgresql_server
 from . import compose
 
 _BIN = Path(sys.executable).parent
-_READY_S = 30
 _JOB_S = 30
 VARIABLES = {"POSTGRES_PASSWORD": "p0", "TEMPORAL_DB_PASSWORD": "p1", "SERVICES_DB_PASSWORD": "p2"}
 """The content of a user's .env."""
@@ -59,8 +58,8 @@ class Servers:
 class Topology:
     servers: Servers
     image: Path
-    """The folder in the place of /app."""
-    workers: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    """The folder in the place of /app. `test_compose` proves that the programs need no other files of the project."""
+    workers: dict[str, Program] = field(default_factory=dict)
     _services: dict[str, compose.Definition] = field(default_factory=compose.services)
     _metrics_ports: dict[str, str] = field(default_factory=dict)
 
@@ -105,34 +104,30 @@ class Topology:
         assert process.returncode == 0, f"{name}: {' '.join(command)}: {process.returncode}\n{error.decode()}"
         return out.decode()
 
-    async def start_workers(self, stack: AsyncExitStack) -> None:
+    def start_workers(self, stack: AsyncExitStack) -> None:
         """Start one process for each worker of the compose file, all at once, and wait until all are ready."""
         for name in compose.workers():
-            log = stack.enter_context((self.image / f"{name}.log").open("w"))
-            self.workers[name] = await self._start(name, log)
-            stack.push_async_callback(_end, self.workers[name])
-        async with asyncio.timeout(_READY_S):
-            await asyncio.gather(*(self._ready(name) for name in self.workers))
+            self.workers[name] = self._program(name, self.command(name), self.image / f"{name}.log")
+            stack.callback(self.workers[name].end, signal.SIGKILL)
+        for worker in self.workers.values():
+            worker.until_ready()
 
-    async def _start(self, name: str, log: TextIO) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *self.command(name), env=self.environment(name), cwd=self.image, stdout=asyncio.subprocess.PIPE, stderr=log
-        )
+    def starter(self, *arguments: str) -> Answer:
+        """Run the container `starter` with these arguments."""
+        return self._program("starter", self.command("starter", *arguments)).answer()
 
-    async def _ready(self, name: str) -> None:
-        stdout = self.workers[name].stdout
-        assert stdout is not None
-        line = (await stdout.readline()).decode()
-        assert line.startswith("ready"), f"{name}: {line!r}\n{self.log(name)}"
+    def _program(self, name: str, command: list[str], log: Path | None = None) -> Program:
+        python, *words = command
+        assert python == sys.executable
+        return Program(words, self.image, self.environment(name), log=log)
 
     def log(self, name: str) -> str:
         return (self.image / f"{name}.log").read_text()
 
-    async def stop_worker(self, name: str, grace_s: float) -> int:
-        """Stop a worker as Docker does, and return its exit code. Fails if Docker would have killed it."""
-        self.workers[name].send_signal(signal.SIGTERM)
-        async with asyncio.timeout(grace_s):
-            return await self.workers[name].wait()
+    def stop_worker(self, name: str, grace_s: float) -> int:
+        """Stop a worker as Docker does, and return its exit code. `TimeoutError` if Docker would have killed it."""
+        os.kill(self.workers[name].pid, signal.SIGTERM)
+        return self.workers[name].wait(grace_s)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -121,7 +121,13 @@ def test_a_choreographed_order_is_cancelled_before_its_confirmation(system: Syst
     assert ended.document["error"]["message"] == "changed my mind"
 
 
-@pytest.mark.parametrize("intruder", [False, True], ids=["alone", "with another order under its id"])
+@pytest.mark.parametrize(
+    "intruder",
+    [
+        pytest.param(False, id="alone"),
+        pytest.param(True, id="with another order under its id", marks=pytest.mark.chaos),
+    ],
+)
 async def test_the_sweep_resumes_a_choreography_whose_participants_were_all_terminated(
     system: System, order: Make, *, intruder: bool
 ) -> None:

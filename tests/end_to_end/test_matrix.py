@@ -17,7 +17,8 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from activities.catalogue import SERVICES
-from activities.database import connect, migrate, reading
+from activities.database import connect, reading
+from activities.schema import migrate
 from activities.service import Service
 from audit import invariants
 from cli.documents import document

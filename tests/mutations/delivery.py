@@ -122,7 +122,7 @@ DELIVERY = (
                 "if False:",
             ),
         ),
-        (f"{_SETTINGS}::test_a_malformed_gateway_is_named_in_one_line_without_its_secret[clear text]",),
+        (f"{_SETTINGS}::test_a_malformed_setting_is_named_in_one_line_without_its_secret[clear text]",),
     ),
     Mutation(
         "metrics are served to everybody on the network",

@@ -216,7 +216,7 @@ _TERMINAL = (
     Mutation(
         "a person who leaves a waiting command is not told what goes on",
         (Edit(_FOLLOW, "            if not self._is_asked_for:\n                raise\n", "            raise\n"),),
-        (f"{_WAITING}::test_ctrl_c_while_an_order_is_placed_says_that_it_goes_on_and_what_shows_it",),
+        (f"{_WAITING}::test_place_says_at_once_what_it_starts_and_on_ctrl_c_that_it_goes_on_and_what_shows_it",),
     ),
     Mutation(
         "a program that reads a document gets progress for people beside it",
@@ -226,7 +226,7 @@ _TERMINAL = (
     Mutation(
         "no client knows where the Web UI of the embedded server is",
         (Edit("runtime/web_ui.py", "UpdateNamespaceInfo(data={_KEY: address})", "UpdateNamespaceInfo()"),),
-        (f"{_WAITING}::test_place_says_at_once_what_it_starts_and_where_to_see_it",),
+        (f"{_WAITING}::test_place_says_at_once_what_it_starts_and_on_ctrl_c_that_it_goes_on_and_what_shows_it",),
     ),
     Mutation(
         "a guard in the process hides from a query what is still to come",
