@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from activities import erasure, retention
 from activities.binding import binding_table
+from activities.definition import ServiceDefinition
 from activities.inventory import INVENTORY
 from activities.notification import NOTIFICATION
 from activities.order import ORDER
 from activities.outbox import outbox_table
 from activities.payment import PAYMENT
-from activities.service import ServiceDefinition
 from activities.shipping import SHIPPING
 
 SERVICES: dict[str, ServiceDefinition] = {

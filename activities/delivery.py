@@ -43,11 +43,12 @@ from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 
 from activities.database import Database
+from activities.definition import Handler, ServiceDefinition, implements
 from activities.fence import Decision, RefusedDecision, digest, would_act
 from activities.gateways import Delivery, Gateway
 from activities.notification import NOTIFICATION, DeliveryRecord, DeliveryState, address_of, sent_by
 from activities.records import Ref, Stale, UnitOfWork
-from activities.service import Handler, OperationCall, Service, ServiceDefinition, implements
+from activities.service import OperationCall, Service
 from contracts import notification
 from contracts.errors import Code
 from contracts.message import Reply, Request

@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, exists, func, or_, select, update
 
+from activities.definition import Query, ServiceDefinition
 from activities.fence import ERASED as ERASED_DIGEST
-from activities.service import Query, ServiceDefinition
 from contracts.erasure import (
     ERASE,
     ERASED,

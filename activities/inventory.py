@@ -17,10 +17,10 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, func, select
 
+from activities.definition import Leaves, Query, ServiceDefinition, implements, lists_open, readable
 from activities.fence import Decision, RefusedDecision, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.retention import carried_forward, carry
-from activities.service import Leaves, Query, ServiceDefinition, implements, lists_open, readable
 from contracts import inventory
 from contracts.errors import Code
 from contracts.inventory import (

@@ -14,9 +14,9 @@ from enum import StrEnum
 
 from sqlalchemy import MetaData
 
+from activities.definition import ServiceDefinition, implements
 from activities.fence import Decision, RefusedDecision, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
-from activities.service import ServiceDefinition, implements
 from activities.wording import Story, sentence
 from contracts import notification
 from contracts.errors import Code

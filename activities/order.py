@@ -10,9 +10,9 @@ from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, exist
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
 
+from activities.definition import Query, ServiceDefinition, implements, lists_open, readable
 from activities.fence import RETIRED, Decision, RefusedDecision, UnreadableReply, declare_fence, erased_digest
 from activities.records import Record, Ref, UnitOfWork, UtcDateTime, effects_table, record
-from activities.service import Query, ServiceDefinition, implements, lists_open, readable
 from contracts import order
 from contracts.erasure import ERASED, EraseCustomer, without_personal_data
 from contracts.errors import Code

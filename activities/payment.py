@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, MetaData, func, select
 
+from activities.definition import Leaves, Query, ServiceDefinition, implements, lists_open, readable
 from activities.fence import Decision, RefusedDecision, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
 from activities.retention import carried_forward, carry
-from activities.service import Leaves, Query, ServiceDefinition, implements, lists_open, readable
 from contracts import payment
 from contracts.errors import Code
 from contracts.message import LEASE, ListOpen

@@ -23,8 +23,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Select, Table, Text, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from activities.definition import Query, ServiceDefinition
 from activities.fence import RETIRED, RecordState, record_of_retired
-from activities.service import Query, ServiceDefinition
 from contracts.ids import is_orders
 from contracts.retention import LIST_OLD, RETIRE, ListOld, OldTransactions, Retire, Retired, RetireStage, Stays
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import MetaData
 
+from activities.definition import Leaves, ServiceDefinition, implements, lists_open
 from activities.fence import Decision, RefusedDecision, declare_fence
 from activities.records import Record, Ref, UnitOfWork, effects_table, record
-from activities.service import Leaves, ServiceDefinition, implements, lists_open
 from contracts import shipping
 from contracts.errors import Code
 from contracts.shipping import ScheduleShipment, ShipmentRecorded, ShipmentState

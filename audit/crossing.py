@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
+from activities.definition import Leaves
 from activities.fence import RETIRED
 from activities.order import Fence, PlacedOrder, metadata
-from activities.service import Leaves
 from audit.report import Check, Violation
 from contracts import order
 from contracts.ids import is_orders, order_id_of, order_workflow_id

@@ -143,7 +143,7 @@ _TOLERANT = (
         "a row that this version refuses ends the answer for all",
         (
             Edit(
-                "activities/service.py",
+                "activities/definition.py",
                 "            unreadable.append(Unreadable(transaction_id=transaction_of(row), "
                 "problem=first_problem(error)))",
                 "            raise AssertionError from error",

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, event, select
 
 from activities.catalogue import SERVICES
 from activities.database import connect
+from activities.definition import Handler
 from activities.fence import RefusedDecision
 from activities.records import Stale
-from activities.service import Handler, Service
+from activities.service import Service
 from contracts.message import Message, Reply, Request
 from temporal_saga import Operation
 from temporal_saga.fence.rules import OperationState

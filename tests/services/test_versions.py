@@ -15,9 +15,10 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.catalogue import SERVICES
+from activities.definition import Handler
 from activities.fence import Decision, RefusedDecision
 from activities.records import UnitOfWork
-from activities.service import Handler, Service
+from activities.service import Service
 from contracts import inventory, payment
 from contracts.errors import Code
 from contracts.message import Added, Reply
