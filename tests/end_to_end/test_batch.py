@@ -321,3 +321,15 @@ def test_orders_are_cut_into_batches_of_bounded_length_and_size_and_no_id_is_twi
     ids = [each.order_id for each in others]
     assert cut == [[first.order_id], [first.order_id, *ids[:2]], ids[2:5], ids[5:]]
     assert all(batch.size_bytes == len(batch.json) + 1 for batch in batches(others))
+
+
+@pytest.mark.chaos
+def test_batches_bring_every_order_to_an_end_where_a_fifth_of_all_attempts_fails(fresh_system: System) -> None:
+    fresh_system.options = ["--fault-rate", "0.2", "--fault-seed", "7"]
+    fresh_system.start()
+    answer = fresh_system.run("bulk", "--count", "300", "--mode", "batch", "--batch-size", "15", "--json")
+    assert answer.code == 0, answer
+    assert sum(answer.document["states"].values()) == 300
+    assert any(line.get("event") == "fault" for line in fresh_system.log_lines())
+    audit = fresh_system.run("audit", "--json")
+    assert (audit.code, audit.document["orders"]) == (0, 300), audit.out

@@ -1,10 +1,12 @@
-"""The start of a system: it waits while Temporal is busy, and refuses databases of another Temporal."""
+"""The start of a system: what it waits for, and what it refuses: a taken port, the state of another Temporal."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -21,8 +23,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from runtime import readiness
+from runtime import embedded, readiness
+from runtime.embedded import free_port
 from runtime.readiness import until_answered, until_served
+from runtime.settings import SettingsError
 from runtime.stopping import stop_of
 from workflows.sweep import SweepWorkflow
 
@@ -146,3 +150,57 @@ def test_databases_of_another_temporal_are_left_alone_until_they_are_adopted(fre
     assert audit.err.startswith("error: the payment database belongs to Temporal namespace 'default' (id another, ")
     assert audit.err.count("\n") == 1
     assert second.stop() == 0
+
+
+def test_the_embedded_server_is_served_whatever_other_temporal_the_environment_names(
+    fresh_system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as environment:
+        environment.setenv("TEMPORAL_NAMESPACE", "shop")
+        environment.setenv("TEMPORAL_API_KEY", "secret")
+        environment.setenv("TEMPORAL_TLS", "true")
+        fresh_system.start()
+    assert fresh_system.run("place", "--item", "BOOK-1:1").code == 0
+    assert fresh_system.stop() == 0, "SIGTERM drains"
+
+
+@pytest.mark.xdist_group("system")
+def test_a_port_that_is_taken_is_an_error_in_one_line(system: System, tmp_path: Path) -> None:
+    second = System(tmp_path, port=system.port)
+    with pytest.raises(AssertionError, match=f"error: port {second.port} is taken"):
+        second.start()
+    assert (tmp_path / "worker.log").read_text().count("\n") == 1
+
+
+@pytest.mark.xdist_group("system")
+async def test_a_second_server_on_the_same_state_is_refused(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_STOP_TIMEOUT_S", 0.2)
+    second = embedded.embedded_server(port=free_port(), ui_port=free_port(), data=system.folder)
+    with pytest.raises(SettingsError, match=f"--data {system.folder}: another server keeps its state there"):
+        await second.__aenter__()
+
+
+async def test_a_restart_waits_for_the_server_of_a_killed_parent_which_still_holds_its_port(tmp_path: Path) -> None:
+    port, loop = free_port(), asyncio.get_running_loop()
+    with (tmp_path / "temporal.log").open("ab") as log, socket.create_server(("127.0.0.1", port)) as dying:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        loop.call_later(0.3, dying.close)
+        loop.call_later(0.3, log.close)
+        async with embedded.embedded_server(port=port, ui_port=free_port(), data=tmp_path) as server:
+            assert server.address == f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("place", ["data", "database"])
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, place: str) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("a file in place of a folder")
+    system = System(tmp_path)
+    if place == "data":
+        system.options = ["--data", str(blocked / "data")]
+    else:
+        system.folder = tmp_path / "ok"
+        system.folder.mkdir()
+        (system.folder / "payment.db").mkdir()
+    with pytest.raises(AssertionError, match="error: "):
+        system.start()
+    assert "Traceback" not in (system.folder / "worker.log").read_text()

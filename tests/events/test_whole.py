@@ -1,4 +1,4 @@
-"""Events of a whole system: what took effect is told once, though workers are killed."""
+"""Orders and events of a whole system that is killed: none is lost, and what took effect is told once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.orders import line
 from .jetstream import NatsServer
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
-_ORDERS = 40
+_ORDERS = {"saga": 24, "batch": 100}
 
 
 @pytest.fixture
@@ -35,17 +35,34 @@ def telling_system(tmp_path: Path, nats_server: NatsServer) -> Iterator[System]:
     system.stop()
 
 
-async def test_every_effect_of_every_service_is_told_once_though_worker_and_server_are_killed(
+@pytest.mark.timeout(300)  # a kill and a restart under load, on a busy machine
+async def test_killing_server_and_workers_in_the_middle_loses_nothing_and_every_effect_is_told_once(
     telling_system: System, nats_server: NatsServer
 ) -> None:
-    options = ("--count", str(_ORDERS), "--concurrency", "10", "--json")
-    placing = telling_system.start_command("bulk", *options)
-    await nats_server.until(30)
+    batch = ("--mode", "batch", "--batch-size", "25")
+    placing = [
+        telling_system.start_command("bulk", "--count", str(_ORDERS["saga"]), "--concurrency", "12", "--json"),
+        telling_system.start_command("bulk", "--count", str(_ORDERS["batch"]), *batch, "--json"),
+    ]
+    log = telling_system.folder / "worker.log"
+
+    async def begun() -> bool:
+        return all(f'"{called}"' in log.read_text() for called in ("order.create", "order.create.batch"))
+
+    # From the first call of a service on, `bulk` survives the loss of its server at any moment.
+    await eventually_async(begun, "an order of each bulk has begun", timeout_s=60)
     await asyncio.to_thread(telling_system.stop, signal.SIGKILL)
     await nats_server.stop()
     await nats_server.start()
     await asyncio.to_thread(telling_system.start)
-    assert (await asyncio.to_thread(placing.answer)).document["orders"] == _ORDERS
+    for bulk, count in zip(placing, _ORDERS.values(), strict=True):
+        placed = await asyncio.to_thread(bulk.answer)
+        assert placed.code == 0, placed.err
+        assert placed.err.count("Temporal does not answer") <= 1  # none, if it is back before the SDK says so
+        assert len(placed.err.splitlines()) <= 3, placed.err  # that, and the progress bar
+        assert placed.document["states"] == {"CONFIRMED": count}
+    audit = await asyncio.to_thread(telling_system.run, "audit", "--json")
+    assert (audit.code, audit.document["orders"]) == (0, sum(_ORDERS.values())), audit.out
 
     async def waiting() -> list[int]:
         return [_count(telling_system, service, "outbox") for service in SERVICES]
@@ -58,7 +75,7 @@ async def test_every_effect_of_every_service_is_told_once_though_worker_and_serv
         for service in SERVICES
         for transaction, operation in _rows(telling_system, service, "SELECT transaction_id, operation FROM effects")
     }
-    assert len(effects) > 5 * _ORDERS
+    assert len(effects) > 5 * audit.document["orders"]
     assert sorted(told) == sorted(effects)
     for order in {event["subject"] for event in events if event["type"] == "order.confirm"}:
         of_order = [event["type"] for event in events if event["subject"] == order]

@@ -25,10 +25,7 @@ _SILENT = (
                 "        await _require_alone(log, data)  # before the ports",
             ),
         ),
-        (
-            "tests/end_to_end/test_crashes.py"
-            "::test_a_restart_waits_for_the_server_of_a_killed_parent_which_still_holds_its_port",
-        ),
+        (f"{_START}::test_a_restart_waits_for_the_server_of_a_killed_parent_which_still_holds_its_port",),
     ),
     Mutation(
         "a worker that starts while another writes into a new file does not wait",
