@@ -25,6 +25,8 @@ fault = [
   {transaction = "order/*-stuck", operation = "order.confirm", kind = "delay", seconds = 4},
   {transaction = "order/*-capture", operation = "payment.capture", kind = "hang", attempts = 1},
   {transaction = "order/*-jammed", operation = "payment.cancel", kind = "refuse"},
+  {transaction = "x-*-stuck", operation = "inventory.release", kind = "refuse"},
+  {transaction = "x-*-slow", operation = "payment.authorize", kind = "delay", seconds = 6},
   {transaction = "order/*-later", operation = "payment.capture", kind = "delay", seconds = 4},
 ]
 """

@@ -7,8 +7,9 @@ import base64
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
+from cli.documents import document
 from contracts.ids import SCHEDULE_ID, SWEEP_WORKFLOW
 from runtime import connection
 from runtime.embedded import find_cli, free_port
@@ -23,12 +25,11 @@ from runtime.encryption import key_ids
 from runtime.settings import Settings, SettingsError
 
 from ..eventually import eventually, eventually_async
+from ..orders import line
 from .command import Answer
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("encryption")
-
-Make = Callable[..., dict[str, Any]]
 
 _FAULTS = """
 fault = [
@@ -75,39 +76,33 @@ def _key() -> str:
     return base64.urlsafe_b64encode(os.urandom(32)).decode()
 
 
-def _secret_order(make: Make, suffix: str, customer: str = _SECRETS["customer"], **changes: Any) -> dict[str, Any]:
+def _secret_order(suffix: str, customer: str = _SECRETS["customer"]) -> dict[str, Any]:
     address = {field: _SECRETS[field] for field in ("name", "street", "city", "postcode")} | {"country": "GB"}
     contact = {field: _SECRETS[field] for field in ("email", "phone")}
-    line = {"sku": _SECRETS["sku"], "quantity": _QUANTITY, "unit_price_minor": int(_SECRETS["price"])}
-    return make(suffix, customer_id=customer, lines=[line], ship_to=address, contact=contact, **changes)
+    secret = {"sku": _SECRETS["sku"], "quantity": _QUANTITY, "unit_price_minor": int(_SECRETS["price"])}
+    return document(f"t-{uuid4().hex[:8]}-{suffix}", customer, [secret]) | {"ship_to": address, "contact": contact}
 
 
-def _end_in_every_way(system: System, make: Make) -> None:
-    """Bring orders to every end in every mode; the messages of the refusals hold the customer's data."""
-    orders = {suffix: _secret_order(make, suffix) for suffix in ("ok", "parked", "slow", "events")}
-    poor = _secret_order(make, "poor", f"{_SECRETS['customer']}-poor")
+@pytest.fixture(scope="module")
+def ended(encrypted: System) -> dict[str, str]:
+    """The ids of orders with every end in every mode; the messages of the refusals hold the customer's data."""
+    system, poor = encrypted, f"{_SECRETS['customer']}-poor"
+    orders = {name: _secret_order(name) for name in ("ok", "parked", "slow", "batch")}
+    orders |= {name: _secret_order(name, poor) for name in ("poor", "events")}
     assert system.place(orders["ok"]).code == 0
-    assert "has no account" in system.place(poor).out
-    assert system.place(orders["events"] | {"customer_id": poor["customer_id"]}, "--mode", "choreography").code == 1
-    batch = [_secret_order(make, f"batch-{at}", poor["customer_id"]) for at in range(3)]
+    assert "has no account" in system.place(orders["poor"]).out
+    assert system.place(orders["events"], "--mode", "choreography").code == 1
+    batch = [orders["batch"], *(_secret_order(f"batch-{at}", poor) for at in range(2))]
     bulk = system.run("bulk", "-", "--mode", "batch", stdin="\n".join(map(json.dumps, batch)))
     assert bulk.code == 0
     _cancel(system, orders["slow"])
     _park_and_skip(system, orders["parked"])
-    step = {
-        "name": "pay",
-        "commit": "payment.authorize",
-        "rollback": "payment.cancel",
-        "input": {
-            "order_id": "t-secret",
-            "customer_id": poor["customer_id"],
-            "amount_minor": int(_SECRETS["total"]),
-            "currency": "EUR",
-        },
-    }
+    charge = {"order_id": "t-secret", "customer_id": poor, "amount_minor": int(_SECRETS["total"]), "currency": "EUR"}
+    step = {"name": "pay", "commit": "payment.authorize", "rollback": "payment.cancel", "input": charge}
     transaction = json.dumps({"transaction_id": "t-secret", "steps": [step]})
     assert system.run("transaction", "-", stdin=transaction).code == 1
     assert system.run("cancel", orders["ok"]["order_id"], "--reason", _REASON).code == 2
+    return {name: order["order_id"] for name, order in orders.items()}
 
 
 def _cancel(system: System, order: dict[str, Any]) -> None:
@@ -149,8 +144,8 @@ def _clear_text(kept: bytes) -> set[str]:
     return {field for field, value in _SECRETS.items() if value.encode() in kept}
 
 
-def test_temporal_keeps_no_value_of_a_document_nor_a_reason_in_clear_text(encrypted: System, order: Make) -> None:
-    _end_in_every_way(encrypted, order)
+@pytest.mark.usefixtures("ended")
+def test_temporal_keeps_no_value_of_a_document_nor_a_reason_in_clear_text(encrypted: System) -> None:
     told = asyncio.run(_all_that_temporal_stores(encrypted))
     assert len(told) >= 10
     assert {workflow: found for workflow, kept in told.items() if (found := _clear_text(kept))} == {}
@@ -161,23 +156,19 @@ def test_temporal_keeps_no_value_of_a_document_nor_a_reason_in_clear_text(encryp
 
 
 async def test_what_the_web_ui_shows_of_an_encrypted_order_has_no_customer_and_no_amount(
-    encrypted: System, order: Make
+    encrypted: System, ended: dict[str, str]
 ) -> None:
-    placed = _secret_order(order, "shown")
-    assert (await asyncio.to_thread(encrypted.place, placed)).code == 0
     client = await connection.connect(Settings.read(), address=f"127.0.0.1:{encrypted.port}")
-    described = await client.get_workflow_handle(f"order/{placed['order_id']}").describe()
+    described = await client.get_workflow_handle(f"order/{ended['ok']}").describe()
     summary, details = await described.static_summary() or "", await described.static_details() or ""
-    assert (summary, placed["order_id"] in details) == ("saga, 1 line", True)
+    assert (summary, ended["ok"] in details) == ("saga, 1 line", True)
     assert _clear_text((summary + details).encode()) == set()
 
 
 async def test_the_cli_and_the_web_ui_read_with_the_codec_what_is_unreadable_without_it(
-    encrypted: System, order: Make
+    encrypted: System, ended: dict[str, str]
 ) -> None:
-    placed = _secret_order(order, "read", f"{_SECRETS['customer']}-poor")
-    assert (await asyncio.to_thread(encrypted.place, placed)).code == 1
-    codec, workflow_id = f"http://127.0.0.1:{encrypted.options[-1]}", f"order/{placed['order_id']}"
+    codec, workflow_id = f"http://127.0.0.1:{encrypted.options[-1]}", f"order/{ended['poor']}"
     without, with_codec = [_shown(encrypted, workflow_id, *options) for options in ((), ("--codec-endpoint", codec))]
     assert _clear_text(without) == set()
     assert b"Encoded failure" in without
@@ -194,24 +185,24 @@ def _shown(system: System, workflow_id: str, *options: str) -> bytes:
     return subprocess.check_output([*command, "--address", f"127.0.0.1:{system.port}", *options], timeout=30)
 
 
-def test_a_system_goes_on_when_its_key_is_rotated(fresh_system: System, order: Make) -> None:
+def test_a_system_goes_on_when_its_key_is_rotated(fresh_system: System) -> None:
     old, new = _key(), _key()
-    placed: list[str] = []
-    for keys in (old, f"{old},{new}", f"{new},{old}", new):
+    placed = {keys: _secret_order("rotated", "c-1") for keys in (old, f"{new},{old}")}
+    for keys, order in placed.items():
         fresh_system.worker_environment["PAYLOAD_KEY"] = keys
         fresh_system.start()
-        document = order()
-        placed.append(document["order_id"])
-        assert fresh_system.run("place", "-", stdin=json.dumps(document), PAYLOAD_KEY=keys).code == 0
-        if keys == new:
-            break
-        assert [fresh_system.run("status", order_id, PAYLOAD_KEY=keys).code for order_id in placed] == [0] * len(placed)
-        assert fresh_system.stop() == 0
+        text = json.dumps(order | {"lines": line("BOOK-1")})
+        assert fresh_system.run("place", "-", stdin=text, PAYLOAD_KEY=keys).code == 0
+        if keys == old:
+            assert fresh_system.stop() == 0
+    ids = [order["order_id"] for order in placed.values()]
+    assert [fresh_system.run("status", each, PAYLOAD_KEY=f"{new},{old}").code for each in ids] == [0, 0]
     asyncio.run(_sweep(fresh_system))
-    assert fresh_system.run("doctor", PAYLOAD_KEY=new).code == 0
-    told = [fresh_system.run("status", order_id, PAYLOAD_KEY=new) for order_id in placed]
-    assert [answer.code for answer in told] == [2, 2, 0, 0]
-    assert told[0].err == f"error: PAYLOAD_KEY: another key, {key_ids(old)[0]}, has encrypted what Temporal holds\n"
+    assert fresh_system.run("doctor", PAYLOAD_KEY=f"{new},{old}").code == 0
+    without_the_old = [fresh_system.run("status", each, PAYLOAD_KEY=new) for each in ids]
+    assert [answer.code for answer in without_the_old] == [2, 0]
+    told = without_the_old[0].err
+    assert told == f"error: PAYLOAD_KEY: another key, {key_ids(old)[0]}, has encrypted what Temporal holds\n"
 
 
 async def _sweep(system: System) -> None:
@@ -228,25 +219,20 @@ async def _sweep(system: System) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", _key()], ids=["missing", "another"])
-def test_a_key_that_is_missing_or_wrong_is_an_error_that_names_it(encrypted: System, order: Make, wrong: str) -> None:
-    ok, poor = _secret_order(order, "ok"), _secret_order(order, "poor", "nobody")
-    events, batched = _secret_order(order, "events"), _secret_order(order, "batch")
-    assert [encrypted.place(each).code for each in (ok, poor)] == [0, 1]
-    assert encrypted.place(events, "--mode", "choreography").code == 0
-    assert encrypted.run("bulk", "-", "--mode", "batch", stdin=json.dumps(batched)).code == 0
-    for placed in (ok, poor, events, batched):
-        answer = encrypted.run("status", placed["order_id"], PAYLOAD_KEY=wrong)
+def test_a_key_that_is_missing_or_wrong_is_an_error_that_names_it(
+    encrypted: System, ended: dict[str, str], wrong: str
+) -> None:
+    for name in ("ok", "poor", "events", "batch"):
+        answer = encrypted.run("status", ended[name], PAYLOAD_KEY=wrong)
         assert answer.code == 2
         assert answer.err.startswith("error: PAYLOAD_KEY: ")
         assert answer.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("mode", ["saga", "choreography"])
-def test_an_order_that_was_placed_under_another_key_is_told_as_that_at_once(
-    encrypted: System, order: Make, mode: str
-) -> None:
-    document, key = json.dumps(_secret_order(order, "other-key")), _key()
-    answer = encrypted.run("place", "-", "--mode", mode, "--no-wait", "--json", stdin=document, PAYLOAD_KEY=key)
+def test_an_order_that_was_placed_under_another_key_is_told_as_that_at_once(encrypted: System, mode: str) -> None:
+    text, key = json.dumps(_secret_order("other-key")), _key()
+    answer = encrypted.run("place", "-", "--mode", mode, "--no-wait", "--json", stdin=text, PAYLOAD_KEY=key)
     assert answer.code == 0, answer
     message = answer.document["error"]["message"]
     assert "Encoded failure" not in message

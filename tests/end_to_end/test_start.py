@@ -108,60 +108,44 @@ async def test_a_signal_lets_a_worker_that_has_started_drain() -> None:
     assert drained
 
 
-def test_a_system_starts_with_goods_and_customers_though_every_attempt_is_to_fail(fresh_system: System) -> None:
-    fresh_system.options = ["--fault-rate", "1"]
-    fresh_system.start()
-    assert len(fresh_system.run("stock", "list", "--json").document) == 4
-    assert len(fresh_system.run("account", "list", "--json").document) == 10
-
-
-def test_a_folder_of_any_name_keeps_its_state_and_a_database_that_is_lost_is_not_made_anew(tmp_path: Path) -> None:
-    system = System(tmp_path / "my%20data #1?")
+def test_a_system_keeps_its_state_in_a_folder_of_any_name_and_starts_with_no_other_state(tmp_path: Path) -> None:
+    system = System(tmp_path / "my%20data #1?", ["--fault-rate", "1"])
     system.folder.mkdir()
+    # The embedded server is served, whatever other Temporal the environment names.
+    system.worker_environment = {"TEMPORAL_NAMESPACE": "shop", "TEMPORAL_API_KEY": "secret", "TEMPORAL_TLS": "true"}
+    system.start()
+    # There are goods and customers though every attempt is to fail.
+    assert len(system.run("stock", "list", "--json").document) == 4
+    assert len(system.run("account", "list", "--json").document) == 10
+    assert system.stop() == 0, "SIGTERM drains"
+
+    _bind_payment_to_another_temporal(system)
+    system.options = []
+    with pytest.raises(AssertionError, match="the payment database belongs to Temporal namespace 'default'"):
+        system.start()
+    system.options = ["--adopt-databases"]
     system.start()
     assert system.run("place", "--item", "BOOK-1:1", "--id", "o-1").code == 0
-    assert system.stop() == 0
-    system.start()
-    assert system.run("status", "o-1", "--json").document["state"] == "CONFIRMED"
     assert system.run("audit", "--json").document["orders"] == 1
+    _bind_payment_to_another_temporal(system)
+    audit = system.run("audit")
+    assert audit.code == 2
+    assert audit.err.startswith("error: the payment database belongs to Temporal namespace 'default' (id another, ")
+    assert audit.err.count("\n") == 1
     assert system.stop() == 0
+
     assert [found.name for found in tmp_path.iterdir()] == [system.folder.name]
     (system.folder / "payment.db").unlink()
+    system.options = []
     with pytest.raises(AssertionError, match=r"payment.db is missing, though this Temporal knows orders; .*runbook"):
         system.start()
     assert system.worker is not None
     assert system.worker.wait() == 2
 
 
-def test_databases_of_another_temporal_are_left_alone_until_they_are_adopted(fresh_system: System) -> None:
-    first = fresh_system
-    first.start()
-    assert first.stop() == 0
-    second = System(first.folder, ["--data", str(first.folder / "other")])
-    with pytest.raises(AssertionError, match="the order database belongs to Temporal namespace 'default'"):
-        second.start()
-    second.options += ["--adopt-databases"]
-    second.start()
-    assert second.run("audit").code == 0
-    with closing(sqlite3.connect(first.folder / "payment.db")) as database, database:
+def _bind_payment_to_another_temporal(system: System) -> None:
+    with closing(sqlite3.connect(system.folder / "payment.db")) as database, database:
         database.execute("UPDATE temporal_binding SET namespace_id = 'another'")
-    audit = second.run("audit")
-    assert audit.code == 2
-    assert audit.err.startswith("error: the payment database belongs to Temporal namespace 'default' (id another, ")
-    assert audit.err.count("\n") == 1
-    assert second.stop() == 0
-
-
-def test_the_embedded_server_is_served_whatever_other_temporal_the_environment_names(
-    fresh_system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as environment:
-        environment.setenv("TEMPORAL_NAMESPACE", "shop")
-        environment.setenv("TEMPORAL_API_KEY", "secret")
-        environment.setenv("TEMPORAL_TLS", "true")
-        fresh_system.start()
-    assert fresh_system.run("place", "--item", "BOOK-1:1").code == 0
-    assert fresh_system.stop() == 0, "SIGTERM drains"
 
 
 @pytest.mark.xdist_group("system")

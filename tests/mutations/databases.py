@@ -13,6 +13,7 @@ _GROUPS, _BOUND, _START = (
     "tests/services/test_binding.py",
     "tests/end_to_end/test_start.py",
 )
+_STATE = f"{_START}::test_a_system_keeps_its_state_in_a_folder_of_any_name_and_starts_with_no_other_state"
 
 _SILENT = (
     Mutation(
@@ -107,7 +108,7 @@ _OWNED = (
     Mutation(
         "the audit compares the orders of one Temporal with the databases of another",
         (Edit("audit/run.py", "            if here is not None:\n", "            if False:\n"),),
-        (f"{_START}::test_databases_of_another_temporal_are_left_alone_until_they_are_adopted",),
+        (_STATE,),
     ),
     Mutation(
         "a database that is lost is made anew beside those that are in use",
@@ -155,7 +156,7 @@ _FILE = (
             ),
             Edit("runtime/embedded.py", '"--db-filename", "temporal.db"', '"--db-filename", str(data / "temporal.db")'),
         ),
-        (f"{_START}::test_a_folder_of_any_name_keeps_its_state_and_a_database_that_is_lost_is_not_made_anew",),
+        (_STATE,),
     ),
     Mutation(
         "any transaction makes a file that is missing",
@@ -212,7 +213,7 @@ _STARTS = (
                 "from runtime.execute import ask\nfrom runtime.seed import seed\n",
             ),
         ),
-        (f"{_START}::test_a_system_starts_with_goods_and_customers_though_every_attempt_is_to_fail",),
+        (_STATE,),
     ),
 )
 
