@@ -58,10 +58,14 @@ async def _run(rig: Rig, *words: str, stdin: str = "") -> Answer:
     return await asyncio.to_thread(_start(rig, *words, stdin=stdin).answer)
 
 
+async def _retire(rig: Rig) -> Retirement:
+    retirer = Retirer(rig.client)
+    return await retirer.carry_out(await retirer.plan(datetime.now(UTC) - timedelta(days=90)))
+
+
 async def _retired(rig: Rig) -> Retirement:
     """What a retirement has done, after which the audit is clean."""
-    retirer = Retirer(rig.client)
-    done = await retirer.carry_out(await retirer.plan(datetime.now(UTC) - timedelta(days=90)))
+    done = await _retire(rig)
     assert (await rig.audited()).violations == []
     return done
 
@@ -151,10 +155,10 @@ async def gone(rig: Rig) -> _Gone:
     workflows, sums = await _workflows_of(rig, *orders), _sums(rig)
     _age(rig, *transactions)
     before = _left(rig, *transactions)
-    while_known = await _retired(rig)
+    while_known = await _retire(rig)
     rows = before, _left(rig, *transactions)
     await rig.forget(*workflows)
-    return _Gone(confirmed, refused, while_known, rows, await _retired(rig), sums)
+    return _Gone(confirmed, refused, while_known, rows, await _retire(rig), sums)
 
 
 async def test_what_temporal_still_knows_stays_and_goes_after_its_retention(gone: _Gone) -> None:

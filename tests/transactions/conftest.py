@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from runtime.embedded import embedded_server, free_port
 from tests.kernel.conftest import server, stopped_server
 
 from .harness import Harness
@@ -26,6 +28,15 @@ async def harness(server: WorkflowEnvironment) -> AsyncIterator[Harness]:
 async def idle_realtime(embedded: str) -> Harness:
     """A bank on a real server; the test starts and stops the workers."""
     return Harness(await Client.connect(embedded, data_converter=pydantic_data_converter))
+
+
+@pytest.fixture
+async def realtime_alone(tmp_path: Path) -> AsyncIterator[Harness]:
+    """The bank on a real server of its own, for a test that changes which workers of a queue get its tasks."""
+    async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as running:
+        made = Harness(await Client.connect(running.address, data_converter=pydantic_data_converter))
+        async with made.serving():
+            yield made
 
 
 @pytest.fixture
