@@ -95,8 +95,8 @@ class Harness:
             assert (log.error.code, log.error.message) == (failed.cause.type, failed.cause.message)
             return log
 
-    async def until_parked(self, handle: Handle, *steps: str) -> list[Parked]:
-        """Wait until `steps`, and no others, are parked."""
+    async def until_parked(self, handle: Handle, *steps: str, attempts: int = 1) -> list[Parked]:
+        """Wait until `steps`, and no others, are parked, each after at least so many attempts."""
 
         async def parked() -> list[Parked]:
             with suppress(RPCError):  # a lane has not started it yet
@@ -105,7 +105,7 @@ class Harness:
             return []
 
         def are_those(calls: list[Parked]) -> bool:
-            return {call.step for call in calls} == set(steps)
+            return {call.step for call in calls if call.attempts >= attempts} == set(steps)
 
         return await eventually_async(parked, f"{steps} are parked", until=are_those)
 
