@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick new-service chaos mutations browser up check bench record docs wheel clean
+.PHONY: help install demo test long quick new-service chaos mutations browser up check bench record docs wheel clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -24,8 +24,11 @@ unexport PYTHONDONTWRITEBYTECODE
 test: install ## the whole test suite
 	$(BIN)/python -m pytest -n 4
 
+long: install ## what takes long: systems that are killed, upgraded, encrypted, or built from the documents
+	$(BIN)/python -m pytest -n 4 -m "long and not chaos"
+
 quick: install ## the kernel and the services on SQLite, for every save; no whole system is started
-	$(BIN)/python -m pytest -n 4 tests/kernel tests/services -m "not chaos and not processes and not slow"
+	$(BIN)/python -m pytest -n 4 tests/kernel tests/services -m "not chaos and not long and not processes and not slow"
 
 chaos: install ## kills, cuts, locks and faults under load, a rolling restart, a killed database, the whole crash matrix
 	for phase in rolling database faults; do $(BIN)/python -m tests.chaos --phase $$phase || exit; done

@@ -18,6 +18,8 @@ from bench.system import System
 
 from .programs import contender
 
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("measuring")]
+
 _RUN_TIMEOUT_S = 110
 
 

@@ -17,6 +17,8 @@ from runtime.visible import visible
 from temporal_saga import Failure, State, TransactionLog
 from tests.end_to_end.system import ROOT
 
+pytestmark = pytest.mark.xdist_group("output")
+
 _PROGRAM = """
 import typer
 from cli import show

@@ -16,6 +16,8 @@ from tests.recorded import outcomes
 
 from .terminal import Terminal
 
+pytestmark = pytest.mark.xdist_group("tables")
+
 _SHOW_ALL = """
 from cli import show
 from tests.recorded import outcomes

@@ -29,6 +29,8 @@ from ..eventually import eventually_async
 from . import compose
 from .topology import Topology, topology
 
+pytestmark = pytest.mark.long
+
 _ORDER = {
     "currency": "EUR",
     "ship_to": {"name": "Ada", "street": "Ring 1", "city": "Bonn", "postcode": "53111", "country": "DE"},

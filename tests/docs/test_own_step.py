@@ -25,7 +25,7 @@ _LEFT_BEHIND = shutil.ignore_patterns(
 _OTHER = "insurance"
 """A second service, which the templates make."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.processes, pytest.mark.xdist_group("own step")]
+pytestmark = [pytest.mark.long, pytest.mark.processes, pytest.mark.xdist_group("own step")]
 
 
 class Block(NamedTuple):

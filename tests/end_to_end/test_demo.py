@@ -15,6 +15,8 @@ from cli.demo import SCENES
 from ..eventually import eventually
 from .system import ROOT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.xdist_group("demo")
 def test_the_demo_ends_every_order_as_it_says_and_leaves_nothing_behind(tmp_path: Path) -> None:

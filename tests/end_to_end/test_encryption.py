@@ -29,7 +29,7 @@ from ..orders import line
 from .command import Answer
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("encryption")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("encryption")]
 
 _FAULTS = """
 fault = [

@@ -20,7 +20,7 @@ from .processes import other_build, worker
 from .system import ROOT, System
 
 # Four starts of workers beside a system, on a busy machine.
-pytestmark = [pytest.mark.xdist_group("field apart"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("field apart"), pytest.mark.timeout(300)]
 
 Make = Callable[..., dict[str, Any]]
 

@@ -34,7 +34,7 @@ from ..orders import line
 from . import processes
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("from outside")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("from outside")]
 
 FAULTS = """
 fault = [

@@ -31,6 +31,8 @@ from workflows.order import OrderWorkflow
 
 from ..orders import REQUIRED
 
+pytestmark = pytest.mark.long
+
 _CUSTOMER, _SKU = "c-1", "BOOK-1"
 _AMOUNTS = {
     "payment": "SELECT balance_minor, held_minor FROM accounts",

@@ -14,6 +14,8 @@ from tests.services.receivers import MailReceiver, SmsReceiver
 from .exported import exported
 from .system import System
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., dict[str, Any]]
 _TOLD = "Your order {} could not be completed: an article is not sold any more."
 _UNKNOWN = {"lines": [{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 100}]}

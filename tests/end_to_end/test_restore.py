@@ -20,6 +20,8 @@ from ..orders import line
 from .processes import temporal
 from .system import System
 
+pytestmark = pytest.mark.long
+
 RESTORE = pytest.mark.xdist_group("restore")
 SHARED = pytest.mark.xdist_group("another system")
 

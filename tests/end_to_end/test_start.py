@@ -32,6 +32,8 @@ from workflows.sweep import SweepWorkflow
 
 from .system import System
 
+pytestmark = pytest.mark.long
+
 
 @activity.defn
 async def nothing() -> None: ...

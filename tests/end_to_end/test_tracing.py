@@ -22,7 +22,7 @@ from contracts.choreography import PARTICIPANTS
 
 from .system import System
 
-pytestmark = pytest.mark.xdist_group("tracing")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("tracing")]
 _SERVICES = ("order", "payment", "inventory", "shipping", "notification")
 
 

@@ -22,7 +22,7 @@ from tests.orders import line
 
 from .jetstream import NatsServer
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = [pytest.mark.long, pytest.mark.processes, pytest.mark.slow]
 _ORDERS = {"saga": 24, "batch": 100}
 
 

@@ -25,7 +25,7 @@ from .stories import CANCELS, DECISIVE, Script, Story, Trouble, stories
 from .tree import PIVOT, finish, in_sequence
 from .workflows import TreeWorkflow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.long, pytest.mark.slow]
 
 _PAUSE = timedelta(milliseconds=20)
 _LONG_TIMEOUTS = Policy(timedelta(minutes=1), 4, total=timedelta(hours=1), first_pause=_PAUSE, longest_pause=_PAUSE)

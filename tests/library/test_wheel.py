@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 _ROOT = Path(__file__).parents[2]
 _TRIP = _ROOT / "examples/trip/trip.py"
 _TIMEOUT_S = 100
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("embedded")]
+pytestmark = [pytest.mark.long, pytest.mark.processes, pytest.mark.xdist_group("embedded")]
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

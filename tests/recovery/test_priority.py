@@ -29,6 +29,8 @@ from tests.eventually import eventually_async
 from tests.rig import UNREACHABLE, an_order
 from worker import QUEUES, serving
 
+pytestmark = pytest.mark.long
+
 _UNDOS, _ORDERS = 2, 20
 _AWAY, _BATCHED = "payment", "payment.authorize.batch"
 _DOWN = Fault(operation="payment.cancel", transaction="order/*", kind=FaultKind.REFUSE)

@@ -35,7 +35,7 @@ from tests.end_to_end.command import Answer, Program
 
 from ..rig import Rig, an_order, name, running_rig
 
-pytestmark = [pytest.mark.xdist_group("retirement"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("retirement"), pytest.mark.asyncio(loop_scope="module")]
 
 _ADDRESS = {"name": "Ada Byron", "street": "Ockham Park 1", "city": "Ockham", "postcode": "GU23", "country": "GB"}
 _CONTACT = {"email": "byron@example.com", "phone": "+441483000111"}

@@ -38,6 +38,8 @@ from ..eventually import eventually_async
 from . import histories
 from .histories import ALL_WORKFLOWS, replayer
 
+pytestmark = pytest.mark.long
+
 _ADDED = "shipping"
 _PICKUP = "pickup"
 """An order without the added step, between two orders of its batch that have it."""
