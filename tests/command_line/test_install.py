@@ -9,7 +9,7 @@ import pytest
 
 from .terminal import ROOT, Terminal
 
-_MAKE = ["make", "install", "PYTHON=true", "BIN=bin"]
+_MAKE = ["make", "--no-print-directory", "install", "PYTHON=true", "BIN=bin"]
 _ON_A_TERMINAL = f"import subprocess, sys; sys.exit(subprocess.run({_MAKE}).returncode)"
 
 
