@@ -31,7 +31,7 @@ _FAILED = re.compile(r"^FAILED \S+(?: - (?P<why>.*))?", re.MULTILINE)
 def _pytest(tree: Path, tests: Sequence[str], timeout_s: int) -> subprocess.CompletedProcess[str]:
     # Without bytecode: a file changed within the same second and of the same size would pass for the one before.
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "160"}
-    command = [sys.executable, "-m", "pytest", "-x", "--tb=line", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "--tb=line", "-p", "no:cacheprovider", "-m", "", *tests]
     return subprocess.run(
         command, cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
     )
