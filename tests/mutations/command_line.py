@@ -13,7 +13,7 @@ COMMAND_LINE = (
     Mutation(
         "`--help` imports all that the commands need",
         (Edit("starter.py", "from cli.lazy import group_of\n", "import cli.orders\nfrom cli.lazy import group_of\n"),),
-        (f"{_HABITS}::test_help_and_version_import_neither_temporal_nor_a_database[--help]",),
+        (f"{_HABITS}::test_help_and_version_import_neither_temporal_nor_a_database[-h]",),
     ),
     Mutation(
         "each command builds the validators of all messages",

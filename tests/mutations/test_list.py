@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,14 @@ def test_every_test_that_must_notice_a_defect_exists(mutation: Mutation) -> None
     for test in mutation.tests:
         file, name = test.split("[")[0].split("::")
         assert f"def {name}(" in (ROOT / file).read_text()
+
+
+@pytest.mark.long  # it collects the whole suite
+def test_every_case_that_must_notice_a_defect_exists() -> None:
+    cases = dict.fromkeys(test for mutation in MUTATIONS for test in mutation.tests)
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-m", "", *cases]
+    collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert collected.returncode == 0, collected.stdout + collected.stderr
 
 
 def test_each_defect_is_there_once_and_named_tests_are_its_proof() -> None:

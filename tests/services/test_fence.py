@@ -92,8 +92,8 @@ async def test_a_duplicate_forward_gets_the_first_reply_and_acts_not(
     assert (await harness.effects(sample.request.transaction_id)).count(forward.name) == 1
 
 
-@on_sqlite
 @every_forward
+@on_sqlite
 async def test_another_request_under_the_same_key_is_a_conflict(open_harness: OpenHarness, forward: Operations) -> None:
     harness, sample = await _ready(open_harness, forward)
     first = await harness.deliver(forward, sample.request)
@@ -164,8 +164,8 @@ async def test_an_undo_of_nothing_leaves_a_tombstone_and_changes_nothing(
     assert (await harness.effects(sample.request.transaction_id)).count(undo.name) == (undo is ACTS_ON_NOTHING)
 
 
-@on_sqlite
 @every_undo_of_a_refusable
+@on_sqlite
 async def test_an_undo_of_a_refusal_leaves_a_tombstone_and_changes_nothing(
     open_harness: OpenHarness, undo: Operations
 ) -> None:
@@ -181,8 +181,8 @@ async def test_an_undo_of_a_refusal_leaves_a_tombstone_and_changes_nothing(
     assert (await harness.business() != before) is (undo is ACTS_ON_NOTHING)
 
 
-@on_sqlite
 @every_undo
+@on_sqlite
 async def test_an_undo_with_another_request_than_its_forward_is_a_conflict(
     open_harness: OpenHarness, undo: Operations
 ) -> None:
@@ -195,8 +195,8 @@ async def test_an_undo_with_another_request_than_its_forward_is_a_conflict(
     await harness.accept(Call(undo, sample.request))
 
 
-@on_sqlite
 @every_undo
+@on_sqlite
 async def test_a_forward_after_its_undo_is_refused(open_harness: OpenHarness, undo: Operations) -> None:
     harness, sample = await _ready(open_harness, undo)
     await harness.accept(Call(sample.operation, sample.request), Call(undo, sample.request))
@@ -205,8 +205,8 @@ async def test_a_forward_after_its_undo_is_refused(open_harness: OpenHarness, un
     assert await harness.business() == undone
 
 
-@on_sqlite
 @every_undo
+@on_sqlite
 async def test_a_late_forward_after_a_tombstone_is_refused(open_harness: OpenHarness, undo: Operations) -> None:
     harness, sample = await _ready(open_harness, undo)
     await harness.accept(Call(undo, sample.request))
@@ -217,8 +217,8 @@ async def test_a_late_forward_after_a_tombstone_is_refused(open_harness: OpenHar
     assert sample.operation.name not in await harness.effects(sample.request.transaction_id)
 
 
-@on_sqlite
 @every_undo
+@on_sqlite
 async def test_duplicates_within_one_batch_take_effect_once(open_harness: OpenHarness, undo: Operations) -> None:
     harness, sample = await _ready(open_harness, undo)
     first, second = await harness.deliver_all(sample.operation, [sample.request, sample.request])

@@ -28,8 +28,8 @@ async def _rows(harness: ServiceHarness, operation: Operations, now: datetime = 
     return rows
 
 
-@on_sqlite
 @every_operation
+@on_sqlite
 async def test_a_decision_follows_from_the_rows_and_the_request_alone(
     open_harness: OpenHarness, operation: Operations
 ) -> None:
@@ -42,8 +42,8 @@ async def test_a_decision_follows_from_the_rows_and_the_request_alone(
     assert (first.reply, list(first.changed)) == (second.reply, list(second.changed))
 
 
-@on_sqlite
 @pytest.mark.parametrize("operation", [inventory.reserve, payment.authorize], ids=lambda operation: operation.name)
+@on_sqlite
 async def test_a_lease_is_counted_from_the_instant_of_the_transaction(
     open_harness: OpenHarness, operation: Operations
 ) -> None:

@@ -171,8 +171,8 @@ async def test_the_sums_of_several_batches_are_added_up(open_harness: OpenHarnes
     assert (await goods.row("stock", sku="apple"))["received"] == 100
 
 
-@on_sqlite
 @every_operation
+@on_sqlite
 async def test_a_late_delivery_of_a_retired_transaction_is_refused_by_every_operation(
     open_harness: OpenHarness, operation: Operations
 ) -> None:
