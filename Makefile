@@ -69,6 +69,7 @@ docs: .venv/docs ## the site of docs/library, strict, in site/
 
 wheel: install ## the package `temporal-saga` alone, as wheel and sdist in dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
+	rm -rf build temporal_saga.egg-info
 
 clean: ## the virtual environment, local data and caches
 	rm -rf .venv data build dist site *.egg-info bench/restate/node_modules tests/browser/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ from .postgresql import postgresql_server
 if TYPE_CHECKING:
     from .rig import Rig
 
-pytest_plugins = ["pytester", "temporal_saga.testing.plugin"]  # a user gets the second by its entry point
+pytest_plugins = ["pytester"]
+if not entry_points(group="pytest11", name="temporal_saga"):  # where the package is installed, pytest has its plugin
+    pytest_plugins.append("temporal_saga.testing.plugin")
 
 _ONCE = {
     "contenders": "databases",
