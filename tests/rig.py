@@ -6,7 +6,7 @@ import asyncio
 import base64
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -283,16 +283,18 @@ class Rig:
 @asynccontextmanager
 async def running_rig(folder: Path) -> AsyncIterator[Rig]:
     settings = Settings(database_url=f"sqlite+aiosqlite:///{folder}/{{service}}.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(embedded._TUNING, "history.transferProcessorUpdateAckInterval", '"500ms"')  # for deletions
-        async with embedded_server(port=free_port(), ui_port=free_port(), data=folder) as server:
-            client = await connection.connect(settings, address=server.address)
-            made = Rig(client, server.address, folder, settings)
-            async with serving(client, settings, interceptors=[FaultInterceptor(made.faults), made.afterwards]):
-                await execute(
-                    client, inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=10_000)
-                )
-                for customer in CUSTOMERS:
-                    money = SetAccount(transaction_id=f"money-{customer}", customer_id=customer, balance_minor=10**8)
-                    await execute(client, payment.set_account, money)
-                yield made
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # while the server starts, and for no other test
+            patch.setitem(embedded._TUNING, "history.transferProcessorUpdateAckInterval", '"500ms"')  # for deletions
+            starting = embedded_server(port=free_port(), ui_port=free_port(), data=folder)
+            server = await stack.enter_async_context(starting)
+        client = await connection.connect(settings, address=server.address)
+        made = Rig(client, server.address, folder, settings)
+        await stack.enter_async_context(
+            serving(client, settings, interceptors=[FaultInterceptor(made.faults), made.afterwards])
+        )
+        await execute(client, inventory.set_stock, SetStock(transaction_id="stock", sku="BOOK-1", on_hand=10_000))
+        for customer in CUSTOMERS:
+            money = SetAccount(transaction_id=f"money-{customer}", customer_id=customer, balance_minor=10**8)
+            await execute(client, payment.set_account, money)
+        yield made
