@@ -21,7 +21,7 @@ demo: install ## orders that end in every way, on a fresh embedded system (KEEP=
 # The tests start a hundred processes: each would compile all the code again where nothing may be kept of it.
 unexport PYTHONDONTWRITEBYTECODE
 
-test: install ## the whole test suite
+test: install ## the test suite, but for what takes long
 	$(BIN)/python -m pytest -n 4
 
 long: install ## what takes long: systems that are killed, upgraded, encrypted, or built from the documents
