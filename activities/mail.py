@@ -26,7 +26,7 @@ from aiosmtplib import SMTP as Connection  # noqa: N811 — beside the policy of
 from aiosmtplib import SMTPException, SMTPResponseException
 
 from activities.gateways import CONNECTIONS, Delivery
-from activities.letter import letter
+from activities.mail_content import mail_content
 from activities.notification import DeliveryState
 from contracts.gateways import Encryption, MailServer
 from contracts.notification import Channel
@@ -133,7 +133,7 @@ class SmtpGateway:
         return None
 
     def _content(self, delivery: Delivery, recipient: Address) -> bytes:
-        server, written = self._server, letter(delivery.story, delivery.request)
+        server, written = self._server, mail_content(delivery.story, delivery.request)
         mail = EmailMessage(policy=SMTP if recipient.addr_spec.isascii() else SMTPUTF8)
         mail["From"] = Address(server.sender_name, addr_spec=server.sender)
         mail["To"] = recipient

@@ -1,4 +1,4 @@
-"""What a message says in one sentence, by SMS; `activities/letter.py` has the mail around it.
+"""What a message says in one sentence, by SMS; `activities/mail_content.py` has the mail around it.
 
 A customer is told the reason of a rollback in the words of `_REASONS`. What a service or an operator wrote is not for
 them.

@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 
 from client import handles
 from client.handles import Run, WorkflowPaused
+from recovery.tolerance import parts
 from temporal_saga import Parked, SagaWorkflow, State
 from temporal_saga.visibility import SAGA_PARKED_SINCE, SAGA_STATE
 
@@ -101,8 +102,7 @@ async def parked_since(client: Client) -> dict[tuple[str, str], list[datetime]]:
             break
     runs.sort(key=_since)
     found: dict[tuple[str, str], list[datetime]] = defaultdict(list)
-    for start in range(0, min(len(runs), _ASKED), _AT_ONCE):
-        asked = runs[start : min(start + _AT_ONCE, _ASKED)]
+    for asked in parts(runs[:_ASKED], _AT_ONCE):
         for run, calls in zip(asked, await asyncio.gather(*(_calls_of(client, run) for run in asked)), strict=True):
             for call in calls or ():
                 found[call.step.partition(".")[0], call.error.code].append(call.since)

@@ -110,7 +110,7 @@ DELIVERY = (
     ),
     Mutation(
         "a mail's page is not escaped",
-        (Edit("activities/letter.py", 'autoescape=select_autoescape(["html"])', "autoescape=False"),),
+        (Edit("activities/mail_content.py", 'autoescape=select_autoescape(["html"])', "autoescape=False"),),
         ("tests/services/test_wording.py::test_a_value_is_no_markup_in_a_page",),
     ),
     Mutation(

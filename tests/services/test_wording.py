@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from activities.letter import Letter, letter
+from activities.mail_content import MailContent, mail_content
 from activities.notification import story_of
 from activities.wording import _REASONS, Story, sentence
 from contracts.errors import Code
@@ -18,16 +18,16 @@ def _about(code: str) -> NotifyCustomer:
     return notice().model_copy(update={"cause": code})
 
 
-def _told(code: str) -> tuple[str, Letter]:
+def _told(code: str) -> tuple[str, MailContent]:
     """The sentence and the mail about a rollback."""
     request = _about(code)
     story = story_of(request, OrderState.CANCELLED)
-    return sentence(story, request), letter(story, request)
+    return sentence(story, request), mail_content(story, request)
 
 
 @pytest.mark.parametrize("story", Story)
 def test_every_outcome_has_a_sentence_a_subject_a_text_and_a_page(story: Story) -> None:
-    line, mail = sentence(story, notice()), letter(story, notice())
+    line, mail = sentence(story, notice()), mail_content(story, notice())
     assert line.startswith("Your order o-1 ")
     assert line in mail.text
     assert line in mail.html
@@ -60,7 +60,7 @@ def test_a_cancelled_order_is_told_as_cancelled() -> None:
 
 def test_a_value_is_no_markup_in_a_page() -> None:
     injected = notice().model_copy(update={"order_id": "<img src=x>"})
-    mail = letter(Story.CONFIRMED, injected)
+    mail = mail_content(Story.CONFIRMED, injected)
     assert "&lt;img src=x&gt;" in mail.html
     assert "<img" not in mail.html
     assert "<img src=x>" in mail.text

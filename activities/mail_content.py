@@ -16,16 +16,16 @@ from activities.wording import Story, sentence, total
 from contracts.notification import NotifyCustomer
 
 
-class Letter(NamedTuple):
+class MailContent(NamedTuple):
     subject: str
     text: str
     html: str
 
 
-def letter(story: Story, request: NotifyCustomer) -> Letter:
+def mail_content(story: Story, request: NotifyCustomer) -> MailContent:
     values = {"order_id": request.order_id, "total": total(request), "sentence": sentence(story, request)}
     text: Any = _template(f"{story}.txt").make_module(values)
-    return Letter(text.subject, str(text).strip() + "\n", _template(f"{story}.html").render(values))
+    return MailContent(text.subject, str(text).strip() + "\n", _template(f"{story}.html").render(values))
 
 
 @cache
