@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from temporalio.api.testservice.v1 import UnlockTimeSkippingRequest
@@ -16,8 +16,9 @@ from temporalio.testing import WorkflowEnvironment
 
 from temporal_saga.visibility import register_search_attributes
 
+_HOUR = timedelta(hours=1)
 _ROUND_TRIPS = 5
-"""A server that has answered so often since it was asked to sleep, and still sleeps, has its clock stopped."""
+"""A server that has answered so often since it was asked to sleep, and is not an hour later, has its clock stopped."""
 
 
 async def start_server(*, data_converter: DataConverter = DataConverter.default) -> WorkflowEnvironment:
@@ -37,18 +38,23 @@ async def start_server(*, data_converter: DataConverter = DataConverter.default)
 
 
 async def release_clock(server: WorkflowEnvironment) -> None:
-    """Give up the holds on the clock that a case leaves behind.
+    """Give up the holds on the clock that a case leaves behind, and no other: without any the clock would run on.
 
-    A running activity stops the clock of the server, also when its workflow has ended without it. On a busy machine the
-    clock may only seem to stand: then the server refuses to give up a hold that it does not have, which does no harm.
+    A running activity stops the clock of the server, also when its workflow has ended without it. A clock that has
+    passed the hour was not stopped, even if a busy machine has yet to hear that the server has slept.
     """
-    sleep = asyncio.create_task(server.sleep(timedelta(hours=1)))
-    while not sleep.done():
-        for _ in range(_ROUND_TRIPS):
-            await server.get_current_time()
-            await asyncio.wait({sleep}, timeout=0.01)
-        if not sleep.done():
-            with suppress(RPCError):
-                await server.client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
+    over = await server.get_current_time() + _HOUR
+    sleep = asyncio.create_task(server.sleep(_HOUR))
+    while not await _has_passed(server, over):
+        with suppress(RPCError):
+            await server.client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
     with suppress(RPCError):
         await sleep
+
+
+async def _has_passed(server: WorkflowEnvironment, time: datetime) -> bool:
+    for _ in range(_ROUND_TRIPS):
+        if await server.get_current_time() >= time:
+            return True
+        await asyncio.sleep(0.01)
+    return False

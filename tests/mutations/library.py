@@ -114,6 +114,19 @@ LIBRARY = (
         (f"{_HARNESS}::test_pytest_runs_a_test_for_each_case_and_says_what_is_wrong",),
     ),
     Mutation(
+        "the clock of the test server is taken to stand until its answer has come",
+        (
+            Edit(
+                "temporal_saga/testing/server.py",
+                "while not await _has_passed(server, over):",
+                "while not await _has_passed(server, over) or not sleep.done():",
+            ),
+        ),
+        (
+            "tests/library/test_clock.py::test_the_clock_stands_although_a_busy_machine_hears_late_that_the_server_has_slept",
+        ),
+    ),
+    Mutation(
         "one saga without a worker hides all that is parked",
         (
             Edit(
