@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from .terminal import ROOT, Terminal
 
 _PROGRAM = """
 import sys
@@ -24,24 +23,14 @@ run(app)
 """
 
 
-@pytest.mark.parametrize(("answer", "code", "out"), [("y", 0, "done\n"), ("n", 2, "")])
-def test_a_person_on_a_terminal_is_asked(answer: str, code: int, out: str) -> None:
-    ours, theirs = pty.openpty()
-    asked = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM],
-        stdin=theirs,
-        stderr=theirs,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    )
-    os.close(theirs)
-    os.write(ours, f"{answer}\n".encode())
-    printed, _ = asked.communicate(timeout=60)
-    shown = os.read(ours, 4096).decode()
-    os.close(ours)
-    assert (asked.returncode, printed.decode()) == (code, out)
-    assert "BOOK-1 has 9 on hand. Go on? " in shown
-    assert ("error: nothing was changed" in shown) == (answer == "n")
+@pytest.mark.parametrize(("answer", "code", "then"), [("y", 0, "done"), ("n", 2, "error: nothing was changed")])
+def test_a_person_on_a_terminal_is_asked(answer: str, code: int, then: str) -> None:
+    asked = Terminal(["-c", _PROGRAM])
+    asked.until_shown("BOOK-1 has 9 on hand. Go on? ")
+    asked.press(f"{answer}\n".encode())
+    asked.until_shown(then)
+    assert asked.end() == code
+    assert ("done" in asked.shown) == (answer == "y")
 
 
 def test_without_a_terminal_the_command_refuses_in_one_line_that_names_yes() -> None:
@@ -50,7 +39,7 @@ def test_without_a_terminal_the_command_refuses_in_one_line_that_names_yes() -> 
         input="y\n",
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         timeout=60,
         check=False,
     )
