@@ -296,6 +296,7 @@ async def test_a_terminated_batch_is_found_by_the_audit_and_brought_to_its_end_b
     assert error.code == "ABANDONED"
 
 
+@pytest.mark.long  # load
 async def test_a_hundred_callers_share_batches_and_each_has_its_own_outcome(system: System, order: Make) -> None:
     documents = [order(customer_id="c-none" if number % 5 == 0 else "c-1") for number in range(98)]
     documents += [order("reserve"), order()]  # the first is detached from its batch, with the others in it

@@ -35,7 +35,7 @@ Handle = WorkflowHandle[Any, TransactionLog]
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _LOG = TypeAdapter(TransactionLog)
 SINGLE_BATCH = _WorkflowLogicFlag.PROCESS_WORKFLOW_ACTIVATION_JOBS_AS_SINGLE_BATCH
-_IN_ONE_BATCH = pytest.param(True, id="in one batch", marks=pytest.mark.slow)
+_IN_ONE_BATCH = pytest.param(True, id="in one batch", marks=pytest.mark.long)
 both_orders = pytest.mark.parametrize("single_batch", [pytest.param(False, id="in phases"), _IN_ONE_BATCH])
 """Runs a test under both orders of a workflow task's jobs. temporalio 1.36.0 uses the second for new workflows, 1.36.1
 does not any more, but a workflow that 1.36.0 has begun keeps it in every version."""

@@ -50,6 +50,7 @@ async def test_a_year_of_a_parked_pivot_stays_far_below_the_limit_of_history(har
     expect.confirmed(harness, await harness.end(handle))
 
 
+@pytest.mark.long  # load
 async def test_a_year_of_everything_parked_stays_far_below_the_limit_of_history(harness: Harness) -> None:
     harness.services.script(PIVOT.name, then=refuse)
     for undo in AT_ONCE:

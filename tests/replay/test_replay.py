@@ -122,6 +122,7 @@ def _kind_of(history: WorkflowHistory) -> tuple[str, int, bool]:
     return started.workflow_type.name, closed.event_type, updated
 
 
+@pytest.mark.long  # as in the tests that are `both_orders`
 async def test_every_recorded_history_replays_under_the_other_order_of_jobs_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

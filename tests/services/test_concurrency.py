@@ -97,6 +97,7 @@ async def test_fifty_orders_for_the_last_unit_in_one_process(open_harness: OpenH
     await assert_invariants(harness)
 
 
+@pytest.mark.long  # load
 async def test_fifty_orders_for_the_last_unit_from_four_processes(
     open_harness: OpenHarness, contenders: Contenders
 ) -> None:

@@ -54,7 +54,7 @@ async def _view(lane: Handle) -> LaneView:
     return view
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(500, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("count", [8, pytest.param(500, marks=pytest.mark.chaos)])
 async def test_transactions_pass_one_at_a_time_in_order_through_many_runs(realtime: Harness, count: int) -> None:
     documents = [realtime.small(number) for number in range(count)]
     lanes = [await realtime.enter(document, "long", LaneState(events_a_run=max(15, count))) for document in documents]
