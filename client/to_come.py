@@ -15,6 +15,7 @@ from contracts.errors import Code
 from contracts.ids import Kind, order_id_of
 from contracts.outline import OUTLINE, Outline, OutlinedCall
 from temporal_saga import CallKind, Entry, State, Status, TransactionLog
+from temporal_saga.journal import unique_step
 
 _NOT_THE_SAGAS_OWN = (Code.PAUSED, Code.CLOSED_FROM_OUTSIDE)
 """Errors in a log that say why it does not go on, not why it is rolled back."""
@@ -98,14 +99,11 @@ def _entry_of(log: TransactionLog, call: OutlinedCall) -> Entry | None:
 
 
 def _named(stages: Sequence[Sequence[OutlinedCall]]) -> Iterator[StepToCome]:
-    """The calls under the names that the log gives them: the second of one operation and kind has a number or its name
-    behind it."""
-    before: dict[tuple[str, CallKind], int] = {}
+    """The calls under the names that the log gives them."""
+    taken = set[str]()
     for number, stage in enumerate(stages):
         for call in stage:
-            key = call.operation, call.kind
-            earlier = before.get(key, 0)
-            before[key] = earlier + 1
-            step = f"{call.operation}#{call.name or earlier + 1}" if earlier else call.operation
+            step = unique_step(call.operation, call.name, taken)
+            taken.add(step)
             service = call.operation.partition(".")[0]
             yield StepToCome(step=step, service=service, kind=call.kind, name=call.name, stage=number)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from temporalio import workflow
 
+from temporal_saga import outcome
 from temporal_saga.journal import CallKind
 from temporal_saga.operation import Operation
 from temporal_saga.plan import Plan, PlannedCall
@@ -87,6 +88,11 @@ class EarlierExecutions:
     @property
     def may_be_ahead(self) -> bool:
         return self._told or self.is_rerun
+
+    def proves_not_decided(self, code: str) -> bool:
+        """Whether a refusal of the pivot with `code` proves that no execution has passed it. The run may be reset while
+        it waits for the answer, so this is known only when that has come."""
+        return not self.may_be_ahead or outcome.proves_not_done(code)
 
     @property
     def may_have_decided(self) -> bool:

@@ -6,9 +6,11 @@ The log is kept in workflow memory and needs no table: Temporal rebuilds it from
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain, count
 from typing import Any, Protocol
 
 from temporalio import workflow
@@ -133,6 +135,13 @@ def operation_of(step: str) -> str:
     return step.partition("#")[0]
 
 
+def unique_step(operation: str, name: str | None, taken: Collection[str]) -> str:
+    """The step of a call in the log: `payment.cancel`, then `payment.cancel#NAME` or, if that is taken, a number."""
+    named = [f"{operation}#{name}"] if name else []
+    numbered = (f"{operation}#{number}" for number in count(2))
+    return next(step for step in chain([operation], named, numbered) if step not in taken)
+
+
 @dataclass
 class Entry:
     """One call of one operation, or one wait. `attempts` counts those made so far; times are UTC.
@@ -233,15 +242,10 @@ class Journal:
         entries = tuple(replace(entry) for entry in self._entries)
         return TransactionLog(self.transaction_id, self.state, self.error, entries, tuple(self._moved_deadlines))
 
-    @property
-    def has_no_step(self) -> bool:
-        return all(entry.kind is not CallKind.STEP for entry in self._entries)
-
     def begin(self, operation: str, kind: CallKind, name: str | None = None) -> Entry:
         """Add the entry of a call, or of a wait, which has its own name instead of an operation's."""
         service = _SAGA if kind is CallKind.WAIT else operation.partition(".")[0]
-        before = sum(e.operation == operation and e.kind is kind for e in self._entries)
-        step = f"{operation}#{name or before + 1}" if before else operation
+        step = unique_step(operation, name, {entry.step for entry in self._entries})
         entry = Entry(step, service, kind, Status.RUNNING, attempts=0, started_at=workflow.now(), name=name)
         self._entries.append(entry)
         return entry

@@ -145,8 +145,8 @@ class Saga:
         policy = self._policies.of_step(attempt_timeout, within)
         if within is None and self._progress.has_deadline:
             policy = replace(policy, longest_work=None)
-        opening = self._journal.has_no_step
-        if opening:  # a worker that is thought dead can be ahead of the history only from the second step on
+        opening = not self._rollback.has_opened
+        if opening:  # a worker that is thought dead can be ahead of the history only when a first step is done
             policy = policy.recorded_first()
         entry = self._journal.begin(operation.name, CallKind.STEP, name)
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
@@ -189,10 +189,16 @@ class Saga:
         """
         self._progress.require(Phase.PREPARING)
         entry = self._journal.begin(name, CallKind.WAIT)
-        failed = await self._progress.wait_for(holds, timeout, entry.step)
+        found: list[Found] = []
+
+        def finds() -> bool:
+            found[:] = filter(None, [holds()])
+            return bool(found)
+
+        failed = await self._progress.wait_for(finds, timeout, entry.step)
         if failed is None:
             self._journal.settle(entry, Status.DONE, 0)
-            return holds()
+            return found[0]
         if failed.code == WAIT_TIMEOUT and otherwise is not _Otherwise.ROLL_BACK:
             self._journal.settle(entry, Status.UNKNOWN, 0, WAIT_TIMEOUT)
             return otherwise
@@ -241,8 +247,9 @@ class Saga:
     ) -> Reply:
         """Make the call that decides, in rounds bounded by `within` until it is answered. A refusal rolls back."""
         self._progress.require(Phase.PREPARING)
-        may_refuse = outcome.proves_not_done if self._earlier.may_be_ahead else lambda _: True
-        entry, ended = await self._decide(Operation.of(operation), request, may_refuse, within, name)
+        entry, ended = await self._decide(
+            Operation.of(operation), request, self._earlier.proves_not_decided, within, name
+        )
         if isinstance(ended, Refused):
             self._earlier.was_not_decided()
             self._progress.reopen()

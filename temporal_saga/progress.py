@@ -157,7 +157,7 @@ class Progress:
 
     # --- a wait of the body -------------------------------------------------------------------------------------------
 
-    async def wait_for(self, holds: Callable[[], object], at_most: timedelta, summary: str) -> Unknown | None:
+    async def wait_for(self, holds: Callable[[], bool], at_most: timedelta, summary: str) -> Unknown | None:
         """Wait until `holds()`, and return `None`, or why it did not hold.
 
         It waits for ever where an earlier execution may have passed the pivot, and so have gone on after this wait.
@@ -165,7 +165,7 @@ class Progress:
         failed: Unknown | None = None
         if not self.may_be_decided:
             try:
-                if holds() or await until(lambda: bool(holds()), at_most, summary):
+                if holds() or await until(holds, at_most, summary):
                     return None
                 self.require(Phase.PREPARING)  # a cancel or the deadline may have come together with it
                 failed = Unknown(WAIT_TIMEOUT, f"it did not come within {at_most.total_seconds():.12g} s", 0)
@@ -225,6 +225,6 @@ class Progress:
         return cause or Failure(code, str(error))
 
 
-async def _until_it_holds(holds: Callable[[], object]) -> None:
-    while not await until(lambda: bool(holds())):
+async def _until_it_holds(holds: Callable[[], bool]) -> None:
+    while not await until(holds):
         pass

@@ -18,8 +18,7 @@ import pytest
 from pydantic import TypeAdapter
 from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, ResetWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -45,6 +44,7 @@ from temporal_saga import Parked, TransactionLog
 from worker import serving
 
 from .eventually import eventually_async
+from .resets import reset
 
 UNREACHABLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 CUSTOMERS = ("c-1", "c-2")
@@ -169,17 +169,8 @@ class Rig:
         await self.until_listed(f'WorkflowId = "{workflow_id}" AND ExecutionStatus = "Terminated"')
 
     async def reset(self, handle: Handle, *, to_task: int = 0) -> Handle:
-        """Start the workflow again from one of its tasks (0 is the first). Return the handle of its newest run."""
-        history = await handle.fetch_history()
-        done = [e for e in history.events if e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
-        request = ResetWorkflowExecutionRequest(
-            namespace=self.client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=handle.id),
-            reason="a test",
-            request_id=str(uuid4()),
-            workflow_task_finish_event_id=done[to_task].event_id,
-        )
-        await self.client.workflow_service.reset_workflow_execution(request)
+        """Return the handle of its newest run."""
+        await reset(self.client, handle, to_task=to_task)
         return self.client.get_workflow_handle(handle.id)
 
     async def forget(self, *workflow_ids: str) -> None:

@@ -7,16 +7,18 @@ from datetime import timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.testing import WorkflowEnvironment
 
 from temporal_saga import DEADLINE_EXCEEDED, Policies, Policy, Saga, State, Status
 from temporal_saga.outcome import CANCELLED
 
-from . import expect
+from . import expect, tree
 from .cancels import by_business
 from .harness import Handle, Harness, real_server
 from .plan import BEST_EFFORT, FINISHES, OPERATIONS, PIVOT, STEPS
 from .policies import COLOCATED
-from .services import SOLD_OUT, fail, hang, lose_reply, refuse, slow
+from .services import SOLD_OUT, FakeServices, fail, hang, lose_reply, refuse, slow
+from .workflows import TreeWorkflow
 
 OPENING = STEPS[0].name
 
@@ -33,6 +35,17 @@ async def test_a_trip_without_trouble_uses_a_queue_only_for_its_first_step_and_i
     expect.confirmed(harness, end)
     assert {(entry.status, entry.attempts) for entry in end.log.steps} == {(Status.DONE, 1)}
     assert await _scheduled(handle) == [OPENING, PIVOT.name]
+
+
+async def test_each_call_of_an_opening_group_is_in_the_history_before_it_is_made(server: WorkflowEnvironment) -> None:
+    """A worker that is thought dead can have made none of them where the history shows no step."""
+    group = tree.Node(branches=((tree.Node("first"),), (tree.Node("second"),)))
+    shape = tree.Tree((group, tree.Node("third")))
+    harness = Harness(server, FakeServices(shape.operations), workflows=(TreeWorkflow,))
+    async with harness.worker():
+        handle = await harness.start(TreeWorkflow, tree=shape, policies=COLOCATED)
+        assert (await harness.end(handle)).log.state is State.CONFIRMED
+    assert await _scheduled(handle) == ["first.do", "second.do", tree.PIVOT.name]
 
 
 async def test_a_local_refusal_rolls_back_over_the_queues(harness: Harness) -> None:

@@ -8,14 +8,16 @@ import pytest
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 
-from temporal_saga import POLICIES, CallKind, Policies, State, Status
+from temporal_saga import POLICIES, CallKind, Policies, State, Status, TransactionLog
 from temporal_saga.outcome import IDEMPOTENCY_CONFLICT, SERVICE_UNAVAILABLE, STEP_UNDONE
+from tests.gate import Gate
+from tests.resets import reset
 
 from . import expect
 from .cancels import by_business, by_temporal
-from .harness import Harness, failed_task
+from .harness import Harness, failed_task, real_server
 from .plan import FINISHES, PIVOT, ROLLBACK_CALL, STEPS, UNDOS
-from .services import SOLD_OUT, Effect, conflict, fail, refuse, work
+from .services import SOLD_OUT, Effect, behind, conflict, fail, refuse, work
 from .workflows import ForeseeingWorkflow, RecoveringWorkflow, Trip, TripWorkflow
 
 FIRST, MIDDLE, LAST = STEPS[0].name, STEPS[3].name, STEPS[-1].name
@@ -102,6 +104,27 @@ async def test_a_conflict_does_not_tell_a_resumed_saga_that_it_was_not_decided(
     end = await harness.end(handle)
     assert (end.code, end.log.state) == (None, State.CONFIRMED)
     assert expect.entry_of(end, operation).parked_since is not None
+
+
+async def test_a_conflict_does_not_tell_a_saga_that_was_reset_while_its_pivot_ran_that_it_was_not_decided(
+    idle_harness: Harness, embedded: str
+) -> None:
+    idle_harness.server = await real_server(embedded)
+    held = Gate()
+    idle_harness.services.script(PIVOT.name, behind(held), conflict)
+    async with idle_harness.worker():
+        first = await idle_harness.start(ForeseeingWorkflow)
+        await held.reached.wait()
+        await first.signal("news")  # for another workflow task while the pivot runs
+        await idle_harness.until_known(first)
+        client = idle_harness.server.client
+        await reset(client, first, to_task=-1)
+        again = client.get_workflow_handle(first.id, result_type=TransactionLog)
+        await idle_harness.until_step(again, PIVOT.name, Status.PARKED)
+        await again.execute_update("desk_retry", PIVOT.name)
+        held.open.set()
+        end = await idle_harness.end(again)
+    assert (end.code, end.log.state) == (None, State.CONFIRMED)
 
 
 async def test_a_resumed_pivot_that_is_refused_rolls_back(harness: Harness) -> None:

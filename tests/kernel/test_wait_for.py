@@ -31,6 +31,7 @@ from .ways import (
     ForeseenApprovalWorkflow,
     LateApprovalWorkflow,
     NewsFirstWorkflow,
+    SharedApprovalWorkflow,
 )
 
 LONGER = WAIT + MINUTE
@@ -46,6 +47,7 @@ def workflows() -> tuple[type, ...]:
         ForeseenApprovalWorkflow,
         LateApprovalWorkflow,
         NewsFirstWorkflow,
+        SharedApprovalWorkflow,
     )
 
 
@@ -82,6 +84,13 @@ async def test_what_holds_already_needs_no_timer(harness: Harness) -> None:
     assert (await harness.end(handle)).log.state is State.CONFIRMED
     events = {event.event_type for event in (await handle.fetch_history()).events}
     assert EventType.EVENT_TYPE_TIMER_STARTED not in events
+
+
+async def test_each_of_two_waits_returns_what_it_found_although_the_first_has_taken_it(harness: Harness) -> None:
+    handle = await harness.start(SharedApprovalWorkflow)
+    await harness.until_known(handle)
+    await handle.execute_update("approve", "ann")
+    assert entry_of(await harness.end(handle), PIVOT.name).name == "ann and ann"
 
 
 async def test_a_wait_whose_time_is_over_rolls_back_with_its_code(harness: Harness) -> None:

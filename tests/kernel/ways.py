@@ -92,6 +92,23 @@ class ApprovalInGroupWorkflow(ApprovalOrElseWorkflow):
 
 
 @workflow.defn
+class SharedApprovalWorkflow(_WaitBase):
+    """Waits for one approval in two branches, of which the first takes it."""
+
+    @workflow.run
+    async def run(self, _trip: Trip) -> TransactionLog:
+        async with self.saga as saga:
+            people = await saga.parallel(self._taken(saga), self._taken(saga))
+            await saga.pivot(served_here(PIVOT), self._booking, name=" and ".join(people))
+        return saga.log
+
+    async def _taken(self, saga: Saga) -> str:
+        person = await self._approval(saga)
+        self._approved_by = ""
+        return person
+
+
+@workflow.defn
 class LateApprovalWorkflow(_WaitBase):
     """Waits after the pivot, which is a bug."""
 

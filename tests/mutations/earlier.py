@@ -140,4 +140,51 @@ _TIME = (
     ),
 )
 
-EARLIER = (*_UNDONE, *_DECISION, *_TIME)
+_ANSWERS = (
+    Mutation(
+        "whether a refusal of the pivot decides is known before a reset while it runs",
+        (
+            Edit(
+                "temporal_saga/kernel.py",
+                "self._earlier.proves_not_decided, within",
+                "lambda code, ahead=self._earlier.may_be_ahead: not ahead or outcome.proves_not_done(code), within",
+            ),
+        ),
+        (
+            "tests/kernel/test_earlier.py::"
+            "test_a_conflict_does_not_tell_a_saga_that_was_reset_while_its_pivot_ran_that_it_was_not_decided",
+        ),
+    ),
+    Mutation(
+        "a call of an opening group is made before the history has it",
+        (
+            Edit(
+                "temporal_saga/kernel.py",
+                "opening = not self._rollback.has_opened",
+                "opening = not self._journal.log.steps",
+            ),
+        ),
+        ("tests/kernel/test_colocated.py::test_each_call_of_an_opening_group_is_in_the_history_before_it_is_made",),
+    ),
+    Mutation(
+        "two calls of one operation and one name have one step",
+        (
+            Edit(
+                "temporal_saga/journal.py",
+                "return next(step for step in chain([operation], named, numbered) if step not in taken)",
+                "return next(chain(named, numbered)) if operation in taken else operation",
+            ),
+        ),
+        ("tests/kernel/test_step_names.py",),
+    ),
+    Mutation(
+        "a wait asks again for what it has found",
+        (Edit("temporal_saga/kernel.py", "            return found[0]\n", "            return holds()\n"),),
+        (
+            "tests/kernel/test_wait_for.py::"
+            "test_each_of_two_waits_returns_what_it_found_although_the_first_has_taken_it",
+        ),
+    ),
+)
+
+EARLIER = (*_UNDONE, *_DECISION, *_TIME, *_ANSWERS)
