@@ -99,14 +99,14 @@ class EarlierExecutions:
         """Whether another execution may have passed a pivot that this one has not reached."""
         if self._undecided or not self.may_be_ahead:
             return False
-        return any(stage.kind is CallKind.PIVOT for stage in self.plan.stages)
+        return any(stage.kind is CallKind.PIVOT for stage in self.follow().stages)
 
     @property
     def _bodies(self) -> list[Body]:
         return self._parts if self._whole_body is None else [self._whole_body]
 
-    @property
-    def plan(self) -> Plan:
+    def follow(self) -> Plan:
+        """The plan of what is foreseen. This runs the workflow's own code, which may ask `Saga.patched`."""
         plan = Plan()
         for body in self._bodies:
             plan.follow(body(plan))
@@ -115,7 +115,7 @@ class EarlierExecutions:
     def unseen(self) -> list[tuple[Operation[Any, Any], PlannedCall]]:
         """The undos that this execution has not registered, and the calls that they undo, in the order of the steps."""
         known, unseen = self._known.copy(), []
-        for call in (call for stage in self.plan.stages for call in stage.calls):
+        for call in (call for stage in self.follow().stages for call in stage.calls):
             if call.undo is None:
                 continue
             if known[call.undo.name, call.name]:

@@ -216,7 +216,7 @@ class Listener(Protocol):
 
 @dataclass
 class Journal:
-    """Keeps the log. Only `settle`, `wait` and `move` change an entry or the state, and publish what they change."""
+    """Keeps the log. `settle`, `wait` and `move` publish what they change."""
 
     transaction_id: str
     error: Failure | None = None

@@ -142,15 +142,10 @@ class Saga:
         self._progress.require(Phase.PREPARING)
         undoing = None if undo is None else Operation.undo_of(undo)
         pushed = None if undoing is None else self._rollback.push(undoing, request, within, name)
-        policy = self._policies.of_step(attempt_timeout, within)
-        if within is None and self._progress.has_deadline:
-            policy = replace(policy, longest_work=None)
-        opening = not self._rollback.has_opened
-        if opening:  # a worker that is thought dead can be ahead of the history only when a first step is done
-            policy = policy.recorded_first()
+        policy = self._policy_of_step(attempt_timeout, within)
         entry = self._journal.begin(operation.name, CallKind.STEP, name)
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
-        if opening and isinstance(ended, Done):
+        if isinstance(ended, Done):
             self._rollback.has_opened = True
         undone_here = pushed is not None and self._rollback.has_undone(pushed)
         if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and not undone_here:
@@ -158,7 +153,7 @@ class Saga:
             self._progress.cause = self._progress.cause or Failure(ended.code, ended.message, entry.step)
         if pushed is not None:
             self._rollback.settle(pushed, ended)
-        return self._settled(entry, ended)
+        return self._reply_or_raise(entry, ended)
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> list[Any]:
         """Run `calls` (the saga's own, or coroutines of them) side by side and return their results in order.
@@ -202,7 +197,7 @@ class Saga:
         if failed.code == WAIT_TIMEOUT and otherwise is not _Otherwise.ROLL_BACK:
             self._journal.settle(entry, Status.UNKNOWN, 0, WAIT_TIMEOUT)
             return otherwise
-        return self._settled(entry, failed)
+        return self._reply_or_raise(entry, failed)
 
     def savepoint(self, name: str) -> Savepoint:
         """Return this place in the saga, to which `undo_to` can go back. Not for colocated sagas: raises `TypeError`.
@@ -254,7 +249,7 @@ class Saga:
             self._earlier.was_not_decided()
             self._progress.reopen()
         self._progress.is_past_pivot = isinstance(ended, Done)
-        return self._settled(entry, ended)
+        return self._reply_or_raise(entry, ended)
 
     async def try_cancel_decision(
         self, operation: Operation[Request, Any], request: Request, *, committed: str
@@ -399,6 +394,14 @@ class Saga:
         if (last := self._rollback.last_call) is not None:
             await self.best_effort(last.operation, last.request_after(failure))
 
+    def _policy_of_step(self, attempt_timeout: timedelta | None, within: timedelta | None) -> Policy:
+        policy = self._policies.of_step(attempt_timeout, within)
+        if within is None and self._progress.has_deadline:  # it bounds the work that a service has in hand, too
+            policy = replace(policy, longest_work=None)
+        if not self._rollback.has_opened:  # a worker that is thought dead can be ahead of the history only from then on
+            policy = policy.recorded_first()
+        return policy
+
     # --- one call -----------------------------------------------------------------------------------------------------
 
     async def _answer(
@@ -412,7 +415,7 @@ class Saga:
                 ended = await attempt(operation, request, policy, summary, waits=waits)
             except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
                 ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
-        if self._progress.may_be_decided and (ended is None or isinstance(ended, Unknown)):
+        if self._progress.may_be_decided and (ended is None or isinstance(ended, Unknown)):  # it may have been reset
             ended = await self._calls.until_answered(entry, operation, request, in_rounds, outcome.proves_not_done)
         assert ended is not None  # noqa: S101 — it was called in one of the two ways
         if isinstance(ended, Refused) and outcome.proves_not_done(ended.code):
@@ -433,7 +436,7 @@ class Saga:
         policy = self._policies.finish.bounded_by(within)
         return entry, await self._calls.until_answered(entry, operation, request, policy, may_refuse)
 
-    def _settled(self, entry: Entry, ended: Outcome[Reply]) -> Reply:
+    def _reply_or_raise(self, entry: Entry, ended: Outcome[Reply]) -> Reply:
         """The reply of a call that was done. Raises `StepFailed` for any other."""
         cause = self._progress.cause
         if not isinstance(ended, Done) and ended.code == outcome.CANCELLED and cause is not None:

@@ -110,7 +110,7 @@ class Rollback:
             pushed = self._undo_of(undo, call.request, call.within, call.name)
             if undo is not but:
                 self.stack.append(pushed)
-        self.last_call = self.last_call or self._earlier.plan.rollback_call
+        self.last_call = self.last_call or self._earlier.follow().rollback_call
 
     def was_decided(self) -> None:
         """Keep the steps that did not answer this execution: an earlier one has passed the pivot, so they are done."""

@@ -156,17 +156,6 @@ _ANSWERS = (
         ),
     ),
     Mutation(
-        "a call of an opening group is made before the history has it",
-        (
-            Edit(
-                "temporal_saga/kernel.py",
-                "opening = not self._rollback.has_opened",
-                "opening = not self._journal.log.steps",
-            ),
-        ),
-        ("tests/kernel/test_colocated.py::test_each_call_of_an_opening_group_is_in_the_history_before_it_is_made",),
-    ),
-    Mutation(
         "two calls of one operation and one name have one step",
         (
             Edit(
@@ -175,7 +164,7 @@ _ANSWERS = (
                 "return next(chain(named, numbered)) if operation in taken else operation",
             ),
         ),
-        ("tests/kernel/test_step_names.py",),
+        ("tests/kernel/test_step_names.py::test_each_call_of_an_operation_has_a_step_of_its_own_whatever_its_name",),
     ),
     Mutation(
         "a wait asks again for what it has found",

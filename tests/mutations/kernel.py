@@ -180,7 +180,7 @@ _COLOCATED = (
     ),
     Mutation(
         "a colocated saga makes its first call before its history says that there is one",
-        (Edit(_KERNEL, "        if opening:", "        if False:"),),
+        (Edit(_KERNEL, "        if not self._rollback.has_opened:", "        if False:"),),
         (
             f"{_TESTS}/test_colocated.py::"
             "test_a_trip_without_trouble_uses_a_queue_only_for_its_first_step_and_its_pivot",

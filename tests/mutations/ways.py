@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from .mutation import Edit, Mutation
 
-_KERNEL, _CALLS, _UNDO, _PROGRESS, _JOURNAL = (
-    f"temporal_saga/{name}.py" for name in ("kernel", "calls", "undo", "progress", "journal")
-)
+_KERNEL, _CALLS, _UNDO, _PROGRESS = (f"temporal_saga/{name}.py" for name in ("kernel", "calls", "undo", "progress"))
 _OUTCOME, _POLICY = "temporal_saga/outcome.py", "temporal_saga/policy.py"
 _WAIT, _DEADLINE = "tests/kernel/test_wait_for.py", "tests/kernel/test_deadline.py"
 _WORKING, _POINT = "tests/kernel/test_still_working.py", "tests/kernel/test_savepoints.py"
+_COLOCATED = "tests/kernel/test_colocated.py"
 _SEEING = "tests/kernel/test_seeing_undos.py"
 
 _WAITS = (
@@ -36,15 +35,10 @@ _WAITS = (
         (f"{_WAIT}::test_a_wait_has_no_end_where_an_earlier_execution_may_have_passed_the_pivot",),
     ),
     Mutation(
-        "the first step of a colocated saga is local, because a wait or a best-effort call came before it",
+        "the first step of a colocated saga is local, because another call was begun before it",
+        (Edit(_KERNEL, "if not self._rollback.has_opened:", "if not self._journal.log.steps:"),),
         (
-            Edit(
-                _JOURNAL,
-                "return all(entry.kind is not CallKind.STEP for entry in self._entries)",
-                "return not self._entries",
-            ),
-        ),
-        (
+            f"{_COLOCATED}::test_each_call_of_an_opening_group_is_in_the_history_before_it_is_made",
             f"{_WAIT}::test_nothing_takes_the_place_of_the_first_step_of_a_colocated_saga[wait]",
             f"{_WAIT}::test_nothing_takes_the_place_of_the_first_step_of_a_colocated_saga[best effort]",
         ),
