@@ -16,9 +16,7 @@ from runtime.settings import Settings
 from starter import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(
-    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "tests/README.md", *(ROOT / "docs").rglob("*.md")]
-)
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "tests/README.md", *(ROOT / "docs").rglob("*.md")])
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)#:]+)\)")
 _PATHS = re.compile(r"^\.?[\w-]+(/[\w.-]*)+$|^[\w-]+\.(py|md|toml|yml|txt)$|^Makefile$")
