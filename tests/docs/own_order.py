@@ -17,6 +17,7 @@ from typing import Any
 from audit.run import audit
 from cli import documents
 from client.orders import Mode, Orders
+from contracts.catalogue import OPERATIONS
 from contracts.order import Order
 from runtime import connection
 from runtime.embedded import embedded_server, free_port
@@ -27,6 +28,8 @@ from runtime.settings import Settings
 from worker import serving
 
 _MODES = {"alone": Mode.SAGA, "by-events": Mode.CHOREOGRAPHY, "undone": Mode.SAGA}
+_CUSTOMER = "c-1"
+_QUERY = OPERATIONS["loyalty.read_points"]
 _NO_PIVOT = Fault(operation="order.confirm", transaction="order/undone", kind=FaultKind.REFUSE)
 
 
@@ -40,18 +43,20 @@ async def _outcomes(folder: Path) -> dict[str, Any]:
             placing = [Orders(client).place(_order(order_id), mode) for order_id, mode in _MODES.items()]
             logs = await asyncio.gather(*placing)
             report = await audit(client, settings)
+            answer = await execute(client, _QUERY, _QUERY.request(customer_id=_CUSTOMER))
     with sqlite3.connect(folder / "loyalty.db") as loyalty:
         points = dict(loyalty.execute("SELECT transaction_id, state || ' ' || points FROM points"))
     return {
         "states": {log.transaction_id: log.state for log in logs},
         "points": points,
         "violations": [violation.message for violation in report.violations],
+        "answer": answer.points,
     }
 
 
 def _order(order_id: str) -> Order:
     line = {"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1299}
-    return Order.model_validate(documents.document(order_id, "c-1", [line]))
+    return Order.model_validate(documents.document(order_id, _CUSTOMER, [line]))
 
 
 if __name__ == "__main__":

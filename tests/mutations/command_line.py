@@ -5,6 +5,7 @@ from __future__ import annotations
 from .mutation import Edit, Mutation
 
 _DOCTOR = "tests/command_line/test_doctor.py"
+_DRAWN = "tests/docs/test_drawn.py::test_what_a_document_draws_of_the_process_is_drawn_from_the_code"
 _GRAPH = "tests/command_line/test_graph.py"
 _HABITS = "tests/command_line/test_habits.py"
 _LIST = "tests/command_line/test_list.py"
@@ -46,12 +47,9 @@ COMMAND_LINE = (
         (f"{_HABITS}::test_a_document_of_another_command_is_recognised",),
     ),
     Mutation(
-        "the process changes, and the pictures in the documents do not",
+        "the process changes, and what the documents draw of it does not",
         (Edit("workflows/order.py", "        saga.finish(shipping.dispatch, requests.shipment),\n", ""),),
-        (
-            "tests/docs/test_pictures.py::test_the_picture_in_the_readme_is_drawn_from_the_process",
-            "tests/docs/test_pictures.py::test_the_picture_in_the_architecture_is_drawn_from_the_process",
-        ),
+        (f"{_DRAWN}[README.md]", f"{_DRAWN}[docs/order.svg]", f"{_DRAWN}[docs/choreography.md]"),
     ),
     Mutation(
         "the picture draws the rollback in the order of the steps",

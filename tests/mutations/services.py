@@ -10,6 +10,7 @@ _PAYMENT, _INVENTORY = "activities/payment.py", "activities/inventory.py"
 _ORDER, _SWEEP, _LEASES = "workflows/order.py", "recovery/orders.py", "recovery/leases.py"
 _TESTS, _WHOLE = "tests/services", "tests/end_to_end"
 _OWN_STEP = "tests/docs/test_own_step.py"
+_LEFT_OUT = f"{_OWN_STEP}::test_what_was_left_out_is_told_by_the_list_and_by_the_tests_in_the_same_words"
 _CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing.py"
 _RANDOM = f"{_TESTS}/test_random_orders.py::test_orders_that_cross_in_any_order_leave_the_audit_clean"
 
@@ -275,11 +276,43 @@ _NEW_SERVICE = (
     ),
     Mutation(
         "a new service may have the name of a module that is there",
-        (Edit("tests/tools/new_service.py", "    if 0 < len(there) < len(_FILES):\n", "    if False:\n"),),
+        (Edit("tests/tools/new_service.py", "if (ROOT / file).exists() and not", "if False and not"),),
         (
             f"{_OWN_STEP}::test_a_name_that_no_service_can_have_is_refused_and_nothing_is_written"
-            "[fence-NAME: activities/fence.py exists already]",
+            "[fence-NAME: activities/fence.py exists already, and declares no service fence]",
         ),
+    ),
+    Mutation(
+        "an operation that its service does not serve is not missed",
+        (
+            Edit(
+                f"{_TESTS}/gaps.py",
+                "if operation.queue == service and operation not in handled | answered:",
+                "if False:",
+            ),
+        ),
+        (f"{_LEFT_OUT}[the handler of the undo]", f"{_LEFT_OUT}[the answer to the query]"),
+    ),
+    Mutation(
+        "an operation without a sample skips its tests, and no test fails",
+        (
+            Edit(
+                f"{_TESTS}/test_fence.py",
+                "    assert forward.name in SAMPLES, missing_sample(forward)",
+                "    sample_of(forward)",
+            ),
+        ),
+        (f"{_LEFT_OUT}[the sample]", f"{_LEFT_OUT}[what the undo undoes]"),
+    ),
+    Mutation(
+        "a service is tested on tables that are not those of its records",
+        (Edit(f"{_TESTS}/databases.py", '    assert problems == [], "; ".join(problems)\n', ""),),
+        (f"{_LEFT_OUT}[a table]", f"{_LEFT_OUT}[a column]"),
+    ),
+    Mutation(
+        "the alert of a new service is listed, and what its test needs is not",
+        (Edit("tests/tools/left_to_do.py", "    if sample not in unscraped:", "    if False:"),),
+        (f"{_OWN_STEP}::test_the_alert_of_the_service_passes_its_test_with_the_lines_that_are_told",),
     ),
     Mutation(
         "an operation that never says no must have a refusal in its sample",

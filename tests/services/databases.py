@@ -6,11 +6,14 @@ import itertools
 import shutil
 from abc import ABC, abstractmethod
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import asyncpg
-from sqlalchemy import make_url
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, make_url
 
 from activities.catalogue import SERVICES
 from activities.database import connect
@@ -35,9 +38,34 @@ class Databases(ABC):
 
 
 async def _migrate_at(url: str, service: str) -> None:
+    """Migrate, and compare the tables with those of the service: a test that needs one would fail in other words."""
     database = connect(url)
     await migrate(database, service)
+    problems = await database.transaction(partial(schema_problems, service))
     await database.dispose()
+    assert problems == [], "; ".join(problems)
+
+
+def schema_problems(service: str, connection: Connection) -> list[str]:
+    """Sentences on how the tables of a migrated database differ from those that the service declares."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
+    differences = compare_metadata(context, SERVICES[service].metadata)
+    return [f"activities/migrations/{service}: {_in_words(difference)}" for difference in differences]
+
+
+def _in_words(difference: Any) -> str:
+    match difference:
+        case ("add_table", table):
+            return f"it does not make table {table.name}"
+        case ("remove_table", table):
+            return f"it makes table {table.name}, which the service does not declare"
+        case ("add_index", index):
+            return f"it does not make index {index.name}"
+        case ("add_column", _, table, column):
+            return f"it does not make column {column.name} of table {table}"
+        case ("remove_column", _, table, column):
+            return f"it makes column {column.name} of table {table}, which the service does not declare"
+    return f"the schema needs this change: {difference}"
 
 
 class SqliteFiles(Databases):
@@ -54,7 +82,9 @@ class SqliteFiles(Databases):
     async def migrated(self, service: str) -> str:
         template = self._templates / f"{service}.db"
         if not template.exists():
-            await _migrate_at(_sqlite_url(template), service)
+            migrated = await self.empty()
+            await _migrate_at(migrated, service)
+            shutil.move(str(make_url(migrated).database), template)
         url = await self.empty()
         shutil.copy(template, str(make_url(url).database))
         return url

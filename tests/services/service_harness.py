@@ -31,8 +31,20 @@ class Call(NamedTuple):
 
 
 def handler_of(operation: Operations) -> Handler[Any, Any]:
-    [handler] = [each for each in SERVICES[operation.queue].handlers if each.operation is operation]
+    handlers = [each for each in SERVICES[operation.queue].handlers if each.operation is operation]
+    assert handlers, missing_handler(operation)
+    [handler] = handlers
     return handler
+
+
+def missing_handler(operation: Operations) -> str:
+    """What to do about an operation that its service does not serve."""
+    service, verb = operation.queue, operation.name.partition(".")[2]
+    if issubclass(operation.request, Request):
+        what = f"no handler implements {operation.name}: add {verb} to the handlers"
+    else:
+        what = f"no query answers {operation.name}: add Query({operation.name}, …) to the queries"
+    return f"activities/{service}.py: {what} of {service.upper()}"
 
 
 class ServiceHarness:

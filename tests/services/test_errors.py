@@ -30,7 +30,7 @@ from .conftest import OpenHarness
 from .databases import PostgresDatabases, SqliteFiles
 from .requests import document, reservation, stock_level
 from .samples import SAMPLES, refusal_of
-from .service_harness import Call, Operations, ServiceHarness, assert_goods_add_up, handler_of
+from .service_harness import Call, Operations, ServiceHarness, assert_goods_add_up, handler_of, missing_handler
 
 COUNT = document(stock_level("apple", 5))
 
@@ -42,6 +42,7 @@ async def _run(harness: ServiceHarness, operation: Operations, received: Any) ->
 def _activity(harness: ServiceHarness, operation: Operations) -> Callable[..., Any]:
     served = [handler.operation for handler in harness.definition.handlers]
     served += [query.operation for query in harness.definition.queries]
+    assert operation in served, missing_handler(operation)
     return harness.service.activities()[served.index(operation)]
 
 

@@ -18,11 +18,19 @@ from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness, on_sqlite
 from .samples import SAMPLES, Refused, Sample, missing_sample, refusal_of, sample_of
-from .service_harness import Call, Operations, ServiceHarness, assert_invariants
+from .service_harness import Call, Operations, ServiceHarness, assert_invariants, missing_handler
 
 _HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
 _FORWARDS = [operation for operation in _HANDLED if operation.undoes is None]
 _UNDOS = [operation for operation in _HANDLED if operation.undoes is not None]
+_DECLARED = [
+    *OPERATIONS.values(),
+    *(each for operations in (LIST_OLD, RETIRE, FIND, ERASE) for each in operations.values()),
+]
+_SERVED = [
+    *((name, handler.operation.name) for name, service in SERVICES.items() for handler in service.handlers),
+    *((name, query.operation.name) for name, service in SERVICES.items() for query in service.queries),
+]
 _NEVER_REFUSE = {name for name, sample in SAMPLES.items() if sample.refused is None}
 """The operations that never say no."""
 ACTS_ON_NOTHING = notification.send_cancellation
@@ -38,23 +46,23 @@ every_undo_of_a_refusable = pytest.mark.parametrize(
 every_undo = pytest.mark.parametrize("undo", _UNDOS, ids=lambda operation: operation.name)
 
 
-def test_every_operation_has_a_sample_and_no_sample_is_left_over() -> None:
-    assert [missing_sample(operation) for operation in _FORWARDS if operation.name not in SAMPLES] == []
+@every_forward
+def test_every_operation_has_a_sample(forward: Operations) -> None:
+    assert forward.name in SAMPLES, missing_sample(forward)
+
+
+def test_no_sample_is_left_over() -> None:
     assert SAMPLES.keys() - {operation.step for operation in _HANDLED} == set()
 
 
-def test_every_declared_operation_is_served_exactly_once_by_the_service_of_its_queue() -> None:
-    served = [
-        (name, operation.name)
-        for name, service in SERVICES.items()
-        for operation in (
-            *(handler.operation for handler in service.handlers),
-            *(query.operation for query in service.queries),
-        )
-    ]
-    others = (each for operations in (LIST_OLD, RETIRE, FIND, ERASE) for each in operations.values())
-    declared = (*OPERATIONS.values(), *others)
-    assert sorted(served) == sorted((each.queue, each.name) for each in declared)
+@pytest.mark.parametrize("declared", _DECLARED, ids=lambda operation: operation.name)
+def test_every_declared_operation_is_served_exactly_once_by_the_service_of_its_queue(declared: Operations) -> None:
+    assert declared.name in [name for _, name in _SERVED], missing_handler(declared)
+    assert [service for service, name in _SERVED if name == declared.name] == [declared.queue]
+
+
+def test_no_service_serves_what_is_not_declared() -> None:
+    assert {name for _, name in _SERVED} - {operation.name for operation in _DECLARED} == set()
 
 
 def test_a_service_is_known_by_the_queue_and_the_prefix_of_its_operations() -> None:

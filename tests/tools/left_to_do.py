@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 def left_to_do(service: str) -> list[str]:
     """Sentences, each with a file and what to add to it; none if every place knows the service."""
     contract = import_module(f"contracts.{service}")
-    return [*_in_code(service, contract), *_in_deployment(service), *_in_documents(service, contract)]
+    unknown = list(_in_catalogues(service))
+    known = [] if unknown else _in_service(service)
+    return [*unknown, *known, *_in_code(service, contract), *_in_deployment(service), *_in_documents(service, contract)]
 
 
 def operations_of(contract: ModuleType) -> list[Operation[Any, Any]]:
@@ -39,12 +42,25 @@ def row_of(operation: Operation[Any, Any]) -> str:
     return f"| `{operation.name}` | {relation} | `{operation.queue}` | `{operation.request.__name__}`: {fields} |"
 
 
-def _in_code(service: str, contract: ModuleType) -> Iterator[str]:
+def _in_catalogues(service: str) -> Iterator[str]:
     if not re.search(rf"SERVICES.* = \(.*\b{service}\b", _text("contracts/catalogue.py")):
         yield f"contracts/catalogue.py: import {service}, and add it to SERVICES"
     definition = service.upper()
     if not re.search(rf"for definition in \(.*\b{definition}\b", _text("activities/catalogue.py")):
         yield f"activities/catalogue.py: import {definition} from activities.{service}, and add it to SERVICES"
+
+
+def _in_service(service: str) -> list[str]:
+    """What `tests/services/gaps.py` finds, which can be imported once the files of the service fit together."""
+    try:
+        found: list[str] = import_module("tests.services.gaps").gaps_of(service)
+    except ImportError as error:
+        files = [frame.filename for frame in extract_tb(error.__traceback__) if frame.filename.startswith(str(ROOT))]
+        return [f"{Path(files[-1]).relative_to(ROOT)}: {error.msg}: make the two fit"]
+    return found
+
+
+def _in_code(service: str, contract: ModuleType) -> Iterator[str]:
     steps = contract.facts.steps if hasattr(contract, "facts") else ()
     for step in steps:
         verb, process = step.name.partition(".")[2], _text("workflows/order.py")
@@ -73,6 +89,13 @@ def _in_deployment(service: str) -> Iterator[str]:
         yield f"deploy/databases.sql: add ('{service}', 'services') to the databases"
     if f'task_queue="{service}"' not in _text("deploy/alerts.yml"):
         yield f'deploy/alerts.yml: add to NoWorker: or absent(temporal_num_pollers{{task_queue="{service}"}})'
+    fired, _, unscraped = _text("deploy/alerts_test.yml").partition("nothing is scraped")
+    series = f"{{series: 'temporal_num_pollers{{task_queue=\"{service}\"}}', values: 2x300}}"
+    if f'temporal_num_pollers{{task_queue="{service}"}}' not in fired:
+        yield f"deploy/alerts_test.yml: add to the first input_series: - {series}"
+    sample = f'{{labels: \'{{alertname="NoWorker", task_queue="{service}"}}\', value: 1}}'
+    if sample not in unscraped:
+        yield f'deploy/alerts_test.yml: add to the exp_samples of "nothing is scraped": - {sample}'
     if not re.search(rf"names: .*\b{service}\b", _text("deploy/prometheus.yml")):
         yield f"deploy/prometheus.yml: add {service} to the names"
 

@@ -1,7 +1,8 @@
 """`python -m tests.tools.new_service NAME` (`make new-service`) writes a service and says what is left to do for it.
 
 The service has one operation and its undo, and passes the generated tests as it is. What is left is read from the
-files themselves, so the command may be repeated until nothing is left; it never overwrites a file.
+files themselves, so the command may be repeated until nothing is left; it writes a file that is missing, and never
+overwrites one.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def problem_of(name: str) -> str | None:
     """Why no new service can have this name, or `None`."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or keyword.iskeyword(name):
         return f"NAME: {name!r} names no service: write a word in small letters, such as NAME=loyalty"
-    there = [file for file in (each.format(name=name) for each in _FILES.values()) if (ROOT / file).exists()]
-    if 0 < len(there) < len(_FILES):
-        return f"NAME: {there[0]} exists already: choose another word, or remove it"
+    for file, own in ((f"contracts/{name}.py", "QUEUE = "), (f"activities/{name}.py", "ServiceDefinition(")):
+        if (ROOT / file).exists() and not re.search(rf'{re.escape(own)}\s*"{name}"', (ROOT / file).read_text()):
+            return f"NAME: {file} exists already, and declares no service {name}: choose another word, or remove it"
     return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
+import pytest
+
 from contracts.catalogue import SERVICES
 
 from ..sample import Refused, Sample
@@ -28,17 +30,26 @@ SAMPLES: dict[str, Sample] = {
 
 
 def missing_sample(operation: Operations) -> str:
-    """What to do about an operation without a sample."""
-    service = operation.queue
+    """What to do about an operation without a sample: it needs one, or is no operation of its own."""
+    service, name = operation.queue, operation.step
+    for other in (sample.operation for sample in samples_of(service)):
+        if other.request is operation.request and operation.acts_on is None:
+            verb = other.name.partition(".")[2]
+            relations = f"undoes={verb} if it undoes that, acts_on={verb} if it acts on that"
+            return f"contracts/{service}.py: {name} takes the request of {other.name}: give it {relations}"
     return (
-        f"{operation.step} has no sample: add Sample({operation.step}, request, other=another request under the same "
-        f"key) to SAMPLES in tests/services/samples/{service}.py, as tests/services/samples/shipping.py has it"
+        f"tests/services/samples/{service}.py: {name} has no sample: add Sample({name}, request, other=another request "
+        "under the same key) to SAMPLES, as shipping.py there has it"
     )
 
 
 def sample_of(operation: Operations) -> Sample:
-    """The sample of an operation, or of the one that it undoes."""
-    assert operation.step in SAMPLES, missing_sample(operation)
+    """The sample of an operation, or of the one that it undoes.
+
+    Skips the test if there is none: `test_every_operation_has_a_sample` fails for all tests that need it.
+    """
+    if operation.step not in SAMPLES:
+        pytest.skip(missing_sample(operation))
     return SAMPLES[operation.step]
 
 
