@@ -26,7 +26,6 @@ from temporalio.worker import (
     UnsandboxedWorkflowRunner,
     Worker,
     WorkerDeploymentConfig,
-    WorkflowRunner,
 )
 
 from activities.catalogue import SERVICES
@@ -85,14 +84,9 @@ _SEED_ATTEMPTS = 3
 GARBAGE_AFTER = 50_000
 """New objects between two runs of Python's garbage collector, instead of 700. A batch of five hundred requests makes
 more than that, and all of them live until it ends; collecting took a quarter of a busy worker's time."""
-
-
-def workflow_runner() -> WorkflowRunner:
-    """The runner without the sandbox, which costs as much CPU as the sagas themselves.
-
-    Tests replay every recorded history in the sandbox, and so catch a use of clocks, randomness or the network.
-    """
-    return UnsandboxedWorkflowRunner()
+WORKFLOW_RUNNER = UnsandboxedWorkflowRunner()
+"""The sandbox costs as much CPU as the sagas themselves. Tests replay every recorded history in the sandbox, and so
+catch a use of clocks, randomness or the network."""
 
 
 def workflow_worker(
@@ -123,7 +117,7 @@ def workflow_worker(
             LaneWatch(client).await_close,
             *_colocated_activities(colocated),
         ],
-        workflow_runner=workflow_runner(),
+        workflow_runner=WORKFLOW_RUNNER,
         interceptors=interceptors,
         plugins=[SagaPlugin()],
         workflow_task_poller_behavior=POLLERS,
@@ -157,7 +151,7 @@ def service_worker(client: Client, service: Service, interceptors: Sequence[Inte
         task_queue=service.definition.name,
         workflows=[ParticipantWorkflow],
         activities=[*service.activities(), *EventBus(client).activities(service.definition.name)],
-        workflow_runner=workflow_runner(),
+        workflow_runner=WORKFLOW_RUNNER,
         interceptors=interceptors,
         plugins=[SagaPlugin()],
         workflow_task_poller_behavior=POLLERS,

@@ -102,8 +102,8 @@ class OperationRecord(Record):
     """Hash of the request; see `digest`."""
     answer: str
     """The reply as JSON, or `CODE message` of a refusal."""
-    at: datetime | None = None
-    """The time of the last change; unset in rows of builds that did not know it."""
+    at: datetime
+    """The time of the last change."""
 
 
 def declare_fence(metadata: MetaData) -> type[OperationRecord]:
@@ -176,8 +176,9 @@ def _verdict(
 ) -> Verdict:
     retired = uow.get(operation_records, *record_of_retired(request.transaction_id))
     if retired is not None:
-        since = "" if retired.at is None else f" on {retired.at:%Y-%m-%d}"
-        message = f"{retired.transaction_id} has ended and was retired{since}: its id cannot be used again"
+        message = (
+            f"{retired.transaction_id} has ended and was retired on {retired.at:%Y-%m-%d}: its id cannot be used again"
+        )
         return Refuse(Code.RETIRED, message)
     found = uow.get(operation_records, request.transaction_id, operation.step)
     asked_digest = digest_beside(_kept(found), request)

@@ -59,31 +59,20 @@ def _list_old(service: ServiceDefinition, connection: Connection, question: List
     fence = service.operation_records.table.c
     wanted = select(fence.transaction_id, fence.step).where(fence.transaction_id > question.after)
     page = connection.execute(wanted.order_by(fence.transaction_id).limit(question.rows)).all()
-    ids = dict.fromkeys(row.transaction_id for row in page if row.step != RETIRED)
-    newest = _newest(service, connection, list(ids))
-    young = [each for each in ids if newest.get(each, question.before) > question.before]
+    newest = _newest(service, connection, [row.transaction_id for row in page]).items()
+    young = [each for each, at in newest if at > question.before]
     parts = tuple(each for each in young if "/" in each and not is_orders(each))
-    old = tuple(each for each in ids if each in newest and newest[each] < question.before)
+    old = tuple(each for each, at in newest if at < question.before)
     next_ = page[-1].transaction_id if len(page) == question.rows else None
     return OldTransactions(transaction_ids=old, young_parts=parts, next=next_)
 
 
 def _newest(service: ServiceDefinition, connection: Connection, transaction_ids: Sequence[str]) -> dict[str, datetime]:
-    """The time of the newest row of each transaction; those of which the service knows no time are left out.
-
-    The fence of an earlier build has no times; the effects have. What such a build refused has neither.
-    """
-    fence, effects = service.operation_records.table, service.metadata.tables["effects"]
-    found: dict[str, datetime] = {}
-    for table in (fence, effects):
-        times = select(table.c.transaction_id, func.max(table.c.at, type_=table.c.at.type))
-        times = times.where(table.c.transaction_id.in_(transaction_ids)).group_by(table.c.transaction_id)
-        if table is fence:
-            times = times.where(fence.c.step != RETIRED)
-        for transaction_id, at in connection.execute(times):
-            if at is not None:
-                found[transaction_id] = max(at, found.get(transaction_id, at))
-    return found
+    """The time of the last change of each transaction; those that the service does not know are left out."""
+    fence = service.operation_records.table.c
+    times = select(fence.transaction_id, func.max(fence.at, type_=fence.at.type))
+    wanted = fence.transaction_id.in_(transaction_ids) & (fence.step != RETIRED)
+    return {row[0]: row[1] for row in connection.execute(times.where(wanted).group_by(fence.transaction_id))}
 
 
 def _retire(service: ServiceDefinition, connection: Connection, request: Retire) -> Retired:

@@ -39,19 +39,11 @@ class _Gathering:
 
 
 class Coalescer:
-    """Sends a batch when it is full, or when its first order has waited for `max_wait`."""
+    """Sends a batch when it is full, or when its first order has waited for `MAX_WAIT`."""
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        max_wait: timedelta = MAX_WAIT,
-        max_size: int = DEFAULT_SIZE,
-        until: Until = Until.ENDED,
-    ) -> None:
+    def __init__(self, client: Client, *, max_size: int = DEFAULT_SIZE, until: Until = Until.ENDED) -> None:
         self._client = client
         self._until = until
-        self._max_wait_s = max_wait.total_seconds()
         self._max_size = min(max_size, MAX_ORDERS)
         self._gathering: _Gathering | None = None
         self._under_way: dict[str, tuple[bytes, asyncio.Future[TransactionLog]]] = {}
@@ -110,7 +102,7 @@ class Coalescer:
 
     async def _send(self, gathering: _Gathering) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(gathering.closed.wait(), self._max_wait_s)
+            await asyncio.wait_for(gathering.closed.wait(), MAX_WAIT.total_seconds())
         async with self._slots:  # until there is one, orders may join the batch
             if self._gathering is gathering:
                 self._close()

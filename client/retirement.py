@@ -71,11 +71,10 @@ class Plan:
 
 
 class Retirer:
-    def __init__(self, client: Client, batch: int = DEFAULT_BATCH, *, rows_a_page: int = 5_000) -> None:
+    def __init__(self, client: Client, batch: int = DEFAULT_BATCH) -> None:
         """`batch` is the number of transactions removed at a time, at most `MAX_BATCH`."""
         self._client = client
         self._batch = min(batch, MAX_BATCH)
-        self._rows = rows_a_page
         self._known: dict[str, bool] = {}
 
     async def plan(self, before: datetime) -> Plan:
@@ -90,8 +89,7 @@ class Retirer:
     async def _list(self, service: str, before: datetime, ids: dict[str, set[str]], young: set[str]) -> None:
         after: str | None = ""
         while after is not None:
-            question = ListOld(before=before, after=after, rows=self._rows)
-            page = await execute(self._client, LIST_OLD[service], question)
+            page = await execute(self._client, LIST_OLD[service], ListOld(before=before, after=after))
             for each in page.transaction_ids:
                 ids[whole_of(each)].add(each)
             young |= {whole_of(each) for each in page.young_parts}

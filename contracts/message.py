@@ -93,16 +93,16 @@ hold if no workflow owns its transaction."""
 
 
 @dataclass(frozen=True)
-class _Added:
-    """Marks a field that was added to a message after its first release."""
+class _NotIdentifying:
+    """Marks a field that `identity` leaves out."""
 
 
 T = TypeVar("T")
-Added = Annotated[T, _Added()]
-"""The type of a field that is added to a message: `gift: Added[bool] = False`.
+NotIdentifying = Annotated[T, _NotIdentifying()]
+"""The type of a field in which a repeated request may differ: `gift: NotIdentifying[bool] = False`. It has a default.
 
-An older build writes the message without the field and ignores it when it reads. The field therefore has a default, and
-`identity` leaves it out, so that both builds take a repeated request for the same one."""
+A field that is added to a request is one: an older build writes the request without it and ignores it when it reads,
+and both builds must take a repeated request for the same one."""
 
 WRITTEN = object()
 """Validation context of a document that a person has just written, for checks that a transaction under way skips."""
@@ -126,27 +126,27 @@ def as_written(model: type[M], document: Any) -> M:
 
 
 def identity(message: Message) -> str:
-    """The JSON by which a message is compared: without fields at their default, and without added fields."""
-    return message.model_dump_json(exclude_defaults=True, exclude=_added_to(type(message)))
+    """The JSON by which a message is compared: without fields at their default and `NotIdentifying` ones."""
+    return message.model_dump_json(exclude_defaults=True, exclude=_not_identifying(type(message)))
 
 
 def same(one: Message | None, other: Message) -> bool:
-    """Whether both are the same message, perhaps written by two builds of which one knows an added field."""
+    """Whether both are the same message, perhaps written by two builds of which one knows a field more."""
     return one == other or (one is not None and identity(one) == identity(other))
 
 
-def is_added(field: FieldInfo) -> bool:
-    return any(isinstance(mark, _Added) for mark in field.metadata)
+def is_identifying(field: FieldInfo) -> bool:
+    return not any(isinstance(mark, _NotIdentifying) for mark in field.metadata)
 
 
 @cache
-def _added_to(model: type[BaseModel]) -> dict[str, Any] | None:
-    """The added fields of a model and of the models in it, as pydantic's `exclude`; `None` if there are none."""
+def _not_identifying(model: type[BaseModel]) -> dict[str, Any] | None:
+    """The `NotIdentifying` fields of a model and of those in it, as pydantic's `exclude`; `None` if there are none."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        if is_added(field):
+        if not is_identifying(field):
             found[name] = True
-        elif within := [inner for part in _models_in(field.annotation) if (inner := _added_to(part))]:
+        elif within := [inner for part in _models_in(field.annotation) if (inner := _not_identifying(part))]:
             merged = {key: value for inner in within for key, value in inner.items()}
             found[name] = {"__all__": merged} if get_origin(field.annotation) is tuple else merged
     return found or None

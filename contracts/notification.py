@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from contracts.message import Added, AmountMinor, Currency, Id, Reply, Request
+from contracts.message import AmountMinor, Currency, Id, NotIdentifying, Reply, Request
 from contracts.order import Contact
 from temporal_saga import Operation
 
@@ -21,8 +21,9 @@ class NotifyCustomer(Request):
     contact: Contact
     total_minor: AmountMinor
     currency: Currency
-    cause: Added[str] = ""
-    """The code of the failure for which the order is rolled back; empty if the caller does not know it."""
+    cause: NotIdentifying[str] = ""
+    """The code of the failure for which the order is rolled back; empty if the caller does not know it.
+    It is not known when the process plans the call, and so it does not identify the request."""
 
 
 class CustomerNotified(Reply):

@@ -68,8 +68,8 @@ def _id_of(key: bytes) -> str:
 class EncryptionCodec(PayloadCodec):
     """AES-256-GCM with the keys of a `PAYLOAD_KEY`, separated by commas: the first encrypts, all decrypt.
 
-    A payload names its key by an id in the metadata. Every key is tried for a payload without an id, which a build
-    before ids has written. Payloads in clear text are read too, so that a key can be introduced later.
+    A payload names its key by an id in the metadata. Payloads in clear text are read too, so that a key can be
+    introduced later.
 
     Raises `SettingsError` for a payload that none of the keys can decrypt; the message has the id of its key.
     """
@@ -97,18 +97,15 @@ class EncryptionCodec(PayloadCodec):
             return payload
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 — as above
 
-        key_id = payload.metadata.get(_KEY_ID, b"").decode(errors="replace")[:_KEY_ID_DIGITS]
-        known = [self._ciphers[key_id]] if key_id in self._ciphers else []
+        key_id = payload.metadata.get(_KEY_ID, b"without an id").decode(errors="replace")[:_KEY_ID_DIGITS]
+        if key_id not in self._ciphers:
+            raise SettingsError(f"PAYLOAD_KEY: another key, {key_id}, has encrypted what Temporal holds")
         nonce, sealed = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
-        for cipher in known if key_id else self._ciphers.values():
-            try:
-                return Payload.FromString(cipher.decrypt(nonce, sealed, None))
-            except (InvalidTag, ValueError):  # the latter for a payload that was cut
-                continue
-        if known:
-            raise SettingsError(f"PAYLOAD_KEY: what Temporal holds was changed: key {key_id} cannot decrypt it")
-        which = f"another key, {key_id}," if key_id else "another key"
-        raise SettingsError(f"PAYLOAD_KEY: {which} has encrypted what Temporal holds")
+        try:
+            return Payload.FromString(self._ciphers[key_id].decrypt(nonce, sealed, None))
+        except (InvalidTag, ValueError) as error:  # the latter for a payload that was cut
+            changed = f"PAYLOAD_KEY: what Temporal holds was changed: key {key_id} cannot decrypt it"
+            raise SettingsError(changed) from error
 
 
 class Sealed(EncodingPayloadConverter):

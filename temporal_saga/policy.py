@@ -113,12 +113,7 @@ class Policies:
 
     forward: Policy = Policy(attempt_timeout=timedelta(seconds=5), attempts=4, total=timedelta(seconds=25))
     """Four attempts last longer than a worker's restart; with pauses they take 21.4 s of a 60 s deadline."""
-    undo: Policy = Policy(
-        attempt_timeout=timedelta(seconds=10),
-        attempts=5,
-        total=timedelta(seconds=30),
-        priority=Priority(priority_key=2),
-    )
+    undo: Policy = _PERSISTENT
     """No customer waits for an undo, so an attempt may take longer. After 30 s the undo is parked, where operators see
     it. A service that was away does its undos and finishes before new work, which would add to them."""
     finish: Policy = _PERSISTENT

@@ -1,10 +1,7 @@
 """The events of one order as one participant knows them: which have happened, which it has published, and to whom.
 
-Nothing is lost for good. A participant that waits publishes its events again, after growing pauses (`republish`). That
-delivers lost events, and starts participants that were closed from outside: they repeat their calls, which the fence
-answers as before, and publish the results again. A completed participant answers a delivery with all events that it had
-published (`final_events`), and the publisher delivers these to the other participants, which may wait for them. A
-participant that has nothing to publish reminds the order's participant of the order.
+A waiting participant publishes its events again (`republish`), which replaces lost events and starts participants that
+were closed from outside: docs/choreography.md, the watchdog.
 """
 
 from __future__ import annotations

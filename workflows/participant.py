@@ -1,17 +1,6 @@
 """A participant: one service's role in the choreography of one order. `Participant.run` performs the role.
 
-Every participant ends, and all end in the same way:
-
-- *One decision.* Only the order's participant calls `order.confirm` or `order.cancel`. The order service accepts one of
-  the two, in one local transaction, and gives the same answers for ever; so OrderConfirmed and OrderCancelled are never
-  both published, even if a participant is terminated and starts again. The other participants finish or undo when one
-  of the two events arrives, and at no other time.
-- *No deadlock.* Before the decision the order's participant waits for the others, but not beyond its deadline. After
-  the decision the others wait for no event: each calls its service, publishes the result and completes. Only the
-  order's participant waits for them.
-- *No livelock.* A participant makes its step, then its finish or its undo, then completes: three calls at most, and
-  none is ever taken back. The events that it knows only grow, and they are finite.
-- *Nothing is lost for good.* `workflows/event_log.py` says how lost events and closed participants are replaced.
+Every participant ends, and all end in the same way: docs/choreography.md says why.
 """
 
 from __future__ import annotations

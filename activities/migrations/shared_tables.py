@@ -1,11 +1,11 @@
-"""The tables that every service has, and the changes to them, for the revisions of each service."""
+"""The tables that several services have, for the first revision of each."""
 
 import sqlalchemy as sa
 from alembic import op
 
 
-def create_shared_tables() -> None:
-    """Create the effects, the operation records and the binding to one Temporal namespace."""
+def create_all_shared_tables() -> None:
+    """Create the tables of every service: effects, operation records, outbox, and the binding to one Temporal."""
     op.create_table(
         "effects",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -23,6 +23,7 @@ def create_shared_tables() -> None:
         sa.Column("state", sa.String(32), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("transaction_id", "step"),
     )
     op.create_table(
@@ -33,10 +34,6 @@ def create_shared_tables() -> None:
         sa.Column("cluster_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("only"),
     )
-
-
-def create_outbox() -> None:
-    """Create the events that wait to be told to the world outside."""
     op.create_table(
         "outbox",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -46,18 +43,6 @@ def create_outbox() -> None:
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-
-
-def create_all_shared_tables() -> None:
-    """Create every table that all services have, as they are today: for the first revision of a new service."""
-    create_shared_tables()
-    add_time_to_fence()
-    create_outbox()
-
-
-def add_time_to_fence() -> None:
-    """Add the time of a record's last change. It is unset in the records that are there."""
-    op.add_column("operations", sa.Column("at", sa.DateTime(timezone=True), nullable=True))
 
 
 def create_carried_forward(subject: str, amount: str) -> None:

@@ -22,7 +22,7 @@ from temporalio.worker import Worker
 from bench.processes import until_stopped
 from runtime.commandline import run
 from runtime.embedded import embedded_server
-from worker import GARBAGE_AFTER, POLLERS, workflow_runner
+from worker import GARBAGE_AFTER, POLLERS, WORKFLOW_RUNNER
 
 QUEUE = "bare"
 STAGES = (
@@ -70,7 +70,7 @@ async def _serve(port: int, ui_port: int, data: Path) -> None:
             client,
             task_queue=QUEUE,
             workflows=[Bare],
-            workflow_runner=workflow_runner(),
+            workflow_runner=WORKFLOW_RUNNER,
             workflow_task_poller_behavior=POLLERS,
         )
         await stack.enter_async_context(workflows)

@@ -12,7 +12,7 @@ from runtime import connection
 from runtime.embedded import embedded_server, free_port
 from runtime.settings import Settings
 from temporal_saga import POLICIES, Rounds
-from worker import workflow_runner
+from worker import WORKFLOW_RUNNER
 from workflows import participant
 
 from .harness import Harness, serving_participants
@@ -24,7 +24,7 @@ _SHORT_ROUNDS = Rounds(first_pause=timedelta(seconds=0.5), longest_pause=timedel
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Harness]:
     """One harness for all tests of a module; its participants publish events again after short pauses."""
-    assert isinstance(workflow_runner(), UnsandboxedWorkflowRunner), "a sandbox would not see the policies changed"
+    assert isinstance(WORKFLOW_RUNNER, UnsandboxedWorkflowRunner), "a sandbox would not see the policies changed"
     folder = tmp_path_factory.mktemp("choreography")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(participant, "POLICIES", replace(POLICIES, rounds=_SHORT_ROUNDS))

@@ -25,9 +25,13 @@ pytestmark = [pytest.mark.long, pytest.mark.xdist_group("field apart"), pytest.m
 Make = Callable[..., dict[str, Any]]
 
 _LATER = (
-    Edit("contracts/shipping.py", "    ship_to: Address\n", "    ship_to: Address\n    insured: Added[bool] = False\n"),
+    Edit(
+        "contracts/shipping.py",
+        "    ship_to: Address\n",
+        "    ship_to: Address\n    insured: NotIdentifying[bool] = False\n",
+    ),
     Edit("contracts/shipping.py", "    state: ShipmentState\n", '    state: ShipmentState\n    courier: str = "any"\n'),
-    Edit("contracts/shipping.py", "message import Id,", "message import Added, Id,"),
+    Edit("contracts/shipping.py", "message import Id,", "message import NotIdentifying, Id,"),
     Edit("workflows/order.py", "ship_to=placed.ship_to)", "ship_to=placed.ship_to, insured=True)"),
 )
 _STAGES = (("now", "later"), ("later", "now"))

@@ -64,7 +64,7 @@ def trip() -> SagaUnderTest:
 
 
 @every_fault(trip)
-def test_a_trip_is_booked_whole_or_not_at_all(verdict: Verdict) -> None:
+def test_a_trip_is_all_booked_or_all_cancelled(verdict: Verdict) -> None:
     """Each case has passed when this code runs. It may check more."""
 
 

@@ -5,10 +5,14 @@ A test that cannot fail proves nothing; here is the proof that those which matte
 | module | holds |
 |---|---|
 | `mutation` | what a defect is: texts to replace, and the tests that must notice |
-| `__main__` | puts them in, one after the other: `python -m tests.mutations` |
-| `document` | the list as docs/mutations.md |
+| `__main__` | puts them in, one after the other: `make mutations`, or `python -m tests.mutations WORD` |
 
-Each of the other modules holds defects of one subject, as data.
+Each of the other modules holds defects of one subject, as data. `make test` checks that the text of each defect still
+applies and that its tests exist.
+
+The version check of a row is one of two: SQLite takes its write lock before it reads, and PostgreSQL runs at REPEATABLE
+READ, so both would notice too. Its test therefore saves rows of an older transaction, where nothing but the check can
+notice.
 """
 
 from .command_line import COMMAND_LINE

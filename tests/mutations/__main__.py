@@ -1,7 +1,7 @@
 """Put each defect into a copy of the tree and see its tests fail there: `python -m tests.mutations [WORD ...]`.
 
 Words choose the defects that have them all in their text. Exit 0 only if every one was caught, by a test that passes
-without it. `--document` writes docs/mutations.md instead.
+without it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import MUTATIONS
-from .document import DOCUMENT, document
 from .mutation import ROOT, Mutation
 
 _LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "data", "node_modules", "__pycache__", ".*_cache", ".hypothesis")
@@ -78,9 +77,6 @@ def _run(mutations: Sequence[Mutation]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if list(arguments) == ["--document"]:
-        DOCUMENT.write_text(document(MUTATIONS))
-        return 0
     chosen = [mutation for mutation in MUTATIONS if all(word in mutation.defect for word in arguments)]
     if not chosen:
         print(f"no defect has the words {' '.join(arguments)}")

@@ -14,11 +14,6 @@ ENCRYPTION = (
         (f"{_KEYS}::test_the_first_key_encrypts_and_every_key_decrypts",),
     ),
     Mutation(
-        "a payload from before key ids is decrypted with the first key only",
-        (Edit(_CODEC, "known if key_id else self._ciphers.values()", "known or list(self._ciphers.values())[:1]"),),
-        (f"{_KEYS}::test_a_payload_without_a_key_id_is_decrypted_with_whichever_key_wrote_it[the second key]",),
-    ),
-    Mutation(
         "the codec server answers every page that a browser shows",
         (
             Edit(_SERVER, "if origin is not None and origin in self.origins:", "if origin is not None:"),

@@ -76,7 +76,7 @@ _KEYS = (
                 "tx, order_id = workflow.info().run_id, placed.order_id",
             ),
         ),
-        (f"{_WHOLE}/test_reset.py::test_an_order_that_is_reset_to_its_start_acts_no_second_time",),
+        ("tests/reruns/test_reruns.py::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",),
     ),
 )
 

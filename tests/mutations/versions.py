@@ -59,7 +59,7 @@ VERSIONS = (
         (
             Edit(
                 "contracts/message.py",
-                "exclude_defaults=True, exclude=_added_to(type(message))",
+                "exclude_defaults=True, exclude=_not_identifying(type(message))",
                 "exclude_defaults=True",
             ),
         ),

@@ -98,10 +98,9 @@ async def _forget(rig: Rig, *orders: Order) -> None:
 def _age(rig: Rig, *transactions: str) -> None:
     """As if the transactions had ended years ago."""
     for service in SERVICES:
-        for table in ("operations", "effects"):
-            for transaction in transactions:
-                update = f"UPDATE {table} SET at = '2020-01-01 00:00:00.000000' WHERE transaction_id = ?"  # noqa: S608 — ours
-                rig.rows(service, update, transaction)
+        for transaction in transactions:
+            update = "UPDATE operations SET at = '2020-01-01 00:00:00.000000' WHERE transaction_id = ?"
+            rig.rows(service, update, transaction)
 
 
 def _left(rig: Rig, *transactions: str) -> dict[str, set[str]]:

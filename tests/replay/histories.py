@@ -16,7 +16,7 @@ from contracts.ids import order_workflow_id
 from runtime import connection
 from runtime.settings import Settings
 from temporal_saga import TransactionLog
-from worker import WORKFLOWS, workflow_runner
+from worker import WORKFLOW_RUNNER, WORKFLOWS
 from workflows.participant import ParticipantWorkflow
 
 from .batch_scenes import BATCH_SCENES, BatchScene
@@ -31,7 +31,7 @@ _LOG = TypeAdapter(TransactionLog)
 
 def replayer(workflows: Sequence[type], runner: WorkflowRunner | None = None) -> Replayer:
     converter = connection.data_converter(Settings())
-    return Replayer(workflows=workflows, workflow_runner=runner or workflow_runner(), data_converter=converter)
+    return Replayer(workflows=workflows, workflow_runner=runner or WORKFLOW_RUNNER, data_converter=converter)
 
 
 def recorded() -> list[WorkflowHistory]:

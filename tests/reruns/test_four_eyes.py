@@ -15,7 +15,7 @@ from client.errors import DeskRefused
 from runtime.interceptors import interceptor_at
 from runtime.settings import SettingsError
 from temporal_saga import Retry, SagaPlugin, Skip, State, TransactionLog
-from worker import workflow_runner
+from worker import WORKFLOW_RUNNER
 from workflows.order import OrderWorkflow
 
 from ..end_to_end.command import Program
@@ -45,7 +45,7 @@ async def _require_replays(rig: Rig, handle: Handle) -> None:
         workflows=[OrderWorkflow],
         interceptors=[interceptor_at(_EXAMPLE)],
         plugins=[SagaPlugin()],
-        workflow_runner=workflow_runner(),
+        workflow_runner=WORKFLOW_RUNNER,
         data_converter=rig.client.data_converter,
     )
     await replayer.replay_workflow(await handle.fetch_history())
@@ -58,7 +58,7 @@ async def test_a_skip_takes_effect_when_a_second_person_confirms_it(rig: Rig) ->
         workflows=[OrderWorkflow],
         interceptors=[interceptor_at(_EXAMPLE)],
         plugins=[SagaPlugin()],
-        workflow_runner=workflow_runner(),
+        workflow_runner=WORKFLOW_RUNNER,
         max_cached_workflows=0,  # every task replays the history, as after a restart
     ):
         handle = await _parked(rig, "watched")

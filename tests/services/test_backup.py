@@ -40,7 +40,7 @@ async def _steps(url: str) -> list[str]:
 async def _remember(url: str, step: str) -> None:
     """Insert a row of the fence."""
     database = connect(url)
-    row = text("INSERT INTO operations VALUES (1, 't-1', :step, '', '', '')")
+    row = text("INSERT INTO operations VALUES (1, 't-1', :step, '', '', '', now())")
     await database.transaction(lambda tx: tx.execute(row, {"step": step}))
     await database.dispose()
 

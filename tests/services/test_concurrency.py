@@ -243,8 +243,8 @@ async def test_of_two_requests_for_one_key_one_acts_where_the_database_reports_n
     late = Service(harness.definition, tolerant := ReadCommitted(harness.url))
     request = reservation("order/1", apple=1)
     tombstone = text(
-        "INSERT INTO operations (transaction_id, step, state, digest, answer, version)"
-        " VALUES ('order/1', 'inventory.reserve', 'TOMBSTONE', :digest, '{}', 1)"
+        "INSERT INTO operations (transaction_id, step, state, digest, answer, at, version)"
+        " VALUES ('order/1', 'inventory.reserve', 'TOMBSTONE', :digest, '{}', now(), 1)"
     )
     async with reading(harness.url) as undoing, asyncio.timeout(60):
         await undoing.execute(tombstone, {"digest": digest(request)})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from functools import partial
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from activities import schema
 from activities.catalogue import SERVICES
 from activities.database import UNUSABLE, connect, reason_of
 from activities.schema import migrate
@@ -17,6 +20,17 @@ from .processes import Contenders, migrate_twice
 from .samples import sample_of
 from .service_harness import Call, ServiceHarness
 
+_TOMORROW = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "tomorrow"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("payments", sa.Column("note", sa.Text(), nullable=False, server_default="none"))
+"""
 every_service = pytest.mark.parametrize("service", SERVICES)
 
 
@@ -39,16 +53,32 @@ async def test_migrating_again_keeps_what_is_there(databases: Databases, service
     await _assert_schema_is_as_declared(harness.url, service)
 
 
-async def test_the_schema_of_a_newer_build_is_reported_and_left_unchanged(databases: Databases) -> None:
-    database = connect(await databases.empty())
-    await migrate(database, "payment")
-    newer = text("UPDATE alembic_version SET version_num = 'tomorrow'")
-    await database.transaction(lambda connection: connection.execute(newer) and None)
+def _migrations_of_a_newer_build(folder: Path) -> Path:
+    """A copy of the migrations in which the payment service has one revision more."""
+    newer = shutil.copytree(schema._MIGRATIONS, folder / "migrations")
+    (newer / "payment/tomorrow.py").write_text(_TOMORROW)
+    return newer
+
+
+async def test_a_newer_build_upgrades_the_schema_and_keeps_the_rows_and_the_older_build_refuses_it(
+    databases: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = ServiceHarness("payment", await databases.empty())
+    await migrate(harness.database, "payment")
+    sample, *_ = samples_of("payment")
+    await harness.accept(*sample.before, Call(sample.operation, sample.request))
+    [row] = await harness.rows("payments")
+    with monkeypatch.context() as newer_build:
+        newer_build.setattr(schema, "_MIGRATIONS", _migrations_of_a_newer_build(tmp_path))
+        await migrate(harness.database, "payment")
+    upgraded = text("SELECT transaction_id, note FROM payments")
+    rows = await harness.database.transaction(lambda connection: connection.execute(upgraded).all())
+    assert rows == [(row["transaction_id"], "none")]
     with pytest.raises(UNUSABLE) as refused:
-        await migrate(database, "payment")
+        await migrate(harness.database, "payment")
     assert "not of this build, but of a newer one" in reason_of(refused.value)
     assert "tomorrow" in reason_of(refused.value)
-    await database.dispose()
+    assert await harness.rows("payments") == [row]
 
 
 async def test_eight_workers_in_four_processes_may_migrate_at_once(

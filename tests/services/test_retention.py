@@ -60,11 +60,10 @@ def _business_table(service: str) -> str:
 
 async def _age(harness: ServiceHarness, *transactions: str, at: datetime = _LONG_AGO) -> None:
     """As if the transactions had last changed at that time."""
-    for table in ("operations", "effects"):
-        for transaction in transactions:
-            change = text(f"UPDATE {table} SET at = :at WHERE transaction_id = :tx AND at IS NOT NULL")  # noqa: S608 — a name of ours
-            values = {"at": at.replace(tzinfo=None) if "sqlite" in harness.url else at, "tx": transaction}
-            await harness.database.transaction(partial(_run, change, values))
+    change = text("UPDATE operations SET at = :at WHERE transaction_id = :tx")
+    for transaction in transactions:
+        values = {"at": at.replace(tzinfo=None) if "sqlite" in harness.url else at, "tx": transaction}
+        await harness.database.transaction(partial(_run, change, values))
 
 
 def _run(statement: Any, values: Any, connection: Any) -> None:
@@ -262,16 +261,6 @@ async def test_a_young_part_is_named_so_that_its_transaction_stays(open_harness:
     await _age(harness, "t-1", "t-2/one")
     old, young = await _listed(harness)
     assert (sorted(old), sorted(young)) == (["t-1", "t-2/one"], ["t-1/more", "t-2/two"])
-
-
-async def test_a_record_without_a_time_has_that_of_its_effect(open_harness: OpenHarness) -> None:
-    harness = await _ended(open_harness, "payment")
-    untimed = text("UPDATE operations SET at = NULL")
-    await harness.database.transaction(partial(_run, untimed, {}))
-    assert (await _listed(harness))[0] == [TX]
-    await _age(harness, TX, at=datetime.now(UTC))
-    assert (await _listed(harness))[0] == []
-    assert (await _retire(harness, TX)).staying == {TX: Stays.YOUNG}
 
 
 def test_every_service_that_holds_something_says_in_which_states() -> None:

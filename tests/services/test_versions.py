@@ -21,7 +21,7 @@ from activities.records import UnitOfWork
 from activities.service import Service
 from contracts import inventory, payment
 from contracts.errors import Code
-from contracts.message import Added, Reply
+from contracts.message import NotIdentifying, Reply
 from contracts.payment import Authorization, AuthorizePayment, Cancellation
 from temporal_saga import Operation
 from temporal_saga.outcome import Unknown, classify
@@ -34,7 +34,7 @@ CHARGE = document(charge(500))
 
 
 class LaterRequest(AuthorizePayment):
-    descriptor: Added[str | None] = None
+    descriptor: NotIdentifying[str | None] = None
 
 
 class LaterReply(Authorization):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from contracts.message import Request, is_added
+from contracts.message import Request, is_identifying
 
 Path = tuple[str | int, ...]
 _TEXTS = ("bob", "pear", "CHF", "FR", "other@example.org", "+4930999999", "required", "batch/another")
@@ -18,11 +18,13 @@ _TEXTS = ("bob", "pear", "CHF", "FR", "other@example.org", "+4930999999", "requi
 def variants_of(request: Request) -> dict[Path, list[Request]]:
     """The variants by the path of the changed field, nested ones included.
 
-    Without the transaction id, which is the key, and without added fields, which a build that lacks them ignores.
+    Without the transaction id, which is the key, and without the fields in which a repeated request may differ.
     """
     document = request.model_dump(mode="json")
-    ignored = {"transaction_id", *(name for name, field in type(request).model_fields.items() if is_added(field))}
-    places = [path for path in _places(document) if path[0] not in ignored]
+    compared = {name for name, field in type(request).model_fields.items() if is_identifying(field)} - {
+        "transaction_id"
+    }
+    places = [path for path in _places(document) if path[0] in compared]
     return {path: list(_changed_at(request, document, path)) for path in places}
 
 

@@ -20,7 +20,7 @@ from contracts.lane import LaneEntry, LaneState
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
 from temporal_saga import Parked, SagaPlugin, TransactionLog
-from worker import workflow_runner
+from worker import WORKFLOW_RUNNER
 from workflows.lane import LaneWorkflow
 from workflows.transaction import TransactionWorkflow
 
@@ -67,7 +67,7 @@ class Harness:
             task_queue=WORKFLOWS_QUEUE,
             workflows=[TransactionWorkflow, LaneWorkflow, TransferWorkflow],
             activities=[LaneWatch(client).await_close],
-            workflow_runner=workflow_runner(),
+            workflow_runner=WORKFLOW_RUNNER,
             plugins=[SagaPlugin()],
         )
         async with workflows, Worker(client, task_queue=QUEUE, activities=self.bank.activities()):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from contracts import batch, choreography, erasure, lane, outline, recovery, retention, transaction
 from contracts.catalogue import OPERATIONS
-from contracts.message import Message, is_added
+from contracts.message import Message, is_identifying
 from temporal_saga import Fix, Operation, Parked, Retry, Skip, State, Status, TransactionLog
 
 FILE = Path(__file__).with_name("messages.json")
@@ -70,7 +70,7 @@ def _additions(field: str, shape: dict[str, Any], *, in_request: bool) -> Iterat
     if shape and not shape["default"]:
         yield f"{field} is new and has no default: running builds do not send it, so give it one"
     if shape and in_request and not shape["added"]:
-        yield f"{field} is new in a request: declare it as Added[…], or a repeated request is taken for another one"
+        yield f"{field} is new in a request: declare it NotIdentifying, or a repeated one is taken for another"
 
 
 def requests() -> set[str]:
@@ -113,7 +113,7 @@ def _enumerations(parent: type[StrEnum]) -> Iterator[type[StrEnum]]:
 def _field(model: type[BaseModel], name: str) -> dict[str, Any]:
     field = model.model_fields[name]
     schema = model.model_json_schema()["properties"][name]
-    return {"type": _form(schema), "default": not field.is_required(), "added": is_added(field)}
+    return {"type": _form(schema), "default": not field.is_required(), "added": not is_identifying(field)}
 
 
 def _of_dataclass(kind: type[Any]) -> Record:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts.message import Added, Message, identity, same
+from contracts.message import Message, NotIdentifying, identity, same
 
 from . import record
 
@@ -53,17 +53,17 @@ def test_what_may_be_added(now: record.Record) -> None:
 
 class Line(Message):
     sku: str
-    colour: Added[str | None] = None
+    colour: NotIdentifying[str | None] = None
 
 
 class Basket(Message):
     lines: tuple[Line, ...]
     main: Line
     note: str = ""
-    gift: Added[bool] = False
+    gift: NotIdentifying[bool] = False
 
 
-def test_a_field_that_was_added_is_no_part_of_what_a_message_is() -> None:
+def test_a_field_that_is_not_identifying_is_no_part_of_what_a_message_is() -> None:
     plain = Basket(lines=(Line(sku="a"),), main=Line(sku="b"))
     grown = Basket(lines=(Line(sku="a", colour="red"),), main=Line(sku="b", colour="blue"), gift=True)
     assert identity(plain) == identity(grown) == '{"lines":[{"sku":"a"}],"main":{"sku":"b"}}'
@@ -75,7 +75,7 @@ class _Before(Message):
 
 
 class _Later(_Before):
-    gift: Added[bool] = False
+    gift: NotIdentifying[bool] = False
 
 
 def test_a_message_is_the_same_one_for_builds_a_field_apart_and_another_with_another_value() -> None:

@@ -3,14 +3,14 @@
 import sqlalchemy as sa
 from alembic import op
 
-from activities.migrations.shared_tables import create_shared_tables
+from activities.migrations.shared_tables import create_all_shared_tables, create_carried_forward
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    create_shared_tables()
+    create_all_shared_tables()
     op.create_table(
         "reservations",
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -31,3 +31,4 @@ def upgrade() -> None:
         sa.Column("reserved", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("sku"),
     )
+    create_carried_forward("sku", "committed")

@@ -3,14 +3,14 @@
 import sqlalchemy as sa
 from alembic import op
 
-from activities.migrations.shared_tables import create_shared_tables
+from activities.migrations.shared_tables import create_all_shared_tables, create_carried_forward
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    create_shared_tables()
+    create_all_shared_tables()
     op.create_table(
         "accounts",
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -33,3 +33,4 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("transaction_id"),
     )
+    create_carried_forward("customer_id", "captured_minor")

@@ -3,14 +3,14 @@
 import sqlalchemy as sa
 from alembic import op
 
-from activities.migrations.shared_tables import create_shared_tables
+from activities.migrations.shared_tables import create_all_shared_tables
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    create_shared_tables()
+    create_all_shared_tables()
     op.create_table(
         "shipments",
         sa.Column("version", sa.BigInteger(), nullable=False),
