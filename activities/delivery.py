@@ -36,18 +36,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 
-from activities.database import Database
+from activities.database import TRANSACTION_ERRORS, Database
 from activities.definition import Handler, ServiceDefinition, implements
 from activities.fence import Decision, RefusedDecision, digest, would_act
 from activities.gateways import Delivery, Gateway
 from activities.notification import NOTIFICATION, DeliveryRecord, DeliveryState, address_of, sent_by
-from activities.records import Ref, Stale, UnitOfWork
+from activities.records import Ref, UnitOfWork
 from activities.service import OperationCall, Service
 from contracts import notification
 from contracts.errors import Code
@@ -206,7 +204,7 @@ class DeliveringService(Service):
             try:
                 await self._optimistic(partial(self._note, deliveries=deliveries))
                 return _count(deliveries)
-            except (DBAPIError, PoolTimeout, OSError, Stale):
+            except TRANSACTION_ERRORS:
                 if time.monotonic() > until:
                     raise
             await asyncio.sleep(_LOOK_EVERY_S)

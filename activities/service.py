@@ -17,14 +17,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.common import MetricMeter, RawValue
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities import outbox
-from activities.database import Database
+from activities.database import TRANSACTION_ERRORS, Database, is_about_the_database, is_write_conflict, reason_of
 from activities.definition import Handler, Query, ServiceDefinition
 from activities.fence import OperationRecord, RefusedDecision, UnreadableReply, apply_once, record_of_retired
 from activities.group_commit import GroupCommit
@@ -50,10 +48,6 @@ commits in each round; a loser of twenty rounds (about a second) goes back to Te
 OPTIMISTIC_S = 2
 """The same bound as a time, for a slow database: other requests wait for this group, and their attempts have 5 s."""
 _ANY_BATCH: TypeAdapter[BatchRequest[Any]] = TypeAdapter(BatchRequest[Any])
-SERIALIZATION_FAILURE = "40001"
-"""PostgreSQL's code for a row that changed after the transaction's snapshot."""
-_SERVER_ERROR_CLASSES = {"08", "25", "53", "55", "57", "58"}
-"""PostgreSQL's classes of codes for a server that is unreachable, full, locked, shutting down or broken."""
 
 
 class OperationCall(NamedTuple):
@@ -90,7 +84,7 @@ class Service:
         self._database = database
         self._publishes = publishes
         self._group: GroupCommit[OperationCall, list[Reply | RefusedDecision]] = GroupCommit(
-            self._perform_group, is_shared=_is_about_the_database
+            self._perform_group, is_shared=is_about_the_database
         )
 
     async def perform(
@@ -134,8 +128,8 @@ class Service:
             attempt += 1
             try:
                 return await self._database.transaction(work)
-            except (Stale, DBAPIError) as error:
-                if not _is_write_conflict(error):
+            except TRANSACTION_ERRORS as error:
+                if not is_write_conflict(error):
                     raise
                 if attempt == OPTIMISTIC_ATTEMPTS or time.monotonic() - began > OPTIMISTIC_S:
                     raise Stale(f"another transaction was faster {attempt} times") from error
@@ -210,29 +204,15 @@ class Service:
     def _database_errors(self) -> Iterator[None]:
         """Turn an error of the database into one that Temporal retries: the outcome is unknown, not a refusal.
 
-        The message is the database's own, on one line; the exception itself, with statement and data, is dropped.
+        The exception itself, with statement and data, is dropped.
         """
         try:
             yield
         except UnreadableReply as error:  # the build of another worker may read it
             raise ApplicationError(str(error), type=Code.UNREADABLE_REPLY) from None
-        except (DBAPIError, PoolTimeout, OSError, Stale) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            words = str(cause) or type(cause).__name__
-            message = f"{self.definition.name} database: {words.splitlines()[0]}"
+        except TRANSACTION_ERRORS as error:
+            message = f"{self.definition.name} database: {reason_of(error)}"
             raise ApplicationError(message, type=Code.SERVICE_UNAVAILABLE) from None
-
-
-def _is_write_conflict(error: Stale | DBAPIError) -> bool:
-    """Whether another transaction wrote a row that this one has read: the version check or PostgreSQL found it."""
-    return isinstance(error, Stale) or getattr(error.orig, "sqlstate", None) == SERIALIZATION_FAILURE
-
-
-def _is_about_the_database(error: Exception) -> bool:
-    """Whether each call of the group would meet the error alone too: the database is locked, full or unreachable."""
-    if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", None) or "")[:2] in _SERVER_ERROR_CLASSES:
-        return True
-    return isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError, Stale))
 
 
 def _valid(operation: Operation[Any, Any], document: Any) -> Any:
