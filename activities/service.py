@@ -68,7 +68,14 @@ class OperationCall(NamedTuple):
 
 
 class Service:
-    """A service at work on its own database."""
+    """A service at work on its own database. A request goes this way:
+
+    1. an activity checks its form (`activities`);
+    2. calls of the same moment form a group (`perform`);
+    3. the group has a transaction, and another one after a conflict (`_commit_group`, `_optimistic`);
+    4. the transaction reads the rows and writes what was decided (`_decide_and_write`);
+    5. the fence lets the handler decide, or repeats its answer (`_decide`).
+    """
 
     def __init__(
         self,
@@ -84,17 +91,8 @@ class Service:
         self._database = database
         self._publishes = publishes
         self._group: GroupCommit[OperationCall, list[Reply | RefusedDecision]] = GroupCommit(
-            self._perform_group, is_shared=is_about_the_database
+            self._commit_group, is_shared=is_about_the_database
         )
-
-    async def perform(
-        self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]
-    ) -> list[ReplyT | RefusedDecision]:
-        """Perform one operation for many requests in one local transaction; a refusal affects only its own request.
-
-        Other calls of the same moment may share the transaction. Raises `Stale` if every try met a conflicting write.
-        """
-        return cast("list[ReplyT | RefusedDecision]", await self._group.submit(OperationCall(handler, requests)))
 
     async def execute(self, operation: Operation[Any, Any], request: Any) -> Any:
         """The reply to one request or query from within this process, without Temporal. Raises `RefusedDecision`."""
@@ -115,8 +113,17 @@ class Service:
         table = self.definition.metadata.tables["outbox"]
         await self._database.transaction(lambda tx: outbox.remove(tx, table, ids))
 
-    async def _perform_group(self, group: Sequence[OperationCall]) -> list[list[Reply | RefusedDecision]]:
-        answers, counts = await self._optimistic(lambda tx: self._perform_once(tx, group))
+    async def perform(
+        self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]
+    ) -> list[ReplyT | RefusedDecision]:
+        """Perform one operation for many requests in one local transaction; a refusal affects only its own request.
+
+        Other calls of the same moment may share the transaction. Raises `Stale` if every try met a conflicting write.
+        """
+        return cast("list[ReplyT | RefusedDecision]", await self._group.submit(OperationCall(handler, requests)))
+
+    async def _commit_group(self, group: Sequence[OperationCall]) -> list[list[Reply | RefusedDecision]]:
+        answers, counts = await self._optimistic(lambda tx: self._decide_and_write(tx, group))
         for (operation, answer, code), count in counts.items():
             self._answers.add(count, {"operation": operation, "answer": answer, "code": code})
         return answers
@@ -136,7 +143,7 @@ class Service:
                 # Full jitter, growing to about 100 ms: contenders must not retry in step.
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
-    def _perform_once(
+    def _decide_and_write(
         self, tx: Connection, group: Sequence[OperationCall]
     ) -> tuple[list[list[Reply | RefusedDecision]], Counter[tuple[str, str, str]]]:
         """The answers, and how many of each kind there are."""
@@ -162,7 +169,7 @@ class Service:
 
     def _activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
         @activity.defn(name=handler.operation.name)
-        async def perform(document: Any) -> Any:
+        async def serve(document: Any) -> Any:
             request = _valid(handler.operation, document)
             with self._database_errors():
                 [answer] = await self.perform(handler, [request])
@@ -170,14 +177,14 @@ class Service:
                 raise _refused(answer)
             return answer.model_copy(update={"attempt": activity.info().attempt})
 
-        return perform
+        return serve
 
     def _batch_activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
         declared = batched(handler.operation)
         batch_type = TypeAdapter(declared.request)
 
         @activity.defn(name=declared.name)
-        async def perform(document: RawValue) -> BatchReply:
+        async def serve(document: RawValue) -> BatchReply:
             requests, refused = _valid_many(handler.operation, batch_type, document.payload.data)
             count = len(requests) + len(refused)
             with self._database_errors():
@@ -189,16 +196,16 @@ class Service:
                 refused=tuple(RefusedRequest(index=at, code=no.code, message=no.message) for at, no in refused.items()),
             )
 
-        return perform
+        return serve
 
     def _query_activity(self, query: Query[Any, Any]) -> Callable[..., Any]:
         @activity.defn(name=query.operation.name)
-        async def perform(document: Any) -> Any:
+        async def serve(document: Any) -> Any:
             question = _valid(query.operation, document)
             with self._database_errors():
                 return await self._database.transaction(lambda tx: query.read(tx, question))
 
-        return perform
+        return serve
 
     @contextmanager
     def _database_errors(self) -> Iterator[None]:
