@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import structlog
 import typer
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import MetricMeter, VersioningBehavior, WorkerDeploymentVersion
@@ -181,7 +180,7 @@ async def serving(
                 await stack.enter_async_context(watching_parked(client, _meter_of(client)))
         if settings.events_url is not None:
             outboxes = {service.definition.name: service for service in services}
-            await stack.enter_async_context(relaying(settings.events_url, outboxes, (*UNUSABLE, PoolTimeout)))
+            await stack.enter_async_context(relaying(settings.events_url, outboxes, UNUSABLE))
         await until_served(client, queues)
         yield services
 

@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities import postgresql, sqlite
 from activities.postgresql import NoAnswer, PostgresqlDatabase
+from activities.records import Stale
 from activities.sqlite import SqliteDatabase
 
 Outcome = TypeVar("Outcome")
 
 _TIMED_OUT = ("55P03", "57014", "SQLITE_BUSY")
 """PostgreSQL's codes of a lock and of a statement that took too long, and SQLite's of a locked file."""
+_SERIALIZATION_FAILURE = "40001"
+"""PostgreSQL's code for a row that changed after the transaction's snapshot."""
+_SERVER_ERROR_CLASSES = {"08", "25", "53", "55", "57", "58"}
+"""PostgreSQL's classes of codes for a server that is unreachable, full, locked, shutting down or broken."""
 
 
 class NewerSchema(Exception):
@@ -27,6 +32,8 @@ class NewerSchema(Exception):
 
 UNUSABLE = (DBAPIError, OSError, NewerSchema)
 """The errors of a database that cannot be opened."""
+TRANSACTION_ERRORS = (DBAPIError, OSError, Stale)
+"""The errors of a transaction that was rolled back, or whose outcome is unknown."""
 
 
 class Database(Protocol):
@@ -53,16 +60,31 @@ class Database(Protocol):
 
 
 def reason_of(error: Exception) -> str:
-    """The reason of one of the `UNUSABLE` errors, on one line."""
+    """The reason of an error of a database, on one line and without the statement and its data."""
     words = str(error.orig if isinstance(error, DBAPIError) else error) or type(error).__name__
     return words.splitlines()[0]
 
 
 def is_busy(error: Exception) -> bool:
     """Whether a database is there and did not answer in time: a row or the file is locked, or a statement is slow."""
-    driver = getattr(error, "orig", None)
-    timed_out = getattr(driver, "sqlstate", None) in _TIMED_OUT or getattr(driver, "sqlite_errorname", "") in _TIMED_OUT
-    return timed_out or isinstance(error, NoAnswer)
+    of_sqlite = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
+    return _sqlstate(error) in _TIMED_OUT or of_sqlite in _TIMED_OUT or isinstance(error, NoAnswer)
+
+
+def is_write_conflict(error: Exception) -> bool:
+    """Whether another transaction wrote a row that this one has read: the version check or PostgreSQL found it."""
+    return isinstance(error, Stale) or _sqlstate(error) == _SERIALIZATION_FAILURE
+
+
+def is_about_the_database(error: Exception) -> bool:
+    """Whether any other transaction would meet the error too: the database is locked, full or unreachable."""
+    is_the_servers = _sqlstate(error)[:2] in _SERVER_ERROR_CLASSES
+    return is_the_servers or isinstance(error, (OperationalError, InterfaceError, OSError, Stale))
+
+
+def _sqlstate(error: Exception) -> str:
+    """PostgreSQL's code of the driver's error; empty if there is none."""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
 
 
 def connect(url: str) -> Database:

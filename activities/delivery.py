@@ -36,25 +36,21 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError
 
-from activities.database import Database
-from activities.definition import Handler, ServiceDefinition, implements
-from activities.fence import Decision, RefusedDecision, digest, would_act
+from activities.database import TRANSACTION_ERRORS, Database
+from activities.definition import Handler
+from activities.fence import RefusedDecision, digest, would_act
 from activities.gateways import Delivery, Gateway
-from activities.notification import NOTIFICATION, DeliveryRecord, DeliveryState, address_of, sent_by
-from activities.records import Ref, Stale, UnitOfWork
+from activities.notification import SUBJECTS, DeliveryRecord, DeliveryState, address_of, delivered_by
+from activities.records import Ref, UnitOfWork
 from activities.service import OperationCall, Service
-from contracts import notification
 from contracts.errors import Code
 from contracts.message import Reply, Request
-from contracts.notification import Channel, CustomerNotified, NotifyCustomer
+from contracts.notification import Channel, NotifyCustomer
 from contracts.order import OrderState
-from temporal_saga import Operation
 
 RequestT = TypeVar("RequestT", bound=Request)
 ReplyT = TypeVar("ReplyT", bound=Reply)
@@ -152,8 +148,8 @@ class DeliveringService(Service):
         give_up = time.monotonic() + WAIT_S
         for start in range(0, len(requests), CLAIMED_AT_ONCE):
             part: Sequence[Any] = requests[start : start + CLAIMED_AT_ONCE]
-            if start and time.monotonic() > give_up:
-                notices += [_Notice(request, _SUBJECTS[handler.operation]) for request in part]
+            if time.monotonic() > give_up:  # the next attempt sends the others
+                notices += [_Notice(request, SUBJECTS[handler.operation]) for request in part]
             else:
                 notices += await self._sent(handler, part, give_up)
         settled = [each.refusal is None and each.is_settled(self._channels) for each in notices]
@@ -166,18 +162,18 @@ class DeliveringService(Service):
 
     async def _sent(self, handler: Handler[Any, Any], requests: Sequence[Any], give_up: float) -> list[_Notice]:
         """Send the messages of `requests`, and wait until `give_up` for those that another attempt is sending."""
-        notices = await self._claim_and_send(handler, requests)
+        notices = await self._shielded(handler, requests)
         while time.monotonic() < give_up:
             waiting = [at for at, notice in enumerate(notices) if notice.is_waiting]
             if not waiting:
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
-            again = await self._claim_and_send(handler, [requests[at] for at in waiting])
+            again = await self._shielded(handler, [requests[at] for at in waiting])
             for at, notice in zip(waiting, again, strict=True):
                 notices[at] = notice
         return notices
 
-    async def _claim_and_send(self, handler: Handler[Any, Any], requests: Sequence[Any]) -> list[_Notice]:
+    async def _shielded(self, handler: Handler[Any, Any], requests: Sequence[Any]) -> list[_Notice]:
         """Claim, send and note. A caller that is cancelled does not stop it: its outcome would not be known."""
         task = asyncio.create_task(self._claim_send_and_note(handler, requests))
         self._under_way.add(task)
@@ -206,7 +202,7 @@ class DeliveringService(Service):
             try:
                 await self._optimistic(partial(self._note, deliveries=deliveries))
                 return _count(deliveries)
-            except (DBAPIError, PoolTimeout, OSError, Stale):
+            except TRANSACTION_ERRORS:
                 if time.monotonic() > until:
                     raise
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -219,7 +215,7 @@ class DeliveringService(Service):
         uow.load(tx, OperationCall(handler, requests).touches(records))
         notices = []
         for request in requests:
-            notices.append(notice := _Notice(request, _SUBJECTS[operation]))
+            notices.append(notice := _Notice(request, SUBJECTS[operation]))
             if would_act(uow, records, operation, request):
                 self._claim_messages(uow, notice)
             else:
@@ -324,36 +320,3 @@ def _count(deliveries: Sequence[Delivery]) -> None:
 
 def _is_claimed(row: DeliveryRecord, now: datetime) -> bool:
     return row.state is DeliveryState.SENDING and row.claimed_until > now
-
-
-def delivered_by(channels: Sequence[Channel]) -> ServiceDefinition:
-    """The service whose operations are decided by what became of their messages, which `DeliveringService` has sent."""
-
-    def messages(request: NotifyCustomer) -> Iterable[Ref]:
-        for subject in (OrderState.CONFIRMED, OrderState.CANCELLED):
-            for channel in Channel:
-                yield Ref(DeliveryRecord, (request.transaction_id, subject, channel))
-
-    def told(uow: UnitOfWork, request: NotifyCustomer, subject: OrderState) -> Decision[CustomerNotified]:
-        rows = (uow.get(DeliveryRecord, request.transaction_id, subject, channel) for channel in channels)
-        sent = [row.channel for row in rows if row is not None and row.state is DeliveryState.SENT]
-        return sent_by(sent, request, subject)
-
-    @implements(notification.send_confirmation, touches=messages)
-    def send_confirmation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:
-        first = uow.get(DeliveryRecord, request.transaction_id, OrderState.CONFIRMED, channels[0])
-        if first is not None and first.state is DeliveryState.REFUSED:
-            raise RefusedDecision(Code.NOTIFICATION_FAILED, first.problem or "the message was refused")
-        return told(uow, request, OrderState.CONFIRMED)
-
-    @implements(notification.send_cancellation, touches=messages)
-    def send_cancellation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:
-        return told(uow, request, OrderState.CANCELLED)
-
-    return replace(NOTIFICATION, handlers=[send_confirmation, send_cancellation])
-
-
-_SUBJECTS: dict[Operation[Any, Any], OrderState] = {
-    notification.send_confirmation: OrderState.CONFIRMED,
-    notification.send_cancellation: OrderState.CANCELLED,
-}

@@ -8,9 +8,10 @@ messages for real.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import MetaData
 
@@ -22,10 +23,17 @@ from contracts import notification
 from contracts.errors import Code
 from contracts.notification import Channel, CustomerNotified, NotifyCustomer
 from contracts.order import OrderState
+from temporal_saga import Operation
 
 metadata = MetaData()
 Fence = declare_fence(metadata)
 effects_table(metadata)
+
+SUBJECTS: dict[Operation[Any, Any], OrderState] = {
+    notification.send_confirmation: OrderState.CONFIRMED,
+    notification.send_cancellation: OrderState.CANCELLED,
+}
+"""The outcome of the order that each operation tells the customer."""
 
 
 @record(metadata, "messages", key=("transaction_id", "subject", "channel"))
@@ -124,3 +132,30 @@ NOTIFICATION = ServiceDefinition(
     [send_confirmation, send_cancellation],
     personal={SentMessage: ("address", "text"), DeliveryRecord: ("address", "digest", "problem")},
 )
+
+
+def delivered_by(channels: Sequence[Channel]) -> ServiceDefinition:
+    """The service whose operations are decided by what became of their messages, which `DeliveringService` has sent."""
+
+    def messages(request: NotifyCustomer) -> Iterable[Ref]:
+        for subject in (OrderState.CONFIRMED, OrderState.CANCELLED):
+            for channel in Channel:
+                yield Ref(DeliveryRecord, (request.transaction_id, subject, channel))
+
+    def told(uow: UnitOfWork, request: NotifyCustomer, subject: OrderState) -> Decision[CustomerNotified]:
+        rows = (uow.get(DeliveryRecord, request.transaction_id, subject, channel) for channel in channels)
+        sent = [row.channel for row in rows if row is not None and row.state is DeliveryState.SENT]
+        return sent_by(sent, request, subject)
+
+    @implements(notification.send_confirmation, touches=messages)
+    def send_confirmation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:
+        first = uow.get(DeliveryRecord, request.transaction_id, OrderState.CONFIRMED, channels[0])
+        if first is not None and first.state is DeliveryState.REFUSED:
+            raise RefusedDecision(Code.NOTIFICATION_FAILED, first.problem or "the message was refused")
+        return told(uow, request, OrderState.CONFIRMED)
+
+    @implements(notification.send_cancellation, touches=messages)
+    def send_cancellation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:
+        return told(uow, request, OrderState.CANCELLED)
+
+    return replace(NOTIFICATION, handlers=[send_confirmation, send_cancellation])

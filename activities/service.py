@@ -17,14 +17,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 from temporalio.common import MetricMeter, RawValue
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities import outbox
-from activities.database import Database
+from activities.database import TRANSACTION_ERRORS, Database, is_about_the_database, is_write_conflict, reason_of
 from activities.definition import Handler, Query, ServiceDefinition
 from activities.fence import OperationRecord, RefusedDecision, UnreadableReply, apply_once, record_of_retired
 from activities.group_commit import GroupCommit
@@ -50,10 +48,6 @@ commits in each round; a loser of twenty rounds (about a second) goes back to Te
 OPTIMISTIC_S = 2
 """The same bound as a time, for a slow database: other requests wait for this group, and their attempts have 5 s."""
 _ANY_BATCH: TypeAdapter[BatchRequest[Any]] = TypeAdapter(BatchRequest[Any])
-SERIALIZATION_FAILURE = "40001"
-"""PostgreSQL's code for a row that changed after the transaction's snapshot."""
-_SERVER_ERROR_CLASSES = {"08", "25", "53", "55", "57", "58"}
-"""PostgreSQL's classes of codes for a server that is unreachable, full, locked, shutting down or broken."""
 
 
 class OperationCall(NamedTuple):
@@ -74,7 +68,14 @@ class OperationCall(NamedTuple):
 
 
 class Service:
-    """A service at work on its own database."""
+    """A service at work on its own database. A request goes this way:
+
+    1. an activity checks its form (`activities`);
+    2. calls of the same moment form a group (`perform`);
+    3. the group has a transaction, and another one after a conflict (`_commit_group`, `_optimistic`);
+    4. the transaction reads the rows and writes what was decided (`_decide_and_write`);
+    5. the fence lets the handler decide, or repeats its answer (`_decide`).
+    """
 
     def __init__(
         self,
@@ -90,17 +91,8 @@ class Service:
         self._database = database
         self._publishes = publishes
         self._group: GroupCommit[OperationCall, list[Reply | RefusedDecision]] = GroupCommit(
-            self._perform_group, is_shared=_is_about_the_database
+            self._commit_group, is_shared=is_about_the_database
         )
-
-    async def perform(
-        self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]
-    ) -> list[ReplyT | RefusedDecision]:
-        """Perform one operation for many requests in one local transaction; a refusal affects only its own request.
-
-        Other calls of the same moment may share the transaction. Raises `Stale` if every try met a conflicting write.
-        """
-        return cast("list[ReplyT | RefusedDecision]", await self._group.submit(OperationCall(handler, requests)))
 
     async def execute(self, operation: Operation[Any, Any], request: Any) -> Any:
         """The reply to one request or query from within this process, without Temporal. Raises `RefusedDecision`."""
@@ -121,8 +113,17 @@ class Service:
         table = self.definition.metadata.tables["outbox"]
         await self._database.transaction(lambda tx: outbox.remove(tx, table, ids))
 
-    async def _perform_group(self, group: Sequence[OperationCall]) -> list[list[Reply | RefusedDecision]]:
-        answers, counts = await self._optimistic(lambda tx: self._perform_once(tx, group))
+    async def perform(
+        self, handler: Handler[RequestT, ReplyT], requests: Sequence[RequestT]
+    ) -> list[ReplyT | RefusedDecision]:
+        """Perform one operation for many requests in one local transaction; a refusal affects only its own request.
+
+        Other calls of the same moment may share the transaction. Raises `Stale` if every try met a conflicting write.
+        """
+        return cast("list[ReplyT | RefusedDecision]", await self._group.submit(OperationCall(handler, requests)))
+
+    async def _commit_group(self, group: Sequence[OperationCall]) -> list[list[Reply | RefusedDecision]]:
+        answers, counts = await self._optimistic(lambda tx: self._decide_and_write(tx, group))
         for (operation, answer, code), count in counts.items():
             self._answers.add(count, {"operation": operation, "answer": answer, "code": code})
         return answers
@@ -134,15 +135,15 @@ class Service:
             attempt += 1
             try:
                 return await self._database.transaction(work)
-            except (Stale, DBAPIError) as error:
-                if not _is_write_conflict(error):
+            except TRANSACTION_ERRORS as error:
+                if not is_write_conflict(error):
                     raise
                 if attempt == OPTIMISTIC_ATTEMPTS or time.monotonic() - began > OPTIMISTIC_S:
                     raise Stale(f"another transaction was faster {attempt} times") from error
                 # Full jitter, growing to about 100 ms: contenders must not retry in step.
                 await asyncio.sleep(random.uniform(0, min(0.1, 0.002 * 2**attempt)))  # noqa: S311 — not a secret
 
-    def _perform_once(
+    def _decide_and_write(
         self, tx: Connection, group: Sequence[OperationCall]
     ) -> tuple[list[list[Reply | RefusedDecision]], Counter[tuple[str, str, str]]]:
         """The answers, and how many of each kind there are."""
@@ -168,7 +169,7 @@ class Service:
 
     def _activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
         @activity.defn(name=handler.operation.name)
-        async def perform(document: Any) -> Any:
+        async def serve(document: Any) -> Any:
             request = _valid(handler.operation, document)
             with self._database_errors():
                 [answer] = await self.perform(handler, [request])
@@ -176,14 +177,14 @@ class Service:
                 raise _refused(answer)
             return answer.model_copy(update={"attempt": activity.info().attempt})
 
-        return perform
+        return serve
 
     def _batch_activity(self, handler: Handler[Any, Any]) -> Callable[..., Any]:
         declared = batched(handler.operation)
         batch_type = TypeAdapter(declared.request)
 
         @activity.defn(name=declared.name)
-        async def perform(document: RawValue) -> BatchReply:
+        async def serve(document: RawValue) -> BatchReply:
             requests, refused = _valid_many(handler.operation, batch_type, document.payload.data)
             count = len(requests) + len(refused)
             with self._database_errors():
@@ -195,44 +196,30 @@ class Service:
                 refused=tuple(RefusedRequest(index=at, code=no.code, message=no.message) for at, no in refused.items()),
             )
 
-        return perform
+        return serve
 
     def _query_activity(self, query: Query[Any, Any]) -> Callable[..., Any]:
         @activity.defn(name=query.operation.name)
-        async def perform(document: Any) -> Any:
+        async def serve(document: Any) -> Any:
             question = _valid(query.operation, document)
             with self._database_errors():
                 return await self._database.transaction(lambda tx: query.read(tx, question))
 
-        return perform
+        return serve
 
     @contextmanager
     def _database_errors(self) -> Iterator[None]:
         """Turn an error of the database into one that Temporal retries: the outcome is unknown, not a refusal.
 
-        The message is the database's own, on one line; the exception itself, with statement and data, is dropped.
+        The exception itself, with statement and data, is dropped.
         """
         try:
             yield
         except UnreadableReply as error:  # the build of another worker may read it
             raise ApplicationError(str(error), type=Code.UNREADABLE_REPLY) from None
-        except (DBAPIError, PoolTimeout, OSError, Stale) as error:
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            words = str(cause) or type(cause).__name__
-            message = f"{self.definition.name} database: {words.splitlines()[0]}"
+        except TRANSACTION_ERRORS as error:
+            message = f"{self.definition.name} database: {reason_of(error)}"
             raise ApplicationError(message, type=Code.SERVICE_UNAVAILABLE) from None
-
-
-def _is_write_conflict(error: Stale | DBAPIError) -> bool:
-    """Whether another transaction wrote a row that this one has read: the version check or PostgreSQL found it."""
-    return isinstance(error, Stale) or getattr(error.orig, "sqlstate", None) == SERIALIZATION_FAILURE
-
-
-def _is_about_the_database(error: Exception) -> bool:
-    """Whether each call of the group would meet the error alone too: the database is locked, full or unreachable."""
-    if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", None) or "")[:2] in _SERVER_ERROR_CLASSES:
-        return True
-    return isinstance(error, (OperationalError, InterfaceError, PoolTimeout, OSError, Stale))
 
 
 def _valid(operation: Operation[Any, Any], document: Any) -> Any:

@@ -1,11 +1,4 @@
-"""Orders, whichever way they travel: placed, looked at, cancelled and redone.
-
-Which workflow coordinates an order is looked up in this order:
-
-1. the order's own workflow, if there is one that was not refused as a duplicate: it acts in the coordinator's name;
-2. the coordinator that the order service's record names;
-3. without a record, or a worker that reads it, the order's participant in a choreography.
-"""
+"""Orders, whichever way they travel: placed, looked at, cancelled and redone."""
 
 from __future__ import annotations
 
@@ -76,8 +69,8 @@ class Orders:
         self._batches: dict[str, BatchEngine] = {}
 
     async def start(self, placed: Order, mode: Mode) -> TransactionLog:
-        """Start the order and return how it stands. Raises `DuplicateOrder`."""
-        engine = self._engine_for(mode)
+        """Start the order and return how it stands. Raises `DuplicateOrder`, and `ValueError` for a batch."""
+        engine = self._engine_of_mode(mode)
         await engine.start(placed)
         now = await engine.status(placed.order_id)
         return TransactionLog(placed.transaction_id, State.RUNNING) if now is None else now.log
@@ -86,9 +79,10 @@ class Orders:
         """Start the order and wait for its end, or decision, through outages of Temporal. A second placing has the
         first outcome.
 
-        Raises `DuplicateOrder`, `OrderRetired`, and `RPCError` when the outage budget is spent.
+        Raises `DuplicateOrder`, `OrderRetired`, `RPCError` when the outage budget is spent, and `ValueError` for a
+        batch.
         """
-        engine = self._engine_for(mode)
+        engine = self._engine_of_mode(mode)
 
         async def start_and_wait() -> TransactionLog | None:
             if until is Until.CONFIRMED:
@@ -139,8 +133,14 @@ class Orders:
         return (await self.status(placed.order_id)).log
 
     async def status(self, known_as: str) -> OrderStatus:
-        """How an order or a transaction stands. Raises `UnknownOrder`, `OrderRetired`, `UnreadableOrder` and
-        `OperationFailed`."""
+        """How an order or a transaction stands, according to the first of these workflows that exists:
+
+        1. its own, unless that was refused as a duplicate: it acts in the coordinator's name;
+        2. the coordinator that the order service's record names;
+        3. without a record, or a worker that reads it, the order's participant in a choreography.
+
+        Raises `UnknownOrder`, `OrderRetired`, `UnreadableOrder` and `OperationFailed`.
+        """
         order_id, kind = order_id_of(known_as), Coordinator.parse(known_as).kind
         own = None if kind is Kind.TRANSACTION else await status_at(self.client, order_workflow_id(order_id))
         if own is None and kind is not Kind.ORDER:
@@ -174,7 +174,7 @@ class Orders:
                 workflow_id = now.coordinator.workflow_id
                 told = f"`temporal workflow cancel -w {workflow_id}` rolls it back, as long as it can be"
                 raise CancelRefused(f"{workflow_id} is no order: {told}")
-            asked = await self._engine_at(now.coordinator).cancel(order_id_of(known_as), reason)
+            asked = await self._engine_of(now.coordinator).cancel(order_id_of(known_as), reason)
             now = await self.status(known_as)
         if now.closed:
             _require_cancelled(known_as, now.log, asked=asked)
@@ -216,7 +216,7 @@ class Orders:
         return OrderInput(known.order, known.coordinator)
 
     async def _first_outcome(self, first: OrderOnRecord) -> TransactionLog:
-        log = await self._engine_at(coordinator_of(first)).wait(first.order)
+        log = await self._engine_of(coordinator_of(first)).wait(first.order)
         if log is not None and log.state.is_end and not _is_duplicate(log):
             return log
         return await self.end_of(first.order)
@@ -240,14 +240,18 @@ class Orders:
         coordinator = coordinator_of(first)
         if coordinator.kind is Kind.ORDER and is_refused:
             return None
-        return await self._engine_at(coordinator).status(order_id) or as_on_record(first)
+        return await self._engine_of(coordinator).status(order_id) or as_on_record(first)
 
-    def _engine_for(self, mode: Mode) -> SingleOrderEngine:
-        if mode is Mode.CHOREOGRAPHY:
-            return ChoreographyEngine(self.client)
-        return SagaEngine(self.client, colocated=mode is Mode.COLOCATED)
+    def _engine_of_mode(self, mode: Mode) -> SingleOrderEngine:
+        match mode:
+            case Mode.CHOREOGRAPHY:
+                return ChoreographyEngine(self.client)
+            case Mode.BATCH:
+                raise ValueError("a batch is started with all of its orders: `client.bulk.place_many` places it")
+            case _:
+                return SagaEngine(self.client, colocated=mode is Mode.COLOCATED)
 
-    def _engine_at(self, coordinator: Coordinator) -> Engine:
+    def _engine_of(self, coordinator: Coordinator) -> Engine:
         match coordinator.kind:
             case Kind.BATCH:
                 return self._batches.setdefault(

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from temporalio.client import Client
 
 from client import handles
+from client.coordinators import workflows_of
 from client.records import on_record
 from contracts.catalogue import LEASES
 from contracts.errors import Code
-from contracts.ids import transaction_workflow_id, whole_of
 from contracts.message import Lease, ListOpen, Request
 from recovery.tolerance import Round
 from runtime.execute import execute
@@ -57,10 +57,9 @@ class LeaseSweep:
         return await self._round.each(candidates, lambda request: request.transaction_id, self._if_without_workflow)
 
     async def _if_without_workflow(self, request: Request) -> Request | None:
-        """`request`, unless a workflow is named after its transaction, as an order's and a generic transaction's are.
-        A part of one, `t-1/goods`, is `t-1`'s."""
-        whole = whole_of(request.transaction_id)
-        for name in {request.transaction_id, whole, transaction_workflow_id(whole)}:
+        """`request`, unless a workflow is named after its transaction: that of an order or of a generic transaction, or
+        a participant."""
+        for name in workflows_of(request.transaction_id, None):
             if await handles.status_of(self._client, name) is not None:
                 return None
         return request

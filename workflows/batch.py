@@ -88,13 +88,10 @@ class BatchWorkflow:
             await asyncio.gather(*self._background)
         self._count_ends()
         self._show_counts()
-        states = {member.state for member in self._members.values()} | (
-            {State.ROLLED_BACK} if self._problems else set()
-        )
+        states = [member.state for member in self._members.values()]
+        states += [State.ROLLED_BACK] if self._problems else []
         worst = max(states, key=_BADNESS.index)
-        if (
-            worst is not State.CONFIRMED
-        ):  # as of a saga: a workflow that has completed without the attribute is confirmed
+        if worst is not State.CONFIRMED:  # as of a saga: a workflow that completed without the attribute is confirmed
             upsert([SAGA_STATE.value_set(str(worst))], "batch")
         await self._announce_ends()
 
@@ -319,8 +316,8 @@ class BatchWorkflow:
         await announcer.done()
 
     def _count_ends(self) -> None:
-        ends = Counter(
-            (member.state, member.failure.code if member.failure else None) for member in self._members.values()
-        )
+        """Count the orders that have no workflow of their own, which would count them too."""
+        ended = [member for member in self._members.values() if member.state.is_end]
+        ends = Counter((member.state, member.failure.code if member.failure else None) for member in ended)
         for (state, code), orders in ends.items():
             count_states(state, code, orders)

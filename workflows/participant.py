@@ -172,10 +172,13 @@ class Participant:
     async def _finish_or_undo(self) -> None:
         if not self.events.is_due(self._role.undo) and await self._finish():
             return
-        if await self._undo() or self._rejection is not None:
+        refusal = await self._undo()
+        if refusal is None:
             return
-        self._confirming = True  # an earlier run of this participant, closed since, has confirmed the order
-        await self._conclude(self._role.finish, State.CONFIRMED)
+        self._note_rejection(refusal)
+        if self._rejection is None:  # an earlier run of this participant, closed since, has confirmed the order
+            self._confirming = True
+            await self._conclude(self._role.finish, State.CONFIRMED)
 
     async def _finish(self) -> bool:
         """Make the finish; for the order's participant, confirm the order. False if the order service refuses that."""
@@ -188,8 +191,8 @@ class Participant:
         await self._conclude(finish, State.CONFIRMED, skipped=skipped)
         return True
 
-    async def _undo(self) -> bool:
-        """Make the undo; for the order's participant, cancel the order. False if the order service refuses that.
+    async def _undo(self) -> Failure | None:
+        """Make the undo; for the order's participant, cancel the order. The refusal, if the order service refuses that.
 
         A refused step is undone too. The refusal may have been of another build's request, and a customer who could not
         be notified of the confirmation is notified of the cancellation.
@@ -204,11 +207,10 @@ class Participant:
         calls = [replace(call, request=call.request_after(failure)) for call in undo.calls]
         refusal, skipped = await self._make(calls, may_refuse=lambda code: code in final)
         if refusal is not None:
-            self._note_rejection(refusal)
-            return False
+            return refusal
         self._journal.move(State.COMPENSATING, failure)
         await self._conclude(undo, State.ROLLED_BACK, cause=cause, skipped=skipped)
-        return True
+        return None
 
     async def _conclude(
         self, last: Reaction, end: State, *, cause: RollbackCause | None = None, skipped: bool = False
@@ -244,17 +246,13 @@ class Participant:
             is_decision = call.kind is CallKind.PIVOT
             policy = POLICIES.undo if call.kind is CallKind.UNDO else POLICIES.finish
             ended = await self._calls.until_done(
-                entry, call.operation, call.request, policy, may_refuse=may_refuse if is_decision else _never
+                entry, call.operation, call.request, policy, may_refuse=may_refuse if is_decision else lambda _: False
             )
             refusal = self._journal.record(entry, ended) if is_decision and ended is not None else None
             if refusal is not None:
                 return refusal, skipped
             skipped = skipped or ended is None
         return None, skipped
-
-
-def _never(_: str) -> bool:
-    return False
 
 
 def _cause_of(failure: Failure) -> RollbackCause:

@@ -46,6 +46,14 @@ async def test_a_client_is_told_the_decision_while_a_finish_is_open(rig: Rig, mo
     assert (await orders.place(placed, mode, Until.CONFIRMED)).state is State.CONFIRMED
 
 
+async def test_a_single_order_is_not_placed_as_a_batch(rig: Rig) -> None:
+    placed, orders = an_order(), Orders(rig.client)
+    for attempt in (orders.start(placed, Mode.BATCH), orders.place(placed, Mode.BATCH)):
+        with pytest.raises(ValueError, match=r"`client\.bulk\.place_many`"):
+            await attempt
+    assert await status_of(rig.client, placed.transaction_id) is None
+
+
 async def test_the_decision_of_a_colocated_order_is_told_while_its_finishes_run(rig: Rig) -> None:
     placed, orders = an_order(), Orders(rig.client)
     rig.faults.append(_slow_capture(placed))

@@ -20,6 +20,7 @@ fault = [
   {transaction = "order/*-hang", operation = "shipping.schedule", kind = "hang"},
   {transaction = "order/*-lost", operation = "*", kind = "error_after", attempts = 1},
   {transaction = "order/*-down", operation = "inventory.reserve", kind = "error_before"},
+  {transaction = "order/*-detached", operation = "inventory.reserve.batch", kind = "error_before"},
   {transaction = "order/*-late", operation = "payment.authorize", kind = "delay", seconds = 2.5},
   {transaction = "order/*-slow", operation = "shipping.schedule", kind = "delay", seconds = 4},
   {transaction = "order/*-stuck", operation = "order.confirm", kind = "delay", seconds = 4},

@@ -108,6 +108,15 @@ def test_a_choreographed_order_is_counted_once_in_each_state(system: System) -> 
     assert _count(port, "saga_states", *labels) == before + 1
 
 
+def test_an_order_that_its_batch_has_detached_is_counted_once(
+    system: System, order: Callable[..., dict[str, Any]]
+) -> None:
+    port = system.worker_environment["METRICS_PORT"]
+    before = _count(port, "saga_states")
+    assert system.run("bulk", "-", "--mode", "batch", stdin=json.dumps(order("detached"))).code == 0
+    assert _count(port, "saga_states") == before + 1
+
+
 def test_the_answers_of_a_fence_are_counted_by_kind_and_code(system: System) -> None:
     port, created = system.worker_environment["METRICS_PORT"], ('operation="order.create"', 'answer="acted"')
     refused = ('operation="inventory.reserve"', 'answer="refused"', 'code="UNKNOWN_SKU"')

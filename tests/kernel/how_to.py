@@ -173,7 +173,7 @@ class DeclaredParcelWorkflow(CancellableSagaWorkflow):
     async def run(self, parcel: str) -> TransactionLog:
         async with self.saga as saga:
             await saga.step(Services.pack, parcel, undo=Services.unpack)
-            if workflow.patched("customs"):
+            if saga.patched("customs"):
                 await saga.step(Services.declare, parcel, undo=Services.withdraw)
             await saga.pivot(Services.send, parcel)
         return saga.log

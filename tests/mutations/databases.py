@@ -34,6 +34,11 @@ _SILENT = (
         ("tests/services/test_files.py::test_a_worker_waits_for_another_that_writes_into_a_new_file",),
     ),
     Mutation(
+        "a call gives up its place in the pool before its transaction has no more time",
+        (Edit(_POSTGRESQL, "max_overflow=0,", "max_overflow=0, pool_timeout=1,"),),
+        (f"{_SILENCE}::test_a_call_that_waits_for_a_connection_of_the_pool_is_one_without_an_answer",),
+    ),
+    Mutation(
         "a transaction on a half-open connection is waited for without a bound",
         (Edit(_POSTGRESQL, "TRANSACTION_TIMEOUT_S = 4\n", "TRANSACTION_TIMEOUT_S = 3_600\n"),),
         (f"{_SILENCE}::test_a_service_goes_on_over_new_connections_after_one_attempt",),

@@ -40,6 +40,11 @@ DECISIONS = (
         (f"{_TESTS}::test_the_orders_of_a_batch_are_decided_before_it_ends",),
     ),
     Mutation(
+        "a client that asks for a batch of one order gets a saga",
+        (Edit("client/orders.py", "            case Mode.BATCH:\n", "            case None:\n"),),
+        (f"{_TESTS}::test_a_single_order_is_not_placed_as_a_batch",),
+    ),
+    Mutation(
         "a coalescing client waits for the end whatever it was asked for",
         (Edit("client/coalesce.py", "if self._until is Until.CONFIRMED:", "if self._until is None:"),),
         (f"{_TESTS}::test_callers_of_the_coalescing_client_are_told_the_decision",),

@@ -152,7 +152,7 @@ _PROCESS = (
     ),
     Mutation(
         "the sweep ends the lease of a part of a transaction that is running",
-        (Edit(_LEASES, "whole = whole_of(request.transaction_id)", "whole = request.transaction_id"),),
+        (Edit("client/coordinators.py", "whole = whole_of(transaction_id)", "whole = transaction_id"),),
         (f"{_WHOLE}/test_recovery.py::test_a_hold_without_an_open_workflow_is_released_when_its_lease_has_expired",),
     ),
     Mutation(

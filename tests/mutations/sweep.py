@@ -194,6 +194,14 @@ _HOLDS = (
         ),
     ),
     Mutation(
+        "a lease gives back what the participants of an order hold, which the order service has forgotten",
+        (Edit(_LEASES, "in workflows_of(request.transaction_id, None):", "in [request.transaction_id]:"),),
+        (
+            f"{_TESTS}/test_orders.py::"
+            "test_what_a_choreographed_order_holds_is_not_given_back_while_its_participants_run",
+        ),
+    ),
+    Mutation(
         "a transaction is resumed beside the others of its lane",
         (
             Edit(

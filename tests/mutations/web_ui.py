@@ -59,6 +59,11 @@ WEB_UI = (
         ("tests/end_to_end/test_alerts.py::test_a_refused_order_is_no_failure_in_the_metrics",),
     ),
     Mutation(
+        "a batch counts an order too that it has left to a workflow of its own",
+        (Edit("workflows/batch.py", "self._members.values() if member.state.is_end]", "self._members.values()]"),),
+        ("tests/end_to_end/test_alerts.py::test_an_order_that_its_batch_has_detached_is_counted_once",),
+    ),
+    Mutation(
         "an alert leaves out the first saga that is parked since a worker was started",
         (
             Edit(

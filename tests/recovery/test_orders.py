@@ -250,6 +250,26 @@ async def test_a_choreographed_order_whose_participants_were_deleted_is_told_fro
     assert placed.order_id not in (await rig.sweep()).orders
 
 
+async def test_what_a_choreographed_order_holds_is_not_given_back_while_its_participants_run(rig: Rig) -> None:
+    """The order service was restored to a time before the order, so no record names the participants."""
+    placed = an_order()
+    rig.refuse("payment.capture", placed.transaction_id)
+    await Orders(rig.client).start(placed, Mode.CHOREOGRAPHY)
+    participant = rig.client.get_workflow_handle(participant_id(placed.order_id, "payment"))
+    await rig.until_listed(f"WorkflowId = '{participant.id}'")
+    await rig.until_parked(participant, "payment.capture")
+    for table in ("orders", "operations"):
+        rig.rows("order", f"DELETE FROM {table} WHERE transaction_id = ?", placed.transaction_id)  # noqa: S608 — ours
+    rig.let_leases_pass(placed.transaction_id)
+
+    await rig.sweep()
+    assert rig.state("payment", placed.transaction_id) == "AUTHORIZED"
+    rig.repair()
+    await participant.execute_update("desk_retry", "payment.capture")
+    await rig.until(participant, lambda log: log.state is State.CONFIRMED)
+    assert rig.state("payment", placed.transaction_id) == "CAPTURED"
+
+
 async def test_an_order_that_is_placed_again_in_another_mode_has_its_first_outcome(rig: Rig) -> None:
     placed = an_order()
     orders = Orders(rig.client)

@@ -66,13 +66,13 @@ async def test_a_refusal_and_an_undo_of_nothing_are_no_events(publishing: Servic
 async def test_an_effect_that_is_not_committed_is_no_event(
     publishing: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inside = publishing.service._perform_once
+    inside = publishing.service._decide_and_write
 
     def fails_before_the_commit(tx: Connection, group: object) -> object:
         inside(tx, group)  # type: ignore[arg-type]
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(publishing.service, "_perform_once", fails_before_the_commit)
+    monkeypatch.setattr(publishing.service, "_decide_and_write", fails_before_the_commit)
     with pytest.raises(OSError, match="full"):
         await publishing.deliver(payment.authorize, _ASKED)
     assert await told(publishing) == []

@@ -84,6 +84,15 @@ async def test_a_service_goes_on_over_new_connections_after_one_attempt(harness:
     await assert_goods_add_up(harness)
 
 
+async def test_a_call_that_waits_for_a_connection_of_the_pool_is_one_without_an_answer(harness: ServiceHarness) -> None:
+    calls = (
+        harness.database.transaction(lambda tx: tx.execute(text("SELECT pg_sleep(9)")))
+        for _ in range(postgresql.POOL_SIZE + 1)
+    )
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(error) for error in ended} == {NoAnswer}
+
+
 async def test_a_server_that_starts_again_is_waited_for(harness: ServiceHarness, proxy: Proxy) -> None:
     await harness.database.dispose()
     proxy.refusing, before = True, proxy.accepted
