@@ -65,7 +65,7 @@ def test_a_history_is_billed_for_start_attempts_timers_upserts_updates_signals_m
 
 
 def _is_upsert(event: dict[str, Any]) -> bool:
-    """Whether the event is an upsert of ours. The SDK adds one, which is free, for each patch that a workflow passes."""
+    """Whether the event is an upsert of ours. The SDK adds one, which is free, for each patch of a workflow."""
     upserted = event.get("upsertWorkflowSearchAttributesEventAttributes")
     return upserted is not None and [*upserted["searchAttributes"]["indexedFields"]] != ["TemporalChangeVersion"]
 
