@@ -57,8 +57,8 @@ bench: .venv/peers ## throughput, latency and CPU beside what people would pick 
 new-service: install ## a service with one operation and its undo (NAME=loyalty), and what is left to do for it
 	@$(BIN)/python -m tests.tools.new_service $(NAME)
 
-record: install ## record the histories that the replay tests replay
-	$(BIN)/python -m tests.tools.record
+record: install ## record the histories that the replay tests replay; KEEP=before-loyalty keeps those so far in a folder
+	$(BIN)/python -m tests.tools.record $(if $(KEEP),--keep $(KEEP))
 
 docs: .venv/docs ## the site of docs/library, strict, in site/
 	$(BIN)/mkdocs build --strict --quiet

@@ -1,4 +1,4 @@
-"""The five services, by the name of their task queue."""
+"""The services, by the name of their task queue."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Traces:
     """The time when each order was created."""
 
     def of(self, transaction_id: str) -> dict[str, set[str]]:
-        return {service: states.get(transaction_id, set()) for service, states in self.by_service.items()}
+        return {service: self.by_service.get(service, {}).get(transaction_id, set()) for service in WHOLE}
 
     def is_whole(self, transaction_id: str) -> bool:
         """Whether a confirmed order is complete at every service, but for those that joined after it."""
@@ -118,7 +118,7 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
             message = "the order has no end, and no workflow is bringing it there: `starter.py sweep` does"
             yield _violation(Check.ORPHANS, transaction_id, message, left | {"order": {state}})
         elif state is OrderState.CONFIRMED and not traces.is_whole(transaction_id):
-            message = "a confirmed order must be captured, committed and dispatched"
+            message = f"a confirmed order must be {_told(WHOLE)}"
             yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
         elif state is OrderState.CANCELLED and any(left[service] - NOTHING[service] for service in left):
             message = "a cancelled order must hold nothing"
@@ -141,6 +141,10 @@ def _without_order(traces: Traces, open_transactions: set[str]) -> Iterator[Viol
         if any(left[service] - NOTHING[service] for service in left):
             message = "something is held for an order that the order service does not know"
             yield _violation(Check.ORPHANS, transaction_id, message, left)
+
+
+def _told(states: Mapping[str, set[str]]) -> str:
+    return ", ".join(f"{service} {state}" for service, known in states.items() for state in sorted(known))
 
 
 def _violation(check: Check, transaction_id: str, message: str, left: Mapping[str, set[Any]]) -> Violation:

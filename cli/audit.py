@@ -40,4 +40,4 @@ def print_report(report: Report) -> None:
 
 
 def _figures(figures: Mapping[str, int | str | None]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in figures.items())
+    return ", ".join(f"{name}={'none' if value is None else value}" for name, value in figures.items())

@@ -1,8 +1,9 @@
-"""Placing an order: the saga over the five services. `prepare`, `decide` and `commit` are the process."""
+"""Placing an order: the saga over the services. `prepare`, `decide` and `commit` are the process."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -213,8 +214,19 @@ class OrderWorkflow(CancellableOrderWorkflow):
 
 
 def check_order_of(request: dict[str, Any], placed: Order) -> None:
-    """Raise `DeskRefused` if an operator's new request names another order than `placed`."""
-    about = request.get("event", request)
-    named = about["order"]["order_id"] if "order" in about else about["order_id"]
-    if named != placed.order_id:
-        raise DeskRefused(f"the request must be one of order {placed.order_id}, not of {named}")
+    """Raise `DeskRefused` if an operator's new request names another order than `placed`.
+
+    The desk has compared the transaction. Most requests also name the order, or carry an order or an event that does.
+    """
+    for named in _order_ids(request):
+        if named != placed.order_id:
+            raise DeskRefused(f"the request must be one of order {placed.order_id}, not of {named}")
+
+
+def _order_ids(document: Any) -> Iterator[Any]:
+    """Every `order_id` in a document."""
+    if isinstance(document, dict):
+        yield from (value for name, value in document.items() if name == "order_id")
+        document = list(document.values())
+    for each in document if isinstance(document, list) else ():
+        yield from _order_ids(each)

@@ -1,4 +1,4 @@
-"""The five services with their real databases and participants, and a broker between them that a test controls."""
+"""Every service with its real database and participants, and a broker between them that a test controls."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class Harness:
             for service, connection in db.items():
                 found += await invariants.single_effect(connection, service)
             orders, coordinators = await crossing.read_orders(db["order"])
-            states = {name: await crossing.read_states(db[name], name) for name in ("payment", "inventory", "shipping")}
+            states = {name: await crossing.read_states(db[name], name) for name in crossing.WHOLE}
             return found + list(crossing.violations(crossing.Traces(orders, coordinators, states), set()))
 
 

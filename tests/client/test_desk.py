@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from temporalio.client import Client
 
+from cli.documents import document
 from client.desk import OperatorsDesk, ParkedCall
 from contracts.errors import Code
+from contracts.order import NotificationMode, Order
 from runtime import web_ui
-from temporal_saga import CallKind, Failure
+from temporal_saga import CallKind, DeskRefused, Failure
+from workflows.order import check_order_of
+
+from ..roles import plan_in
 
 
 def _call(step: str, code: str) -> ParkedCall:
@@ -47,3 +53,17 @@ async def test_the_web_ui_s_address_is_known_once_it_is_in_the_namespace(embedde
     await web_ui.keep_address(client, "http://127.0.0.1:8233/")
     link = await web_ui.parked_link(client)
     assert link == "http://127.0.0.1:8233/namespaces/default/workflows?query=SagaState%3D%22PARKED%22"
+
+
+_ORDER = Order.model_validate(document("o-1", "c-1", [{"sku": "BOOK-1", "quantity": 1, "unit_price_minor": 1}]))
+_NEW_REQUESTS = [
+    call.request.model_dump(mode="json") for stage in plan_in(NotificationMode.REQUIRED).stages for call in stage.calls
+]
+
+
+@pytest.mark.parametrize("request_of", [{"transaction_id": "order/o-1", "points": 19}, *_NEW_REQUESTS])
+def test_a_new_request_may_name_its_order_anywhere_or_nowhere_but_no_other(request_of: dict[str, Any]) -> None:
+    check_order_of(request_of, _ORDER)
+    for other in ({"order_id": "o-2"}, {"event": {"order": {"order_id": "o-2"}}}, {"lines": [{"order_id": "o-2"}]}):
+        with pytest.raises(DeskRefused, match="must be one of order o-1, not of o-2"):
+            check_order_of(request_of | other, _ORDER)

@@ -12,7 +12,9 @@ from typing import IO
 import pytest
 from rich.text import Text
 
+from audit.report import Check, Report, Violation
 from cli import show
+from cli.audit import print_report
 from runtime.visible import visible
 from temporal_saga import Failure, State, TransactionLog
 from tests.end_to_end.system import ROOT
@@ -179,3 +181,9 @@ def test_a_log_line_for_a_terminal_quotes_nothing_that_it_would_obey(logged: str
 def test_a_failure_that_a_service_names_is_logged_without_a_traceback_of_the_sdk(logged: str) -> None:
     assert "no stock" not in logged
     assert "KeyError: 'a bug'" in logged
+
+
+def test_an_audit_says_none_of_what_a_service_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    lacking = Violation(invariant=Check.ALL_OR_NOTHING, subject="o-1", message="so", figures={"a": "KEPT", "b": None})
+    print_report(Report.of(1, [lacking]))
+    assert "o-1: so (a=KEPT, b=none)" in capsys.readouterr().out

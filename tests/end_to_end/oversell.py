@@ -10,16 +10,17 @@ from typing import Any
 from temporalio.testing import ActivityEnvironment
 
 from cli.documents import document
-from contracts import inventory, order, payment, shipping
+from contracts.order import NotificationMode
 from runtime.faults import random_faults
-from temporal_saga import POLICIES
+from temporal_saga import POLICIES, CallKind
 
 from ..orders import line
+from ..roles import calls_in
 from .system import System
 
 UNITS = 100
 RATE = 0.1
-_STEPS = (order.create, payment.authorize, inventory.reserve, shipping.schedule)
+_STEPS = calls_in(NotificationMode.BEST_EFFORT, CallKind.STEP)
 """The steps before the pivot: an order is rolled back when one of them fails four times."""
 
 

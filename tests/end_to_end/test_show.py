@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
+from activities.catalogue import SERVICES
 from client.health import workers
 
 from ..eventually import eventually_async
@@ -30,9 +31,10 @@ def _checks(system: System, **environment: str) -> tuple[int, dict[str, dict[str
 
 def test_the_doctor_looks_at_every_part_and_finds_the_schedule_that_is_paused_here(system: System) -> None:
     code, checks = _checks(system)
-    queues = ("orders", "order", "payment", "inventory", "shipping", "notification")
     expected = {"server", "namespace", "search attributes", "clock", "keys", "sweep"}
-    expected |= {f"workers of {queue}" for queue in queues} | {f"database of {queue}" for queue in queues[1:]}
+    expected |= {f"workers of {queue}" for queue in ("orders", *SERVICES)} | {
+        f"database of {name}" for name in SERVICES
+    }
     assert checks.keys() == expected
     assert [name for name, check in checks.items() if not check["ok"]] == ["sweep"]
     assert "temporal schedule toggle" in checks["sweep"]["remedy"]

@@ -177,8 +177,16 @@ _SKIPS = (
     ),
     Mutation(
         "a request about another order is taken for a parked call",
-        (Edit("workflows/order.py", "    if named != placed.order_id:\n", "    if False:\n"),),
+        (Edit("workflows/order.py", "        if named != placed.order_id:\n", "        if False:\n"),),
         ("tests/end_to_end/test_desk.py::test_a_fixed_request_is_tried_at_once_and_must_be_of_the_same_transaction",),
+    ),
+    Mutation(
+        "an order inside the new request of a parked call may be another one",
+        (Edit("workflows/order.py", "for each in document if isinstance(document, list) else ():", "for each in ():"),),
+        (
+            "tests/client/test_desk.py::test_a_new_request_may_name_its_order_anywhere_or_nowhere_but_no_other"
+            "[request_of0]",
+        ),
     ),
 )
 

@@ -226,7 +226,7 @@ _EVERY_SERVICE = (
     ),
     Mutation(
         "a service is not held to see none of its siblings",
-        (Edit("pyproject.toml", '"activities.shipping", "activities.notification"]', '"activities.shipping"]'),),
+        (Edit("pyproject.toml", '"activities.shipping", "activities.notification"', '"activities.shipping"'),),
         (f"{_CATALOGUE}::test_nothing_is_left_to_do_for_a_service[notification]",),
     ),
     Mutation(
@@ -239,6 +239,17 @@ _EVERY_SERVICE = (
             ),
         ),
         (f"{_CROSSING}::test_an_order_from_before_a_service_joined_owes_it_nothing",),
+    ),
+    Mutation(
+        "the audit does not tell which service an incomplete order lacks",
+        (
+            Edit(
+                "audit/crossing.py",
+                "self.by_service.get(service, {}).get(transaction_id, set()) for service in WHOLE}",
+                "states.get(transaction_id, set()) for service, states in self.by_service.items()}",
+            ),
+        ),
+        (f"{_CROSSING}::test_an_incomplete_order_is_told_with_what_each_service_must_have_of_it_and_has",),
     ),
 )
 

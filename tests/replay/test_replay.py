@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from temporalio import workflow
@@ -13,9 +14,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from contracts.errors import Code
 from temporal_saga import State
-from worker import WORKFLOWS
 from workflows.sweep import SweepWorkflow
 
+from ..tools import record
 from . import histories
 from .batch_scenes import BATCH_SCENES, BatchScene, check_batch
 from .histories import ALL_WORKFLOWS, OTHERS, replayer
@@ -72,7 +73,9 @@ def test_every_end_and_every_code_has_a_recorded_history() -> None:
     assert {scene.state for scene in SCENES} == {state for state in State if state.is_end}
     assert {scene.code for scene in SCENES if scene.code} == set(Code) - ENDS_NO_ORDER
     recorded = {scene.order_id for scene in SCENES} | {scene.name for scene in BATCH_SCENES} | {*map(file_of, OTHERS)}
-    assert {path.stem for path in histories.HISTORIES.glob("*.json")} == recorded
+    assert {name for name in histories.names() if "/" not in name} == recorded, (
+        "`make record KEEP=before-…` records, and keeps those so far"
+    )
 
 
 @every_scene
@@ -80,21 +83,33 @@ def test_a_recorded_history_shows_what_its_scene_says(scene: Scene) -> None:
     histories.check(histories.read(scene.order_id), scene)
 
 
-@every_scene
-async def test_a_recorded_history_replays(scene: Scene) -> None:
-    await replayer(WORKFLOWS).replay_workflow(histories.read(scene.order_id))
-
-
 @every_batch
-async def test_a_recorded_batch_shows_what_its_scene_says_and_replays(scene: BatchScene) -> None:
-    check_batch(histories.read_batch(scene), scene)
-    await replayer(WORKFLOWS).replay_workflow(histories.read_batch(scene))
+def test_a_recorded_batch_shows_what_its_scene_says(scene: BatchScene) -> None:
+    check_batch(histories.read(scene.name), scene)
 
 
 @every_other
-async def test_every_other_recorded_workflow_shows_its_end_and_replays(workflow_id: str) -> None:
-    check_other(histories.read_other(workflow_id), OTHERS[workflow_id])
-    await replayer(ALL_WORKFLOWS).replay_workflow(histories.read_other(workflow_id))
+def test_every_other_recorded_workflow_shows_its_end(workflow_id: str) -> None:
+    check_other(histories.read(file_of(workflow_id)), OTHERS[workflow_id])
+
+
+@pytest.mark.parametrize("name", histories.names())
+async def test_a_recorded_history_replays(name: str) -> None:
+    await replayer(ALL_WORKFLOWS).replay_workflow(histories.read(name))
+
+
+def test_the_histories_from_before_a_change_are_kept_beside_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histories, "HISTORIES", tmp_path)
+    for folder in ("before-gifts", "before-loyalty"):
+        (tmp_path / "demo-down.json").write_text(folder)
+        record.keep(folder)
+    (tmp_path / "demo-down.json").touch()
+    assert histories.names() == ["before-gifts/demo-down", "before-loyalty/demo-down", "demo-down"]
+    assert (tmp_path / "before-gifts/demo-down.json").read_text() == "before-gifts"
+    with pytest.raises(FileExistsError):
+        record.keep("before-gifts")
 
 
 def test_every_workflow_has_a_recorded_history() -> None:

@@ -50,6 +50,16 @@ def test_a_service_that_was_there_from_the_beginning_has_something_of_every_orde
     assert _broken({}, _SINCE) == []
 
 
+def test_an_incomplete_order_is_told_with_what_each_service_must_have_of_it_and_has() -> None:
+    """Also of a service that no row was read from."""
+    whole = {service: {_ORDER: states} for service, states in WHOLE.items() if service != "inventory"}
+    [violation] = crossing.violations(Traces({_ORDER: OrderState.CONFIRMED}, {}, whole), set())
+    for service, [state] in WHOLE.items():
+        assert f"{service} {state}" in violation.message
+    has = {service: state for service, [state] in WHOLE.items()}
+    assert violation.figures == {**has, "inventory": None, "order": "CONFIRMED"}
+
+
 async def test_the_audit_reads_since_when_a_service_has_had_orders_and_when_they_were_created(
     open_harness: OpenHarness,
 ) -> None:

@@ -17,7 +17,7 @@ from activities.schema import migrate
 
 from .databases import Databases, SqliteFiles, schema_problems
 from .processes import Contenders, migrate_twice
-from .samples import sample_of
+from .samples import sample_of, samples_of
 from .service_harness import Call, ServiceHarness
 
 _TOMORROW = """

@@ -1,11 +1,15 @@
 """Record the histories that `tests/replay` replays: `make record`, after a change that is meant to change them.
 
+The histories so far are overwritten. `make record KEEP=before-loyalty` moves them into a folder of that name first:
+`tests/replay` goes on to replay them, as running workflows have begun like that.
+
 The program plays every scene on an embedded server, asserts what each history shows, and writes the history without
 the names and process ids of this machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
@@ -23,8 +27,8 @@ from runtime import connection, logs
 from runtime.embedded import embedded_server, free_port
 from runtime.faults import FaultInterceptor, read_faults
 from runtime.settings import LogFormat, Settings
+from tests.replay import histories
 from tests.replay.batch_scenes import BATCH_SCENES, check_batch, play_batch
-from tests.replay.histories import HISTORIES, check
 from tests.replay.other_scenes import OTHER_SCENES, check_other, file_of
 from tests.replay.scenes import SCENES, TROUBLES, play
 from worker import serving
@@ -32,7 +36,7 @@ from worker import serving
 _OURS = re.compile(r'File \\"[^"\\]*?/(?=(?:saga|contracts|workflows|activities|runtime|site-packages|python3\.\d+)/)')
 
 
-async def record() -> None:
+async def record(kept_in: str | None) -> None:
     logs.configure(LogFormat.CONSOLE, level=logging.CRITICAL)
     faults = [*read_faults(demo.FAULTS), *(scene.fault for scene in (*TROUBLES, *BATCH_SCENES))]
     with tempfile.TemporaryDirectory(prefix="order-saga-record-") as folder:
@@ -47,9 +51,11 @@ async def record() -> None:
                     *(play_batch(client, scene) for scene in BATCH_SCENES),
                     *(scene.play(client) for scene in OTHER_SCENES),
                 )
+                if kept_in is not None:
+                    keep(kept_in)
                 for scene in SCENES:
                     history = await client.get_workflow_handle(order_workflow_id(scene.order_id)).fetch_history()
-                    check(history, scene)
+                    histories.check(history, scene)
                     _write(scene.order_id, history)
                 for batch in BATCH_SCENES:
                     history = await client.get_workflow_handle(batch.batch_id).fetch_history()
@@ -62,9 +68,17 @@ async def record() -> None:
                         _write(file_of(workflow), history)
 
 
+def keep(folder: str) -> None:
+    """Move the histories so far into `folder`. Raises `FileExistsError` if it is there."""
+    kept = histories.HISTORIES / folder
+    kept.mkdir()
+    for path in histories.HISTORIES.glob("*.json"):
+        path.rename(kept / path.name)
+
+
 def _write(name: str, history: WorkflowHistory) -> None:
     text = json.dumps(_without_machine(history.to_json_dict()), indent=1, sort_keys=True)
-    (HISTORIES / f"{name}.json").write_text(_OURS.sub('File \\\\"', text) + "\n")
+    (histories.HISTORIES / f"{name}.json").write_text(_OURS.sub('File \\\\"', text) + "\n")
     print(f"{name}: {len(history.events)} events")
 
 
@@ -76,5 +90,9 @@ def _without_machine(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    HISTORIES.mkdir(exist_ok=True)
-    asyncio.run(record())
+    parser = argparse.ArgumentParser(description="Record the histories that tests/replay replays.")
+    parser.add_argument("--keep", metavar="FOLDER", help="move the histories so far into tests/histories/FOLDER")
+    options = parser.parse_args()
+    if options.keep is not None and (histories.HISTORIES / options.keep).exists():
+        parser.error(f"tests/histories/{options.keep} is there already")
+    asyncio.run(record(options.keep))
