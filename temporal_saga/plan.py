@@ -72,6 +72,12 @@ class Plan:
     patches: Mapping[str, bool] = field(default_factory=dict)
     _group: list[PlannedCall] | None = None
 
+    @property
+    def undos(self) -> list[tuple[Operation[Any, Any], Any]]:
+        """The undos of all steps with their requests, in the order of the steps."""
+        calls = [call for stage in self.stages for call in stage.calls]
+        return [(call.undo, call.request) for call in calls if call.undo is not None]
+
     def follow(self, body: Coroutine[Any, Any, Any]) -> None:
         """Record the calls of `body`."""
         try:

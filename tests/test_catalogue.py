@@ -89,10 +89,9 @@ def test_the_choreography_makes_the_steps_and_the_finishes_of_the_plan_and_no_ot
 def test_the_choreography_makes_the_undos_of_the_plan_in_reverse_and_no_others(mode: NotificationMode) -> None:
     plan = plan_in(mode)
     undos = defaultdict[str, list[tuple[Operation[Any, Any], Any]]](list)
-    undone = [(call.undo, call.request) for call in _calls(mode) if call.undo is not None]
-    for undo, request in reversed(undone):
+    for undo, request in reversed(plan.undos):
         undos[undo.service].append((undo, request))
-    if plan.rollback_call and plan.rollback_call.operation not in {undo for undo, _ in undone}:
+    if plan.rollback_call and plan.rollback_call.operation not in {undo for undo, _ in plan.undos}:
         undos[plan.rollback_call.operation.service].append((plan.rollback_call.operation, plan.rollback_call.request))
     made = {name: [(call.operation, call.request) for call in role.undo.calls] for name, role in roles_in(mode).items()}
     assert made == undos

@@ -15,15 +15,15 @@ from .how_to import Services
 def test_a_plan_follows_a_body_of_plain_activities() -> None:
     plan = Plan()
     plan.follow(body(plan, "rome"))
-    calls = [call for stage in plan.stages for call in stage.calls]
-    assert [(call.kind, call.operation.name) for call in calls] == [
+    called = [(call.kind, call.operation.name) for stage in plan.stages for call in stage.calls]
+    assert called == [
         (CallKind.STEP, "book_flight"),
         (CallKind.STEP, "hotel.book"),
         (CallKind.PIVOT, "confirm"),
         (CallKind.FINISH, "ticket"),
         (CallKind.BEST_EFFORT, "tell"),
     ]
-    assert [call.undo.name for call in calls if call.undo] == ["cancel_flight", "hotel.cancel"]
+    assert [undo.name for undo, _ in plan.undos] == ["cancel_flight", "hotel.cancel"]
 
 
 def test_a_declaration_is_made_from_the_name_and_types_of_an_activity() -> None:
