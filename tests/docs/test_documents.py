@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -96,19 +97,20 @@ def test_every_refusal_of_a_service_is_explained() -> None:
     assert raised <= {code.name for code in Code}
 
 
-def _tests() -> set[str]:
-    names = set()
+def _tests() -> Counter[str]:
+    names = Counter[str]()
     for file in (ROOT / "tests").rglob("test_*.py"):
         tree = ast.parse(file.read_text())
-        names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        names.update(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return names
 
 
-def test_every_requirement_names_tests_that_exist() -> None:
+def test_every_requirement_names_tests_that_exist_and_that_no_other_test_is_named_as() -> None:
     text = (ROOT / "docs/requirements.md").read_text()
     named = set(re.findall(r"`(test_\w+)`", text))
     assert named
-    assert named - _tests() == set()
+    there = _tests()
+    assert {name: there[name] for name in named if there[name] != 1} == {}
 
 
 def test_every_row_that_is_built_has_a_line() -> None:

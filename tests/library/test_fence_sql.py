@@ -57,7 +57,7 @@ async def test_a_duplicate_gets_the_first_reply_of_the_declared_type_and_acts_no
     assert await hotel.deeds() == ["hotel.book t-1"]
 
 
-async def test_another_request_under_the_same_key_is_a_conflict(hotel: Hotel) -> None:
+async def test_a_key_with_another_request_is_a_conflict(hotel: Hotel) -> None:
     await hotel.deliver(book, REQUEST)
     assert (await refused(hotel, book, OTHER))[0] == "IDEMPOTENCY_CONFLICT"
     assert (await refused(hotel, cancel, OTHER))[0] == "IDEMPOTENCY_CONFLICT"

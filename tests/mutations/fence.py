@@ -47,7 +47,7 @@ _OF_RULES = (
         (Edit(_RULES, "found.digest) if found.digest == asked.digest else _conflict(asked)", "found.digest)"),),
         (
             f"{_ORDER}::test_in_any_order_a_step_acts_once_and_never_after_its_undo",
-            f"{_ON_SQL}::test_another_request_under_the_same_key_is_a_conflict[sqlite]",
+            f"{_ON_SQL}::test_a_key_with_another_request_is_a_conflict[sqlite]",
         ),
     ),
     Mutation(
