@@ -14,7 +14,6 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from activities.catalogue import SERVICES
 from activities.database import reading
 from contracts import inventory, payment
 from contracts.errors import Code
@@ -151,11 +150,11 @@ _EXPECTED_ROWS = {
 
 
 async def _rows(system: Topology) -> dict[str, set[tuple[Any, ...]]]:
-    """The rows of the five PostgreSQL databases, read with the URL of each worker."""
+    """The rows that the orders must have left in PostgreSQL, read with the URL of each worker."""
     found = {}
-    for service in SERVICES:
+    for service, query in _QUERIES.items():
         async with reading(Settings.read(system.environment(service)).database_of(service)) as connection:
-            found[service] = {tuple(row) for row in await connection.execute(text(_QUERIES[service]))}
+            found[service] = {tuple(row) for row in await connection.execute(text(query))}
     return found
 
 

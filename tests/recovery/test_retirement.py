@@ -241,13 +241,13 @@ async def test_an_order_that_holds_something_stays_and_the_others_go(rig: Rig) -
 
 
 async def test_killed_anywhere_and_run_again_it_comes_to_the_same_end(rig: Rig) -> None:
-    """Each run is killed after another answer: of a batch, five services examine it, then refuse it, then remove it."""
+    """Each run is killed after another answer: of a batch, all services examine it, then refuse it, then remove it."""
     orders = [await _placed(rig, Mode.COLOCATED, **odd) for odd in ({}, {"customer_id": "nobody"})]
     transactions = [order.transaction_id for order in orders]
     sums = _sums(rig)
     await _forget(rig, *orders)
     _age(rig, *transactions)
-    for answers in (6, 11, 14):
+    for answers in (len(SERVICES) + 1, 2 * len(SERVICES) + 1, 3 * len(SERVICES) - 1):
         await _kill_after(rig, answers, *_RETIRE)
         assert (await rig.audited()).violations == [], f"after {answers} answers"
         for order in orders:
@@ -288,7 +288,7 @@ async def test_a_placing_during_a_retirement_is_refused_before_it_does_anything(
     await _forget(rig, order)
     _age(rig, order.transaction_id)
     before = _left(rig, order.transaction_id)
-    await _kill_after(rig, 10, *_RETIRE)
+    await _kill_after(rig, 2 * len(SERVICES), *_RETIRE)
     left = _left(rig, order.transaction_id)
     assert left == {service: rows | {RETIRED} for service, rows in before.items()}, "refused, with all its rows"
     with pytest.raises(OrderRetired):

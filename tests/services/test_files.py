@@ -105,7 +105,7 @@ async def test_a_file_that_cannot_be_read_leaves_no_thread_behind(tmp_path: Path
 
 
 class Folder:
-    """The five database files of a system, and a worker that opens them."""
+    """The database files of a system, and a worker that opens them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
