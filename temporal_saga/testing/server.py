@@ -17,8 +17,8 @@ from temporalio.testing import WorkflowEnvironment
 from temporal_saga.visibility import register_search_attributes
 
 _HOUR = timedelta(hours=1)
-_ROUND_TRIPS = 5
-"""A server that has answered so often since it was asked to sleep, and is not an hour later, has its clock stopped."""
+_STOPPED_S = 0.25
+"""A server that has been asked to sleep for an hour and is no hour later by then has its clock stopped."""
 
 
 async def start_server(*, data_converter: DataConverter = DataConverter.default) -> WorkflowEnvironment:
@@ -45,16 +45,17 @@ async def release_clock(server: WorkflowEnvironment) -> None:
     """
     over = await server.get_current_time() + _HOUR
     sleep = asyncio.create_task(server.sleep(_HOUR))
-    while not await _has_passed(server, over):
+    while not await _passes(server, over):
         with suppress(RPCError):
             await server.client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
     with suppress(RPCError):
         await sleep
 
 
-async def _has_passed(server: WorkflowEnvironment, time: datetime) -> bool:
-    for _ in range(_ROUND_TRIPS):
-        if await server.get_current_time() >= time:
-            return True
+async def _passes(server: WorkflowEnvironment, time: datetime) -> bool:
+    stopped_at = asyncio.get_running_loop().time() + _STOPPED_S
+    while await server.get_current_time() < time:
+        if asyncio.get_running_loop().time() > stopped_at:
+            return False
         await asyncio.sleep(0.01)
-    return False
+    return True

@@ -13,7 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporal_saga.testing import release_clock
 
 _HOUR = timedelta(hours=1)
-_LATE_S = 0.3
+_LATE_S = 0.5
 
 
 async def _stands(server: WorkflowEnvironment) -> bool:

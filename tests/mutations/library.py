@@ -118,8 +118,8 @@ LIBRARY = (
         (
             Edit(
                 "temporal_saga/testing/server.py",
-                "while not await _has_passed(server, over):",
-                "while not await _has_passed(server, over) or not sleep.done():",
+                "while not await _passes(server, over):",
+                "while not await _passes(server, over) or not sleep.done():",
             ),
         ),
         (
