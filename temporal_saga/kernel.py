@@ -145,7 +145,7 @@ class Saga:
         policy = self._policy_of_step(attempt_timeout, within)
         entry = self._journal.begin(operation.name, CallKind.STEP, name)
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
-        if isinstance(ended, Done):
+        if not isinstance(ended, Refused):
             self._rollback.has_opened = True
         undone_here = pushed is not None and self._rollback.has_undone(pushed)
         if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and not undone_here:

@@ -9,7 +9,7 @@ from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedEr
 from temporalio.common import WorkflowIDConflictPolicy
 
 from temporal_saga import POLICIES, CallKind, Policies, State, Status, TransactionLog
-from temporal_saga.outcome import IDEMPOTENCY_CONFLICT, SERVICE_UNAVAILABLE, STEP_UNDONE
+from temporal_saga.outcome import CANCELLED, IDEMPOTENCY_CONFLICT, SERVICE_UNAVAILABLE, STEP_UNDONE
 from tests.gate import Gate
 from tests.resets import reset
 
@@ -149,6 +149,21 @@ async def test_a_colocated_saga_undoes_what_a_worker_that_is_thought_dead_did_be
     end = await harness.end(handle)
     assert (end.code, end.log.state) == (SOLD_OUT, State.ROLLED_BACK)
     assert harness.services.of(Effect.HELD) - {ROLLBACK_CALL.name} == left
+
+
+async def test_a_colocated_saga_that_is_stopped_in_its_first_step_undoes_what_a_worker_did_beyond_it(
+    harness: Harness,
+) -> None:
+    """The reply may have come together with the cancel or the deadline, and a worker have gone on from it and died."""
+    opening = harness.services.gate(FIRST)
+    handle = await harness.start(ForeseeingWorkflow, policies=POLICIES.colocated())
+    await opening.reached.wait()
+    harness.services.effects[handle.id, LAST] = Effect.HELD
+    await by_business(handle)
+    opening.open.set()
+    end = await harness.end(handle)
+    assert (end.code, end.log.state) == (CANCELLED, State.ROLLED_BACK)
+    assert harness.services.of(Effect.HELD) == {ROLLBACK_CALL.name}
 
 
 async def test_a_cancel_before_a_recovery_that_finds_the_saga_confirmed_has_no_effect(harness: Harness) -> None:

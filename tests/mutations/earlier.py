@@ -156,6 +156,17 @@ _ANSWERS = (
         ),
     ),
     Mutation(
+        "a colocated saga that is stopped in its first step takes it that no worker went on from that",
+        (
+            Edit(
+                _KERNEL,
+                "        if not isinstance(ended, Refused):\n            self._rollback.has_opened",
+                "        if isinstance(ended, Done):\n            self._rollback.has_opened",
+            ),
+        ),
+        (f"{_TEST}::test_a_colocated_saga_that_is_stopped_in_its_first_step_undoes_what_a_worker_did_beyond_it",),
+    ),
+    Mutation(
         "two calls of one operation and one name have one step",
         (
             Edit(
