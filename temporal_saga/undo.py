@@ -72,8 +72,8 @@ class Rollback:
         self.last_call: PlannedCall | None = None
         """A `best_effort` call at the end of a rollback."""
         self.has_opened = False
-        """The first step of the saga is done or may be, so all that is done under the saga's id belongs to it: its reply
-        may have come together with a cancel, after a worker had gone on from it."""
+        """The first step is done or may be, so all that is done under the saga's id belongs to it: its reply may have
+        come together with a cancel, after a worker had gone on from it."""
         self._undone_to_savepoints: list[Undo[Any]] = []
         self._unknown = UndoStack()
         self._undo_tasks: list[asyncio.Task[Any]] = []
