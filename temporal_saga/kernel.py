@@ -187,8 +187,8 @@ class Saga:
         found: list[Found] = []
 
         def finds() -> bool:
-            found[:] = filter(None, [holds()])
-            return bool(found)
+            found[:] = [holds()]
+            return bool(found[0])
 
         failed = await self._progress.wait_for(finds, timeout, entry.step)
         if failed is None:
@@ -394,6 +394,8 @@ class Saga:
         if (last := self._rollback.last_call) is not None:
             await self.best_effort(last.operation, last.request_after(failure))
 
+    # --- one call -----------------------------------------------------------------------------------------------------
+
     def _policy_of_step(self, attempt_timeout: timedelta | None, within: timedelta | None) -> Policy:
         policy = self._policies.of_step(attempt_timeout, within)
         if within is None and self._progress.has_deadline:  # it bounds the work that a service has in hand, too
@@ -401,8 +403,6 @@ class Saga:
         if not self._rollback.has_opened:  # a worker that is thought dead can be ahead of the history only from then on
             policy = policy.recorded_first()
         return policy
-
-    # --- one call -----------------------------------------------------------------------------------------------------
 
     async def _answer(
         self, entry: Entry, operation: Operation[Request, Reply], request: Request, policy: Policy, in_rounds: Policy
@@ -415,7 +415,7 @@ class Saga:
                 ended = await attempt(operation, request, policy, summary, waits=waits)
             except asyncio.CancelledError:  # it came together with the reply, or before the call was sent
                 ended = Unknown(outcome.CANCELLED, "the call was cancelled while it ran", 1)
-        if self._progress.may_be_decided and (ended is None or isinstance(ended, Unknown)):  # it may have been reset
+        if self._progress.may_be_decided and (ended is None or isinstance(ended, Unknown)):  # it can be by now: a reset
             ended = await self._calls.until_answered(entry, operation, request, in_rounds, outcome.proves_not_done)
         assert ended is not None  # noqa: S101 — it was called in one of the two ways
         if isinstance(ended, Refused) and outcome.proves_not_done(ended.code):

@@ -45,11 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 os.environ.setdefault("GOGC", "off")
 os.environ.setdefault("GOMEMLIMIT", "400MiB")
-"""The servers that tests start collect garbage only for want of memory, which costs a tenth less of their CPU."""
+"""The servers that tests start collect garbage only for want of memory, which costs less CPU."""
 
 
 def pytest_collection_finish() -> None:
-    """Spare the collector of garbage the four thousand tests, which live to the end: a twentieth of all CPU."""
+    """Spare the collector of garbage the four thousand tests, which live to the end."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)
