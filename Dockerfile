@@ -18,6 +18,7 @@ COPY client client/
 COPY recovery recovery/
 COPY audit audit/
 COPY cli cli/
+COPY composition composition/
 COPY deploy/healthcheck.py deploy/
 COPY worker.py starter.py codec.py pyproject.toml ./
 USER saga

@@ -28,6 +28,7 @@ from audit.report import Report
 from audit.run import audit
 from cli.documents import document
 from client import handles
+from composition.serving import serving
 from contracts import inventory, order, payment, shipping
 from contracts.inventory import ReserveStock, SetStock, StockLine
 from contracts.message import ListOpen
@@ -41,7 +42,6 @@ from runtime.execute import execute
 from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.settings import Settings
 from temporal_saga import Parked, TransactionLog
-from worker import serving
 
 from .eventually import eventually_async
 from .resets import reset

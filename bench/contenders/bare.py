@@ -20,9 +20,9 @@ from temporalio.service import GrpcCompression
 from temporalio.worker import Worker
 
 from bench.processes import until_stopped
+from composition.workers import GARBAGE_AFTER, POLLERS, WORKFLOW_RUNNER
 from runtime.commandline import run
 from runtime.embedded import embedded_server
-from worker import GARBAGE_AFTER, POLLERS, WORKFLOW_RUNNER
 
 QUEUE = "bare"
 STAGES = (

@@ -19,11 +19,11 @@ from typing import Annotated
 import typer
 
 from activities.catalogue import SERVICES
+from composition.workers import QUEUES
 from runtime.commandline import run
 from tests.end_to_end.fleet import Fleet
 from tests.end_to_end.system import ROOT, System
 from tests.postgresql import PostgresqlServer, postgresql_server
-from worker import QUEUES
 
 from .phases import FAULTS, Mode, Run
 from .proxy import Proxy

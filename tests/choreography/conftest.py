@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 from temporalio.worker import UnsandboxedWorkflowRunner
 
+from composition.workers import WORKFLOW_RUNNER
 from runtime import connection
 from runtime.embedded import embedded_server, free_port
 from runtime.settings import Settings
 from temporal_saga import POLICIES, Rounds
-from worker import WORKFLOW_RUNNER
 from workflows import participant
 
 from .harness import Harness, serving_participants

@@ -25,6 +25,7 @@ from audit.report import Violation
 from cli.documents import document
 from client import handles
 from client.engines.choreography import ChoreographyEngine
+from composition.workers import service_worker
 from contracts import inventory, payment
 from contracts.choreography import PARTICIPANTS, Event, Fact, Publish, Published
 from contracts.errors import Code
@@ -34,7 +35,6 @@ from contracts.order import Order
 from contracts.payment import SetAccount
 from runtime.events import EventBus
 from temporal_saga import Operation, TransactionLog
-from worker import service_worker
 
 _DELIVERIES = 600
 """Limit for one order: a healthy one takes about thirty, the worst of these tests two hundred. Pauses are not counted:

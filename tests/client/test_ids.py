@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from composition.workers import WORKFLOWS
 from contracts import ids
 from contracts.ids import Coordinator, Kind
-from worker import WORKFLOWS
 from workflows.participant import ParticipantWorkflow
 
 BUILT = {

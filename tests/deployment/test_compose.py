@@ -19,6 +19,8 @@ import codec
 import worker
 from activities.catalogue import SERVICES
 from activities.postgresql import POOL_SIZE
+from composition import workers
+from composition.workers import QUEUES
 from runtime.codec_server import DEFAULT_PORT
 from runtime.connection import DEFAULT_ADDRESS
 from runtime.embedded import _TUNING, free_port
@@ -46,8 +48,8 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
 
 
 def test_every_queue_has_exactly_one_worker_named_after_it() -> None:
-    assert {queue: queue for queue in worker.QUEUES} == WORKERS
-    assert len(WORKERS) == len(worker.QUEUES)
+    assert {queue: queue for queue in QUEUES} == WORKERS
+    assert len(WORKERS) == len(QUEUES)
 
 
 def test_only_the_services_have_the_password_of_the_databases() -> None:
@@ -205,7 +207,7 @@ def test_a_service_waits_for_health_or_success_and_is_restarted(name: str) -> No
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_is_given_more_time_to_stop_than_it_drains(name: str) -> None:
     grace = SERVICES_OF_FILE[name]["stop_grace_period"]
-    assert float(grace.removesuffix("s")) >= 2 * worker._DRAIN.total_seconds()
+    assert float(grace.removesuffix("s")) >= 2 * workers._DRAIN.total_seconds()
 
 
 def test_postgresql_has_enough_connections_for_every_service_and_temporal() -> None:

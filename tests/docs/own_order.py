@@ -17,6 +17,7 @@ from typing import Any
 from audit.run import audit
 from cli import documents
 from client.orders import Mode, Orders
+from composition.serving import serving
 from contracts.catalogue import OPERATIONS
 from contracts.order import Order
 from runtime import connection
@@ -25,7 +26,6 @@ from runtime.execute import execute
 from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.seed import seed
 from runtime.settings import Settings
-from worker import serving
 
 _MODES = {"alone": Mode.SAGA, "by-events": Mode.CHOREOGRAPHY, "undone": Mode.SAGA}
 _CUSTOMER = "c-1"

@@ -14,11 +14,11 @@ from ruamel.yaml import YAML
 from temporalio.client import Client
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
+from composition.workers import QUEUES
 from contracts.order import WORKFLOWS_QUEUE
 from recovery import parked
 from recovery.parked import ParkedGauges
 from tests.docs.runbook import RUNBOOK
-from worker import QUEUES
 
 from ..eventually import eventually_async
 from ..orders import line

@@ -15,13 +15,13 @@ import pytest
 from temporalio.client import Client
 
 from client.engines.choreography import ChoreographyEngine
+from composition.workers import QUEUES
 from contracts.catalogue import OPERATIONS
 from contracts.choreography import PUBLISHING, Fact
 from contracts.order import NotificationMode, Order
 from runtime import connection
 from runtime.settings import Settings
 from temporal_saga import TransactionLog
-from worker import QUEUES
 from workflows.choreography import Reaction
 
 from ..eventually import eventually_async

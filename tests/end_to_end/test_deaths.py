@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from composition.workers import QUEUES
 from contracts.catalogue import OPERATIONS
-from worker import QUEUES
 
 from ..orders import BOUNCES, REQUIRED
 from .fleet import Fleet

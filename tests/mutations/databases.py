@@ -211,11 +211,12 @@ _STARTS = (
     Mutation(
         "the embedded system is filled through the faults that are injected",
         (
-            Edit("worker.py", "await _seed(services)", "await s.seed(partial(a.ask, client))"),
+            Edit("worker.py", "await seed_through(services)", "await seed(partial(execute, client))"),
             Edit(
                 "worker.py",
+                "from runtime.readiness import until_answered\n",
+                "from runtime.execute import execute\nfrom runtime.readiness import until_answered\n"
                 "from runtime.seed import seed\n",
-                "from runtime.execute import ask\nfrom runtime.seed import seed\n",
             ),
         ),
         (_STATE,),

@@ -132,7 +132,7 @@ _OF_SQL = (
     ),
     Mutation(
         "a reply that cannot be read again is kept",
-        (Edit(_ARRIVAL, "        text = as_json(reply)\n        try:", "        return as_json(reply)\n        try:"),),
+        (Edit(_ARRIVAL, "        text = as_json(reply)\n", "        text = as_json(reply)\n        return text\n"),),
         (f"{_ON_SQL}::test_a_reply_that_could_not_be_repeated_fails_at_the_first_call[sqlite-reply-missing]",),
     ),
     Mutation(

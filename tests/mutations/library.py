@@ -59,7 +59,13 @@ LIBRARY = (
     ),
     Mutation(
         "the harness for sagas believes what a saga says of its end",
-        (Edit(_VERDICT, "        changed = self._lesson.binding(self._run)\n", "        return\n"),),
+        (
+            Edit(
+                _VERDICT,
+                "        if self._run.end.confirmed:\n",
+                "        return\n        if self._run.end.confirmed:\n",
+            ),
+        ),
         (
             f"{_CAUGHT}[A step has no undo]",
             f"{_CAUGHT}[The result says booked, though all is undone]",

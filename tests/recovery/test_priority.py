@@ -18,6 +18,8 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from client.desk import OperatorsDesk
 from client.engines.batch import Batch, BatchEngine
 from client.orders import Mode, Orders
+from composition.serving import serving
+from composition.workers import QUEUES
 from runtime import connection
 from runtime.embedded import embedded_server, free_port
 from runtime.execute import execute
@@ -27,7 +29,6 @@ from runtime.settings import Settings
 from temporal_saga import Retry, State
 from tests.eventually import eventually_async
 from tests.rig import UNREACHABLE, an_order
-from worker import QUEUES, serving
 
 pytestmark = pytest.mark.long
 

@@ -12,10 +12,10 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, WorkflowRunner
 
+from composition.workers import WORKFLOW_RUNNER, WORKFLOWS
 from runtime import connection
 from runtime.settings import Settings
 from temporal_saga import TransactionLog
-from worker import WORKFLOW_RUNNER, WORKFLOWS
 from workflows.participant import ParticipantWorkflow
 
 from .other_scenes import OTHER_SCENES

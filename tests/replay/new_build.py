@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import worker
+from composition import workers
 from runtime.commandline import run
 from workflows.sweep import SweepWorkflow
 
 from .incompatible import SleepsFirst
 
 if __name__ == "__main__":
-    worker.WORKFLOWS[:] = [SleepsFirst, SweepWorkflow]
+    workers.WORKFLOWS[:] = [SleepsFirst, SweepWorkflow]
     run(worker.app)

@@ -19,6 +19,7 @@ from cli import documents
 from client.engines.batch import Batch, BatchEngine
 from client.engines.choreography import ChoreographyEngine
 from client.orders import Mode, Orders
+from composition.serving import serving
 from contracts import notification, payment
 from contracts.choreography import EVENTS, PARTICIPANTS, PUBLISHING
 from contracts.ids import participant_id
@@ -31,7 +32,6 @@ from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.seed import seed
 from runtime.settings import Settings
 from temporal_saga import Operation, Plan, Saga, State, Status, TransactionLog
-from worker import serving
 from workflows import order
 
 from ..eventually import eventually_async

@@ -12,10 +12,10 @@ from temporalio.worker import Replayer, Worker
 from client.decisions import decisions
 from client.desk import OperatorsDesk
 from client.errors import DeskRefused
+from composition.workers import WORKFLOW_RUNNER
 from runtime.interceptors import interceptor_at
 from runtime.settings import SettingsError
 from temporal_saga import Retry, SagaPlugin, Skip, State, TransactionLog
-from worker import WORKFLOW_RUNNER
 from workflows.order import OrderWorkflow
 
 from ..end_to_end.command import Program

@@ -22,6 +22,7 @@ from typing import Any
 from temporalio.client import WorkflowHistory
 
 from cli import demo
+from composition.serving import serving
 from contracts.ids import order_workflow_id
 from runtime import connection, logs
 from runtime.embedded import embedded_server, free_port
@@ -31,7 +32,6 @@ from tests.replay import histories
 from tests.replay.batch_scenes import BATCH_SCENES, check_batch, play_batch
 from tests.replay.other_scenes import OTHER_SCENES, check_other, file_of
 from tests.replay.scenes import SCENES, TROUBLES, play
-from worker import serving
 
 _OURS = re.compile(r'File \\"[^"\\]*?/(?=(?:saga|contracts|workflows|activities|runtime|site-packages|python3\.\d+)/)')
 

@@ -15,12 +15,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from composition.workers import WORKFLOW_RUNNER
 from contracts.ids import lane_id
 from contracts.lane import LaneEntry, LaneState
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.lane import LaneWatch
 from temporal_saga import Parked, SagaPlugin, TransactionLog
-from worker import WORKFLOW_RUNNER
 from workflows.lane import LaneWorkflow
 from workflows.transaction import TransactionWorkflow
 

@@ -15,12 +15,12 @@ from temporalio.service import RPCError
 
 from client.errors import LaneFull
 from client.transactions import Place, Transactions
+from composition.workers import workflow_worker
 from contracts.ids import lane_id
 from contracts.lane import MAX_REMEMBERED, MAX_WAITING_BYTES, Holder, LaneEntry, LaneState, LaneView
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction
 from temporal_saga import Skip, State
 from tests.gate import Gate
-from worker import workflow_worker
 from workflows.lane import LaneWorkflow
 
 from ..eventually import eventually_async
