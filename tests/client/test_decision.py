@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from client.coalesce import Coalescer
 from client.engines.batch import Batch, BatchEngine
 from client.engines.engine import Until
 from client.errors import DuplicateOrder
@@ -107,17 +106,6 @@ async def test_the_orders_of_a_batch_are_decided_before_it_ends(rig: Rig) -> Non
     assert status is not None
     assert status.log.state is State.RUNNING
     assert (await engine.outcome()).logs()[confirmed.order_id].state is State.CONFIRMED
-
-
-async def test_callers_of_the_coalescing_client_are_told_the_decision(rig: Rig) -> None:
-    confirmed, refused = an_order(), an_order(ship_to=UNREACHABLE)
-    rig.faults.append(_slow_capture(confirmed))
-    async with Coalescer(rig.client, until=Until.CONFIRMED) as coalescer:
-        logs = await asyncio.gather(*map(coalescer.place, (confirmed, refused)))
-    now = await Orders(rig.client).status(confirmed.order_id)
-    rig.repair()
-    assert [log.state for log in logs] == [State.CONFIRMED, State.ROLLED_BACK]
-    assert not now.closed
 
 
 async def test_an_order_that_is_terminated_before_its_decision_is_told_as_closed(rig: Rig) -> None:

@@ -37,11 +37,6 @@ DECISIONS = (
         f"{_TESTS}::test_a_single_order_is_not_placed_as_a_batch",
     ),
     Mutation(
-        "a coalescing client waits for the end whatever it was asked for",
-        Edit("client/coalesce.py", "if self._until is Until.CONFIRMED:", "if self._until is None:"),
-        f"{_TESTS}::test_callers_of_the_coalescing_client_are_told_the_decision",
-    ),
-    Mutation(
         "the participant that decides does not know its own confirmation",
         Edit(
             "workflows/participant.py",
