@@ -19,9 +19,7 @@ from runtime.stopping import stop_of
 DEFAULT_ORIGINS = web_ui_origins(8233)
 
 app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 
 

@@ -29,10 +29,7 @@ from contracts.ids import is_orders
 
 def queries(service: ServiceDefinition) -> list[Query[Any, Any]]:
     """The queries by which a service finds a customer's transactions, and replaces the personal data in them."""
-    return [
-        Query(FIND[service.name], partial(_find, service)),
-        Query(ERASE[service.name], partial(_erase, service)),
-    ]
+    return [Query(FIND[service.name], partial(_find, service)), Query(ERASE[service.name], partial(_erase, service))]
 
 
 def _find(service: ServiceDefinition, connection: Connection, question: FindCustomer) -> CustomerFound:

@@ -220,9 +220,7 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
 
 def _accepted(count: int, *, json: bool, code: Exit = Exit.OK) -> int:
     show.result(
-        DeskAnswer(accepted=count),
-        lambda told: show.line(f"{counted(told.accepted, 'decision')} accepted"),
-        json=json,
+        DeskAnswer(accepted=count), lambda told: show.line(f"{counted(told.accepted, 'decision')} accepted"), json=json
     )
     return code
 

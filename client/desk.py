@@ -23,11 +23,7 @@ from runtime.pollers import last_poll
 from temporal_saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow, Skip
 from temporal_saga.journal import operation_of
 
-_UPDATES: dict[type, Any] = {
-    Retry: SagaWorkflow.desk_retry,
-    Skip: SagaWorkflow.desk_skip,
-    Fix: SagaWorkflow.desk_fix,
-}
+_UPDATES: dict[type, Any] = {Retry: SagaWorkflow.desk_retry, Skip: SagaWorkflow.desk_skip, Fix: SagaWorkflow.desk_fix}
 _CANNOT_SAY = (WorkflowPaused, WorkflowQueryFailedError, RPCError)
 
 

@@ -42,10 +42,7 @@ _CLOCK_POLLS = 4
 _LOOK_EVERY_S = 0.05
 _EVENTS_LOOKED_AT = 50
 _QUEUES = (WORKFLOWS_QUEUE, *(service.QUEUE for service in SERVICES))
-_KINDS = {
-    "workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-}
+_KINDS = {"workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 
 
 class Check(BaseModel):

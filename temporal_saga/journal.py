@@ -43,12 +43,7 @@ class State(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        return self in (
-            State.CONFIRMED,
-            State.CONFIRMED_WITH_SKIPS,
-            State.ROLLED_BACK,
-            State.ROLLED_BACK_WITH_SKIPS,
-        )
+        return self in (State.CONFIRMED, State.CONFIRMED_WITH_SKIPS, State.ROLLED_BACK, State.ROLLED_BACK_WITH_SKIPS)
 
     @property
     def is_confirmed(self) -> bool:
@@ -58,10 +53,8 @@ class State(StrEnum):
     @property
     def with_skips(self) -> State:
         """The same end of a saga of which an operator has left a call undone."""
-        return {
-            State.CONFIRMED: State.CONFIRMED_WITH_SKIPS,
-            State.ROLLED_BACK: State.ROLLED_BACK_WITH_SKIPS,
-        }.get(self, self)
+        ends = {State.CONFIRMED: State.CONFIRMED_WITH_SKIPS, State.ROLLED_BACK: State.ROLLED_BACK_WITH_SKIPS}
+        return ends.get(self, self)
 
 
 class CallKind(StrEnum):

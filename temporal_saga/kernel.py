@@ -296,11 +296,7 @@ class Saga:
         return ended.reply if isinstance(ended, Done) else None
 
     def on_rollback(
-        self,
-        operation: Call[Request, Any],
-        request: Request,
-        *,
-        explained: Callable[[Failure], Request] | None = None,
+        self, operation: Call[Request, Any], request: Request, *, explained: Callable[[Failure], Request] | None = None
     ) -> None:
         """Make this `best_effort` call at the end of a rollback: to tell the customer, for example.
 

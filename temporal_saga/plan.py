@@ -136,22 +136,12 @@ class Plan:
         self.stages.append(Stage(tuple(group)))
 
     async def pivot(
-        self,
-        operation: Call[Any, Any],
-        request: Any,
-        *,
-        within: timedelta | None = None,
-        name: str | None = None,
+        self, operation: Call[Any, Any], request: Any, *, within: timedelta | None = None, name: str | None = None
     ) -> Any:
         self._note(PlannedCall(CallKind.PIVOT, Operation.of(operation), request, None, within, name))
 
     async def finish(
-        self,
-        operation: Call[Any, Any],
-        request: Any,
-        *,
-        within: timedelta | None = None,
-        name: str | None = None,
+        self, operation: Call[Any, Any], request: Any, *, within: timedelta | None = None, name: str | None = None
     ) -> Any:
         self._note(PlannedCall(CallKind.FINISH, Operation.of(operation), request, None, within, name))
 

@@ -10,14 +10,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from client import handles, updates
-from client.engines.engine import (
-    WAIT_BEYOND_DEADLINE_S,
-    OrderInput,
-    OrderStatus,
-    end_of_saga,
-    status_at,
-    wait_for_saga,
-)
+from client.engines.engine import WAIT_BEYOND_DEADLINE_S, OrderInput, OrderStatus, end_of_saga, status_at, wait_for_saga
 from client.errors import DuplicateOrder
 from client.updates import request_cancel
 from contracts.ids import ORDER_WORKFLOW, order_workflow_id

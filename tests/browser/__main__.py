@@ -50,9 +50,7 @@ class Page:
     click: str | None = None
 
 
-def main(
-    folder: Annotated[Path, typer.Option(help="Where the screenshots go.")] = Path("data/browser"),
-) -> None:
+def main(folder: Annotated[Path, typer.Option(help="Where the screenshots go.")] = Path("data/browser")) -> None:
     """Look at every page."""
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:

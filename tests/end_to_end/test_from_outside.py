@@ -142,10 +142,7 @@ async def test_a_paused_order_is_open_and_every_command_tells_it_as_paused(
     assert (code, calls) == (3, [])
     assert f"order/{parked['order_id']}: paused since" in said
 
-    for refused in (
-        ["cancel", name, "--reason", "too slow"],
-        ["desk", "retry", parked["order_id"], "payment.cancel"],
-    ):
+    for refused in (["cancel", name, "--reason", "too slow"], ["desk", "retry", parked["order_id"], "payment.cancel"]):
         code, answer, _ = await _run(system, *refused)
         assert (code, answer["error"]["code"]) == (4, "PAUSED"), refused
     assert (await _run(system, "redo", name))[0] == 2
@@ -223,9 +220,7 @@ async def test_a_terminated_order_is_listed_once_as_closed_from_outside_until_it
 
     assert (await _run(system, "redo", names[0]))[0] == 1  # as the sweep does, for one of them
     await asyncio.to_thread(
-        eventually,
-        lambda: _rows(system, "--state", "ROLLED_BACK").get(names[0]),
-        "visibility knows the end",
+        eventually, lambda: _rows(system, "--state", "ROLLED_BACK").get(names[0]), "visibility knows the end"
     )
     assert len((await asyncio.to_thread(_rows, system))[names[0]]) == 1
     assert names[0] not in await asyncio.to_thread(_rows, system, "--state", "CLOSED_FROM_OUTSIDE")

@@ -39,12 +39,7 @@ REFUSALS = {
     "nothing left": ("o", {"lines": line("RARE-1")}, "OUT_OF_STOCK", "inventory.reserve"),
     "an unknown sku": ("o", {"lines": line("UNICORN-1")}, "UNKNOWN_SKU", "inventory.reserve"),
     "a country without courier": ("o", {"ship_to": SOUTH_POLE}, "SHIPPING_UNAVAILABLE", "shipping.schedule"),
-    "a required mail that bounces": (
-        "o",
-        BOUNCES,
-        "NOTIFICATION_FAILED",
-        "notification.send_confirmation",
-    ),
+    "a required mail that bounces": ("o", BOUNCES, "NOTIFICATION_FAILED", "notification.send_confirmation"),
     "a service that is down": ("down", {}, "SERVICE_UNAVAILABLE", "inventory.reserve"),
     "a deadline too short": ("late", {"deadline_s": 1}, "DEADLINE_EXCEEDED", None),
 }

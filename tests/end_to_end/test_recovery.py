@@ -134,10 +134,7 @@ async def _run_in_parts(client: Client, lines: tuple[StockLine, ...]) -> tuple[W
     transaction = f"parts-{uuid4().hex[:8]}"
     part = f"{transaction}/goods"
     goods = {"transaction_id": part, "order_id": "x", "lines": [line.model_dump() for line in lines]}
-    steps = [
-        _HOLD | {"input": goods},
-        {"name": "slow", "commit": "nobody.answers", "queue": "nobody", "timeout_s": 99},
-    ]
+    steps = [_HOLD | {"input": goods}, {"name": "slow", "commit": "nobody.answers", "queue": "nobody", "timeout_s": 99}]
     handle = await client.start_workflow(
         "TransactionWorkflow",
         {"transaction_id": transaction, "steps": steps},

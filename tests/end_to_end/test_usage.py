@@ -53,10 +53,7 @@ WRONG = {
     "no phone number": ({"contact": {"email": "ada@example.com", "phone": "0800"}}, "phone"),
     "no such mode": ({"notification": "maybe"}, "notification"),
     "no time at all": ({"deadline_s": 0}, "deadline_s"),
-    "a blank name": (
-        {"ship_to": {"name": " ", "street": "x", "city": "x", "postcode": "1", "country": "DE"}},
-        "name",
-    ),
+    "a blank name": ({"ship_to": {"name": " ", "street": "x", "city": "x", "postcode": "1", "country": "DE"}}, "name"),
 }
 
 

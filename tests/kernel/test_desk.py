@@ -8,13 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from temporal_saga import (
-    CallKind,
-    Rounds,
-    Skip,
-    State,
-    Status,
-)
+from temporal_saga import CallKind, Rounds, Skip, State, Status
 from tests.gate import Gate
 
 from . import expect

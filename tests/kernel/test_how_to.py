@@ -37,11 +37,7 @@ async def sent(
     """Start a parcel, on the sandbox that everyone has by default."""
     queue = f"parcels-{uuid4()}"
     async with Worker(
-        server.client,
-        task_queue=queue,
-        workflows=[workflow],
-        activities=services.served(),
-        plugins=[SagaPlugin()],
+        server.client, task_queue=queue, workflows=[workflow], activities=services.served(), plugins=[SagaPlugin()]
     ):
         yield await server.client.start_workflow(workflow.run, PARCEL, id=queue, task_queue=queue)
 

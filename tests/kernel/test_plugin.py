@@ -13,12 +13,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from temporal_saga import (
-    SagaPlugin,
-    missing_search_attributes,
-    register_search_attributes,
-    visibility,
-)
+from temporal_saga import SagaPlugin, missing_search_attributes, register_search_attributes, visibility
 from temporal_saga.visibility import SAGA_STATE
 
 from .agency import Agency, PlainTripWorkflow

@@ -88,9 +88,7 @@ async def test_a_step_of_unknown_outcome_since_a_savepoint_is_undone_once(harnes
     assert "car.hold" not in harness.services.of(Effect.HELD)
 
 
-async def test_an_undo_to_a_savepoint_that_parks_holds_up_neither_the_others_nor_the_workflow(
-    harness: Harness,
-) -> None:
+async def test_an_undo_to_a_savepoint_that_parks_holds_up_neither_the_others_nor_the_workflow(harness: Harness) -> None:
     harness.services.script(CAR.name, then=refuse)
     harness.services.script("transfer.release", then=fail)
     handle = await harness.start(SavepointWorkflow)

@@ -89,10 +89,7 @@ async def test_a_saga_that_fails_without_a_fault_is_unusable(time_skipping_serve
     agency = Agency()
     [_, *others] = agency.activities()
     saga = SagaUnderTest(
-        workflow=sagas.TripWorkflow.run,
-        input=Trip,
-        activities=[sold_out, *others],
-        state=agency.state,
+        workflow=sagas.TripWorkflow.run, input=Trip, activities=[sold_out, *others], state=agency.state
     )
     with pytest.raises(Unusable, match=r"without a fault the saga ends as failed \(.*\): it must end as confirmed"):
         await check(saga, server=time_skipping_server)

@@ -50,12 +50,7 @@ class Hazard:
     ours: Subject
 
 
-_AMONG_THE_NAIVE = (
-    sagas.UndoRegisteredAfter,
-    sagas.RollbackCancelled,
-    sagas.UndoGivenUp,
-    sagas.DeadlineMissed,
-)
+_AMONG_THE_NAIVE = (sagas.UndoRegisteredAfter, sagas.RollbackCancelled, sagas.UndoGivenUp, sagas.DeadlineMissed)
 """The sagas of the page that `test_harness` runs. `tests/kernel/test_every_fault.py` has the same faults in a saga."""
 HAZARDS = (
     Hazard(

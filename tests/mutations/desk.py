@@ -56,7 +56,7 @@ _ROUNDS = (
     ),
     Mutation(
         "an order with a skipped finish is called confirmed like any other",
-        Edit("temporal_saga/journal.py", "            State.CONFIRMED: State.CONFIRMED_WITH_SKIPS,\n", ""),
+        Edit("temporal_saga/journal.py", "State.CONFIRMED: State.CONFIRMED_WITH_SKIPS, ", ""),
         f"{_KERNEL_TESTS}::test_a_skipped_finish_is_said_in_the_end_and_in_the_search_attribute",
     ),
 )
