@@ -3,8 +3,6 @@
 It needs the `PAYLOAD_KEY` and nothing else: neither Temporal nor a database.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Annotated
 

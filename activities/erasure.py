@@ -5,8 +5,6 @@ It is therefore personal data too where the request has such data, and is replac
 fence still answers a repeated request with its first reply.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Starting the programs that are measured, and ending them: each with a folder, ports and settings of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import resource

@@ -1,7 +1,5 @@
 """One contender at work: load it, see what it used and left, audit it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

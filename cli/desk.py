@@ -1,7 +1,5 @@
 """`desk`: calls that do not get through, across all orders, and what to do about them."""
 
-from __future__ import annotations
-
 import getpass
 from collections.abc import Callable
 from datetime import UTC, datetime

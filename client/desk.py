@@ -1,7 +1,5 @@
 """Calls that do not get through, across all workflows with a saga, and operators' decisions about them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any

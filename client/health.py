@@ -1,7 +1,5 @@
 """Checks of an installation, as far as Temporal shows it: what was found, what mends it, within seconds."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta

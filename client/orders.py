@@ -1,7 +1,5 @@
 """Orders, whichever way they travel: placed, looked at, cancelled and redone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from enum import StrEnum
 

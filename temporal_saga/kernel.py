@@ -13,8 +13,6 @@ The rules, and where they are kept:
   fixed: it never starts a rollback.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Token

@@ -4,8 +4,6 @@ A process over a batch of transactions, or without an orchestrator, must know it
 the body instead of listing them a second time. The body must make the same calls whatever their replies are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta

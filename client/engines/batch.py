@@ -1,7 +1,5 @@
 """Hundreds of orders in one workflow: cut into batches, started, and each order seen in its batch."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import suppress

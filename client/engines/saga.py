@@ -1,7 +1,5 @@
 """An order with a workflow of its own, which calls the services over their queues, or colocated in its own process."""
 
-from __future__ import annotations
-
 from collections.abc import Coroutine
 from typing import Any
 

@@ -6,8 +6,6 @@ of each page is left in a folder. Exit code 0 if every text was found, 1 if one 
 playwright-core.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """A TCP proxy on loopback, between clients and one server, that can cut, delay, half-close and swallow."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """A client that waits for the decision: it is told CONFIRMED when the pivot is done, while the finishes go on."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """A command that changes much asks first: on a terminal it takes an answer, elsewhere it refuses."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -3,8 +3,6 @@
 The fleet restarts every worker that ends, for any reason, as Docker does with `restart: always`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """Orders in a batch: each ends as it would have in a workflow of its own, whatever happens to the others."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Choreographed orders through the command line: the user sees one order, which ends as an orchestrated one does."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,6 @@
 The cases are generated from the choreography, so the matrix has every new reaction.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Each worker is killed (SIGKILL) once at each step, and started again as in production.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

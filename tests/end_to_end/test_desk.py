@@ -1,7 +1,5 @@
 """Parked calls: the desk lists them, and an operator retries, fixes or skips them."""
 
-from __future__ import annotations
-
 import json
 import re
 import sqlite3

@@ -1,7 +1,5 @@
 """Two builds that differ by a field of a request and of its reply, side by side under load, upgraded in each order."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sqlite3

@@ -3,8 +3,6 @@
 Every command tells what happened to such an order and names the remedy; the tests run the remedy.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json

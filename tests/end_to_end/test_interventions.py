@@ -1,7 +1,5 @@
 """The crash matrix, second part: the workflow is terminated while a step or an undo runs."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """Customers of a running system get mail and SMS, which tell them how and why, in every mode."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

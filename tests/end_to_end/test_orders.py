@@ -1,7 +1,5 @@
 """Orders placed through the command line, with every kind of end; the audit is clean after them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

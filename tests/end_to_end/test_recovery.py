@@ -1,7 +1,5 @@
 """Orders whose workflow was terminated: the sweep finds them in the services' records and finishes them."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections.abc import Callable, Collection

@@ -1,7 +1,5 @@
 """Service databases that were restored from a backup, while Temporal was not: the runbook's commands repair them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sqlite3

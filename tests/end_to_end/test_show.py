@@ -1,7 +1,5 @@
 """What `list`, `graph` and `doctor` show of a system that runs."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """An old and a new build of the workflows side by side: a saga ends on the build that began it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Wrong input and missing dependencies: an error of one line, the documented exit code, and no effect."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import urllib.request

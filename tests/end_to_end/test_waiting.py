@@ -1,7 +1,5 @@
 """What a command says while it waits, and what is said and goes on when the person leaves."""
 
-from __future__ import annotations
-
 import json
 import signal
 from collections.abc import Callable

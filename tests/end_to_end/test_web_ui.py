@@ -1,7 +1,5 @@
 """What the Web UI shows of each workflow: of its start, of its calls, and of its end."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Fixtures of the kernel's tests."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta

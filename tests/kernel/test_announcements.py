@@ -1,7 +1,5 @@
 """Announcements: that a saga is parked, goes on or has ended; at least once, in order, and only its end waits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

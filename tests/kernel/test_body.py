@@ -1,7 +1,5 @@
 """The workflow's own code between the calls: it sleeps, raises errors, has bugs, takes detours."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

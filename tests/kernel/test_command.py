@@ -1,7 +1,5 @@
 """`python -m temporal_saga`: status and desk of anyone's sagas, with the SDK's own payload converter."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

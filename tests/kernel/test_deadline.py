@@ -1,7 +1,5 @@
 """The deadline bounds the phase before the pivot, and nothing else."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import pytest

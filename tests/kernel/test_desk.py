@@ -1,7 +1,5 @@
 """The desk: a parked call stays there until it is done or skipped, and a decision is applied when its round is over."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from datetime import timedelta

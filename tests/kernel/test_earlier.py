@@ -1,7 +1,5 @@
 """A saga takes into account what another execution of it has done, undone or decided."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """The example of docs/library/how-to.md does what the page says."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta

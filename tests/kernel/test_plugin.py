@@ -1,7 +1,5 @@
 """The plugin of every worker of sagas, and a namespace that lacks their search attributes."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

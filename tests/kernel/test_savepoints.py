@@ -1,7 +1,5 @@
 """Savepoints: a workflow undoes what it has begun since one, and goes another way."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

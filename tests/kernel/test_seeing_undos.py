@@ -1,7 +1,5 @@
 """An undo that is declared so sees what its step has replied, where the saga knows it, and does without where not."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """What the Web UI shows of a saga: summaries of its calls and timers, the parked calls, and how it ended."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 

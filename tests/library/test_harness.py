@@ -1,7 +1,5 @@
 """The harness for sagas: it passes those that are right, and says of each wrong one what is wrong with it."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Each hazard of docs/library/hazards.md: what a plain workflow does, and what a saga does."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

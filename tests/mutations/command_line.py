@@ -1,7 +1,5 @@
 """Defects of the command line: its start, its words, the picture, the list and the doctor."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _DOCTOR = "tests/command_line/test_doctor.py"

@@ -1,7 +1,5 @@
 """Defects of the services' connections and files, and of how a worker starts on them."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _POSTGRESQL, _SQLITE, _GROUP = "activities/postgresql.py", "activities/sqlite.py", "activities/group_commit.py"

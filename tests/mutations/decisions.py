@@ -1,7 +1,5 @@
 """Defects of the answer at the decision, and of what comes first in a queue."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _TESTS = "tests/client/test_decision.py"

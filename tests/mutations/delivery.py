@@ -1,7 +1,5 @@
 """Defects of the messages to the outside: mail, SMS, what they say and when they are sent again; and of metrics."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _DELIVERY, _MAIL, _SMS = "activities/delivery.py", "activities/mail.py", "activities/sms.py"

@@ -1,7 +1,5 @@
 """Defects of the operator's desk, and of what follows from a decision."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _CALLS, _DESK = "temporal_saga/calls.py", "temporal_saga/desk.py"

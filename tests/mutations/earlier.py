@@ -1,7 +1,5 @@
 """Defects in what a saga makes of its other executions, and of time."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _KERNEL, _EARLIER, _CALLS = "temporal_saga/kernel.py", "temporal_saga/earlier.py", "temporal_saga/calls.py"

@@ -1,7 +1,5 @@
 """Defects of encryption: its keys, and the codec server that decrypts for people."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _CODEC, _SERVER = "runtime/encryption.py", "runtime/codec_server.py"

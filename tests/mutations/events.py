@@ -1,7 +1,5 @@
 """Defects of the events for the outside."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _RELAY, _TESTS = "runtime/relay.py", "tests/events/test_relay.py"

@@ -1,7 +1,5 @@
 """Defects of the fence of the package: its rules, its digest and its SQL."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _RULES, _SQL = "temporal_saga/fence/rules.py", "temporal_saga/fence/sql.py"

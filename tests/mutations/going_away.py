@@ -1,7 +1,5 @@
 """Defects of `retire` and `erase`: what is removed too early, in part or for good, and what is left of a person."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _RETENTION, _FENCE, _ERASURE = "activities/retention.py", "activities/fence.py", "activities/erasure.py"

@@ -1,7 +1,5 @@
 """Defects of what crosses the border of the program: encryption, documents, options, output."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _CONNECTION, _ENCRYPTION = "runtime/connection.py", "runtime/encryption.py"

@@ -1,7 +1,5 @@
 """Defects of the saga kernel."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _KERNEL, _CALLS, _UNDO, _GROUP = (

@@ -1,7 +1,5 @@
 """Defects of what the package brings for sagas of others."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _VISIBILITY, _PLUGIN = "temporal_saga/visibility.py", "tests/kernel/test_plugin.py"

@@ -1,7 +1,5 @@
 """What a deliberate defect is: texts to replace in one file each, and the tests that must notice."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

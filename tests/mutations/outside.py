@@ -1,7 +1,5 @@
 """Defects of what is seen of workflows from outside: paused, closed, silent, listed."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _HANDLES, _SILENCE, _STANDING = "client/handles.py", "client/silence.py", "client/standing.py"

@@ -1,7 +1,5 @@
 """Defects of what ties an operation to the earlier one it acts on, of the version check, and of what services list."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _FENCE, _RECORDS, _SERVICE = "activities/fence.py", "activities/records.py", "activities/service.py"

@@ -1,7 +1,5 @@
 """Defects of the fence, the services, the order's workflow and the sweep, and of what must know of every service."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _FENCE, _RECORDS, _SERVICE = "activities/fence.py", "activities/records.py", "activities/service.py"

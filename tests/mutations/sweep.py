@@ -1,7 +1,5 @@
 """Defects of the sweep and its leases, and of what repairs transactions."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _ORDERS, _LEASES = "recovery/orders.py", "recovery/leases.py"

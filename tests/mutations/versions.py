@@ -1,7 +1,5 @@
 """Defects of what holds between builds: messages, replies, guards, and the order of jobs."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _UNREADABLE = "tests/kernel/test_unreadable.py"

@@ -1,7 +1,5 @@
 """Defects of waits, of work in hand, of savepoints and of undos that see the reply."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _KERNEL, _CALLS, _UNDO, _PROGRESS = (f"temporal_saga/{name}.py" for name in ("kernel", "calls", "undo", "progress"))

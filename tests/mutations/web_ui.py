@@ -1,7 +1,5 @@
 """Defects of what a person on call sees: in the Web UI, in the metrics, on the desk, and before a drastic command."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _KERNEL = "tests/kernel/test_web_ui.py"

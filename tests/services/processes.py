@@ -1,7 +1,5 @@
 """OS processes that contend with the tests: each has its own `Database`, and all start at the same moment."""
 
-from __future__ import annotations
-
 import asyncio
 import multiprocessing
 from collections import Counter

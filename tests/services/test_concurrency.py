@@ -1,7 +1,5 @@
 """Concurrent requests, in one process and in several: one effect for each key, nothing oversold, no deadlock."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The errors that Temporal sees when a service's database or its caller is at fault."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import random

@@ -1,7 +1,5 @@
 """The table in `activities.fence`, row by row, for every operation that any service declares."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The outbox: a row for each effect, written in the effect's own local transaction."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """A decision is a pure function of the rows and the request: it uses no clock, no randomness and no state."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Ended transactions leave the databases: by age, whole, and so that a late delivery is refused and the sums hold."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial

@@ -1,8 +1,6 @@
 """An operation that acts on an earlier one must ask for the same in every field; otherwise it is refused and changes no
 row. The tests take the operations from the catalogue, and vary each field of their requests."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 
