@@ -18,11 +18,6 @@ from .workflows import BodyAction, SecondPivotWorkflow, Trip, TripWorkflow
 PLAN_LAST = STEPS[-1].name
 
 
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (TripWorkflow, SecondPivotWorkflow)
-
-
 async def test_the_deadline_stops_the_workflow_between_two_steps(harness: Harness) -> None:
     end = await harness.run(deadline=MINUTE, actions={PLAN_LAST: BodyAction.SLEEP})
     expect.rolled_back(harness, end, DEADLINE_EXCEEDED)

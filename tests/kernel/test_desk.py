@@ -33,11 +33,6 @@ BY_ANN = Skip(actor="ann", reason="settled by hand")
 _TIMEOUT_S = 20
 
 
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (ShortTripWorkflow,)
-
-
 @pytest.mark.parametrize("step", [UNDO, PIVOT.name, FINISH])
 async def test_a_parked_call_stays_on_the_desk_while_it_is_tried_again(
     harness: Harness, step: str, caplog: pytest.LogCaptureFixture

@@ -31,19 +31,6 @@ JOURNEY = [["flight.release"], ["transfer.release", "hotel.release"]]
 """The undos of the group, whose branches are undone side by side."""
 
 
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (
-        BranchSavepointWorkflow,
-        LateSavepointWorkflow,
-        OtherBranchSavepointWorkflow,
-        ResumedSavepointWorkflow,
-        SavepointWorkflow,
-        SecondTryWorkflow,
-        UndoneSavepointWorkflow,
-    )
-
-
 def undos_of(end: End) -> list[str]:
     return [entry.step for entry in end.log.steps if entry.kind is CallKind.UNDO]
 

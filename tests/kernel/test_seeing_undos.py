@@ -16,11 +16,6 @@ OPEN, HOLD = Receipt("trip.open", 1), Receipt("car.hold", 1)
 
 
 @pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (SeeingWorkflow,)
-
-
-@pytest.fixture
 def services() -> FakeServices:
     return FakeServices(replace(each, takes_reply=each.undoes is not None) for each in OPERATIONS)
 

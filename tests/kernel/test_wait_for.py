@@ -35,20 +35,6 @@ from .ways import (
 LONGER = WAIT + MINUTE
 
 
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (
-        ApprovalFirstWorkflow,
-        ApprovalInGroupWorkflow,
-        ApprovalOrElseWorkflow,
-        ApprovalWorkflow,
-        ForeseenApprovalWorkflow,
-        LateApprovalWorkflow,
-        NewsFirstWorkflow,
-        SharedApprovalWorkflow,
-    )
-
-
 async def waiting(
     harness: Harness, workflow: type = ApprovalWorkflow, *, after: str = FIRST.name, **trip: Any
 ) -> Handle:
