@@ -8,7 +8,7 @@ _GRAPH = "tests/command_line/test_graph.py"
 _HABITS = "tests/command_line/test_habits.py"
 _LIST = "tests/command_line/test_list.py"
 
-COMMAND_LINE = (
+MUTATIONS = (
     Mutation(
         "`--help` imports all that the commands need",
         Edit("starter.py", "from cli.lazy import group_of\n", "import cli.orders\nfrom cli.lazy import group_of\n"),

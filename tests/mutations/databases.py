@@ -202,5 +202,5 @@ _LOCKS = (
     ),
 )
 
-DATABASES = (*_SILENT, *_OWNED, *_FILE, *_STARTS, *_LOCKS)
+MUTATIONS = (*_SILENT, *_OWNED, *_FILE, *_STARTS, *_LOCKS)
 """Defects of connections, files and starts."""

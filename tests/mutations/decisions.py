@@ -4,7 +4,7 @@ from .mutation import Edit, Mutation
 
 _TESTS = "tests/client/test_decision.py"
 
-DECISIONS = (
+MUTATIONS = (
     Mutation(
         "an order is told as confirmed when its pivot is called, not when it is done",
         Edit(

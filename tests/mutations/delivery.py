@@ -6,7 +6,7 @@ _DELIVERY, _MAIL, _SMS = "activities/delivery.py", "activities/mail.py", "activi
 _SETTINGS = "tests/deployment/test_settings.py"
 _TESTS, _MAILS = "tests/services/test_delivery.py", "tests/services/test_mail.py"
 
-DELIVERY = (
+MUTATIONS = (
     Mutation(
         "a mail whose answer is lost is sent again",
         Edit(

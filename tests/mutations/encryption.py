@@ -5,7 +5,7 @@ from .mutation import Edit, Mutation
 _CODEC, _SERVER = "runtime/encryption.py", "runtime/codec_server.py"
 _KEYS, _TESTS = "tests/encryption/test_keys.py", "tests/encryption/test_codec_server.py"
 
-ENCRYPTION = (
+MUTATIONS = (
     Mutation(
         "the last key of the list encrypts, which not every process has yet",
         Edit(_CODEC, "next(iter(self._ciphers))", "next(reversed(self._ciphers))"),

@@ -8,7 +8,7 @@ _ANNOUNCER, _ANNOUNCED = "temporal_saga/announcer.py", "tests/kernel/test_announ
 _ALERTS = "tests/end_to_end/test_alerts.py"
 _MODES = "tests/events/test_whole.py"
 
-EVENTS = (
+MUTATIONS = (
     Mutation(
         "an event has another id each time it is sent",
         Edit(_RELAY, '"id": f"{event.transaction_id}/{event.operation}"', '"id": f"{id(event)}/{id(object())}"'),

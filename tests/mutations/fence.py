@@ -130,4 +130,4 @@ _OF_SQL = (
     ),
 )
 
-FENCE = (*_OF_RULES, *_OF_SQL)
+MUTATIONS = (*_OF_RULES, *_OF_SQL)

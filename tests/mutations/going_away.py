@@ -11,7 +11,7 @@ _ROWS, _PEOPLE, _WHOLE = (
 )
 _KILLED = f"{_WHOLE}::test_killed_anywhere_and_run_again_it_comes_to_the_same_end"
 
-GOING_AWAY = (
+MUTATIONS = (
     Mutation(
         "the fence does not know that a transaction was retired: a late delivery takes effect again",
         Edit(_FENCE, "    if retired is not None:\n", "    if retired is not None and not uow:\n"),

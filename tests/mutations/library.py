@@ -13,7 +13,7 @@ _HARNESS = "tests/library/test_harness.py"
 _LOG = "test_a_history_that_does_not_replay_and_a_log_with_an_open_call_are_problems"
 _CAUGHT = f"{_HARNESS}::test_a_wrong_saga_is_caught_and_told_what_is_wrong"
 
-LIBRARY = (
+MUTATIONS = (
     Mutation(
         "a saga writes search attributes that its namespace does not have, and hangs for ever",
         Edit(_VISIBILITY, "elif workflow.info().namespace not in _complete:", "elif False:"),

@@ -11,7 +11,7 @@ _DELETED = (
     "tests/recovery/test_orders.py::test_a_deleted_workflow_is_told_on_the_desk_as_closed_and_in_the_list_as_on_record"
 )
 
-OUTSIDE = (
+MUTATIONS = (
     Mutation(
         "`bulk` tells orders as running that an outage kept from their start",
         Edit("client/bulk.py", "not isinstance(error, _UNTOLD)", "True"),

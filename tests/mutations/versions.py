@@ -6,7 +6,7 @@ _UNREADABLE = "tests/kernel/test_unreadable.py"
 _VERSIONS = "tests/services/test_versions.py"
 _ADDED_STEP = "tests/replay/test_added_step.py"
 
-VERSIONS = (
+MUTATIONS = (
     Mutation(
         "the SDK reads the replies: one that it cannot read fails the workflow task for ever",
         Edit(

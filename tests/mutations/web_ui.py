@@ -11,7 +11,7 @@ _PARKED = f"{_DESK}::test_a_parked_undo_is_seen_and_retried_when_the_service_is_
 _OBSERVED = "tests/deployment/test_observability.py"
 _PROMTOOL = "test_promtool_finds_no_fault_in_the_rules_and_each_alert_fires_by_its_cause_alone"
 
-WEB_UI = (
+MUTATIONS = (
     Mutation(
         "the summary of an undo does not say what it undoes",
         Edit("temporal_saga/calls.py", 'f"undo of {operation.undoes.name}"', '"undo"'),
