@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,11 +26,11 @@ from temporal_saga import State
 from ..eventually import eventually_async
 from ..orders import BOUNCES, BOUNCING_CONTACT, REQUIRED, SOUTH_POLE, line
 from .command import Answer
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("batch")
 
-Make = Callable[..., dict[str, Any]]
 _REACH_S = 60
 FAULTS = """
 fault = [

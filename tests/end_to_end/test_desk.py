@@ -3,18 +3,18 @@
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from ..eventually import eventually
 from ..orders import line
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("desk")
 
-Make = Callable[..., dict[str, Any]]
 
 STUCK = '{transaction = "order/*-stuck", operation = "payment.cancel", kind = "refuse", code = "PAYMENT_DECLINED"}'
 DOWN = '{transaction = "order/*-down", operation = "payment.cancel", kind = "refuse", code = "SERVICE_UNAVAILABLE"}'

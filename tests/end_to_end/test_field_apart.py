@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from tests.mutations.mutation import Edit
 
 from ..orders import BOUNCES
 from .command import Program
+from .conftest import Make
 from .processes import other_build, worker
 from .system import ROOT, System
 
 # Four starts of workers beside a system, on a busy machine.
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("field apart"), pytest.mark.timeout(300)]
 
-Make = Callable[..., dict[str, Any]]
 
 _LATER = (
     Edit(

@@ -8,7 +8,7 @@ import base64
 import json
 import os
 import shlex
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -22,7 +22,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from client import handles, silence
-from contracts.ids import SCHEDULE_ID
 from contracts.order import WORKFLOWS_QUEUE
 from runtime import embedded
 from runtime.embedded import embedded_server
@@ -30,6 +29,7 @@ from runtime.embedded import embedded_server
 from ..eventually import eventually, eventually_async
 from ..orders import line
 from . import processes
+from .conftest import Make, pause_the_sweep
 from .system import System
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("from outside")]
@@ -40,7 +40,6 @@ fault = [
   {transaction = "order/*-stuck", operation = "payment.cancel", kind = "refuse", code = "SERVICE_UNAVAILABLE"},
 ]
 """
-Make = Callable[..., dict[str, Any]]
 RARE = {"lines": line("NONE-LEFT")}
 
 
@@ -55,16 +54,11 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         server = embedded_server(port=running.port, ui_port=running.ui_port, data=folder / "temporal")
         runner.run(server.__aenter__())
         with processes.worker(running, "--faults", str(folder / "faults.toml")):
-            runner.run(_pause_the_sweep(running))
+            runner.run(pause_the_sweep(running))
             for seed in (["stock", "set", "BOOK-1", "1000"], ["account", "set", "c-1", "1000000"]):
                 assert running.run(*seed).code == 0
             yield running
         runner.run(server.__aexit__(None, None, None))
-
-
-async def _pause_the_sweep(running: System) -> None:
-    client = await Client.connect(f"127.0.0.1:{running.port}")
-    await client.get_schedule_handle(SCHEDULE_ID).pause()
 
 
 @pytest.fixture

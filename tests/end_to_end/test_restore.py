@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +14,7 @@ from tests.docs.runbook import commands_with
 
 from ..eventually import eventually
 from ..orders import line
+from .conftest import Make
 from .processes import temporal
 from .system import System
 
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.long
 RESTORE = pytest.mark.xdist_group("restore")
 SHARED = pytest.mark.xdist_group("another system")
 
-Make = Callable[..., dict[str, Any]]
 IN_THE_BULK = 12
 BROKEN = """
 [[fault]]

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,11 +24,11 @@ from temporal_saga.visibility import SAGA_STATE
 from ..eventually import eventually
 from ..roles import calls_in
 from .command import Answer
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
 
-Make = Callable[..., dict[str, Any]]
 
 WRONG = {
     "an id with a slash": ({"order_id": "a/b"}, "order_id"),

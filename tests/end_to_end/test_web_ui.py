@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from temporalio.api.history.v1 import HistoryEvent
@@ -21,11 +19,10 @@ from temporal_saga.visibility import SAGA_STATE
 
 from ..eventually import eventually_async
 from ..orders import line
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
-
-Make = Callable[..., dict[str, Any]]
 
 
 async def _connect(system: System) -> Client:
