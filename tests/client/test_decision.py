@@ -76,7 +76,8 @@ async def test_an_order_whose_pivot_is_refused_is_not_told_as_confirmed(rig: Rig
     log = await Orders(rig.client).place(placed, Mode.SAGA, Until.CONFIRMED)
     rig.repair()
     assert log.state is State.PARKED, "its rollback is told at its end, or when that does not come"
-    assert (await Orders(rig.client).end_of(placed)).state is not State.CONFIRMED
+    own = rig.client.get_workflow_handle(placed.transaction_id)
+    assert (await rig.end(own)).state is State.ROLLED_BACK
 
 
 async def test_callers_who_ask_at_once_get_one_answer_and_another_content_is_refused(rig: Rig) -> None:
