@@ -42,6 +42,7 @@ _TEXT = "payment database: no answer within 4 s, which is longer than what stand
 
 _SCREENS = {
     "80": Screen(80),
+    "100": Screen(100),
     "140": Screen(140),
     "80, dumb": Screen(80, "dumb"),
     "80, no colours": Screen(80, colours=False),
