@@ -3,8 +3,6 @@
 It needs the `PAYLOAD_KEY` and nothing else: neither Temporal nor a database.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Annotated
 
@@ -19,9 +17,7 @@ from runtime.stopping import stop_of
 DEFAULT_ORIGINS = web_ui_origins(8233)
 
 app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
 )
 
 

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """The worker process: its command line, the embedded Temporal server beside it, and how both end."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import sys

@@ -1,7 +1,5 @@
 """The binding of a database to one Temporal. Two that shared a database would each roll back the other's orders."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

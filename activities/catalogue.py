@@ -1,7 +1,5 @@
 """The services, by the name of their task queue."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from activities import erasure, retention

@@ -1,7 +1,5 @@
 """The connection of a service to its own database, on SQLite or PostgreSQL."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path

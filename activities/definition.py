@@ -5,8 +5,6 @@ decide one after the other in memory, writes all changes at once and commits onc
 hands it a list of one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum

@@ -23,8 +23,6 @@ No confirmation follows its cancellation: a cancellation waits for the claims of
 confirmation is not claimed once there is a row of a cancellation.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import time

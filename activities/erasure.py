@@ -5,8 +5,6 @@ It is therefore personal data too where the request has such data, and is replac
 fence still answers a repeated request with its first reply.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -29,10 +27,7 @@ from contracts.ids import is_orders
 
 def queries(service: ServiceDefinition) -> list[Query[Any, Any]]:
     """The queries by which a service finds a customer's transactions, and replaces the personal data in them."""
-    return [
-        Query(FIND[service.name], partial(_find, service)),
-        Query(ERASE[service.name], partial(_erase, service)),
-    ]
+    return [Query(FIND[service.name], partial(_find, service)), Query(ERASE[service.name], partial(_erase, service))]
 
 
 def _find(service: ServiceDefinition, connection: Connection, question: FindCustomer) -> CustomerFound:

@@ -8,8 +8,6 @@ When an ended transaction is retired (`activities/retention.py`), one record is 
 Each operation of the transaction or of a part of it is then refused: RETIRED.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """What takes messages to the outside: a mail server, an SMS webhook. Here is what they have in common."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A database commits a few hundred times a second, however small the transactions 
 serves many calls; without load a call does not wait.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence

@@ -7,8 +7,6 @@ Concurrent orders conflict on the version of the stock row. The slower one reads
 oversold.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

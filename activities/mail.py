@@ -9,8 +9,6 @@
 | 250 after the content | sent: the server is responsible for it now |
 """  # noqa: E501 — a row of a table is a line
 
-from __future__ import annotations
-
 import asyncio
 import re
 import ssl

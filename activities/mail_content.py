@@ -4,8 +4,6 @@ Every outcome has two templates: `.txt` is the text of the mail and names its su
 every value is escaped.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple

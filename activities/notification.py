@@ -5,8 +5,6 @@ operation writes in its local transaction. Addresses under `.invalid` bounce (RF
 messages for real.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Opens the services' databases for a worker, and refuses those of another Temporal and those whose file was lost."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The order service: owns the order documents, and the state of each order: pending, confirmed or cancelled."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ told if, and only if, its operation took effect, and a relay that is killed anyw
 Microservices Patterns, Transactional outbox).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

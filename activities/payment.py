@@ -5,8 +5,6 @@ for each account, `deposited` = `balance` + captured - refunded, and `held` = th
 retired transactions have captured is in `CARRIED`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime

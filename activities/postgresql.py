@@ -4,8 +4,6 @@ A half-open connection returns neither an answer nor an error. Every wait for on
 server, and after a transaction that got no answer all connections are closed without waiting for the server.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager

@@ -4,8 +4,6 @@ SQLAlchemy prepares each execution of a statement anew. With five statements in 
 time than all else that it does for an operation. On PostgreSQL it is little beside the round trip.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any

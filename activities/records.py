@@ -4,8 +4,6 @@ The version check is optimistic concurrency control, the same for every row of e
 no other transaction has written it since it was read. No lock outlives a statement, so nothing can deadlock.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from collections import Counter, defaultdict

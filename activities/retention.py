@@ -13,8 +13,6 @@ Each stage may be repeated. Whether a workflow still knows a transaction, and th
 client's part (`client/retirement.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial

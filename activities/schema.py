@@ -1,7 +1,5 @@
 """The versions of a service's schema, and its way to the newest one: Alembic, which only what migrates imports."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
 from pathlib import Path

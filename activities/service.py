@@ -3,8 +3,6 @@
 A service is its definition (`activities.definition`) at work on its own database.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time

@@ -1,7 +1,5 @@
 """The shipping service: books a simulated courier, which delivers to the countries of `SERVED` only."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

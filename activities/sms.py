@@ -10,8 +10,6 @@ request therefore comes again.
 | any other 4xx | refused |
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import hashlib

@@ -1,7 +1,5 @@
 """A service's database as a SQLite file, with one writing thread and a check that the file is still there."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sqlite3

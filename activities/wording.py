@@ -4,8 +4,6 @@ A customer is told the reason of a rollback in the words of `_REASONS`. What a s
 them.
 """
 
-from __future__ import annotations
-
 from decimal import Decimal
 from enum import StrEnum
 

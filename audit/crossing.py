@@ -1,8 +1,6 @@
 """The invariants between the databases and Temporal: an order is complete at every service or undone at every service,
 and no order is left without an outcome."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

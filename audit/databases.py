@@ -1,7 +1,5 @@
 """Whether a service's database answers, has this build's schema and belongs to this Temporal."""
 
-from __future__ import annotations
-
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 

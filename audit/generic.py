@@ -4,8 +4,6 @@ services know each step of one that is confirmed.
 What a confirmed one holds is its document's business. Steps of services that are not ours are not looked up.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The invariants inside one service's database: one query for each, which returns only the rows that break it."""
 
-from __future__ import annotations
-
 from sqlalchemy import ColumnElement, RowMapping, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 

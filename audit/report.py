@@ -1,10 +1,9 @@
 """The document of an audit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel
 
@@ -52,7 +51,7 @@ class Report(BaseModel):
     """Findings that are no violations, because an operator has decided them."""
 
     @classmethod
-    def of(cls, orders: int, violations: list[Violation], skips: Sequence[DecidedSkip] = ()) -> Report:
+    def of(cls, orders: int, violations: list[Violation], skips: Sequence[DecidedSkip] = ()) -> Self:
         checks = dict.fromkeys(Check, 0)
         for violation in violations:
             checks[violation.invariant] += 1

@@ -1,7 +1,5 @@
 """One audit: read Temporal, read every database, compare; look again at what seems wrong while orders are under way."""
 
-from __future__ import annotations
-
 from contextlib import AsyncExitStack
 from urllib.parse import unquote
 

@@ -1,7 +1,5 @@
 """The steps that operators skipped. A skip explains a violation by its own step and transaction, and no other."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Set
 from dataclasses import replace

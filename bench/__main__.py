@@ -1,7 +1,5 @@
 """Measures every contender side by side; `growth` and `report` are what else it can do."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -19,8 +19,6 @@ A first workflow task always has its markers counted; a heartbeat with markers i
 Source: https://docs.temporal.io/evaluate/cloud/actions
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from temporalio.api.enums.v1 import EventType

@@ -1,7 +1,5 @@
 """The clients of the contenders that have none: processes of their own with the output of `starter.py bulk`."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The contenders: which program serves each, how orders are handed to it, and whether it can take part."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec

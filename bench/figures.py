@@ -1,7 +1,5 @@
 """What is measured, in the form of the JSON file: a sample for each load. `bench/table.py` makes medians of them."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from typing import Self

@@ -1,7 +1,5 @@
 """What a load left in Temporal, for each order: its workflows, their history events and their actions."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Growth: what an order costs when there are many already, measured in slices on one system, never restarted."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A closed loop of clients: so many orders are under way at a time, the next begins when one ends."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter

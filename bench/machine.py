@@ -1,7 +1,5 @@
 """What the figures were measured on and with: they mean nothing without it."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sqlite3

@@ -1,7 +1,5 @@
 """The run: every contender in turn, and again, so that a noisy minute falls on all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory

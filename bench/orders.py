@@ -1,7 +1,5 @@
 """The orders that every contender gets: made by the product's own document maker, some of them to be refused."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

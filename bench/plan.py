@@ -1,7 +1,5 @@
 """What is measured: the scenarios, and how many orders a load of each has."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 LOAD_S = 3

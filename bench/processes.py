@@ -1,7 +1,5 @@
 """Starting the programs that are measured, and ending them: each with a folder, ports and settings of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import resource
@@ -11,7 +9,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from runtime.settings import Settings
@@ -52,7 +49,7 @@ class Program:
             raise
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property

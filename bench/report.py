@@ -1,7 +1,5 @@
 """Writes the figures of a run into docs/performance.md, and the picture beside it: no figure there is typed by hand."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from pathlib import Path

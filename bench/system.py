@@ -1,7 +1,5 @@
 """One contender at work: load it, see what it used and left, audit it."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
@@ -9,7 +7,6 @@ import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from bench import cpu
@@ -54,7 +51,7 @@ class System:
             raise
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _python(self, command: str, **names: Any) -> list[str]:

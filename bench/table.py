@@ -1,7 +1,5 @@
 """The figures as tables, for the terminal and for docs/performance.md: ratios first, then absolute figures."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """`audit`: proves the invariants over every database, or lists what breaks them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from rich.text import Text

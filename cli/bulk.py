@@ -1,7 +1,5 @@
 """`bulk`: many orders at once, a progress bar on stderr, and a summary."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """`demo`: a fresh embedded system, orders that end in every way, and the audit."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

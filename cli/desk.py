@@ -1,7 +1,5 @@
 """`desk`: calls that do not get through, across all orders, and what to do about them."""
 
-from __future__ import annotations
-
 import getpass
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -220,9 +218,7 @@ def _check_request(step: str, request: Any, *, where: str) -> None:
 
 def _accepted(count: int, *, json: bool, code: Exit = Exit.OK) -> int:
     show.result(
-        DeskAnswer(accepted=count),
-        lambda told: show.line(f"{counted(told.accepted, 'decision')} accepted"),
-        json=json,
+        DeskAnswer(accepted=count), lambda told: show.line(f"{counted(told.accepted, 'decision')} accepted"), json=json
     )
     return code
 

@@ -1,7 +1,5 @@
 """`doctor`: what is wrong with this installation, and what mends it."""
 
-from __future__ import annotations
-
 import asyncio
 
 from rich.text import Text

@@ -1,7 +1,5 @@
 """The documents a command is given: from a file, from stdin or from options; checked before anything starts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, TypeVar
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """`erase`: replaces the personal data of one customer in every database, and deletes it in Temporal if asked to."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -3,8 +3,6 @@
 A terminal has a view that moves; where nothing can move, each change is a line.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress

@@ -1,7 +1,5 @@
 """`stock` and `account`: the goods on the shelves and the customers' balances."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """`graph`: the saga as a picture, drawn from its own plan; with an order or a transaction, the way it took."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Commands that are imported when they are called, so that `--help`, `--version` and completion import none of them."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

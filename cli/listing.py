@@ -1,7 +1,5 @@
 """`list`: the orders and transactions, one row each: what is parked first, then newest first."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """A picture of a saga as Mermaid, which GitHub and many editors draw."""
 
-from __future__ import annotations
-
 from cli.picture import EdgeKind, Node, Phase, Picture
 from runtime.visible import visible
 from temporal_saga import CallKind, Status

@@ -1,7 +1,5 @@
 """`place`, `status`, `cancel` and `redo`."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Annotated
 

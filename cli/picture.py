@@ -1,7 +1,5 @@
 """A saga as nodes and edges: what its plan has, and how far each call of it went."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from enum import StrEnum
 from itertools import pairwise, product

@@ -1,7 +1,5 @@
 """`retire`: removes the rows of orders and transactions that ended long ago, between two audits."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated

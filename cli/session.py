@@ -1,7 +1,5 @@
 """How a command runs: settings and logs, a client, one event loop; and which exit code an error or an end has."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import sys

@@ -4,12 +4,10 @@ A `str` is shown as it is written, without markup, and with what a terminal woul
 any client. What is to have a colour is a `Text`.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 from rich.console import Console, RenderableType
@@ -49,7 +47,7 @@ class Outcome(BaseModel):
     """The steps that will follow, if the saga goes on and can tell them."""
 
     @classmethod
-    def of(cls, log: TransactionLog, to_come: Sequence[StepToCome] = ()) -> Outcome:
+    def of(cls, log: TransactionLog, to_come: Sequence[StepToCome] = ()) -> Self:
         return cls(
             transaction_id=log.transaction_id,
             order_id=Coordinator.parse(log.transaction_id).name,

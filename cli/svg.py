@@ -1,7 +1,5 @@
 """A picture of a saga as SVG: a column for each stage, and below each step its undo. It follows the page's colours."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 

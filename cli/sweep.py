@@ -1,7 +1,5 @@
 """`sweep`: finds orders and transactions whose workflow was closed without an end, and has them finished."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from cli import session, show

@@ -5,8 +5,6 @@ wide, its columns of the kind `Under` go under their row, from the last one on; 
 if that is not enough, each row becomes a paragraph.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The summary of a `bulk` run, counted as orders end: two numbers are kept for each order, or its whole outcome."""
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from dataclasses import dataclass, field

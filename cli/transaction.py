@@ -1,7 +1,5 @@
 """`transaction`: runs a transaction given as data, in its turn if it enters a lane."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`--version`: what to name in a report."""
 
-from __future__ import annotations
-
 import platform
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Numbers in words: counts with their noun, and how long something took."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

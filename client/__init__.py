@@ -4,7 +4,7 @@
 |---|---|
 | `orders` | `Orders`: an order placed, looked at, cancelled and redone, whichever way it travels |
 | `engines` | the ways in which an order travels: saga, choreography, batch |
-| `bulk`, `coalesce` | many orders at a time; orders that arrive one by one, gathered into batches |
+| `bulk` | many orders at a time |
 | `transactions` | transactions given as data, and their turn in a serial lane |
 | `listing`, `desk` | orders in rows; calls that do not get through, and decisions about them |
 | `records` | what the order service has on record |

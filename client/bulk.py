@@ -1,14 +1,12 @@
 """Many orders at a time: a sliding window over orders, or over batches of them, each order seen to its end."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
@@ -44,7 +42,7 @@ class Placed:
     """Whether the state in `groups` was told; if not, it is unknown."""
 
     @classmethod
-    def of(cls, logs: Iterable[TransactionLog], begun: float, error: Exception | None = None) -> Placed:
+    def of(cls, logs: Iterable[TransactionLog], begun: float, error: Exception | None = None) -> Self:
         groups, is_told = [OutcomeGroup.of(log) for log in logs], not isinstance(error, _UNTOLD)
         return cls(groups, time.perf_counter() - begun, is_told)
 

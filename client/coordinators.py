@@ -1,7 +1,5 @@
 """The workflows that may know a transaction, by their ids."""
 
-from __future__ import annotations
-
 from contracts.choreography import PARTICIPANTS
 from contracts.ids import Coordinator, Kind, is_orders, order_id_of, participant_id, transaction_workflow_id, whole_of
 

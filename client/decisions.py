@@ -5,8 +5,6 @@ too. The search attribute `SagaDecidedAt` finds the workflows. The sweep copies 
 (`recovery/decisions.py`), which knows them for longer than Temporal does.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

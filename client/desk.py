@@ -1,7 +1,5 @@
 """Calls that do not get through, across all workflows with a saga, and operators' decisions about them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,11 +21,7 @@ from runtime.pollers import last_poll
 from temporal_saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow, Skip
 from temporal_saga.journal import operation_of
 
-_UPDATES: dict[type, Any] = {
-    Retry: SagaWorkflow.desk_retry,
-    Skip: SagaWorkflow.desk_skip,
-    Fix: SagaWorkflow.desk_fix,
-}
+_UPDATES: dict[type, Any] = {Retry: SagaWorkflow.desk_retry, Skip: SagaWorkflow.desk_skip, Fix: SagaWorkflow.desk_fix}
 _CANNOT_SAY = (WorkflowPaused, WorkflowQueryFailedError, RPCError)
 
 

@@ -4,8 +4,6 @@ The order service comes last: it records who asked for it and why, and a run tha
 transactions again.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime

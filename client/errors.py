@@ -16,10 +16,8 @@
 Temporal's own `RPCError`, and `OperationFailed` for a call to a service, pass through unchanged.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from contracts.errors import Code
 from temporal_saga import Failure
@@ -42,7 +40,7 @@ class DuplicateOrder(ClientError):
     of = Code.DUPLICATE_ORDER
 
     @classmethod
-    def of_other_content(cls, order_id: str) -> DuplicateOrder:
+    def of_other_content(cls, order_id: str) -> Self:
         return cls(f"{order_id} was placed before with another content; choose another id")
 
 
@@ -62,7 +60,7 @@ class OpenOrders(ClientError):
     of = Code.OPEN_ORDERS
 
     @classmethod
-    def of_customer(cls, customer_id: str, order_ids: Sequence[str], named: int) -> OpenOrders:
+    def of_customer(cls, customer_id: str, order_ids: Sequence[str], named: int) -> Self:
         more = f" and {len(order_ids) - named} more" if len(order_ids) > named else ""
         orders = ", ".join(order_ids[:named]) + more
         return cls(f"customer {customer_id} has open orders: {orders}; wait for their end, or cancel them")

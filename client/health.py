@@ -1,7 +1,5 @@
 """Checks of an installation, as far as Temporal shows it: what was found, what mends it, within seconds."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -42,10 +40,7 @@ _CLOCK_POLLS = 4
 _LOOK_EVERY_S = 0.05
 _EVENTS_LOOKED_AT = 50
 _QUEUES = (WORKFLOWS_QUEUE, *(service.QUEUE for service in SERVICES))
-_KINDS = {
-    "workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-}
+_KINDS = {"workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 
 
 class Check(BaseModel):

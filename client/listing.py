@@ -1,7 +1,5 @@
 """The orders and transactions that Temporal lists, one row each: what is parked first, then newest first."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 

@@ -3,8 +3,6 @@
 That is the running attempts, when a parked call is tried again, and the steps that are still to come.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

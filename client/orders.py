@@ -1,7 +1,5 @@
 """Orders, whichever way they travel: placed, looked at, cancelled and redone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -37,14 +35,7 @@ from client.records import as_on_record, coordinator_of, on_record
 from client.standing import closed_from_outside
 from client.transactions import Transactions
 from contracts.errors import Code
-from contracts.ids import (
-    Coordinator,
-    Kind,
-    order_id_of,
-    order_workflow_id,
-    participant_id,
-    transaction_workflow_id,
-)
+from contracts.ids import Coordinator, Kind, order_id_of, order_workflow_id, participant_id, transaction_workflow_id
 from contracts.message import same
 from contracts.order import Order, OrderOnRecord
 from runtime.execute import OperationFailed

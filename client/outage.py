@@ -1,7 +1,5 @@
 """How long a client outlives a Temporal that does not answer: it may be restarting, and orders are under way."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """Orders as the order service has them on record: who coordinates each, and how it stands."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime

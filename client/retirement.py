@@ -13,8 +13,6 @@ The services are asked in this order, so that a run may be killed anywhere and a
 What was refused is retired whatever Temporal says later: only a second placing, which was refused, can be there.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Why a workflow does not answer, and what of it is paused: for each a sentence that says what to do."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """How a saga stands and how it ended: by its workflow's log, and by what Temporal knows where the log is not told."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The calls that a saga is still going to make, by its outline and its log."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ValidationError

@@ -1,7 +1,5 @@
 """Transactions given as data: started at once, or in their turn in a serial lane, where one runs at a time."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable

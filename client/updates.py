@@ -1,7 +1,5 @@
 """Updates of workflows: cancellations and operators' decisions, each sent once."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

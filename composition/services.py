@@ -1,7 +1,5 @@
 """The services of a process: each on its database, and with the gateways that the settings name."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial

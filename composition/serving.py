@@ -1,7 +1,5 @@
 """A process that serves task queues: its services, its workers, and what goes on beside them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 

@@ -1,7 +1,5 @@
 """The Temporal workers: which workflows and activities each task queue has, and with which settings of the SDK."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """The input and the outcome of `BatchWorkflow`: a batch of orders, and how each of them ended."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Self
 

@@ -4,8 +4,6 @@
 transaction. The fence sees the same requests under the same keys. A refused request does not affect the others.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
 

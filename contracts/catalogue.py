@@ -1,7 +1,5 @@
 """Every operation of every service, by name: workers serve them, and generic transactions may call them."""
 
-from __future__ import annotations
-
 from types import ModuleType
 from typing import Any
 

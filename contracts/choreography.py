@@ -12,8 +12,6 @@ that joins the order process names its events in its own contract (`facts`).
 Every event contains the order, so a participant can start, or start again, with whichever event arrives first.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The JSON of a document from outside, read more strictly than Python's and pydantic's readers do."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar

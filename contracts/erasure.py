@@ -4,8 +4,6 @@ Personal data are names, addresses, e-mail addresses and phone numbers: the fiel
 `Contact`. Ids, amounts, goods and countries are none. A customer's id must not be a name.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AwareDatetime, BaseModel, Field, StrictBool, StrictInt

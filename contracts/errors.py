@@ -1,7 +1,5 @@
 """The error codes that a caller can get. They are stable: codes may be added, and none changes its meaning."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from temporal_saga import outcome

@@ -3,8 +3,6 @@
 Every parser raises a `ValueError` that says what is wrong and never quotes the value, which holds a password.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

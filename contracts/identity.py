@@ -1,7 +1,5 @@
 """The identity of a Temporal namespace, on which a service's database and a client of Temporal must agree."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

@@ -11,10 +11,9 @@
 An order's transaction has the id of its workflow, in every service: `order/<order id>`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 from uuid import uuid4
 
 ORDER_WORKFLOW = "OrderWorkflow"
@@ -57,7 +56,7 @@ class Coordinator:
     """The participant's service; empty for other kinds."""
 
     @classmethod
-    def parse(cls, workflow_id: str) -> Coordinator:
+    def parse(cls, workflow_id: str) -> Self:
         first, *rest = workflow_id.split("/")
         kind = Kind(first) if rest and first in set(Kind) else Kind.OTHER
         match kind, rest:

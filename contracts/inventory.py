@@ -1,7 +1,5 @@
 """The operations of the inventory service: reserve units of stock, commit the reservation, release it."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated, Self
 

@@ -1,7 +1,5 @@
 """The messages of a serial lane: its entries, its state from run to run, and its view."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """The base of all messages: the model, the request and reply of every operation, and the bounded types."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """The operations of the notification service: tell the customer by e-mail and SMS how the order ended."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from contracts.message import AmountMinor, Currency, Id, NotIdentifying, Reply, Request

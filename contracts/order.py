@@ -1,7 +1,5 @@
 """The order document, and the operations of the order service."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated, Self
 

@@ -3,7 +3,7 @@
 A client that must not import the workflows learns from it what a saga is still going to do.
 """
 
-from __future__ import annotations
+from typing import Self
 
 from pydantic import StrictInt
 
@@ -23,7 +23,7 @@ class OutlinedCall(Message):
     undo: str | None = None
 
     @classmethod
-    def of(cls, call: PlannedCall) -> OutlinedCall:
+    def of(cls, call: PlannedCall) -> Self:
         undo = None if call.undo is None else call.undo.name
         return cls(operation=call.operation.name, kind=call.kind, name=call.name, undo=undo)
 
@@ -39,7 +39,7 @@ class Outline(Message):
     rollback_call_from: StrictInt = 0
 
     @classmethod
-    def of(cls, plan: Plan) -> Outline:
+    def of(cls, plan: Plan) -> Self:
         last = plan.rollback_call
         return cls(
             stages=tuple(tuple(map(OutlinedCall.of, stage.calls)) for stage in plan.stages),

@@ -1,7 +1,5 @@
 """The operations of the payment service: authorize a payment, capture it, cancel or refund it."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from pydantic import StrictInt

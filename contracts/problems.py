@@ -1,7 +1,5 @@
 """Messages for people about input that does not fit a model."""
 
-from __future__ import annotations
-
 import re
 from difflib import get_close_matches
 from typing import Any

@@ -1,7 +1,5 @@
 """The sweep: it finds orders and transactions that no workflow runs any more, and finishes or undoes them."""
 
-from __future__ import annotations
-
 from pydantic import StrictInt
 
 from contracts.message import Message, Reply

@@ -1,7 +1,5 @@
 """The command of `starter.py` that an operator runs for a parked call. The Web UI and `desk list` show it."""
 
-from __future__ import annotations
-
 from contracts.errors import Code
 from temporal_saga import Parked, Remedy
 

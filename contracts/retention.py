@@ -3,8 +3,6 @@
 They are no steps of a transaction, so `contracts.catalogue.OPERATIONS` does not have them.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated
 

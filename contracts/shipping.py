@@ -1,7 +1,5 @@
 """The operations of the shipping service: schedule a shipment, dispatch it, cancel it."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from contracts.message import Id, ListOpen, OpenTransactions, Reply, Request

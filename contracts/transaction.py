@@ -4,8 +4,6 @@ The document is checked as a whole before anything starts. A step names operatio
 known, or activities of a user's own service together with its task queue.
 """
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from typing import Annotated, Any, Self
 

@@ -4,8 +4,6 @@ It says that this process is up and its pollers run, not that Temporal answers t
 server, and restarting it would not help. It imports nothing of the project, so asking costs 50 ms, not a second.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -6,8 +6,6 @@
 A seat of ours, and a book from the inventory to read in it: both or none. docs/own-service.md explains it line by line.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -4,8 +4,6 @@ Temporal forgets a closed workflow after its retention. A decision is copied by 
 service: whoever decides does not wait for it, and may be repairing that very service.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from temporalio.client import Client

@@ -1,7 +1,5 @@
 """Waits for the close of a transaction whose lane is not, or no longer, its parent workflow."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 

@@ -6,8 +6,6 @@ from outside may have decided, and is resumed (`recovery.transactions`) or start
 undoes what a transaction decided.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from temporalio.client import Client

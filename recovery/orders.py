@@ -16,8 +16,6 @@ overrule them. When Temporal has forgotten the coordinator, the skips that an ea
 service (`recovery/skips.py`) say the same.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The schedule that runs the sweep."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from datetime import timedelta
 

@@ -4,8 +4,6 @@ Temporal forgets a closed workflow after its retention. The services still show 
 changed, so the audit must know for longer that a person has settled it by other means.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime

@@ -19,8 +19,6 @@ Holds of a transaction that no order and no workflow accounts for are given back
 | `tolerance` | how a round survives each of its items |
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 

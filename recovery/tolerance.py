@@ -1,7 +1,5 @@
 """A round over many items that survives each of them: a failure of one item is noted, and the others go on."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar

@@ -4,8 +4,6 @@ A transaction that Temporal calls canceled is not resumed: its owner has cancell
 has begun never ends so.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any, NamedTuple
 

@@ -3,8 +3,6 @@
 That is in the memo of the workflow, and so in its history: a worker with another setting replays it as it was.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

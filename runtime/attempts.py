@@ -1,7 +1,5 @@
 """A line in the log for each attempt at an operation, as the service saw it."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

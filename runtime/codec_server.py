@@ -8,8 +8,6 @@ It holds the keys, so it says who may ask:
   resolves its own name to this host is refused by that too.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import re
@@ -18,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Self
 
 import h11
 import structlog
@@ -75,7 +73,7 @@ class CodecServer:
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, settings: Settings, origins: Sequence[str]) -> CodecServer:
+    def of(cls, settings: Settings, origins: Sequence[str]) -> Self:
         """The server with the keys and the token of `settings`. Raises `SettingsError` if there is no key."""
         if settings.payload_key is None:
             raise SettingsError("PAYLOAD_KEY: must be set: without it there is nothing to decrypt")

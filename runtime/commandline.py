@@ -4,8 +4,6 @@ The one way in and out of both programs. Temporal's SDK and pydantic are importe
 `--help` and completion have to answer at once.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """The connection of every process to Temporal: its address, the payload converter, the SDK's logs and metrics."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

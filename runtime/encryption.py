@@ -4,8 +4,6 @@ The message and stack trace of a failure may quote a request, so they are encryp
 clear text, as do ids, names of operations and search attributes.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import os

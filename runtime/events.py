@@ -8,8 +8,6 @@ same id.) A completed participant has no call left to make. It is not started ag
 it had published instead.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

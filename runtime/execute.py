@@ -1,7 +1,5 @@
 """Calls one operation of one service from outside any workflow: stock and accounts, and what is on record."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import TypeVar
 from uuid import uuid4

@@ -14,8 +14,6 @@ faults:
     rate = 0.1                        # the share of matching attempts; default: all
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

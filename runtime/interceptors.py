@@ -1,7 +1,5 @@
 """A worker interceptor from outside: where a company puts rules of its own, such as who may decide at the desk."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from temporalio.worker import Interceptor

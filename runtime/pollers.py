@@ -5,8 +5,6 @@ partition only, and an idle worker may be at another one. Its answer about all p
 module therefore requests both.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType

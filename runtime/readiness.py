@@ -1,7 +1,5 @@
 """The waits of a worker at its start. While Temporal is busy, the worker logs that it waits; it does not give up."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Text from a file or standard input: every document from outside is read here."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

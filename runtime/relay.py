@@ -5,8 +5,6 @@ it is the same however often the event is sent; JetStream drops what it has had 
 that a consumer can. A relay that is killed between sending and removing sends again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -1,7 +1,5 @@
 """The stock and the accounts of a new embedded system, so that a first order can be placed at once."""
 
-from __future__ import annotations
-
 from typing import Protocol, TypeVar
 
 from contracts import inventory, payment

@@ -1,7 +1,5 @@
 """The settings, read once from the environment. A malformed value is an error that names its variable."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import os

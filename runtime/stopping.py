@@ -1,7 +1,5 @@
 """The end of a worker by a signal: a worker that is still starting stops at once, one that serves drains first."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Iterator

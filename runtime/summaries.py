@@ -4,8 +4,6 @@ Both are encrypted where payloads are. Even so, a customer's id and amounts are 
 names, addresses and contacts never.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypedDict
 

@@ -1,7 +1,5 @@
 """The words for a command line that is not understood: what is wrong, and what was probably meant."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 Any client can store any text in a reason, an actor or an error. All of it passes through here before it is shown.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

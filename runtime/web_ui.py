@@ -4,8 +4,6 @@ Temporal does not know where its Web UI is. A namespace has data for such things
 `web_ui`: the embedded server's worker writes it, and an operator does for any other server (docs/runbook.md).
 """
 
-from __future__ import annotations
-
 from urllib.parse import quote
 
 from temporalio.api.namespace.v1 import UpdateNamespaceInfo

@@ -1,7 +1,5 @@
 """What a person sees when the embedded system is ready: where it is, and a first command to type."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -70,13 +70,7 @@ from temporal_saga.transaction import Step, run_in_order
 from temporal_saga.undo import Savepoint
 from temporal_saga.visibility import SEARCH_ATTRIBUTES, missing_search_attributes, register_search_attributes
 from temporal_saga.waiting import run_to_completion
-from temporal_saga.workflow import (
-    CANCEL_REFUSED,
-    DEADLINE_REFUSED,
-    DESK_REFUSED,
-    CancellableSagaWorkflow,
-    SagaWorkflow,
-)
+from temporal_saga.workflow import CANCEL_REFUSED, DEADLINE_REFUSED, DESK_REFUSED, CancellableSagaWorkflow, SagaWorkflow
 
 if TYPE_CHECKING:
     from temporal_saga.plugin import SagaPlugin

@@ -3,8 +3,6 @@
 Exit codes: 0 done; 2 wrong usage or input; 3 Temporal cannot be reached; 4 the saga refuses, or cannot be asked.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib

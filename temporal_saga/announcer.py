@@ -5,8 +5,6 @@ undos go on beside it. One that fails is made again in rounds, for as long as it
 and no operator decides about it.
 """
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime

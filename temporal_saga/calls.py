@@ -3,8 +3,6 @@
 Only this module starts an activity for a saga.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta

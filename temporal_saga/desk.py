@@ -1,7 +1,5 @@
 """The operator's desk of one saga: the calls that do not get through, and what an operator decides about them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

@@ -6,8 +6,6 @@ tell: what the earlier execution did beyond the step at which the later one fail
 whether the earlier one has passed the pivot. So the later one must know its whole body (`Saga.foresee`).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias

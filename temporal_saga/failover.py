@@ -1,7 +1,5 @@
 """Failover of colocated sagas: a worker makes no local calls for a saga that another worker began."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

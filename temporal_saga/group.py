@@ -1,7 +1,5 @@
 """Calls that run side by side, and what happens to the others when one of them fails."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta

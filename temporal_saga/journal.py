@@ -4,14 +4,12 @@ Log lines and search attributes are written here from the entries, so that they 
 The log is kept in workflow memory and needs no table: Temporal rebuilds it from the history after a crash.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain, count
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
@@ -43,12 +41,7 @@ class State(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        return self in (
-            State.CONFIRMED,
-            State.CONFIRMED_WITH_SKIPS,
-            State.ROLLED_BACK,
-            State.ROLLED_BACK_WITH_SKIPS,
-        )
+        return self in (State.CONFIRMED, State.CONFIRMED_WITH_SKIPS, State.ROLLED_BACK, State.ROLLED_BACK_WITH_SKIPS)
 
     @property
     def is_confirmed(self) -> bool:
@@ -56,12 +49,10 @@ class State(StrEnum):
         return self in (State.CONFIRMED, State.CONFIRMED_WITH_SKIPS)
 
     @property
-    def with_skips(self) -> State:
+    def with_skips(self) -> Self:
         """The same end of a saga of which an operator has left a call undone."""
-        return {
-            State.CONFIRMED: State.CONFIRMED_WITH_SKIPS,
-            State.ROLLED_BACK: State.ROLLED_BACK_WITH_SKIPS,
-        }.get(self, self)
+        ends = {State.CONFIRMED: State.CONFIRMED_WITH_SKIPS, State.ROLLED_BACK: State.ROLLED_BACK_WITH_SKIPS}
+        return ends.get(self, self)
 
 
 class CallKind(StrEnum):
@@ -192,7 +183,7 @@ class TransactionLog:
     moved_deadlines: tuple[MovedDeadline, ...] = ()
 
     @property
-    def as_decided(self) -> TransactionLog:
+    def as_decided(self) -> Self:
         """The log of a saga whose pivot is done: CONFIRMED, though its finishes may be open."""
         return self if self.state.is_end else replace(self, state=State.CONFIRMED)
 

@@ -13,8 +13,6 @@ The rules, and where they are kept:
   fixed: it never starts a rollback.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Token
@@ -296,11 +294,7 @@ class Saga:
         return ended.reply if isinstance(ended, Done) else None
 
     def on_rollback(
-        self,
-        operation: Call[Request, Any],
-        request: Request,
-        *,
-        explained: Callable[[Failure], Request] | None = None,
+        self, operation: Call[Request, Any], request: Request, *, explained: Callable[[Failure], Request] | None = None
     ) -> None:
         """Make this `best_effort` call at the end of a rollback: to tell the customer, for example.
 

@@ -8,8 +8,6 @@ A service that has the work in hand raises `StillWorking`. That is no outcome: t
 `temporal_saga.calls` asks again.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeAlias, TypeVar

@@ -4,8 +4,6 @@ A process over a batch of transactions, or without an orchestrator, must know it
 the body instead of listing them a second time. The body must make the same calls whatever their replies are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -136,22 +134,12 @@ class Plan:
         self.stages.append(Stage(tuple(group)))
 
     async def pivot(
-        self,
-        operation: Call[Any, Any],
-        request: Any,
-        *,
-        within: timedelta | None = None,
-        name: str | None = None,
+        self, operation: Call[Any, Any], request: Any, *, within: timedelta | None = None, name: str | None = None
     ) -> Any:
         self._note(PlannedCall(CallKind.PIVOT, Operation.of(operation), request, None, within, name))
 
     async def finish(
-        self,
-        operation: Call[Any, Any],
-        request: Any,
-        *,
-        within: timedelta | None = None,
-        name: str | None = None,
+        self, operation: Call[Any, Any], request: Any, *, within: timedelta | None = None, name: str | None = None
     ) -> Any:
         self._note(PlannedCall(CallKind.FINISH, Operation.of(operation), request, None, within, name))
 

@@ -1,7 +1,5 @@
 """What clients, workers and replayers of sagas need, as one plugin."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 

@@ -1,9 +1,8 @@
 """Timeouts and retries of a saga, each number with its reason. No library default is used."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Self
 
 from temporalio.common import Priority, RetryPolicy
 
@@ -37,22 +36,22 @@ class Policy:
     priority: Priority = Priority.default
     """The call's place in its queue, from 1, which is first, to 5. The default is its workflow's, and that is 3."""
 
-    def recorded_first(self) -> Policy:
+    def recorded_first(self) -> Self:
         """The same policy for a call that the history must record before it runs."""
         return replace(self, local=None, eager=self.local)
 
-    def with_attempt_timeout(self, attempt_timeout: timedelta) -> Policy:
+    def with_attempt_timeout(self, attempt_timeout: timedelta) -> Self:
         """The same policy for a step with its own attempt timeout; the total grows so that every attempt fits."""
         pauses = self.longest_pause * (self.attempts - 1)
         return replace(self, attempt_timeout=attempt_timeout, total=attempt_timeout * self.attempts + pauses)
 
-    def bounded_by(self, timeout: timedelta | None) -> Policy:
+    def bounded_by(self, timeout: timedelta | None) -> Self:
         """The same policy for a round that ends after `timeout`, retries and the wait for a worker included."""
         if timeout is None:
             return self
         return replace(self, attempt_timeout=timeout, total=timeout, longest_work=timeout, local=None, eager=None)
 
-    def within_the_rest(self, rest: timedelta, at_least: timedelta) -> Policy:
+    def within_the_rest(self, rest: timedelta, at_least: timedelta) -> Self:
         """The same policy for a question within `rest` of a longer time, or within `at_least` if that is over.
 
         It may be over, because a timer fires late where no worker was there.
@@ -60,7 +59,7 @@ class Policy:
         rest = max(rest, at_least)
         return replace(self, attempt_timeout=min(self.attempt_timeout, rest), total=min(self.total, rest))
 
-    def retried_for(self, timeout: timedelta) -> Policy:
+    def retried_for(self, timeout: timedelta) -> Self:
         """The same policy for a call that is retried until `timeout`, as often as the pauses allow."""
         attempts, pause, begins = 1, self.first_pause, self.first_pause
         while pause and begins < timeout:
@@ -140,7 +139,7 @@ class Policies:
         """Whether steps may be made before the history has them."""
         return self.forward.local is not None
 
-    def colocated(self) -> Policies:
+    def colocated(self) -> Self:
         """The same policies for a saga whose workflow and services are likely to run in one process.
 
         A local call is made before the history records it, so a worker that is thought dead may be ahead of the one

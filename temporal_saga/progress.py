@@ -1,7 +1,5 @@
 """How far a saga is, and what ends its body before the pivot: a failed step, the deadline, a cancel, or an error."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -5,8 +5,6 @@ have no effect. Which replies a build can read depends on the build, but a repla
 did. So a patch marker in the history records that a reply was unreadable; a later build finds it and does not try.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from typing import Any, cast

@@ -9,8 +9,6 @@ It serves a client that has a list of steps instead of a process. The list runs 
         ])
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta

@@ -5,8 +5,6 @@ for ever. So a saga writes them only where a worker with the `SagaPlugin` has fo
 marker for each write that was left out: a replay by a worker that has found them leaves it out too.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Any

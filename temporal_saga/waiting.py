@@ -1,7 +1,5 @@
 """Waits that Temporal's cancellation of the workflow does not end."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import timedelta

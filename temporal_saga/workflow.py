@@ -1,7 +1,5 @@
 """Queries and updates of every workflow with a saga: its log, its parked calls, and an operator's decisions."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """The one way in which tests wait for another process: bounded, and with an error that shows what was seen last."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

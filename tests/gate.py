@@ -1,7 +1,5 @@
 """A gate for activities of services in memory."""
 
-from __future__ import annotations
-
 import asyncio
 
 

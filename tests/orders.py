@@ -1,7 +1,5 @@
 """Parts of order documents that several tests share: an address and a contact that are refused, and what follows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 SOUTH_POLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}

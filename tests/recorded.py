@@ -1,7 +1,5 @@
 """The outcomes in the recorded histories of orders and transactions: real logs, of every way to end."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterator

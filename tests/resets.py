@@ -1,7 +1,5 @@
 """A reset of a workflow, as an operator makes it."""
 
-from __future__ import annotations
-
 from typing import Any
 from uuid import uuid4
 

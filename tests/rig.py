@@ -1,7 +1,5 @@
 """A running system in the test's own process: the real server, every worker, real databases, faults at will."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import sqlite3

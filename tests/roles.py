@@ -1,8 +1,6 @@
 """The plan of an order, its calls and the choreography derived from it, for tests that are generated from them; and a
 made-up plan for those that state one by hand."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from cli.documents import document

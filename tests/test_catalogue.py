@@ -1,7 +1,5 @@
 """A service, or a step of the order process, that is added in one place is missing nowhere else."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from typing import Any
 

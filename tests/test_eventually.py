@@ -1,7 +1,5 @@
 """Tests of `eventually`, which every waiting test uses."""
 
-from __future__ import annotations
-
 import pytest
 
 from .eventually import eventually, eventually_async

@@ -1,7 +1,5 @@
 """The setting of pytest-xdist: tests of one group run on one test worker, which starts their system."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

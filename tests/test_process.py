@@ -1,7 +1,5 @@
 """The order process, stated by hand in this module alone: whoever changes the process reads it anew here."""
 
-from __future__ import annotations
-
 import pytest
 
 from contracts.order import NotificationMode

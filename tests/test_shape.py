@@ -1,7 +1,5 @@
 """The shape of the suite: test modules are leaves, and every wait for another process has a bound and fails loudly."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

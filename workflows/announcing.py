@@ -1,7 +1,5 @@
 """Whether a workflow announces what becomes of its saga, as its starter has said."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from temporalio import workflow

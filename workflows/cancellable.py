@@ -1,7 +1,5 @@
 """The update by which a client cancels an order, of each workflow that runs one order or its part in one."""
 
-from __future__ import annotations
-
 from temporalio import workflow
 
 from temporal_saga import CancellableSagaWorkflow

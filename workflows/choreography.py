@@ -11,8 +11,6 @@ The plan is followed anew in each participant's workflow, so a guard (`saga.patc
 it does in every other mode. `contracts/choreography.py` adds the names of the events.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

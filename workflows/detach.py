@@ -1,7 +1,5 @@
 """Detaching an order from its batch: a workflow of its own continues the order's transaction through the fence."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 

@@ -4,8 +4,6 @@ A waiting participant publishes its events again (`republish`), which replaces l
 were closed from outside: docs/choreography.md, the watchdog.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

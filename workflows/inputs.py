@@ -1,7 +1,5 @@
 """Checks of a workflow's input: any client can start a workflow, with any document and under any id."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError

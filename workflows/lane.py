@@ -7,8 +7,6 @@ A transaction that does not end holds the lane, because only one may run at a ti
 holds it and since when, and the call that is parked is on the operator's desk.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import OrderedDict, deque
 from datetime import timedelta

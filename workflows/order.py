@@ -1,12 +1,10 @@
 """Placing an order: the saga over the services. `prepare`, `decide` and `commit` are the process."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from temporalio import workflow
 
@@ -51,7 +49,7 @@ class Requests:
     must_notify: bool
 
     @classmethod
-    def of(cls, placed: Order, coordinator: str | None = None) -> Requests:
+    def of(cls, placed: Order, coordinator: str | None = None) -> Self:
         tx, order_id = placed.transaction_id, placed.order_id
         total, currency = placed.total_minor, placed.currency
         lines = tuple(StockLine(sku=line.sku, quantity=line.quantity) for line in placed.lines)

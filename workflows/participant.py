@@ -3,8 +3,6 @@
 Every participant ends, and all end in the same way: docs/choreography.md says why.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The sweep as a workflow, which a schedule starts."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A transaction given as data: a saga runs its steps in order."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

@@ -4,8 +4,6 @@ What Temporal itself costs for this shape: no saga, no service, no database. Ser
 settings, or the comparison would be one of settings.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from contextlib import AsyncExitStack

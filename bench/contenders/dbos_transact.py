@@ -3,8 +3,6 @@
 DBOS is a library: the program that takes an order runs it. So this one is client and worker together.
 """
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 import warnings

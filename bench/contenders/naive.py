@@ -1,7 +1,5 @@
 """Naive: the dev server as `temporal server start-dev` starts it, and one default worker for everything."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from typing import Annotated

@@ -3,8 +3,6 @@
 Regular activities one after the other, on one task queue, with the samples' timeout; imports passed through as there.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 

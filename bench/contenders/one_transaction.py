@@ -5,8 +5,6 @@ authorize and capture are one debit, reserve and commit one withdrawal. There is
 that of the services: WAL with synchronous=FULL.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import sqlite3

@@ -4,8 +4,6 @@ The operations and requests are those of `workflows/order.py`, one after the oth
 write a saga.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 `python -m bench.contenders.restate_service INGRESS_PORT ADMIN_PORT DATA`. Its client is in `bench/client.py`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The product's five services, opened on their databases and stocked, for programs that bring their own engine."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial

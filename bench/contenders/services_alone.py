@@ -3,8 +3,6 @@
 No engine, no guarantee: a crash leaves an order half done. It shows which part of everybody's cost is the services'.
 """
 
-from __future__ import annotations
-
 import asyncio
 
 import typer

@@ -1,7 +1,5 @@
 """How a program that is client and worker in one is loaded: a JSON document on stdin, a line on stdout for each."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """An order without an orchestrator: five participants that react to events, seen as one thing."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress

@@ -1,11 +1,9 @@
 """What all ways in which an order travels have in common: the protocol, and how a workflow with one saga is seen."""
 
-from __future__ import annotations
-
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowHandle
@@ -92,7 +90,7 @@ class OrderInput(NamedTuple):
     coordinator: str | None
 
     @classmethod
-    def of(cls, arguments: list[Any]) -> OrderInput | None:
+    def of(cls, arguments: list[Any]) -> Self | None:
         """The order in a workflow's arguments; `None` if there is none in them."""
         document, options = [*arguments, None, None][:2]
         try:

@@ -1,7 +1,5 @@
 """An order with a workflow of its own, which calls the services over their queues, or colocated in its own process."""
 
-from __future__ import annotations
-
 from collections.abc import Coroutine
 from typing import Any
 
@@ -10,14 +8,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from client import handles, updates
-from client.engines.engine import (
-    WAIT_BEYOND_DEADLINE_S,
-    OrderInput,
-    OrderStatus,
-    end_of_saga,
-    status_at,
-    wait_for_saga,
-)
+from client.engines.engine import WAIT_BEYOND_DEADLINE_S, OrderInput, OrderStatus, end_of_saga, status_at, wait_for_saga
 from client.errors import DuplicateOrder
 from client.updates import request_cancel
 from contracts.ids import ORDER_WORKFLOW, order_workflow_id

@@ -1,7 +1,5 @@
 """A hotel that takes part in sagas: each of its activities passes the fence in the hotel's own database."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 

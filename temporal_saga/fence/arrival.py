@@ -1,11 +1,9 @@
 """A request that arrives at the fence of a service: its key, what it asks for, and its reply as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from temporalio.converter import JSONTypeConverter, value_to_type
 from temporalio.exceptions import ApplicationError
@@ -46,7 +44,7 @@ class Arrival:
     has_type_of_acted_on: bool = False
 
     @classmethod
-    def of(cls, call: Operation[Any, Any] | Key, request: Any, nothing: Any) -> Arrival:
+    def of(cls, call: Operation[Any, Any] | Key, request: Any, nothing: Any) -> Self:
         """Raises a `Refusal` for a key that no table has room for, and `TypeError` for a call that is wrong."""
         hashed, text = digest(request), as_json(nothing)
         if isinstance(call, Key):

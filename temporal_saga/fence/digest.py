@@ -4,8 +4,6 @@ A message is JSON, with dataclasses, pydantic models, enumerations, dates, times
 no order: it is refused, but for one in a pydantic model, which then has no stable digest.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

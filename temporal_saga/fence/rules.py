@@ -30,8 +30,6 @@ not kept: NOTHING_TO_ACT_ON, because the earlier operation may still arrive, and
 keep the right request out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum

@@ -18,8 +18,6 @@ It works on PostgreSQL, SQLite, MySQL and MariaDB, with connections and with asy
 in AUTOCOMMIT).
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta

@@ -4,8 +4,6 @@ A snapshot has a number for each place: a number in the state is itself, anythin
 undo that undoes its step exactly has the step's changes with the other sign.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping, Set
 from decimal import Decimal

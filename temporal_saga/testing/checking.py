@@ -1,7 +1,5 @@
 """A saga, checked in all its cases."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The mark that has pytest run a test once for each case of a saga."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """What a workflow's history says of the order of its calls, and of its timers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta

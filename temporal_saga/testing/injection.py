@@ -1,7 +1,5 @@
 """How each fault is put into a call: what its attempts do, and what happens to the workflow meanwhile."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress

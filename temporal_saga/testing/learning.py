@@ -4,8 +4,6 @@ A run without a fault shows the calls. A run for each call that is refused, and 
 show the undos. An undo belongs to the step whose changes it takes back.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterator

@@ -1,7 +1,5 @@
 """The pytest plugin: a test with `@every_fault(saga)` runs once for each case. Loaded by the entry point `pytest11`."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The cases of a whole check, as a table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

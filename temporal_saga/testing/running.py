@@ -1,7 +1,5 @@
 """One case under way: workers, the workflow, its end, and what the fault needs to stop and to go on."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor

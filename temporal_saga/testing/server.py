@@ -1,7 +1,5 @@
 """The server that skips time, which all cases share: a new one costs more than many cases."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What the user hands to the harness: a saga with all that it needs to run."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor

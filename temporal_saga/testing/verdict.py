@@ -1,7 +1,5 @@
 """What is wrong in a case, in words: the end that is not true, the order of the undos, effects that came twice."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations

@@ -1,7 +1,5 @@
 """Contenders made up for the tests: `python -m tests.bench.programs KIND` answers every load at once."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

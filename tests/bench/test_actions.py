@@ -1,7 +1,5 @@
 """Temporal Cloud's actions: the published rules, on recorded histories of real orders and on made-up events."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The lower bound of the benchmark does the whole order: the checks, the rows, and each of them once."""
 
-from __future__ import annotations
-
 import sqlite3
 from pathlib import Path
 

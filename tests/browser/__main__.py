@@ -6,8 +6,6 @@ of each page is left in a folder. Exit code 0 if every text was found, 1 if one 
 playwright-core.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -50,9 +48,7 @@ class Page:
     click: str | None = None
 
 
-def main(
-    folder: Annotated[Path, typer.Option(help="Where the screenshots go.")] = Path("data/browser"),
-) -> None:
+def main(folder: Annotated[Path, typer.Option(help="Where the screenshots go.")] = Path("data/browser")) -> None:
     """Look at every page."""
     found = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:

@@ -1,7 +1,5 @@
 """`python -m tests.chaos`: exit code 0 only if nothing was lost, and within ten minutes."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import shutil

@@ -3,8 +3,6 @@
 Each draws from a random generator of its own, seeded by the run's seed and its name.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import signal

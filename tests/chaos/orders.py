@@ -1,7 +1,5 @@
 """The orders of a run, and the stock and money that the confirmed ones among them take."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping

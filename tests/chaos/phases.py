@@ -1,7 +1,5 @@
 """The phases of a run, each under load, and the checks when all faults have stopped."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

@@ -1,13 +1,10 @@
 """A TCP proxy on loopback, between clients and one server, that can cut, delay, half-close and swallow."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 _CHUNK = 65536
@@ -54,9 +51,7 @@ class Proxy:
         self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._listener.close()
         for connection in list(self._connections):
             connection.abort()

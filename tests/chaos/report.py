@@ -1,7 +1,5 @@
 """The summary of a run: tables, and one JSON line."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping

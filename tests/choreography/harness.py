@@ -1,7 +1,5 @@
 """Every service with its real database and participants, and a broker between them that a test controls."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -3,8 +3,6 @@
 Only the delivery of events is the test's; participants, services and databases are those of the product.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections import Counter

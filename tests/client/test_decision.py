@@ -1,12 +1,9 @@
 """A client that waits for the decision: it is told CONFIRMED when the pivot is done, while the finishes go on."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest
 
-from client.coalesce import Coalescer
 from client.engines.batch import Batch, BatchEngine
 from client.engines.engine import Until
 from client.errors import DuplicateOrder
@@ -79,7 +76,8 @@ async def test_an_order_whose_pivot_is_refused_is_not_told_as_confirmed(rig: Rig
     log = await Orders(rig.client).place(placed, Mode.SAGA, Until.CONFIRMED)
     rig.repair()
     assert log.state is State.PARKED, "its rollback is told at its end, or when that does not come"
-    assert (await Orders(rig.client).end_of(placed)).state is not State.CONFIRMED
+    own = rig.client.get_workflow_handle(placed.transaction_id)
+    assert (await rig.end(own)).state is State.ROLLED_BACK
 
 
 async def test_callers_who_ask_at_once_get_one_answer_and_another_content_is_refused(rig: Rig) -> None:
@@ -107,17 +105,6 @@ async def test_the_orders_of_a_batch_are_decided_before_it_ends(rig: Rig) -> Non
     assert status is not None
     assert status.log.state is State.RUNNING
     assert (await engine.outcome()).logs()[confirmed.order_id].state is State.CONFIRMED
-
-
-async def test_callers_of_the_coalescing_client_are_told_the_decision(rig: Rig) -> None:
-    confirmed, refused = an_order(), an_order(ship_to=UNREACHABLE)
-    rig.faults.append(_slow_capture(confirmed))
-    async with Coalescer(rig.client, until=Until.CONFIRMED) as coalescer:
-        logs = await asyncio.gather(*map(coalescer.place, (confirmed, refused)))
-    now = await Orders(rig.client).status(confirmed.order_id)
-    rig.repair()
-    assert [log.state for log in logs] == [State.CONFIRMED, State.ROLLED_BACK]
-    assert not now.closed
 
 
 async def test_an_order_that_is_terminated_before_its_decision_is_told_as_closed(rig: Rig) -> None:

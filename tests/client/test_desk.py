@@ -1,7 +1,5 @@
 """What the desk says of a parked call in words, where no worker serves its queue."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

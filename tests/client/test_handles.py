@@ -1,7 +1,5 @@
 """Statuses that the SDK does not know, and what a description tells of a saga without a query."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any, cast
 

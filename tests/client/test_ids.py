@@ -1,7 +1,5 @@
 """Workflow ids and the names of workflow types: one place builds them, parses them, and agrees with the workflows."""
 
-from __future__ import annotations
-
 import pytest
 
 from composition.workers import WORKFLOWS

@@ -1,7 +1,5 @@
 """The steps to come: with what a log has at a moment, they are what it has at the end."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """A program on a pseudo terminal of a given width, as a person sees it."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import pty

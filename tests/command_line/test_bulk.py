@@ -1,7 +1,5 @@
 """What `bulk` says while it works, and what it leaves parked."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 

@@ -1,7 +1,5 @@
 """`doctor` says what is wrong in one line each, and ends in seconds whatever does not answer."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 import socket

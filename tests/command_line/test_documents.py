@@ -1,7 +1,5 @@
 """Every place that reads a document takes the same bytes, and refuses the others in one line that says what to do."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A client's error ends a command with one exit code, whichever command met it."""
 
-from __future__ import annotations
-
 import pytest
 
 from cli import session

@@ -1,7 +1,5 @@
 """What `retire` and `erase` accept, before they look for a server."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """The picture of a saga has each call of its plan, in the order of the plan, and with a log the way that it took."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What people expect of any command line: help and version at once, completion, and a hint at what was meant."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """`make install`: pip's lines for a person who looks on, and one line in a pipe or a log."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

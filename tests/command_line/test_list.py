@@ -1,7 +1,5 @@
 """The rows of `list`: their order, and their words."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime, timedelta
 

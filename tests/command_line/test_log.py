@@ -1,7 +1,5 @@
 """The transaction log for people: what was the pivot, what ran side by side, who skipped what, what comes next."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

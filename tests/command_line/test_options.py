@@ -1,7 +1,5 @@
 """A value that is given but empty is never taken for one that is absent, in whichever command and option."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """An outage of Temporal is one line on stderr, however many calls wait for its end."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

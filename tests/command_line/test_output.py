@@ -1,7 +1,5 @@
 """How a command ends does not depend on who takes what it says; and what it says cannot act on a terminal."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

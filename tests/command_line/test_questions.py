@@ -1,7 +1,5 @@
 """A command that changes much asks first: on a terminal it takes an answer, elsewhere it refuses."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
@@ -35,13 +33,7 @@ def test_a_person_on_a_terminal_is_asked(answer: str, code: int, then: str) -> N
 
 def test_without_a_terminal_the_command_refuses_in_one_line_that_names_yes() -> None:
     asked = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
-        input="y\n",
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-        check=False,
+        [sys.executable, "-c", _PROGRAM], input="y\n", capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
     )
     assert (asked.returncode, asked.stdout) == (2, "")
     assert asked.stderr == "error: BOOK-1 has 9 on hand: nothing was changed; --yes does it\n"

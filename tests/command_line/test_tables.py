@@ -1,7 +1,5 @@
 """Tables cut nothing, on a terminal of any width and kind: an id, a step or a code can be pasted from what is shown."""
 
-from __future__ import annotations
-
 import io
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The screen of a system that is ready: where it is, and a first command that reaches it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from runtime.embedded import EmbeddedServer

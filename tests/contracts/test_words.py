@@ -1,7 +1,5 @@
 """A document is accepted as its writer means it, or refused with a message that names the field and a remedy."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pathlib import Path
 from typing import Any

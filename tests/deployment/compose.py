@@ -1,7 +1,5 @@
 """A reader of the deployment's files that follows Docker Compose and `docker build`."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """docker-compose.yml and the Dockerfile agree with the schema, with the project and with each other."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import os

@@ -1,7 +1,5 @@
 """The profile `observability`: promtool accepts its files, and they name the services and ports of the compose file."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """A setting that is malformed ends the worker with one line that names the variable and never shows its value."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

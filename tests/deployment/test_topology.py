@@ -1,7 +1,5 @@
 """The topology of docker-compose.yml, run natively: its jobs, its workers, its health checks, orders, the audit."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import urllib.request

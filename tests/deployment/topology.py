@@ -1,7 +1,5 @@
 """The services of docker-compose.yml as native processes: same commands, same environment, other addresses."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -3,8 +3,6 @@
 `python -m tests.docs` writes them from the code.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

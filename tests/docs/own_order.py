@@ -3,8 +3,6 @@
 It is run in a copy of the repository in which that page was followed, and prints what came of the orders as JSON.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """The commands of docs/runbook.md, for the tests that run them as they are written."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from textwrap import dedent

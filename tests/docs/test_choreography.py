@@ -1,7 +1,5 @@
 """The figures in docs/choreography.md are those of the code."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

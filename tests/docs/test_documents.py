@@ -1,7 +1,5 @@
 """Paths in the documents exist, commands in them are commands, requirements name tests that exist."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """What the documents draw of the process is the process of the code."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The examples of the README are valid documents that use the goods and customers of a new system."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

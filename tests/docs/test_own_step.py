@@ -1,8 +1,6 @@
 """docs/own-step.md, followed to the letter in a copy of the repository: its service passes the generated tests, orders
 with its step end as they should, and what is left to do is told. A service of `make new-service` passes them too."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The commands of the runbook are there as it writes them, and it says what to do about each code."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """The codec server: what it answers, and whom."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import os

@@ -1,7 +1,5 @@
 """`PAYLOAD_KEY` with several keys: the first encrypts, all decrypt, and a payload names its key."""
 
-from __future__ import annotations
-
 import base64
 import os
 

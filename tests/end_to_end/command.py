@@ -3,8 +3,6 @@
 Each is a process of its own, as a user's is, but saves the second of CPU that the imports take.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

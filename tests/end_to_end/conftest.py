@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from runtime.embedded import free_port
 
 from .system import System
 
+Make = Callable[..., dict[str, Any]]
 FAULTS = """
 fault = [
   {transaction = "order/*-hang", operation = "shipping.schedule", kind = "hang"},
@@ -42,12 +41,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     running = System(folder, ["--faults", str(faults), "--fault-rate", "0.05", "--fault-seed", "7"])
     running.worker_environment["METRICS_PORT"] = str(free_port())
     running.start()
-    asyncio.run(_pause_the_sweep(running))
+    asyncio.run(pause_the_sweep(running))
     yield running
     assert running.stop() == 0
 
 
-async def _pause_the_sweep(running: System) -> None:
+async def pause_the_sweep(running: System) -> None:
     """Pause the schedule: the tests sweep themselves, and another sweep meanwhile would change their results."""
     client = await Client.connect(f"127.0.0.1:{running.port}")
     await client.get_schedule_handle(SCHEDULE_ID).pause()
@@ -63,7 +62,7 @@ def fresh_system(tmp_path: Path) -> Iterator[System]:
 
 
 @pytest.fixture
-def order() -> Callable[..., dict[str, Any]]:
+def order() -> Make:
     """A function that makes an order document: `suffix` ends its id, `changes` replace fields."""
 
     def make(suffix: str = "o", **changes: Any) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The metrics that a worker serves."""
 
-from __future__ import annotations
-
 import re
 import urllib.request
 

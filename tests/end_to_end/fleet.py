@@ -3,8 +3,6 @@
 The fleet restarts every worker that ends, for any reason, as Docker does with `restart: always`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
@@ -14,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from temporalio.client import Client
@@ -60,9 +57,7 @@ class Fleet:
         await self.start_server()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop_workers()
         await self._server.aclose()
 

@@ -1,7 +1,5 @@
 """Twice as many orders as there are units, while the services fail: the set-up and the check of the oversell tests."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Sequence

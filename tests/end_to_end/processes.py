@@ -1,7 +1,5 @@
 """Programs that a test runs beside its system: more workers, another build, the Temporal CLI."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Iterator

@@ -1,10 +1,8 @@
 """The steps that the crash matrix strikes: read from orders that the system has placed, so none can be forgotten."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -16,7 +14,7 @@ class Steps:
     undos: Sequence[str]
 
     @classmethod
-    def read(cls, confirmed: dict[str, Any], rolled_back: dict[str, Any]) -> Steps:
+    def read(cls, confirmed: dict[str, Any], rolled_back: dict[str, Any]) -> Self:
         """The steps in the outcome of an order with `REQUIRED`, and in that of one with `BOUNCES`."""
         prepared, [pivot] = _steps(confirmed, "step"), _steps(confirmed, "pivot")
         undos = _steps(rolled_back, "undo")

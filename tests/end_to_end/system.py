@@ -1,7 +1,5 @@
 """A running system for tests: the embedded server and every service in a process, and the command line against it."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

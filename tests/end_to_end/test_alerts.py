@@ -1,7 +1,5 @@
 """The metrics that the runbook has alerts for are exported by a worker."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict

@@ -4,8 +4,6 @@ It needs Debian's package `prometheus`, and takes a minute:
 `.venv/bin/python -m pytest -s -m chaos tests/end_to_end/test_alerts_fire.py` prints what has fired.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re

@@ -1,11 +1,8 @@
 """Orders in a batch: each ends as it would have in a workflow of its own, whatever happens to the others."""
 
-from __future__ import annotations
-
 import asyncio
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,11 +10,9 @@ from temporalio.client import Client
 
 from cli import show
 from cli.documents import generated_orders
-from client.coalesce import Coalescer
 from client.engines.batch import Batch, BatchEngine, Handle, batches
 from client.errors import DuplicateOrder
 from client.orders import Mode, Orders
-from client.records import on_record
 from client.standing import log_by_query
 from contracts import inventory, payment
 from contracts.inventory import SetStock
@@ -31,11 +26,11 @@ from temporal_saga import State
 from ..eventually import eventually_async
 from ..orders import BOUNCES, BOUNCING_CONTACT, REQUIRED, SOUTH_POLE, line
 from .command import Answer
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("batch")
 
-Make = Callable[..., dict[str, Any]]
 _REACH_S = 60
 FAULTS = """
 fault = [
@@ -294,26 +289,6 @@ async def test_a_terminated_batch_is_found_by_the_audit_and_brought_to_its_end_b
     error = (await Orders(await _client(system)).status(slow["order_id"])).log.error
     assert error is not None
     assert error.code == "ABANDONED"
-
-
-@pytest.mark.long  # load
-async def test_a_hundred_callers_share_batches_and_each_has_its_own_outcome(system: System, order: Make) -> None:
-    documents = [order(customer_id="c-none" if number % 5 == 0 else "c-1") for number in range(98)]
-    documents += [order("reserve"), order()]  # the first is detached from its batch, with the others in it
-    orders = [Order.model_validate(document) for document in documents]
-    client = await _client(system)
-    async with Coalescer(client, max_size=25) as coalescer:
-        logs = await asyncio.gather(*map(coalescer.place, orders), coalescer.place(orders[0]))
-        alone = await coalescer.place(Order.model_validate(order()))  # no other order fills its batch
-    assert [log.transaction_id for log in logs] == [each.transaction_id for each in [*orders, orders[0]]]
-    assert [log.state for log in logs[:100]] == [
-        State.ROLLED_BACK if number < 98 and number % 5 == 0 else State.CONFIRMED for number in range(100)
-    ]
-    assert logs[100] == logs[0]
-    assert alone.state is State.CONFIRMED
-    known = await on_record(client, [each.transaction_id for each in orders])
-    sizes = Counter(each.coordinator for each in known.orders.values())
-    assert sorted(sizes.values()) == [25, 25, 25, 25]
 
 
 def test_orders_are_cut_into_batches_of_bounded_length_and_size_and_no_id_is_twice_in_one() -> None:

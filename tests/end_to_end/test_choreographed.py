@@ -1,9 +1,6 @@
 """Choreographed orders through the command line: the user sees one order, which ends as an orchestrated one does."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,11 +19,10 @@ from temporal_saga import CallKind, Status
 from ..eventually import eventually, eventually_async
 from ..orders import SOUTH_POLE
 from ..roles import calls_in
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("another system")
-
-Make = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)

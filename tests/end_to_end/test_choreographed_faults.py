@@ -3,10 +3,8 @@
 The cases are generated from the choreography, so the matrix has every new reaction.
 """
 
-from __future__ import annotations
-
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,12 @@ from workflows.choreography import Reaction
 from ..eventually import eventually_async
 from ..orders import BOUNCES, REQUIRED, SOUTH_POLE, line
 from ..roles import roles_in
+from .conftest import Make
 from .fleet import Fleet
 from .system import System
 
 pytestmark = [pytest.mark.xdist_group("choreographed faults"), pytest.mark.timeout(600)]
 
-Make = Callable[..., dict[str, Any]]
 _FAILS: dict[str, dict[str, Any]] = {
     "payment": REQUIRED | {"customer_id": "c-none"},
     "inventory": REQUIRED | {"lines": line("UNICORN-1")},

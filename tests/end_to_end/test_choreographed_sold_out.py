@@ -1,7 +1,5 @@
 """More choreographed orders than units, while the services fail: not one unit is sold twice."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 

@@ -3,10 +3,7 @@
 Each worker is killed (SIGKILL) once at each step, and started again as in production.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +14,13 @@ from composition.workers import QUEUES
 from contracts.catalogue import OPERATIONS
 
 from ..orders import BOUNCES, REQUIRED
+from .conftest import Make
 from .fleet import Fleet
 from .steps import Steps
 from .system import System
 
 pytestmark = [pytest.mark.xdist_group("deaths"), pytest.mark.timeout(300)]  # the machine may be slow to start workers
 
-Make = Callable[..., dict[str, Any]]
 _ROUNDS = 4
 """Limit on the rounds: one is enough, unless the deaths of other workers roll an order back before its step."""
 

@@ -1,7 +1,5 @@
 """`make demo`, as a newcomer runs it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,22 +1,20 @@
 """Parked calls: the desk lists them, and an operator retries, fixes or skips them."""
 
-from __future__ import annotations
-
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from ..eventually import eventually
 from ..orders import line
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("desk")
 
-Make = Callable[..., dict[str, Any]]
 
 STUCK = '{transaction = "order/*-stuck", operation = "payment.cancel", kind = "refuse", code = "PAYMENT_DECLINED"}'
 DOWN = '{transaction = "order/*-down", operation = "payment.cancel", kind = "refuse", code = "SERVICE_UNAVAILABLE"}'

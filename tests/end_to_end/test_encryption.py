@@ -1,7 +1,5 @@
 """With `PAYLOAD_KEY` Temporal stores nothing of what an order says, in whatever way the order ends."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json

@@ -1,11 +1,8 @@
 """Two builds that differ by a field of a request and of its reply, side by side under load, upgraded in each order."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
@@ -16,13 +13,13 @@ from tests.mutations.mutation import Edit
 
 from ..orders import BOUNCES
 from .command import Program
+from .conftest import Make
 from .processes import other_build, worker
 from .system import ROOT, System
 
 # Four starts of workers beside a system, on a busy machine.
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("field apart"), pytest.mark.timeout(300)]
 
-Make = Callable[..., dict[str, Any]]
 
 _LATER = (
     Edit(

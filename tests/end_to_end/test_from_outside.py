@@ -3,14 +3,12 @@
 Every command tells what happened to such an order and names the remedy; the tests run the remedy.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import json
 import os
 import shlex
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -24,7 +22,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from client import handles, silence
-from contracts.ids import SCHEDULE_ID
 from contracts.order import WORKFLOWS_QUEUE
 from runtime import embedded
 from runtime.embedded import embedded_server
@@ -32,6 +29,7 @@ from runtime.embedded import embedded_server
 from ..eventually import eventually, eventually_async
 from ..orders import line
 from . import processes
+from .conftest import Make, pause_the_sweep
 from .system import System
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("from outside")]
@@ -42,7 +40,6 @@ fault = [
   {transaction = "order/*-stuck", operation = "payment.cancel", kind = "refuse", code = "SERVICE_UNAVAILABLE"},
 ]
 """
-Make = Callable[..., dict[str, Any]]
 RARE = {"lines": line("NONE-LEFT")}
 
 
@@ -57,16 +54,11 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         server = embedded_server(port=running.port, ui_port=running.ui_port, data=folder / "temporal")
         runner.run(server.__aenter__())
         with processes.worker(running, "--faults", str(folder / "faults.toml")):
-            runner.run(_pause_the_sweep(running))
+            runner.run(pause_the_sweep(running))
             for seed in (["stock", "set", "BOOK-1", "1000"], ["account", "set", "c-1", "1000000"]):
                 assert running.run(*seed).code == 0
             yield running
         runner.run(server.__aexit__(None, None, None))
-
-
-async def _pause_the_sweep(running: System) -> None:
-    client = await Client.connect(f"127.0.0.1:{running.port}")
-    await client.get_schedule_handle(SCHEDULE_ID).pause()
 
 
 @pytest.fixture
@@ -142,10 +134,7 @@ async def test_a_paused_order_is_open_and_every_command_tells_it_as_paused(
     assert (code, calls) == (3, [])
     assert f"order/{parked['order_id']}: paused since" in said
 
-    for refused in (
-        ["cancel", name, "--reason", "too slow"],
-        ["desk", "retry", parked["order_id"], "payment.cancel"],
-    ):
+    for refused in (["cancel", name, "--reason", "too slow"], ["desk", "retry", parked["order_id"], "payment.cancel"]):
         code, answer, _ = await _run(system, *refused)
         assert (code, answer["error"]["code"]) == (4, "PAUSED"), refused
     assert (await _run(system, "redo", name))[0] == 2
@@ -223,9 +212,7 @@ async def test_a_terminated_order_is_listed_once_as_closed_from_outside_until_it
 
     assert (await _run(system, "redo", names[0]))[0] == 1  # as the sweep does, for one of them
     await asyncio.to_thread(
-        eventually,
-        lambda: _rows(system, "--state", "ROLLED_BACK").get(names[0]),
-        "visibility knows the end",
+        eventually, lambda: _rows(system, "--state", "ROLLED_BACK").get(names[0]), "visibility knows the end"
     )
     assert len((await asyncio.to_thread(_rows, system))[names[0]]) == 1
     assert names[0] not in await asyncio.to_thread(_rows, system, "--state", "CLOSED_FROM_OUTSIDE")

@@ -1,7 +1,5 @@
 """The crash matrix, second part: the workflow is terminated while a step or an undo runs."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys
@@ -16,6 +14,7 @@ from contracts.catalogue import OPERATIONS
 
 from ..eventually import eventually_async
 from ..orders import BOUNCES, REQUIRED
+from .conftest import Make
 from .fleet import Fleet
 from .steps import Steps
 from .system import System
@@ -23,7 +22,6 @@ from .system import System
 # The machine may be slow to start workers.
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("interventions"), pytest.mark.timeout(300)]
 
-Make = Callable[..., dict[str, Any]]
 
 HOLDS = ("hang", "hang_after")
 """The step is held before it acts, or after; the workflow cannot tell which."""

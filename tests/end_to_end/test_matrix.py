@@ -4,8 +4,6 @@ The harness learns the calls from an order, so the matrix has every new step. It
 each case; the audit's invariants hold after all of them. `test_deaths` has the faults that need processes.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

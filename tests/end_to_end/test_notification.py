@@ -1,22 +1,18 @@
 """Customers of a running system get mail and SMS, which tell them how and why, in every mode."""
 
-from __future__ import annotations
-
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from runtime.embedded import free_port
 from tests.services.receivers import MailReceiver, SmsReceiver
 
+from .conftest import Make
 from .exported import exported
 from .system import System
 
 pytestmark = pytest.mark.long
 
-Make = Callable[..., dict[str, Any]]
 _TOLD = "Your order {} could not be completed: an article is not sold any more."
 _UNKNOWN = {"lines": [{"sku": "UNICORN-1", "quantity": 1, "unit_price_minor": 100}]}
 

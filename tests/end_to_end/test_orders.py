@@ -1,9 +1,6 @@
 """Orders placed through the command line, with every kind of end; the audit is clean after them."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +11,10 @@ from contracts.order import NotificationMode
 from ..eventually import eventually
 from ..orders import BOUNCES, REQUIRED, SOUTH_POLE, line
 from ..roles import calls_in
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
-
-Make = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,12 +35,7 @@ REFUSALS = {
     "nothing left": ("o", {"lines": line("RARE-1")}, "OUT_OF_STOCK", "inventory.reserve"),
     "an unknown sku": ("o", {"lines": line("UNICORN-1")}, "UNKNOWN_SKU", "inventory.reserve"),
     "a country without courier": ("o", {"ship_to": SOUTH_POLE}, "SHIPPING_UNAVAILABLE", "shipping.schedule"),
-    "a required mail that bounces": (
-        "o",
-        BOUNCES,
-        "NOTIFICATION_FAILED",
-        "notification.send_confirmation",
-    ),
+    "a required mail that bounces": ("o", BOUNCES, "NOTIFICATION_FAILED", "notification.send_confirmation"),
     "a service that is down": ("down", {}, "SERVICE_UNAVAILABLE", "inventory.reserve"),
     "a deadline too short": ("late", {"deadline_s": 1}, "DEADLINE_EXCEEDED", None),
 }
@@ -110,19 +101,15 @@ def _held_and_spent(system: System) -> int:
     return 10**11 - int(accounts["c-1"]["balance_minor"]) + int(accounts["c-1"]["held_minor"])
 
 
-def test_an_order_placed_twice_gives_the_first_outcome(system: System, order: Make) -> None:
+def test_an_order_placed_twice_gives_the_first_outcome_and_another_under_its_id_is_refused(
+    system: System, order: Make
+) -> None:
     placed = order()
     first, second = system.place(placed), system.place(placed)
     assert (first.code, second.code) == (0, 0)
     assert first.document == second.document
-
-
-def test_another_order_under_the_same_id_is_refused(system: System, order: Make) -> None:
-    placed = order()
-    system.place(placed)
-    answer = system.place(placed | {"customer_id": "c-2"})
-    assert answer.code == 2
-    assert answer.document["error"]["code"] == "DUPLICATE_ORDER"
+    other = system.place(placed | {"customer_id": "c-2"})
+    assert (other.code, other.document["error"]["code"]) == (2, "DUPLICATE_ORDER")
 
 
 def test_an_order_can_be_cancelled_before_the_pivot(system: System, order: Make) -> None:

@@ -1,7 +1,5 @@
 """Output that cannot be written: the exit code of a command is still that of the order."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

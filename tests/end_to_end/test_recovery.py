@@ -1,10 +1,8 @@
 """Orders whose workflow was terminated: the sweep finds them in the services' records and finishes them."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 from uuid import uuid4
 
@@ -24,12 +22,11 @@ from runtime import connection
 from runtime.execute import OperationFailed, execute
 from runtime.settings import Settings
 
-from ..eventually import eventually, eventually_async
+from ..eventually import eventually_async
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("another system")
-
-Make = Callable[..., dict[str, Any]]
 
 
 _HOLD = {
@@ -41,20 +38,6 @@ _HOLD = {
 }
 
 
-def _swept(placed: dict[str, Any]) -> dict[str, Any]:
-    """The output of `sweep --json` when it finds this order alone."""
-    nothing = {"transactions": [], "unfinished": [], "leases_ended": 0, "failed": 0, "failures": []}
-    return {"found": 1, "finished": 1, "orders": [placed["order_id"]], **nothing}
-
-
-async def _terminate_once(system: System, placed: dict[str, Any], step: str) -> None:
-    """Place the order and terminate its workflow while `step` runs."""
-    system.place(placed, "--no-wait")
-    client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
-    await _until_it_runs(client, placed, step)
-    await client.get_workflow_handle(f"order/{placed['order_id']}").terminate("a slip of the hand")
-
-
 async def _until_it_runs(client: Client, placed: dict[str, Any], step: str) -> None:
     """Query the workflow until `step` runs. A command for each query would be too slow on a busy machine."""
 
@@ -64,39 +47,16 @@ async def _until_it_runs(client: Client, placed: dict[str, Any], step: str) -> N
     await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, pause_s=0.02)
 
 
-async def test_a_terminated_order_is_found_by_the_audit_and_rolled_back_by_the_sweep(
-    system: System, order: Make
-) -> None:
-    placed = order("slow")
-    await _terminate_once(system, placed, "shipping.schedule")
-    audit = system.run("audit", "--json")
-    assert audit.code == 5
-    assert [v["subject"] for v in audit.document["violations"]] == [placed["order_id"]]
-    assert audit.document["checks"]["orphans"] == 1
-
-    swept = system.run("sweep", "--json")
-    assert swept.code == 0, swept
-    assert swept.document == _swept(placed)
-    ended = system.run("status", placed["order_id"], "--json")
-    assert ended.code == 1
-    assert (ended.document["state"], ended.document["error"]["code"]) == ("ROLLED_BACK", "ABANDONED")
-    assert system.run("audit").code == 0
-    eventually(lambda: _late_booking(system, placed), "the delayed booking of the terminated run is refused")
-    assert system.run("audit").code == 0
-    assert system.run("sweep", "--json").document["found"] == 0
-
-
-def _late_booking(system: System, placed: dict[str, Any]) -> bool:
-    call = {"event": "operation", "transaction_id": f"order/{placed['order_id']}", "step": "shipping.schedule"}
-    return any(line.items() >= (call | {"error_code": "STEP_UNDONE"}).items() for line in system.log_lines())
-
-
 async def test_an_order_terminated_past_the_pivot_is_finished_by_the_sweep(system: System, order: Make) -> None:
     placed = order("capture")
-    await _terminate_once(system, placed, "payment.capture")
+    system.place(placed, "--no-wait")
+    client = await connection.connect(Settings(), address=f"127.0.0.1:{system.port}")
+    await _until_it_runs(client, placed, "payment.capture")
+    await client.get_workflow_handle(f"order/{placed['order_id']}").terminate("a slip of the hand")
     assert system.run("audit").code == 5
-    swept = system.run("sweep", "--json")
-    assert swept.document == _swept(placed)
+    nothing = {"transactions": [], "unfinished": [], "leases_ended": 0, "failed": 0, "failures": []}
+    swept = {"found": 1, "finished": 1, "orders": [placed["order_id"]], **nothing}
+    assert system.run("sweep", "--json").document == swept
     assert system.run("status", placed["order_id"], "--json").document["state"] == "CONFIRMED"
     assert system.run("audit").code == 0
 
@@ -134,10 +94,7 @@ async def _run_in_parts(client: Client, lines: tuple[StockLine, ...]) -> tuple[W
     transaction = f"parts-{uuid4().hex[:8]}"
     part = f"{transaction}/goods"
     goods = {"transaction_id": part, "order_id": "x", "lines": [line.model_dump() for line in lines]}
-    steps = [
-        _HOLD | {"input": goods},
-        {"name": "slow", "commit": "nobody.answers", "queue": "nobody", "timeout_s": 99},
-    ]
+    steps = [_HOLD | {"input": goods}, {"name": "slow", "commit": "nobody.answers", "queue": "nobody", "timeout_s": 99}]
     handle = await client.start_workflow(
         "TransactionWorkflow",
         {"transaction_id": transaction, "steps": steps},

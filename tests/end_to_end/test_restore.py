@@ -1,13 +1,10 @@
 """Service databases that were restored from a backup, while Temporal was not: the runbook's commands repair them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -17,6 +14,7 @@ from tests.docs.runbook import commands_with
 
 from ..eventually import eventually
 from ..orders import line
+from .conftest import Make
 from .processes import temporal
 from .system import System
 
@@ -25,7 +23,6 @@ pytestmark = pytest.mark.long
 RESTORE = pytest.mark.xdist_group("restore")
 SHARED = pytest.mark.xdist_group("another system")
 
-Make = Callable[..., dict[str, Any]]
 IN_THE_BULK = 12
 BROKEN = """
 [[fault]]

@@ -1,10 +1,7 @@
 """What `list`, `graph` and `doctor` show of a system that runs."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -17,11 +14,10 @@ from activities.catalogue import SERVICES
 from client.health import workers
 
 from ..eventually import eventually_async
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
-
-Make = Callable[..., dict[str, Any]]
 
 
 def _checks(system: System, **environment: str) -> tuple[int, dict[str, dict[str, Any]]]:

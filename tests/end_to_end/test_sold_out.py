@@ -1,7 +1,5 @@
 """More orders than units, while the services fail: every unit is sold, and none twice."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

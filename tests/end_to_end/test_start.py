@@ -1,7 +1,5 @@
 """The start of a system: what it waits for, and what it refuses: a taken port, the state of another Temporal."""
 
-from __future__ import annotations
-
 import asyncio
 import fcntl
 import os

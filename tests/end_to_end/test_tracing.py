@@ -1,7 +1,5 @@
 """One order is one trace, as a collector receives it over OTLP."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Transactions given as data on the command line: confirmed, refused, waiting in a lane, with a user's own service."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import subprocess

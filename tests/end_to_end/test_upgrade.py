@@ -1,12 +1,8 @@
 """An old and a new build of the workflows side by side: a saga ends on the build that began it."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -15,12 +11,12 @@ from temporalio.client import Client
 from activities.catalogue import SERVICES
 
 from ..eventually import eventually_async
+from .conftest import Make
 from .processes import other_build, temporal, worker
 from .system import System
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("upgrade")]
 
-Make = Callable[..., dict[str, Any]]
 
 DEPLOYMENT = "order-saga"
 COURIER_IS_DOWN = """

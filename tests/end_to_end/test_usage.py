@@ -1,18 +1,13 @@
 """Wrong input and missing dependencies: an error of one line, the documented exit code, and no effect."""
 
-from __future__ import annotations
-
-import asyncio
 import json
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ApplicationError
 
 from cli import documents
@@ -21,17 +16,13 @@ from client.errors import NotAnswered
 from contracts.errors import Code
 from contracts.order import NotificationMode
 from runtime.commandline import CommandFailed
-from temporal_saga import State
-from temporal_saga.visibility import SAGA_STATE
 
-from ..eventually import eventually
 from ..roles import calls_in
-from .command import Answer
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
 
-Make = Callable[..., dict[str, Any]]
 
 WRONG = {
     "an id with a slash": ({"order_id": "a/b"}, "order_id"),
@@ -53,10 +44,7 @@ WRONG = {
     "no phone number": ({"contact": {"email": "ada@example.com", "phone": "0800"}}, "phone"),
     "no such mode": ({"notification": "maybe"}, "notification"),
     "no time at all": ({"deadline_s": 0}, "deadline_s"),
-    "a blank name": (
-        {"ship_to": {"name": " ", "street": "x", "city": "x", "postcode": "1", "country": "DE"}},
-        "name",
-    ),
+    "a blank name": ({"ship_to": {"name": " ", "street": "x", "city": "x", "postcode": "1", "country": "DE"}}, "name"),
 }
 
 
@@ -187,24 +175,6 @@ def test_a_database_that_is_gone_is_said_with_exit_code_3(system: System, tmp_pa
     assert answer.code == 3
     assert "cannot be read" in answer.err
     assert not (tmp_path / "none").exists()
-
-
-async def test_the_desk_reports_a_parked_saga_that_does_not_answer(system: System) -> None:
-    client = await Client.connect(f"127.0.0.1:{system.port}")
-    parked = TypedSearchAttributes([SearchAttributePair(SAGA_STATE, State.PARKED.value)])
-    name = f"nobodys-{uuid4().hex[:8]}"
-    handle = await client.start_workflow("Nobodys", id=name, task_queue="nobody", search_attributes=parked)
-    try:
-
-        def listed() -> Answer:
-            return system.run("desk", "list", "--json")
-
-        what = "visibility knows of it"
-        answer = await asyncio.to_thread(eventually, listed, what, until=lambda said: said.code != 0)
-        assert (answer.code, answer.document) == (3, [])
-        assert answer.err == f"{name}: no worker polls its queue `nobody`; start `worker.py --service nobody`\n"
-    finally:
-        await handle.terminate("nobody will")
 
 
 def test_the_web_ui_is_served(system: System) -> None:

@@ -1,10 +1,7 @@
 """What a command says while it waits, and what is said and goes on when the person leaves."""
 
-from __future__ import annotations
-
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,11 @@ from contracts.order import NotificationMode
 from ..command_line.terminal import Terminal
 from ..eventually import eventually
 from ..roles import calls_in, plan_in
+from .conftest import Make
 from .system import ROOT, System
 
 pytestmark = pytest.mark.xdist_group("system")
 
-Make = Callable[..., dict[str, Any]]
 _STARTER = str(ROOT / "starter.py")
 
 
@@ -62,21 +59,18 @@ def test_a_program_that_ends_a_waiting_command_gets_one_document(system: System,
     assert placed["order_id"] in answer.document["error"]["message"]
 
 
-@pytest.mark.parametrize("term", ["dumb", "a file"])
-def test_where_nothing_can_move_each_change_is_a_line(system: System, order: Make, term: str) -> None:
+def test_where_nothing_can_move_each_change_is_a_line(system: System, order: Make) -> None:
     placed = order("slow")
-    if term == "dumb":
-        terminal = _on_terminal(system, "place", _document(placed, system.folder), term=term)
-        assert terminal.end() in (0, 1)
-        shown, told = terminal.shown, terminal.written
-    else:
-        answer = system.run("place", "-", stdin=json.dumps(placed))
-        shown = told = answer.err
-        assert "starting" not in answer.out
-    lines = [line[10:] for line in shown.splitlines() if line[8:10] == "Z "]
-    assert any(line.startswith("shipping.schedule step RUNNING") for line in lines)
-    assert any(line.startswith("payment.authorize step DONE after ") for line in lines)
-    assert "\x1b" not in told
+    terminal = _on_terminal(system, "place", _document(placed, system.folder), term="dumb")
+    terminal.until_shown("order.create")
+    answer = system.run("place", "-", stdin=json.dumps(placed))
+    assert {terminal.end(), answer.code} <= {0, 1}
+    assert "starting" not in answer.out
+    for shown in (terminal.shown, answer.err):
+        lines = [line[10:] for line in shown.splitlines() if line[8:10] == "Z "]
+        assert any(line.startswith("shipping.schedule step RUNNING") for line in lines)
+        assert any(line.startswith("payment.authorize step DONE after ") for line in lines)
+    assert "\x1b" not in terminal.written + answer.err
 
 
 def test_without_a_terminal_a_document_comes_alone(system: System, order: Make) -> None:

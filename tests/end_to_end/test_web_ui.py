@@ -1,11 +1,7 @@
 """What the Web UI shows of each workflow: of its start, of its calls, and of its end."""
 
-from __future__ import annotations
-
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from temporalio.api.history.v1 import HistoryEvent
@@ -23,11 +19,10 @@ from temporal_saga.visibility import SAGA_STATE
 
 from ..eventually import eventually_async
 from ..orders import line
+from .conftest import Make
 from .system import System
 
 pytestmark = pytest.mark.xdist_group("system")
-
-Make = Callable[..., dict[str, Any]]
 
 
 async def _connect(system: System) -> Client:

@@ -1,7 +1,5 @@
 """A NATS server with JetStream as a child process, which a test can kill and start again."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A real NATS server, and what its stream holds."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

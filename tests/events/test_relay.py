@@ -1,7 +1,5 @@
 """The relay: at least once, in order for each transaction, whatever dies."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field

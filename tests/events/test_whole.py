@@ -1,7 +1,5 @@
 """Orders and events of a whole system that is killed: none is lost, and what took effect is told once."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import signal

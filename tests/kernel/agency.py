@@ -1,7 +1,5 @@
 """A trip whose services are plain activities: nothing is declared that an activity knows already."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """The two ways to cancel a saga: by the business's own update, and by Temporal's cancellation of the workflow."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 
 import pytest

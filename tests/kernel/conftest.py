@@ -1,7 +1,5 @@
 """Fixtures of the kernel's tests."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -75,9 +73,10 @@ def max_cached_workflows() -> int:
 
 
 @pytest.fixture
-def workflows() -> tuple[type, ...]:
-    """The workflows of a worker. A module whose tests run others overrides it."""
-    return (TripWorkflow,)
+def workflows(request: pytest.FixtureRequest) -> tuple[type, ...]:
+    """The workflows of a worker: the whole plan, and those that the test's module holds or imports."""
+    found = (each for each in vars(request.module).values() if hasattr(each, "__temporal_workflow_definition"))
+    return tuple({TripWorkflow, *found})
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What must hold when a trip has ended: of the services first, then of the log."""
 
-from __future__ import annotations
-
 from temporal_saga import CallKind, Entry, State, Status
 
 from .harness import End, Harness

@@ -1,7 +1,5 @@
 """Starts trips on a server, stops them at a step, and reads how they ended."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """The example of docs/library/how-to.md: a parcel that a person approves and that one of two couriers takes abroad."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A trip as data. The workflow runs `PLAN`; a step that is added has every fault put into it (`test_every_fault`)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TypeAlias
 

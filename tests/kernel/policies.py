@@ -1,7 +1,5 @@
 """Policies and times that more than one module needs."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from temporal_saga import POLICIES, Policies, Policy

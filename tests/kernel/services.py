@@ -1,7 +1,5 @@
 """The trip's services: state in memory behind a fence, and for each operation a behaviour that a test scripts."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable

@@ -1,7 +1,5 @@
 """A short trip with a call that does not get through, and what an operator sees and decides about it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Random sagas: a shape, failures of some of its calls, and an interruption at a random moment."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum

@@ -1,7 +1,5 @@
 """A saga calls plain activities: it needs no declaration of what an activity knows already."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 
 import pytest

@@ -1,15 +1,24 @@
 """Announcements: that a saga is parked, goes on or has ended; at least once, in order, and only its end waits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio import activity, workflow
 
-from temporal_saga import Announcement, AnnouncementKind, Announcements, Operation, Saga, State, Status, TransactionLog
+from temporal_saga import (
+    Announcement,
+    AnnouncementKind,
+    Announcements,
+    Operation,
+    Rounds,
+    Saga,
+    State,
+    Status,
+    TransactionLog,
+)
 
 from .harness import Harness
 from .plan import FINISHES, PIVOT
@@ -69,11 +78,6 @@ class Listening(FakeServices):
 
 
 @pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (AnnouncingWorkflow,)
-
-
-@pytest.fixture
 def services() -> FakeServices:
     return Listening()
 
@@ -129,7 +133,8 @@ async def test_announcements_that_fail_hold_up_no_undo_and_are_made_in_order_whe
     harness.services.script(PIVOT.name, then=refuse)
     harness.services.script("car.release", fail)
     services.fails = 1_000
-    handle = await harness.start(AnnouncingWorkflow, policies=ONE_ATTEMPT)
+    soon = replace(ONE_ATTEMPT, rounds=Rounds(first_pause=timedelta(seconds=1)))
+    handle = await harness.start(AnnouncingWorkflow, policies=soon)
     log = await harness.until_log(handle, lambda log: log.state is State.ROLLED_BACK)
     assert all(entry.status in (Status.DONE, Status.REFUSED) for entry in log.steps)
     assert services.of(Effect.HELD) == {"mail.regrets"}

@@ -1,7 +1,5 @@
 """The workflow's own code between the calls: it sleeps, raises errors, has bugs, takes detours."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest
@@ -24,18 +22,11 @@ from .workflows import (
     OwnCancelWorkflow,
     RetryWorkflow,
     Trip,
-    TripWorkflow,
 )
 
 PLACES = [*(branches(part)[0][0].name for part in PLAN), PIVOT.name]
 FIRST, LAST = STEPS[0], STEPS[-1]
-OTHER_WORKFLOWS = (DetourWorkflow, DirectWorkflow, OwnCancelWorkflow, LocalCallWorkflow, RetryWorkflow)
 every_place = pytest.mark.parametrize("place", [2, len(PLACES) - 1])
-
-
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (TripWorkflow, *OTHER_WORKFLOWS)
 
 
 @every_place

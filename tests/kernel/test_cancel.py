@@ -1,7 +1,5 @@
 """Cancels by the business and by Temporal: between two steps, twice, during the rollback, and too late."""
 
-from __future__ import annotations
-
 import pytest
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy

@@ -1,7 +1,5 @@
 """Colocated sagas: they end as any other, with fewer events; a call that fails locally goes over its queue."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 

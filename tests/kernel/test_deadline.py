@@ -1,7 +1,5 @@
 """The deadline bounds the phase before the pivot, and nothing else."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import pytest
@@ -18,11 +16,6 @@ from .services import Effect, fail, refuse
 from .workflows import BodyAction, SecondPivotWorkflow, Trip, TripWorkflow
 
 PLAN_LAST = STEPS[-1].name
-
-
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (TripWorkflow, SecondPivotWorkflow)
 
 
 async def test_the_deadline_stops_the_workflow_between_two_steps(harness: Harness) -> None:

@@ -1,20 +1,12 @@
 """The desk: a parked call stays there until it is done or skipped, and a decision is applied when its round is over."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from temporal_saga import (
-    CallKind,
-    Rounds,
-    Skip,
-    State,
-    Status,
-)
+from temporal_saga import CallKind, Rounds, Skip, State, Status
 from tests.gate import Gate
 
 from . import expect
@@ -39,11 +31,6 @@ from .short_trip import (
 
 BY_ANN = Skip(actor="ann", reason="settled by hand")
 _TIMEOUT_S = 20
-
-
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (ShortTripWorkflow,)
 
 
 @pytest.mark.parametrize("step", [UNDO, PIVOT.name, FINISH])

@@ -1,7 +1,5 @@
 """A saga takes into account what another execution of it has done, undone or decided."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest
@@ -18,15 +16,10 @@ from .cancels import by_business, by_temporal
 from .harness import Harness, failed_task, real_server
 from .plan import FINISHES, PIVOT, ROLLBACK_CALL, STEPS, UNDOS
 from .services import SOLD_OUT, Effect, behind, conflict, fail, refuse, work
-from .workflows import ForeseeingWorkflow, RecoveringWorkflow, Trip, TripWorkflow
+from .workflows import ForeseeingWorkflow, RecoveringWorkflow, Trip
 
 FIRST, MIDDLE, LAST = STEPS[0].name, STEPS[3].name, STEPS[-1].name
 HELD = {step.name for step in STEPS if step.undo is not None}
-
-
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (TripWorkflow, ForeseeingWorkflow, RecoveringWorkflow)
 
 
 @pytest.mark.parametrize("step", [FIRST, MIDDLE, LAST])

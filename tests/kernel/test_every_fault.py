@@ -5,8 +5,6 @@ must do beyond that is here. Other tests of this folder have what the harness do
 once, hours of silence, and the two orders of a workflow task's jobs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta

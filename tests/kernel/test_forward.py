@@ -1,7 +1,5 @@
 """The pivot and the calls that it promises: they are repeated until they are answered, and never rolled back."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """The example of docs/library/how-to.md does what the page says."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -37,11 +35,7 @@ async def sent(
     """Start a parcel, on the sandbox that everyone has by default."""
     queue = f"parcels-{uuid4()}"
     async with Worker(
-        server.client,
-        task_queue=queue,
-        workflows=[workflow],
-        activities=services.served(),
-        plugins=[SagaPlugin()],
+        server.client, task_queue=queue, workflows=[workflow], activities=services.served(), plugins=[SagaPlugin()]
     ):
         yield await server.client.start_workflow(workflow.run, PARCEL, id=queue, task_queue=queue)
 

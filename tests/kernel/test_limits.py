@@ -1,7 +1,5 @@
 """Temporal's limits: a saga whose calls fail for a year must still be able to end."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

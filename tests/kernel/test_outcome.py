@@ -1,7 +1,5 @@
 """The three outcomes of a call, from the errors that Temporal raises."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Parallel groups in which a call fails while another runs. No call of a group may go on beside its rollback."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """The plugin of every worker of sagas, and a namespace that lacks their search attributes."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
@@ -13,12 +11,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from temporal_saga import (
-    SagaPlugin,
-    missing_search_attributes,
-    register_search_attributes,
-    visibility,
-)
+from temporal_saga import SagaPlugin, missing_search_attributes, register_search_attributes, visibility
 from temporal_saga.visibility import SAGA_STATE
 
 from .agency import Agency, PlainTripWorkflow

@@ -1,7 +1,5 @@
 """The numbers of the policies: attempts and pauses fit into the total."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any

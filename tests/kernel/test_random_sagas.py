@@ -1,7 +1,5 @@
 """A saga of any shape ends, whatever happens to it. All its steps hold or none does, and its log says which."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress

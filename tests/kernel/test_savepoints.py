@@ -1,7 +1,5 @@
 """Savepoints: a workflow undoes what it has begun since one, and goes another way."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest
@@ -31,19 +29,6 @@ from .ways import (
 
 JOURNEY = [["flight.release"], ["transfer.release", "hotel.release"]]
 """The undos of the group, whose branches are undone side by side."""
-
-
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (
-        BranchSavepointWorkflow,
-        LateSavepointWorkflow,
-        OtherBranchSavepointWorkflow,
-        ResumedSavepointWorkflow,
-        SavepointWorkflow,
-        SecondTryWorkflow,
-        UndoneSavepointWorkflow,
-    )
 
 
 def undos_of(end: End) -> list[str]:
@@ -88,9 +73,7 @@ async def test_a_step_of_unknown_outcome_since_a_savepoint_is_undone_once(harnes
     assert "car.hold" not in harness.services.of(Effect.HELD)
 
 
-async def test_an_undo_to_a_savepoint_that_parks_holds_up_neither_the_others_nor_the_workflow(
-    harness: Harness,
-) -> None:
+async def test_an_undo_to_a_savepoint_that_parks_holds_up_neither_the_others_nor_the_workflow(harness: Harness) -> None:
     harness.services.script(CAR.name, then=refuse)
     harness.services.script("transfer.release", then=fail)
     handle = await harness.start(SavepointWorkflow)

@@ -1,7 +1,5 @@
 """An undo that is declared so sees what its step has replied, where the saga knows it, and does without where not."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -15,11 +13,6 @@ from .services import Effect, FakeServices, fail, lose_reply, refuse
 from .ways import CAR, FIRST, SeeingWorkflow
 
 OPEN, HOLD = Receipt("trip.open", 1), Receipt("car.hold", 1)
-
-
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (SeeingWorkflow,)
 
 
 @pytest.fixture

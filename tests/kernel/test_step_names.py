@@ -1,7 +1,5 @@
 """The step of a call in the log and on the desk is that call's alone."""
 
-from __future__ import annotations
-
 import pytest
 
 from temporal_saga.journal import unique_step

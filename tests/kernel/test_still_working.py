@@ -1,7 +1,5 @@
 """A service that has work in hand says when to ask it again. That is no failure, whatever kind of call it is."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any

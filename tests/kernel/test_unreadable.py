@@ -1,7 +1,5 @@
 """Replies that a workflow cannot read: the outcome is unknown, also for a later build that can read them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast

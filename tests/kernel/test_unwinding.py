@@ -1,7 +1,5 @@
 """Rollbacks: an undo that does not get through is parked and tried again for ever, and does not hold up the others."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
 

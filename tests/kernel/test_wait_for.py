@@ -1,7 +1,5 @@
 """A saga waits before its pivot for an event from outside. Its timeout, the deadline and a cancel end the wait."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Any
 
@@ -35,20 +33,6 @@ from .ways import (
 )
 
 LONGER = WAIT + MINUTE
-
-
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (
-        ApprovalFirstWorkflow,
-        ApprovalInGroupWorkflow,
-        ApprovalOrElseWorkflow,
-        ApprovalWorkflow,
-        ForeseenApprovalWorkflow,
-        LateApprovalWorkflow,
-        NewsFirstWorkflow,
-        SharedApprovalWorkflow,
-    )
 
 
 async def waiting(

@@ -1,7 +1,5 @@
 """The waits of a saga."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]

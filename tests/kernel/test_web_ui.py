@@ -1,7 +1,5 @@
 """What the Web UI shows of a saga: summaries of its calls and timers, the parked calls, and how it ended."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 
@@ -23,7 +21,7 @@ from .plan import PIVOT, STEPS, Booking
 from .services import fail, refuse, working
 from .short_trip import FINISH, POLICIES, UNDO, ShortTripWorkflow, decide, parked, record, until_tried
 from .ways import APPROVAL, ApprovalOrElseWorkflow
-from .workflows import Trip, TripWorkflow, served_here
+from .workflows import Trip, served_here
 
 
 @workflow.defn
@@ -40,11 +38,6 @@ class ToldTripWorkflow(ShortTripWorkflow):
             await saga.step(served_here(STEPS[0].operation), Booking(trip.transaction_id))
             await saga.pivot(served_here(PIVOT), Booking(trip.transaction_id))
         return saga.log
-
-
-@pytest.fixture
-def workflows() -> tuple[type, ...]:
-    return (ApprovalOrElseWorkflow, ShortTripWorkflow, ToldTripWorkflow, TripWorkflow)
 
 
 async def events_of(handle: Handle) -> list[HistoryEvent]:

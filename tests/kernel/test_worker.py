@@ -1,7 +1,5 @@
 """Workers that start and stop while a saga runs."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import sys

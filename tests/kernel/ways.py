@@ -1,7 +1,5 @@
 """The workflows under test that wait for an approval, go back to a savepoint, or show an undo the reply of its step."""
 
-from __future__ import annotations
-
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace

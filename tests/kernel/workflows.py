@@ -1,7 +1,5 @@
 """The workflows under test."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress

@@ -1,7 +1,5 @@
 """A travel agency's services in memory, each with a fence. A test can leave a part of it out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Fixtures: a hotel on SQLite, with connections and with asyncio connections, and on PostgreSQL."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Those that `sagas` has are not repeated here.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace

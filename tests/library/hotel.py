@@ -4,8 +4,6 @@ A booking takes a room, a cancellation gives it back, a check-in acts on the boo
 key, so that a test sees an effect that came twice.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The sagas that are wrong, each with the case that catches it and what it says: docs/library/testing.md."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Trips as sagas: two that are right, and those that people write, each with its one defect."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Between two cases the clock of the server that skips time stands, whatever the case before has left behind."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """The documentation of the package: its code is run, its reference is whole, every public name is explained."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from functools import cache

@@ -1,7 +1,5 @@
 """Attempts of one step at the same time: one acts, the others wait for it and get what it left."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta

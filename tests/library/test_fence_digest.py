@@ -1,7 +1,5 @@
 """The digest of a request: the same for the same request, whatever its type, its builds and the order of its keys."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, StrEnum

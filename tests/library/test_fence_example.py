@@ -1,7 +1,5 @@
 """The example of docs/library/fence.md: a hotel's activities, as a worker would run them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The rules of the fence: every row of their table, and what holds in whatever order requests arrive."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The fence over others' own SQL: with connections and asyncio connections on SQLite, and on PostgreSQL."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """The harness for sagas: it passes those that are right, and says of each wrong one what is wrong with it."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +87,7 @@ async def test_a_saga_that_fails_without_a_fault_is_unusable(time_skipping_serve
     agency = Agency()
     [_, *others] = agency.activities()
     saga = SagaUnderTest(
-        workflow=sagas.TripWorkflow.run,
-        input=Trip,
-        activities=[sold_out, *others],
-        state=agency.state,
+        workflow=sagas.TripWorkflow.run, input=Trip, activities=[sold_out, *others], state=agency.state
     )
     with pytest.raises(Unusable, match=r"without a fault the saga ends as failed \(.*\): it must end as confirmed"):
         await check(saga, server=time_skipping_server)

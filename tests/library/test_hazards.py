@@ -1,7 +1,5 @@
 """Each hazard of docs/library/hazards.md: what a plain workflow does, and what a saga does."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -50,12 +48,7 @@ class Hazard:
     ours: Subject
 
 
-_AMONG_THE_NAIVE = (
-    sagas.UndoRegisteredAfter,
-    sagas.RollbackCancelled,
-    sagas.UndoGivenUp,
-    sagas.DeadlineMissed,
-)
+_AMONG_THE_NAIVE = (sagas.UndoRegisteredAfter, sagas.RollbackCancelled, sagas.UndoGivenUp, sagas.DeadlineMissed)
 """The sagas of the page that `test_harness` runs. `tests/kernel/test_every_fault.py` has the same faults in a saga."""
 HAZARDS = (
     Hazard(

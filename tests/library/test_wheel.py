@@ -1,7 +1,5 @@
 """The wheel in an empty environment: what the documentation says to type, with nothing of the checkout on the path."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """`python -m tests.limits --sagas 5000`: how much memory one worker takes for so many open sagas, and that all end."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import tempfile

@@ -3,8 +3,6 @@
 The processes are those of production: a server, the services, and one worker of `orders`, whose memory is measured.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

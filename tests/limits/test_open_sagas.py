@@ -1,7 +1,5 @@
 """The measurement of `python -m tests.limits`, small enough for every run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

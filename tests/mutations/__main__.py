@@ -4,8 +4,6 @@ Words choose the defects that have them all in their text. Exit 0 only if every 
 without it.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

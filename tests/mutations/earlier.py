@@ -1,7 +1,5 @@
 """Defects in what a saga makes of its other executions, and of time."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _KERNEL, _EARLIER, _CALLS = "temporal_saga/kernel.py", "temporal_saga/earlier.py", "temporal_saga/calls.py"
@@ -15,176 +13,141 @@ _DECIDED = f"{_RERUNS}::test_a_decided_transaction_that_is_run_again_while_a_ser
 _UNDONE = (
     Mutation(
         "a step that was undone before counts as refused: there is nothing to undo",
-        (Edit(_KERNEL, "isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and", "False and"),),
-        (
-            f"{_TEST}::test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone[trip.open]",
-            f"{_TEST}::test_a_saga_that_foresees_nothing_does_not_claim_to_be_rolled_back",
-            f"{_RERUNS}::test_an_order_that_another_execution_unwinds_ends_when_every_undo_is_done[by_second_start]",
-            f"{_RERUNS}::test_a_transaction_that_another_execution_unwinds_ends_when_every_undo_is_done",
-        ),
+        Edit(_KERNEL, "isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and", "False and"),
+        f"{_TEST}::test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone[trip.open]",
+        f"{_TEST}::test_a_saga_that_foresees_nothing_does_not_claim_to_be_rolled_back",
+        f"{_RERUNS}::test_an_order_that_another_execution_unwinds_ends_when_every_undo_is_done[by_second_start]",
+        f"{_RERUNS}::test_a_transaction_that_another_execution_unwinds_ends_when_every_undo_is_done",
     ),
     Mutation(
         "a workflow that catches that a step was undone goes on and confirms",
-        (Edit(_KERNEL, "self._progress.cause = self._progress.cause or Failure(", "Failure("),),
-        (f"{_TEST}::test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone[car.hold]",),
+        Edit(_KERNEL, "self._progress.cause = self._progress.cause or Failure(", "Failure("),
+        f"{_TEST}::test_a_step_that_was_undone_before_has_all_that_is_foreseen_undone[car.hold]",
     ),
     Mutation(
         "a batch takes an order that was undone before for refused",
-        (Edit(_BATCH, "            return refusal.code == STEP_UNDONE\n", "            return False\n"),),
-        (f"{_RERUNS}::test_a_batch_detaches_an_order_that_another_execution_unwinds",),
+        Edit(_BATCH, "            return refusal.code == STEP_UNDONE\n", "            return False\n"),
+        f"{_RERUNS}::test_a_batch_detaches_an_order_that_another_execution_unwinds",
     ),
     Mutation(
         "the fence says that a step was undone to a request that is another one",
-        (
-            Edit(
-                _RULES,
-                "if found.digest != asked.digest:\n        return _conflict(asked)\n"
-                "    if found.state in (OperationState.UNDONE, ",
-                "if found.state in (OperationState.UNDONE, ",
-            ),
+        Edit(
+            _RULES,
+            "if found.digest != asked.digest:\n        return _conflict(asked)\n"
+            "    if found.state in (OperationState.UNDONE, ",
+            "if found.state in (OperationState.UNDONE, ",
         ),
-        ("tests/services/test_fence.py::test_a_late_forward_after_a_tombstone_is_refused[sqlite-payment.cancel]",),
+        "tests/services/test_fence.py::test_a_late_forward_after_a_tombstone_is_refused[sqlite-payment.cancel]",
     ),
     Mutation(
         "a colocated saga does not undo the steps that its history has not seen begin",
-        (Edit(_UNDO, "(self._policies.are_colocated and self.has_opened)", "False"),),
-        (
-            f"{_TEST}::"
-            "test_a_colocated_saga_undoes_what_a_worker_that_is_thought_dead_did_beyond_its_history[policies0-left0]",
-        ),
+        Edit(_UNDO, "(self._policies.are_colocated and self.has_opened)", "False"),
+        f"{_TEST}::"
+        "test_a_colocated_saga_undoes_what_a_worker_that_is_thought_dead_did_beyond_its_history[policies0-left0]",
     ),
 )
 
 _DECISION = (
     Mutation(
         "a step of unknown outcome rolls a resumed transaction back past its pivot",
-        (
-            Edit(
-                _PROGRESS,
-                "return self.phase is Phase.PREPARING and self._earlier.may_have_decided",
-                "return False",
-            ),
-        ),
-        (
-            f"{_TEST}::test_a_resumed_saga_gives_no_step_up_before_it_knows_whether_it_was_decided",
-            f"{_DECIDED}[terminated and resumed]",
-        ),
+        Edit(_PROGRESS, "return self.phase is Phase.PREPARING and self._earlier.may_have_decided", "return False"),
+        f"{_TEST}::test_a_resumed_saga_gives_no_step_up_before_it_knows_whether_it_was_decided",
+        f"{_DECIDED}[terminated and resumed]",
     ),
     Mutation(
         "a run that was reset to its start is taken for the first one",
-        (Edit(_EARLIER, "self._from_the_start = was_reset or", "self._from_the_start = False and"),),
-        (
-            f"{_DECIDED}[reset]",
-            f"{_RERUNS}::test_an_order_that_is_reset_undoes_what_its_first_run_did_later",
-        ),
+        Edit(_EARLIER, "self._from_the_start = was_reset or", "self._from_the_start = False and"),
+        f"{_DECIDED}[reset]",
+        f"{_RERUNS}::test_an_order_that_is_reset_undoes_what_its_first_run_did_later",
     ),
     Mutation(
         "a run that was reset to a later task is taken for the first one",
-        (Edit(_EARLIER, " or workflow.random_seed() != self._seed", ""),),
-        (f"{_DECIDED}[reset to a later task]",),
+        Edit(_EARLIER, " or workflow.random_seed() != self._seed", ""),
+        f"{_DECIDED}[reset to a later task]",
     ),
     Mutation(
         "an order that is reset is rolled back without asking whether it was confirmed",
-        (Edit(_ORDER, "if not saga.is_rerun or", "if True or"),),
-        (f"{_RERUNS}::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",),
+        Edit(_ORDER, "if not saga.is_rerun or", "if True or"),
+        f"{_RERUNS}::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",
     ),
     Mutation(
         "what got no answer is undone although the order turns out to be confirmed",
-        (Edit(_UNDO, "        self._unknown.clear()", "        pass"),),
-        (f"{_RERUNS}::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",),
+        Edit(_UNDO, "        self._unknown.clear()", "        pass"),
+        f"{_RERUNS}::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",
     ),
     Mutation(
         "a conflict counts as a proof that nothing was decided",
-        (Edit(_OUTCOME, "    return code != IDEMPOTENCY_CONFLICT\n", "    return True\n"),),
-        (f"{_TEST}::test_a_conflict_does_not_tell_a_resumed_saga_that_it_was_not_decided[trip.confirm]",),
+        Edit(_OUTCOME, "    return code != IDEMPOTENCY_CONFLICT\n", "    return True\n"),
+        f"{_TEST}::test_a_conflict_does_not_tell_a_resumed_saga_that_it_was_not_decided[trip.confirm]",
     ),
     Mutation(
         "a takeover that finds the saga confirmed remembers an earlier cancel",
-        (
-            Edit(
-                _KERNEL,
-                "        self._progress.cause = None  # a cancel that came",
-                "        # a cancel that came",
-            ),
-        ),
-        (f"{_TEST}::test_a_cancel_before_a_recovery_that_finds_the_saga_confirmed_has_no_effect",),
+        Edit(_KERNEL, "        self._progress.cause = None  # a cancel that came", "        # a cancel that came"),
+        f"{_TEST}::test_a_cancel_before_a_recovery_that_finds_the_saga_confirmed_has_no_effect",
     ),
 )
 
 _TIME = (
     Mutation(
         "after a refused pivot that the workflow catches, the deadline is gone",
-        (
-            Edit(
-                _PROGRESS,
-                "        self.phase = Phase.PREPARING\n        self._start_timer()\n",
-                "        self.phase = Phase.PREPARING\n",
-            ),
+        Edit(
+            _PROGRESS,
+            "        self.phase = Phase.PREPARING\n        self._start_timer()\n",
+            "        self.phase = Phase.PREPARING\n",
         ),
-        ("tests/kernel/test_deadline.py::test_a_pivot_that_is_refused_and_caught_leaves_the_deadline",),
+        "tests/kernel/test_deadline.py::test_a_pivot_that_is_refused_and_caught_leaves_the_deadline",
     ),
     Mutation(
         "a step with a timeout of its own gives up after four attempts",
-        (Edit("temporal_saga/policy.py", "self.forward.retried_for(within)", "self.forward.bounded_by(within)"),),
-        ("tests/transactions/test_steps.py::test_a_step_is_tried_again_until_its_timeout_is_over",),
+        Edit("temporal_saga/policy.py", "self.forward.retried_for(within)", "self.forward.bounded_by(within)"),
+        "tests/transactions/test_steps.py::test_a_step_is_tried_again_until_its_timeout_is_over",
     ),
     Mutation(
         "a local call that was cancelled is made again over the queue",
-        (Edit(_CALLS, " or first.code == outcome.CANCELLED", ""),),
-        ("tests/kernel/test_colocated.py::test_a_local_call_that_is_cancelled_is_not_made_again_over_the_queue",),
+        Edit(_CALLS, " or first.code == outcome.CANCELLED", ""),
+        "tests/kernel/test_colocated.py::test_a_local_call_that_is_cancelled_is_not_made_again_over_the_queue",
     ),
     Mutation(
         "the transaction that holds a lane enters a second time",
-        (Edit(_LANE, "        if holding or entry.transaction_id", "        if entry.transaction_id"),),
-        ("tests/transactions/test_lanes.py::test_a_transaction_that_holds_the_lane_is_not_entered_again",),
+        Edit(_LANE, "        if holding or entry.transaction_id", "        if entry.transaction_id"),
+        "tests/transactions/test_lanes.py::test_a_transaction_that_holds_the_lane_is_not_entered_again",
     ),
 )
 
 _ANSWERS = (
     Mutation(
         "whether a refusal of the pivot decides is known before a reset while it runs",
-        (
-            Edit(
-                "temporal_saga/kernel.py",
-                "self._earlier.proves_not_decided, within",
-                "lambda code, ahead=self._earlier.may_be_ahead: not ahead or outcome.proves_not_done(code), within",
-            ),
+        Edit(
+            "temporal_saga/kernel.py",
+            "self._earlier.proves_not_decided, within",
+            "lambda code, ahead=self._earlier.may_be_ahead: not ahead or outcome.proves_not_done(code), within",
         ),
-        (
-            "tests/kernel/test_earlier.py::"
-            "test_a_conflict_does_not_tell_a_saga_that_was_reset_while_its_pivot_ran_that_it_was_not_decided",
-        ),
+        "tests/kernel/test_earlier.py::"
+        "test_a_conflict_does_not_tell_a_saga_that_was_reset_while_its_pivot_ran_that_it_was_not_decided",
     ),
     Mutation(
         "a colocated saga that is stopped in its first step takes it that no worker went on from that",
-        (
-            Edit(
-                _KERNEL,
-                "        if not isinstance(ended, Refused):\n            self._rollback.has_opened",
-                "        if isinstance(ended, Done):\n            self._rollback.has_opened",
-            ),
+        Edit(
+            _KERNEL,
+            "        if not isinstance(ended, Refused):\n            self._rollback.has_opened",
+            "        if isinstance(ended, Done):\n            self._rollback.has_opened",
         ),
-        (f"{_TEST}::test_a_colocated_saga_that_is_stopped_in_its_first_step_undoes_what_a_worker_did_beyond_it",),
+        f"{_TEST}::test_a_colocated_saga_that_is_stopped_in_its_first_step_undoes_what_a_worker_did_beyond_it",
     ),
     Mutation(
         "two calls of one operation and one name have one step",
-        (
-            Edit(
-                "temporal_saga/journal.py",
-                "return next(step for step in chain([operation], named, numbered) if step not in taken)",
-                "return next(chain(named, numbered)) if operation in taken else operation",
-            ),
+        Edit(
+            "temporal_saga/journal.py",
+            "return next(step for step in chain([operation], named, numbered) if step not in taken)",
+            "return next(chain(named, numbered)) if operation in taken else operation",
         ),
-        ("tests/kernel/test_step_names.py::test_each_call_of_an_operation_has_a_step_of_its_own_whatever_its_name",),
+        "tests/kernel/test_step_names.py::test_each_call_of_an_operation_has_a_step_of_its_own_whatever_its_name",
     ),
     Mutation(
         "a wait asks again for what it has found",
-        (Edit("temporal_saga/kernel.py", "            return found[0]\n", "            return holds()\n"),),
-        (
-            "tests/kernel/test_wait_for.py::"
-            "test_each_of_two_waits_returns_what_it_found_although_the_first_has_taken_it",
-        ),
+        Edit("temporal_saga/kernel.py", "            return found[0]\n", "            return holds()\n"),
+        "tests/kernel/test_wait_for.py::test_each_of_two_waits_returns_what_it_found_although_the_first_has_taken_it",
     ),
 )
 
-EARLIER = (*_UNDONE, *_DECISION, *_TIME, *_ANSWERS)
+MUTATIONS = (*_UNDONE, *_DECISION, *_TIME, *_ANSWERS)

@@ -1,7 +1,5 @@
 """Defects of the events for the outside."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _RELAY, _TESTS = "runtime/relay.py", "tests/events/test_relay.py"
@@ -10,88 +8,74 @@ _ANNOUNCER, _ANNOUNCED = "temporal_saga/announcer.py", "tests/kernel/test_announ
 _ALERTS = "tests/end_to_end/test_alerts.py"
 _MODES = "tests/events/test_whole.py"
 
-EVENTS = (
+MUTATIONS = (
     Mutation(
         "an event has another id each time it is sent",
-        (Edit(_RELAY, '"id": f"{event.transaction_id}/{event.operation}"', '"id": f"{id(event)}/{id(object())}"'),),
-        (f"{_TESTS}::test_an_event_is_a_cloud_event_with_a_stable_id",),
+        Edit(_RELAY, '"id": f"{event.transaction_id}/{event.operation}"', '"id": f"{id(event)}/{id(object())}"'),
+        f"{_TESTS}::test_an_event_is_a_cloud_event_with_a_stable_id",
     ),
     Mutation(
         "the stream is not told the ids, and takes an event twice",
-        (Edit(_RELAY, 'headers = {"Nats-Msg-Id": told["id"], ', "headers = {"),),
-        (
-            f"{_TESTS}::test_a_relay_that_dies_between_sending_and_removing_sends_again_and_the_stream_has_each_event_once",
-        ),
+        Edit(_RELAY, 'headers = {"Nats-Msg-Id": told["id"], ', "headers = {"),
+        f"{_TESTS}::test_a_relay_that_dies_between_sending_and_removing_sends_again_and_the_stream_has_each_event_once",
     ),
     Mutation(
         "events are removed although they were not sent",
-        (Edit(_RELAY, "sent = [each for ids, _ in answers for each in ids]", "sent = [row.id for row in waiting]"),),
-        (f"{_TESTS}::test_an_event_that_the_stream_refuses_waits",),
+        Edit(_RELAY, "sent = [each for ids, _ in answers for each in ids]", "sent = [row.id for row in waiting]"),
+        f"{_TESTS}::test_an_event_that_the_stream_refuses_waits",
     ),
     Mutation(
         "after an event that was not sent, the later ones of its transaction are",
-        (Edit(_RELAY, "            return sent, error\n", "            continue\n"),),
-        (f"{_TESTS}::test_an_event_that_is_not_acknowledged_keeps_back_the_later_ones_of_its_transaction",),
+        Edit(_RELAY, "            return sent, error\n", "            continue\n"),
+        f"{_TESTS}::test_an_event_that_is_not_acknowledged_keeps_back_the_later_ones_of_its_transaction",
     ),
     Mutation(
         "an operation that changes nothing is told as an effect",
-        (
-            Edit(
-                "activities/fence.py",
-                "    if changed:\n        uow.note_effect",
-                "    if True:\n        uow.note_effect",
-            ),
+        Edit(
+            "activities/fence.py", "    if changed:\n        uow.note_effect", "    if True:\n        uow.note_effect"
         ),
-        (f"{_OUTBOX}::test_a_refusal_and_an_undo_of_nothing_are_no_events",),
+        f"{_OUTBOX}::test_a_refusal_and_an_undo_of_nothing_are_no_events",
     ),
     Mutation(
         "the outbox is written although no events are wanted",
-        (
-            Edit(
-                "activities/records.py", 'metadata.tables["outbox"] if publishes else None', 'metadata.tables["outbox"]'
-            ),
-        ),
-        (f"{_OUTBOX}::test_without_events_the_outbox_stays_empty",),
+        Edit("activities/records.py", 'metadata.tables["outbox"] if publishes else None', 'metadata.tables["outbox"]'),
+        f"{_OUTBOX}::test_without_events_the_outbox_stays_empty",
     ),
     Mutation(
         "a workflow ends before its announcements are made",
-        (
-            Edit(
-                "temporal_saga/kernel.py",
-                "            await run_to_completion(self._announcer.done())",
-                "            pass",
-            ),
+        Edit(
+            "temporal_saga/kernel.py", "            await run_to_completion(self._announcer.done())", "            pass"
         ),
-        (f"{_ANNOUNCED}::test_announcements_that_fail_hold_up_no_undo_and_are_made_in_order_when_they_can_be",),
+        f"{_ANNOUNCED}::test_announcements_that_fail_hold_up_no_undo_and_are_made_in_order_when_they_can_be",
     ),
     Mutation(
         "an announcement that fails is dropped",
-        (Edit(_ANNOUNCER, "if isinstance(ended, Done):", "if ended:"),),
-        (f"{_ANNOUNCED}::test_announcements_that_fail_hold_up_no_undo_and_are_made_in_order_when_they_can_be",),
+        Edit(_ANNOUNCER, "if isinstance(ended, Done):", "if ended:"),
+        f"{_ANNOUNCED}::test_announcements_that_fail_hold_up_no_undo_and_are_made_in_order_when_they_can_be",
     ),
     Mutation(
         "an announcement of the next run has the id of the first run's",
-        (Edit(_ANNOUNCER, 'f"{workflow.info().run_id}-{self._number}"', 'f"{self._number}"'),),
-        (f"{_ANNOUNCED}::test_a_saga_that_is_parked_announces_it_with_the_step_and_later_that_it_goes_on_and_ends",),
+        Edit(_ANNOUNCER, 'f"{workflow.info().run_id}-{self._number}"', 'f"{self._number}"'),
+        f"{_ANNOUNCED}::test_a_saga_that_is_parked_announces_it_with_the_step_and_later_that_it_goes_on_and_ends",
     ),
     Mutation(
         "each participant announces the end of the order",
-        (Edit("temporal_saga/journal.py", "and (State.PARKED in (before, state) or not self.is_part)", ""),),
-        (f"{_MODES}::test_every_mode_tells_once_that_an_order_is_parked_goes_on_and_has_ended",),
+        Edit("temporal_saga/journal.py", "and (State.PARKED in (before, state) or not self.is_part)", ""),
+        f"{_MODES}::test_every_mode_tells_once_that_an_order_is_parked_goes_on_and_has_ended",
     ),
     Mutation(
         "an order that leaves its batch announces nothing",
-        (Edit("workflows/announcing.py", "return {ANNOUNCES: True} if announced() else {}", "return {}"),),
-        (f"{_MODES}::test_every_mode_tells_once_that_an_order_is_parked_goes_on_and_has_ended",),
+        Edit("workflows/announcing.py", "return {ANNOUNCES: True} if announced() else {}", "return {}"),
+        f"{_MODES}::test_every_mode_tells_once_that_an_order_is_parked_goes_on_and_has_ended",
     ),
     Mutation(
         "each participant of a choreographed order counts its end",
-        (Edit("temporal_saga/journal.py", "if state is State.PARKED or not self.is_part:", "if state:"),),
-        (f"{_ALERTS}::test_a_choreographed_order_is_counted_once_in_each_state",),
+        Edit("temporal_saga/journal.py", "if state is State.PARKED or not self.is_part:", "if state:"),
+        f"{_ALERTS}::test_a_choreographed_order_is_counted_once_in_each_state",
     ),
     Mutation(
         "an undo that leaves a tombstone counts as one that acted",
-        (Edit("activities/fence.py", "TOMBSTONE if left.state is RecordState.TOMBSTONE else ACTED)", "ACTED)"),),
-        ("tests/services/test_answers.py::test_each_answer_of_the_fence_is_counted_by_operation_answer_and_code",),
+        Edit("activities/fence.py", "TOMBSTONE if left.state is RecordState.TOMBSTONE else ACTED)", "ACTED)"),
+        "tests/services/test_answers.py::test_each_answer_of_the_fence_is_counted_by_operation_answer_and_code",
     ),
 )

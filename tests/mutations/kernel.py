@@ -1,7 +1,5 @@
 """Defects of the saga kernel."""
 
-from __future__ import annotations
-
 from .mutation import Edit, Mutation
 
 _KERNEL, _CALLS, _UNDO, _GROUP = (
@@ -18,184 +16,160 @@ _RANDOM = f"{_TESTS}/test_random_sagas.py::test_a_random_saga_is_all_done_or_all
 _FORWARD = (
     Mutation(
         "a log line has its step and its saga in fields alone, which a plain log does not show",
-        (Edit("temporal_saga/journal.py", '"%s: %s %s %s%s", *told', '"step"'),),
-        (f"{_TESTS}/test_desk.py::test_a_parked_call_stays_on_the_desk_while_it_is_tried_again[flight.ticket]",),
+        Edit("temporal_saga/journal.py", '"%s: %s %s %s%s", *told', '"step"'),
+        f"{_TESTS}/test_desk.py::test_a_parked_call_stays_on_the_desk_while_it_is_tried_again[flight.ticket]",
     ),
     Mutation(
         "an undo is pushed after its step, once that is known to be done",
-        (
-            Edit(_UNDO, "        current_stack.get().append(pushed)\n", ""),
-            Edit(
-                _UNDO,
-                "        if isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n"
-                "            current_stack.get().remove(pushed)",
-                "        if not isinstance(ended, Refused | Unknown):\n            current_stack.get().append(pushed)",
-            ),
+        Edit(_UNDO, "        current_stack.get().append(pushed)\n", ""),
+        Edit(
+            _UNDO,
+            "        if isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n"
+            "            current_stack.get().remove(pushed)",
+            "        if not isinstance(ended, Refused | Unknown):\n            current_stack.get().append(pushed)",
         ),
-        (f"{_FAULTS}[reply lost]", _RANDOM),
+        f"{_FAULTS}[reply lost]",
+        _RANDOM,
     ),
     Mutation(
         "a step of unknown outcome is taken for refused, and not undone",
-        (
-            Edit(
-                _UNDO,
-                "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n            current_stack",
-                "isinstance(ended, Refused | Unknown):\n            current_stack",
-            ),
+        Edit(
+            _UNDO,
+            "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n            current_stack",
+            "isinstance(ended, Refused | Unknown):\n            current_stack",
         ),
-        (f"{_FAULTS}[reply lost]", _RANDOM),
+        f"{_FAULTS}[reply lost]",
+        _RANDOM,
     ),
     Mutation(
         "`except Exception` around a step: a cancellation passes by, and what it leaves in doubt is not written down",
-        (
-            Edit(
-                _KERNEL,
-                "except asyncio.CancelledError:  # it came together with the reply",
-                "except Exception:  # it came together with the reply",
-            ),
+        Edit(
+            _KERNEL,
+            "except asyncio.CancelledError:  # it came together with the reply",
+            "except Exception:  # it came together with the reply",
         ),
-        (f"{_TESTS}/test_worker.py::test_a_cancel_that_comes_together_with_a_reply_undoes_the_step",),
+        f"{_TESTS}/test_worker.py::test_a_cancel_that_comes_together_with_a_reply_undoes_the_step",
     ),
     Mutation(
         "a group is unwound while a call of it is still under way",
-        (Edit(_GROUP, "        await run_to_completion(_end_of(tasks, settle))\n", ""),),
-        (f"{_TESTS}/test_parallel.py::test_a_call_that_settles_in_time_is_known_and_undone[flight.hold-hotel.hold]",),
+        Edit(_GROUP, "        await run_to_completion(_end_of(tasks, settle))\n", ""),
+        f"{_TESTS}/test_parallel.py::test_a_call_that_settles_in_time_is_known_and_undone[flight.hold-hotel.hold]",
     ),
     Mutation(
         "a step in doubt that the workflow has replaced by another is left standing",
-        (Edit(_KERNEL, "        await run_to_completion(self._rollback.run_unknown())\n", ""),),
-        (f"{_TESTS}/test_body.py::test_a_step_of_unknown_outcome_that_was_replaced_is_undone_before_the_confirmation",),
+        Edit(_KERNEL, "        await run_to_completion(self._rollback.run_unknown())\n", ""),
+        f"{_TESTS}/test_body.py::test_a_step_of_unknown_outcome_that_was_replaced_is_undone_before_the_confirmation",
     ),
 )
 
 _PIVOT = (
     Mutation(
         "the pivot is ignored: a cancel is accepted after it",
-        (
-            Edit(
-                _PROGRESS,
-                "        if self.phase is Phase.COMMITTED:\n            raise CancelRefused",
-                "        if False:\n            raise CancelRefused",
-            ),
+        Edit(
+            _PROGRESS,
+            "        if self.phase is Phase.COMMITTED:\n            raise CancelRefused",
+            "        if False:\n            raise CancelRefused",
         ),
-        (f"{_TESTS}/test_cancel.py::test_the_business_cannot_cancel_from_the_pivot_on[flight.ticket]",),
+        f"{_TESTS}/test_cancel.py::test_the_business_cannot_cancel_from_the_pivot_on[flight.ticket]",
     ),
     Mutation(
         "the pivot counts from its answer on, not from its question: a cancel in between is accepted",
-        (
-            Edit(_KERNEL, "        self._progress.commit()\n", "        self._progress.stop_timer()\n"),
-            Edit(
-                _KERNEL,
-                "            self._progress.reopen()\n",
-                "            self._progress.reopen()\n        else:\n            self._progress.commit()\n",
-            ),
+        Edit(_KERNEL, "        self._progress.commit()\n", "        self._progress.stop_timer()\n"),
+        Edit(
+            _KERNEL,
+            "            self._progress.reopen()\n",
+            "            self._progress.reopen()\n        else:\n            self._progress.commit()\n",
         ),
-        (f"{_TESTS}/test_cancel.py::test_the_business_cannot_cancel_from_the_pivot_on[trip.confirm]",),
+        f"{_TESTS}/test_cancel.py::test_the_business_cannot_cancel_from_the_pivot_on[trip.confirm]",
     ),
     Mutation(
         "the deadline reaches past the pivot",
-        (
-            Edit(
-                _PROGRESS,
-                "        self.phase = Phase.COMMITTED\n        self.stop_timer()\n",
-                "        self.phase = Phase.COMMITTED\n",
-            ),
-            Edit(_PROGRESS, "if self.cause is None and self._can_be_stopped:", "if self.cause is None:"),
+        Edit(
+            _PROGRESS,
+            "        self.phase = Phase.COMMITTED\n        self.stop_timer()\n",
+            "        self.phase = Phase.COMMITTED\n",
         ),
-        (f"{_TESTS}/test_deadline.py::test_the_deadline_does_not_reach_past_the_pivot[flight.ticket]",),
+        Edit(_PROGRESS, "if self.cause is None and self._can_be_stopped:", "if self.cause is None:"),
+        f"{_TESTS}/test_deadline.py::test_the_deadline_does_not_reach_past_the_pivot[flight.ticket]",
     ),
     Mutation(
         "a finish gives up when its attempts run out",
-        (
-            Edit(
-                _KERNEL,
-                "        policy = self._policies.finish.bounded_by(within)\n"
-                "        ended = await run_to_completion(self._calls.until_done(entry, operation, request, policy))\n",
-                "        policy = self._policies.finish.bounded_by(within)\n"
-                "        ended = await run_to_completion(attempt(operation, request, policy))\n",
-            ),
+        Edit(
+            _KERNEL,
+            "        policy = self._policies.finish.bounded_by(within)\n"
+            "        ended = await run_to_completion(self._calls.until_done(entry, operation, request, policy))\n",
+            "        policy = self._policies.finish.bounded_by(within)\n"
+            "        ended = await run_to_completion(attempt(operation, request, policy))\n",
         ),
-        (f"{_TESTS}/test_forward.py::test_a_promised_call_is_parked_for_hours_and_then_done[hotel.pay]",),
+        f"{_TESTS}/test_forward.py::test_a_promised_call_is_parked_for_hours_and_then_done[hotel.pay]",
     ),
 )
 
 _UNWINDING = (
     Mutation(
         "undos run in the order of their steps, not in reverse",
-        (Edit(_UNDO, "top = stack.pop()", "top = stack.pop(0)"),),
-        (f"{_FAULTS}[reply lost]", _RANDOM),
+        Edit(_UNDO, "top = stack.pop()", "top = stack.pop(0)"),
+        f"{_FAULTS}[reply lost]",
+        _RANDOM,
     ),
     Mutation(
         "the undos of a group run one after the other",
-        (
-            Edit(
-                _UNDO,
-                "await asyncio.gather(*(self._unwind(branch, point) for branch in top))",
-                "for branch in top:\n                    await self._unwind(branch, point)",
-            ),
+        Edit(
+            _UNDO,
+            "await asyncio.gather(*(self._unwind(branch, point) for branch in top))",
+            "for branch in top:\n                    await self._unwind(branch, point)",
         ),
-        (f"{_TESTS}/test_unwinding.py::test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together",),
+        f"{_TESTS}/test_unwinding.py::test_a_refused_pivot_undoes_the_trip_in_reverse_and_each_group_together",
     ),
     Mutation(
         "`except Exception` where the unwinding is waited for: a second cancellation ends the workflow in its midst",
-        (
-            Edit(
-                "temporal_saga/waiting.py",
-                "        except asyncio.CancelledError:\n            reason",
-                "        except Exception:\n            reason",
-            ),
+        Edit(
+            "temporal_saga/waiting.py",
+            "        except asyncio.CancelledError:\n            reason",
+            "        except Exception:\n            reason",
         ),
-        (
-            f"{_TESTS}/test_cancel.py::test_a_cancel_does_not_disturb_the_unwinding[car.release-by_temporal-in phases]",
-            f"{_TESTS}/test_cancel.py::test_a_native_cancel_from_the_pivot_on_is_survived[trip.confirm-in phases]",
-        ),
+        f"{_TESTS}/test_cancel.py::test_a_cancel_does_not_disturb_the_unwinding[car.release-by_temporal-in phases]",
+        f"{_TESTS}/test_cancel.py::test_a_native_cancel_from_the_pivot_on_is_survived[trip.confirm-in phases]",
     ),
     Mutation(
         "an undo that was refused counts as done",
-        (Edit(_CALLS, "if isinstance(ended, Refused) and may_refuse(ended.code):", "if isinstance(ended, Refused):"),),
-        (f"{_TESTS}/test_unwinding.py::test_an_undo_that_is_refused_or_hangs_is_parked_too[car.release-refuse]",),
+        Edit(_CALLS, "if isinstance(ended, Refused) and may_refuse(ended.code):", "if isinstance(ended, Refused):"),
+        f"{_TESTS}/test_unwinding.py::test_an_undo_that_is_refused_or_hangs_is_parked_too[car.release-refuse]",
     ),
     Mutation(
         "an undo is given up after three rounds",
-        (
-            Edit(
-                _CALLS,
-                "                rounds += decision is None\n",
-                "                rounds += decision is None\n"
-                "                if rounds == 3:\n                    return None\n",
-            ),
+        Edit(
+            _CALLS,
+            "                rounds += decision is None\n",
+            "                rounds += decision is None\n"
+            "                if rounds == 3:\n                    return None\n",
         ),
-        (
-            f"{_TESTS}/test_unwinding.py::"
-            "test_an_undo_that_fails_for_hours_is_parked_and_keeps_no_other_waiting[car.release]",
-        ),
+        f"{_TESTS}/test_unwinding.py::"
+        "test_an_undo_that_fails_for_hours_is_parked_and_keeps_no_other_waiting[car.release]",
     ),
 )
 
 _COLOCATED = (
     Mutation(
         "a colocated saga is built without its body, and so cannot undo what its history has not seen",
-        (Edit(_KERNEL, "        if policies.are_colocated and body is None:", "        if False:"),),
-        (f"{_TESTS}/test_colocated.py::test_a_colocated_saga_cannot_be_built_without_its_body",),
+        Edit(_KERNEL, "        if policies.are_colocated and body is None:", "        if False:"),
+        f"{_TESTS}/test_colocated.py::test_a_colocated_saga_cannot_be_built_without_its_body",
     ),
     Mutation(
         "a colocated saga makes its first call before its history says that there is one",
-        (Edit(_KERNEL, "        if not self._rollback.has_opened:", "        if False:"),),
-        (
-            f"{_TESTS}/test_colocated.py::"
-            "test_a_trip_without_trouble_uses_a_queue_only_for_its_first_step_and_its_pivot",
-        ),
+        Edit(_KERNEL, "        if not self._rollback.has_opened:", "        if False:"),
+        f"{_TESTS}/test_colocated.py::test_a_trip_without_trouble_uses_a_queue_only_for_its_first_step_and_its_pivot",
     ),
     Mutation(
         "a deadline that passes within a workflow task is not seen",
-        (Edit(_PROGRESS, "        if self.cause is None and self._is_late:", "        if False:"),),
-        (f"{_TESTS}/test_colocated.py::test_the_deadline_holds_between_two_calls_of_one_workflow_task",),
+        Edit(_PROGRESS, "        if self.cause is None and self._is_late:", "        if False:"),
+        f"{_TESTS}/test_colocated.py::test_the_deadline_holds_between_two_calls_of_one_workflow_task",
     ),
     Mutation(
         "whoever takes a colocated saga over makes its local calls again",
-        (Edit("temporal_saga/failover.py", "        if self.after_failover:\n", "        if False:\n"),),
-        (f"{_TESTS}/test_colocated.py::test_a_worker_after_a_failover_makes_no_local_calls",),
+        Edit("temporal_saga/failover.py", "        if self.after_failover:\n", "        if False:\n"),
+        f"{_TESTS}/test_colocated.py::test_a_worker_after_a_failover_makes_no_local_calls",
     ),
 )
 
-KERNEL = (*_FORWARD, *_PIVOT, *_UNWINDING, *_COLOCATED)
+MUTATIONS = (*_FORWARD, *_PIVOT, *_UNWINDING, *_COLOCATED)

@@ -1,7 +1,5 @@
 """What a deliberate defect is: texts to replace in one file each, and the tests that must notice."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +27,11 @@ class Edit:
         path.write_text(source.replace(self.text, self.by))
 
 
-@dataclass(frozen=True)
 class Mutation:
     """A defect in one sentence, the edits that bring it in, and the pytest node ids of which each must fail."""
 
-    defect: str
-    edits: tuple[Edit, ...]
-    tests: tuple[str, ...]
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(edit.file for edit in self.edits))
+    def __init__(self, defect: str, *edits_and_tests: Edit | str) -> None:
+        self.defect = defect
+        self.edits = tuple(each for each in edits_and_tests if isinstance(each, Edit))
+        self.tests = tuple(each for each in edits_and_tests if isinstance(each, str))
+        self.files = tuple(dict.fromkeys(edit.file for edit in self.edits))

@@ -1,7 +1,5 @@
 """The list of defects is kept: what it replaces is there, and what it names exists."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Who coordinates an order is asked of the order service's record: a sweep begins no order that has its end."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 

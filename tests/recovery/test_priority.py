@@ -1,7 +1,5 @@
 """A service that was away does its undos before new orders, and single orders before batches."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
 from pathlib import Path

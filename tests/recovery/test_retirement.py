@@ -4,8 +4,6 @@ The dev server keeps closed workflows for a day. A test deletes them through Tem
 Temporal as its retention does, and gives the rows of its orders an older time.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

@@ -1,7 +1,5 @@
 """One item that cannot be read or undone ends no round: it is named and counted, and the others are looked after."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from contextlib import closing

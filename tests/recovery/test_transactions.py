@@ -1,8 +1,6 @@
 """A transaction whose workflow was closed without an end is resumed: what it has decided is not given back. One whose
 effects a restored service has forgotten, or holds again, is named by the audit and redone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

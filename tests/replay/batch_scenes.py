@@ -1,7 +1,5 @@
 """The batches whose histories are recorded: the orders of each, what fails, and how the orders must end."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

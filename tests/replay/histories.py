@@ -1,7 +1,5 @@
 """The recorded histories: where they are, what each must show, and what replays them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The order workflow after changes with which its running executions do not replay."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from typing import Any
 

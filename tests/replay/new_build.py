@@ -1,7 +1,5 @@
 """`worker.py` with an incompatible change to its workflows: a new build that runs beside an old one."""
 
-from __future__ import annotations
-
 import worker
 from composition import workers
 from runtime.commandline import run

@@ -1,7 +1,5 @@
 """The recorded workflows that are neither an order's own nor a batch, and how they must end."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass

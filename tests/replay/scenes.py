@@ -1,7 +1,5 @@
 """The orders whose histories are recorded: what happens to each, its end, and what its history must show."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial

@@ -3,8 +3,6 @@
 The step is the shipping: the process of before is the real one without the calls of the shipping service.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path

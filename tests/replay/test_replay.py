@@ -1,7 +1,5 @@
 """Histories that the product has written replay: a running saga survives the next deployment."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path

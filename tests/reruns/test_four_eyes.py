@@ -1,7 +1,5 @@
 """Authorization at the desk: with the interceptor of `examples/four_eyes.py`, a skip needs two people."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Workflows and services are the product's; the tests read the end from the services.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from typing import Any
 

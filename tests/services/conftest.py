@@ -1,7 +1,5 @@
 """Fixtures: each test gets its own databases, on SQLite and on PostgreSQL; the servers and processes are shared."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The tests' databases: SQLite files and a real PostgreSQL. Each test gets its own, without rows."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 from abc import ABC, abstractmethod

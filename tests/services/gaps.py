@@ -1,7 +1,5 @@
 """What a service lacks of what its contract, its records and the generated tests need, in words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from alembic import command

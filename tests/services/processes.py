@@ -1,14 +1,11 @@
 """OS processes that contend with the tests: each has its own `Database`, and all start at the same moment."""
 
-from __future__ import annotations
-
 import asyncio
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
-from types import TracebackType
 from typing import Any, Self
 
 from activities.database import connect
@@ -35,9 +32,7 @@ class Contenders:
         self._pool = ProcessPoolExecutor(PROCESSES, context, initializer=_enter, initargs=(barrier,))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
     async def each(self, work: Callable[..., Any], *arguments: Any) -> list[Any]:

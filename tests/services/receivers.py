@@ -1,7 +1,5 @@
 """A mail server and an SMS webhook on the loopback, which answer as a test says and keep what they have taken."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import hashlib
@@ -20,7 +18,7 @@ from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -42,7 +40,7 @@ class Certificate:
     file: Path
 
     @classmethod
-    def make(cls, folder: Path) -> Certificate:
+    def make(cls, folder: Path) -> Self:
         key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
         names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
@@ -90,7 +88,7 @@ class MailReceiver:
     port: int = 0
 
     @asynccontextmanager
-    async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[MailReceiver]:
+    async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Self]:
         """Listen within the block, with TLS from the first byte if there is a context for it."""
         server = await asyncio.get_running_loop().create_server(self._session, "127.0.0.1", self.port, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
@@ -171,7 +169,7 @@ class SmsReceiver:
     port: int = 0
 
     @contextmanager
-    def listening(self) -> Iterator[SmsReceiver]:
+    def listening(self) -> Iterator[Self]:
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):

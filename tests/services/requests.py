@@ -1,7 +1,5 @@
 """Builders of requests, with defaults for the values that a test does not care about."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from contracts.inventory import ReserveStock, SetStock, StockLine

@@ -1,7 +1,5 @@
 """The form of the sample requests in `samples`, from which the tests of every operation are generated."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from contracts.errors import Code

@@ -1,7 +1,5 @@
 """A process that sends one confirmation through the gateways of its settings, and is killed meanwhile."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 

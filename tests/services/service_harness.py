@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
+import pytest
 from sqlalchemy import Connection, event, select
 
 from activities.catalogue import SERVICES
@@ -21,6 +22,9 @@ from temporal_saga import Operation
 from temporal_saga.fence.rules import OperationState
 
 Operations = Operation[Any, Any]
+HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
+FORWARDS = [each for each in HANDLED if each.undoes is None]
+UNDOS = [each for each in HANDLED if each.undoes is not None]
 TEMPORAL_ATTEMPTS = 20
 """Deliveries that `deliver_until_answered` makes, in place of Temporal's retries; contention ends long before."""
 
@@ -28,6 +32,15 @@ TEMPORAL_ATTEMPTS = 20
 class Call(NamedTuple):
     operation: Operations
     request: Request
+
+
+def each_as(argument: str, operations: Sequence[Operations]) -> pytest.MarkDecorator:
+    """A mark that runs a test for each operation, which is its argument of that name."""
+    return pytest.mark.parametrize(argument, operations, ids=lambda operation: operation.name)
+
+
+every_operation, every_forward = each_as("operation", HANDLED), each_as("forward", FORWARDS)
+every_undo = each_as("undo", UNDOS)
 
 
 def handler_of(operation: Operations) -> Handler[Any, Any]:

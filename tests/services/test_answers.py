@@ -1,7 +1,5 @@
 """The metrics say how the fence answered: acted, repeated, refused, or left a tombstone."""
 
-from __future__ import annotations
-
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from activities.fence import RefusedDecision

@@ -1,7 +1,5 @@
 """The runbook's backup and restore on PostgreSQL, with its own commands."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sysconfig

@@ -1,7 +1,5 @@
 """A batch of one operation: each request has its own outcome; all share one transaction and a fixed number of reads."""
 
-from __future__ import annotations
-
 import pytest
 
 from activities.fence import RefusedDecision

@@ -1,7 +1,5 @@
 """A database belongs to one Temporal, and a worker of another one does not use it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -1,7 +1,5 @@
 """Concurrent requests, in one process and in several: one effect for each key, nothing oversold, no deadlock."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import make_url, text
 
-from activities.catalogue import SERVICES
 from activities.database import reading
 from activities.fence import RefusedDecision, digest
 from activities.postgresql import PostgresqlDatabase
@@ -24,21 +21,14 @@ from .databases import PostgresDatabases
 from .processes import PROCESSES, Contenders, deliver_in_parallel
 from .requests import balance, charge, reservation, stock_level
 from .samples import sample_of
-from .service_harness import Call, Operations, ServiceHarness, assert_invariants, handler_of
+from .service_harness import Call, Operations, ServiceHarness, assert_invariants, every_forward, every_undo, handler_of
 
 pytestmark = pytest.mark.slow
 
-_HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
 Record = Callable[[str, object], None]
 MOST_STALE = {"sqlite": 0, "postgresql": 20}
 """Limit on the requests of a hundred that go back to Temporal's retries. SQLite takes its write lock before it reads,
 so no transaction conflicts; on PostgreSQL ten connections contend, and 0 was measured."""
-every_forward = pytest.mark.parametrize(
-    "forward", [each for each in _HANDLED if each.undoes is None], ids=lambda operation: operation.name
-)
-every_undo = pytest.mark.parametrize(
-    "undo", [each for each in _HANDLED if each.undoes is not None], ids=lambda operation: operation.name
-)
 
 
 @every_forward

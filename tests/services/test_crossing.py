@@ -1,7 +1,5 @@
 """The rows that the audit expects of a confirmed order at a service that joined the order process later."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 

@@ -1,7 +1,5 @@
 """Messages to the outside: each is handed over at most once, whatever is lost, and the operation says what is known."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

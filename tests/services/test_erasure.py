@@ -1,7 +1,5 @@
 """Personal data of a customer is replaced in every table, and the fence still answers what it has answered before."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime

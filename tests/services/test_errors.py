@@ -1,7 +1,5 @@
 """The errors that Temporal sees when a service's database or its caller is at fault."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import random
@@ -30,7 +28,7 @@ from .conftest import OpenHarness
 from .databases import PostgresDatabases, SqliteFiles
 from .requests import document, reservation, stock_level
 from .samples import SAMPLES, refusal_of
-from .service_harness import Call, Operations, ServiceHarness, assert_goods_add_up, handler_of, missing_handler
+from .service_harness import Call, Operations, ServiceHarness, assert_goods_add_up, each_as, handler_of, missing_handler
 
 COUNT = document(stock_level("apple", 5))
 
@@ -65,7 +63,7 @@ async def _assert_unavailable(
     assert "INSERT INTO" not in failure.message  # a statement would carry customers' data
 
 
-@pytest.mark.parametrize("operation", [inventory.set_stock, inventory.list_stock], ids=lambda each: each.name)
+@each_as("operation", [inventory.set_stock, inventory.list_stock])
 async def test_a_database_that_cannot_be_opened(tmp_path: Path, operation: Operations) -> None:
     harness = ServiceHarness("inventory", f"sqlite+aiosqlite:///{tmp_path}/nowhere/data.db")
     await _assert_unavailable(harness, "unable to open database file", operation)
@@ -182,7 +180,7 @@ async def test_a_cancelled_delivery_keeps_nothing_locked(open_harness: OpenHarne
     await assert_goods_add_up(harness)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each.name)
+@each_as("operation", [*OPERATIONS.values()])
 @pytest.mark.parametrize("received", [None, [], "text", 7])
 async def test_a_request_that_does_not_fit_is_refused_for_good(
     tmp_path: Path, operation: Operations, received: Any

@@ -1,10 +1,6 @@
 """The table in `activities.fence`, row by row, for every operation that any service declares."""
 
-from __future__ import annotations
-
 from typing import Any
-
-import pytest
 
 from activities.catalogue import SERVICES
 from activities.fence import digest
@@ -18,11 +14,20 @@ from temporal_saga.fence.rules import OperationState
 
 from .conftest import OpenHarness, on_sqlite
 from .samples import SAMPLES, Refused, Sample, missing_sample, refusal_of, sample_of
-from .service_harness import Call, Operations, ServiceHarness, assert_invariants, missing_handler
+from .service_harness import (
+    FORWARDS,
+    HANDLED,
+    UNDOS,
+    Call,
+    Operations,
+    ServiceHarness,
+    assert_invariants,
+    each_as,
+    every_forward,
+    every_undo,
+    missing_handler,
+)
 
-_HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
-_FORWARDS = [operation for operation in _HANDLED if operation.undoes is None]
-_UNDOS = [operation for operation in _HANDLED if operation.undoes is not None]
 _DECLARED = [
     *OPERATIONS.values(),
     *(each for operations in (LIST_OLD, RETIRE, FIND, ERASE) for each in operations.values()),
@@ -36,14 +41,8 @@ _NEVER_REFUSE = {name for name, sample in SAMPLES.items() if sample.refused is N
 ACTS_ON_NOTHING = notification.send_cancellation
 """The documented exception: the customer is notified of a cancellation even if nothing was sent before."""
 
-every_forward = pytest.mark.parametrize("forward", _FORWARDS, ids=lambda operation: operation.name)
-every_refusable_forward = pytest.mark.parametrize(
-    "forward", [each for each in _FORWARDS if each.step not in _NEVER_REFUSE], ids=lambda operation: operation.name
-)
-every_undo_of_a_refusable = pytest.mark.parametrize(
-    "undo", [each for each in _UNDOS if each.step not in _NEVER_REFUSE], ids=lambda operation: operation.name
-)
-every_undo = pytest.mark.parametrize("undo", _UNDOS, ids=lambda operation: operation.name)
+every_refusable_forward = each_as("forward", [each for each in FORWARDS if each.step not in _NEVER_REFUSE])
+every_undo_of_a_refusable = each_as("undo", [each for each in UNDOS if each.step not in _NEVER_REFUSE])
 
 
 @every_forward
@@ -52,10 +51,10 @@ def test_every_operation_has_a_sample(forward: Operations) -> None:
 
 
 def test_no_sample_is_left_over() -> None:
-    assert SAMPLES.keys() - {operation.step for operation in _HANDLED} == set()
+    assert SAMPLES.keys() - {operation.step for operation in HANDLED} == set()
 
 
-@pytest.mark.parametrize("declared", _DECLARED, ids=lambda operation: operation.name)
+@each_as("declared", _DECLARED)
 def test_every_declared_operation_is_served_exactly_once_by_the_service_of_its_queue(declared: Operations) -> None:
     assert declared.name in [name for _, name in _SERVED], missing_handler(declared)
     assert [service for service, name in _SERVED if name == declared.name] == [declared.queue]

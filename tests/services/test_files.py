@@ -1,7 +1,5 @@
 """A service's SQLite file: it may have any name, its loss is noticed, and a lost file is not created again."""
 
-from __future__ import annotations
-
 import shutil
 import sqlite3
 import threading

@@ -1,7 +1,5 @@
 """Calls that arrive while a transaction runs share the next one, and each gets its own answer."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The rules of the inventory service."""
 
-from __future__ import annotations
-
 import pytest
 from sqlalchemy import text
 

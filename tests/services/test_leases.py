@@ -1,8 +1,6 @@
 """The end of a lease undoes a hold with a request that is made from its rows. It must equal the original request in
 each field: the fence takes any other for a conflict, and the hold would stay."""
 
-from __future__ import annotations
-
 import pytest
 from sqlalchemy import text
 

@@ -1,7 +1,5 @@
 """E-mail over a real SMTP server: encryption, login, what is refused for good and what is tried again."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Migrations lead to the tables that the services declare, and many workers may run them at once."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 from functools import partial

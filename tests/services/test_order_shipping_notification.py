@@ -1,7 +1,5 @@
 """The rules of the order, shipping and notification services."""
 
-from __future__ import annotations
-
 import pytest
 
 from activities.shipping import SERVED

@@ -1,7 +1,5 @@
 """The outbox: a row for each effect, written in the effect's own local transaction."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 
@@ -85,9 +83,7 @@ async def test_without_events_the_outbox_stays_empty(open_harness: OpenHarness) 
     assert await told(harness) == []
 
 
-async def test_what_becomes_of_a_saga_waits_in_the_outbox_of_orders_under_its_own_id(
-    open_harness: OpenHarness,
-) -> None:
+async def test_what_becomes_of_a_saga_waits_in_the_outbox_of_orders_under_its_own_id(open_harness: OpenHarness) -> None:
     harness = await open_harness("order")
     at = datetime(2026, 1, 1, 12, tzinfo=UTC)
     parked = ParkedStep("payment.cancel", "payment", "SERVICE_UNAVAILABLE")

@@ -1,7 +1,5 @@
 """Random requests in any order and repeated: the invariants hold, and a batch has the effect of single requests."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,12 +1,7 @@
 """A decision is a pure function of the rows and the request: it uses no clock, no randomness and no state."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from activities.catalogue import SERVICES
 from activities.records import UnitOfWork
 from contracts import inventory, payment
 from contracts.message import LEASE
@@ -14,11 +9,9 @@ from contracts.message import LEASE
 from .conftest import OpenHarness, on_sqlite
 from .requests import balance, charge, reservation, stock_level
 from .samples import sample_of
-from .service_harness import Call, Operations, ServiceHarness, handler_of
+from .service_harness import Call, Operations, ServiceHarness, each_as, every_operation, handler_of
 
-_HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
 _LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
-every_operation = pytest.mark.parametrize("operation", _HANDLED, ids=lambda operation: operation.name)
 
 
 async def _rows(harness: ServiceHarness, operation: Operations, now: datetime = _LONG_AGO) -> UnitOfWork:
@@ -42,7 +35,7 @@ async def test_a_decision_follows_from_the_rows_and_the_request_alone(
     assert (first.reply, list(first.changed)) == (second.reply, list(second.changed))
 
 
-@pytest.mark.parametrize("operation", [inventory.reserve, payment.authorize], ids=lambda operation: operation.name)
+@each_as("operation", [inventory.reserve, payment.authorize])
 @on_sqlite
 async def test_a_lease_is_counted_from_the_instant_of_the_transaction(
     open_harness: OpenHarness, operation: Operations

@@ -7,8 +7,6 @@ Between the coordinator and the services is a network that may delay a call unti
 any call at any time.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack

@@ -1,7 +1,5 @@
 """The version check by itself, without the databases' own conflict detection."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Ended transactions leave the databases: by age, whole, and so that a late delivery is refused and the sums hold."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,11 +21,10 @@ from contracts.retention import LIST_OLD, RETIRE, ListOld, OldTransactions, Reti
 from .conftest import OpenHarness, on_sqlite
 from .requests import TX, balance, charge, confirmation, creation, notice, reservation, shipment, stock_level
 from .samples import sample_of
-from .service_harness import Call, Operations, ServiceHarness, handler_of
+from .service_harness import Call, Operations, ServiceHarness, every_operation, handler_of
 
 _DAY = timedelta(days=1)
 _LONG_AGO = datetime.now(UTC) - 100 * _DAY
-_HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
 _FILLED = {
     "payment": (Call(payment.set_account, balance(100_000)),),
     "inventory": (Call(inventory.set_stock, stock_level("apple", 100)),),
@@ -40,7 +37,6 @@ _ENDED = {
     "notification": (Call(notification.send_confirmation, notice()),),
 }
 every_service = pytest.mark.parametrize("service", SERVICES)
-every_operation = pytest.mark.parametrize("operation", _HANDLED, ids=lambda operation: operation.name)
 _BUSINESS = {"order": "orders", "notification": "messages"}
 """The tables of the services that leave nothing for the audit to compare with the order."""
 

@@ -1,14 +1,11 @@
 """An operation that acts on an earlier one must ask for the same in every field; otherwise it is refused and changes no
 row. The tests take the operations from the catalogue, and vary each field of their requests."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 
 import pytest
 
-from activities.catalogue import SERVICES
 from activities.fence import RefusedDecision
 from contracts import inventory, order, payment, shipping
 from contracts.errors import Code
@@ -19,20 +16,17 @@ from temporal_saga import Operation
 from .conftest import OpenHarness, on_sqlite
 from .requests import balance, charge, confirmation, creation, stock_level
 from .samples import refusal_of, sample_of
-from .service_harness import Call, Operations, ServiceHarness, assert_invariants
+from .service_harness import HANDLED, UNDOS, Call, Operations, ServiceHarness, assert_invariants, each_as
 from .variants import variants_of
 
-_HANDLED = [handler.operation for service in SERVICES.values() for handler in service.handlers]
-_ACTING = [operation for operation in _HANDLED if operation.acts_on is not None]
-_UNDOS = [operation for operation in _HANDLED if operation.undoes is not None]
+_ACTING = [operation for operation in HANDLED if operation.acts_on is not None]
 _ELSEWHERE = {
     "payment": (Call(payment.set_account, balance(500_000, "bob")),),
     "inventory": (Call(inventory.set_stock, stock_level("pear", 500)),),
 }
 """Calls that prepare what a wrong request would change if it were accepted."""
 
-every_acting = pytest.mark.parametrize("acting", _ACTING, ids=lambda operation: operation.name)
-every_second = pytest.mark.parametrize("second", [*_ACTING, *_UNDOS], ids=lambda operation: operation.name)
+every_acting, every_second = each_as("acting", _ACTING), each_as("second", [*_ACTING, *UNDOS])
 
 
 async def _ready(open_harness: OpenHarness, second: Operations) -> tuple[ServiceHarness, Request]:
@@ -129,7 +123,7 @@ async def test_a_refusal_for_another_request_is_not_kept_against_the_right_one(
 
 
 def _undo_of(operation: Operations) -> Operations:
-    [undo] = [each for each in _UNDOS if each.undoes is operation]
+    [undo] = [each for each in UNDOS if each.undoes is operation]
     return undo
 
 

@@ -3,8 +3,6 @@
 The bounds are shorter than in production, because each test waits for one of them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

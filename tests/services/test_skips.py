@@ -1,7 +1,5 @@
 """What operators skipped and decided: the order service records it, and the audit lists skips beside the violations."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """SMS by a webhook: the receiver can verify who sent it and drop repeats, and its answer decides."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Two builds of a service and its callers, between which a field was added: requests, replies and kept replies."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

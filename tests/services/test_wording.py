@@ -1,7 +1,5 @@
 """What a customer reads: every outcome in text and HTML, a reason in words, and no markup from outside."""
 
-from __future__ import annotations
-
 import pytest
 
 from activities.mail_content import MailContent, mail_content

@@ -1,8 +1,6 @@
 """The requests that differ from a given one in a single field. They are made from the request itself, so that a new
 field is tried without being named here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 `tests/test_catalogue.py` holds every service to it; `make new-service` prints it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

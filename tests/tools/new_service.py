@@ -5,8 +5,6 @@ files themselves, so the command may be repeated until nothing is left; it write
 overwrites one.
 """
 
-from __future__ import annotations
-
 import keyword
 import re
 import sys

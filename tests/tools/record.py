@@ -7,8 +7,6 @@ The program plays every scene on an embedded server, asserts what each history s
 the names and process ids of this machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

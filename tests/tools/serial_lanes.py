@@ -4,8 +4,6 @@ python -m tests.tools.serial_lanes --transactions 1000 --clients 20 --kills 2
 python -m tests.tools.serial_lanes --transactions 10000 --clients 50 --kills 0 --fault-rate 0
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import itertools

@@ -1,7 +1,5 @@
 """A service outside the catalogue: accounts in memory, idempotent by transaction and account."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable

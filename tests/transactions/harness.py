@@ -1,7 +1,5 @@
 """The bank and the workflows on a server: makes documents, runs them, and reads their ends."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress

@@ -1,7 +1,5 @@
 """What the histories of a lane prove: the transactions that it started, one at a time, and their order."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from temporalio.api.enums.v1 import EventType

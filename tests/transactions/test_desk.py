@@ -1,7 +1,5 @@
 """What an operator may send to the desk, and what happens to it while no worker runs."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
 from functools import partial

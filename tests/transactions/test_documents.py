@@ -1,7 +1,5 @@
 """A transaction document that is wrong is refused with one line that names the step and the field."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A serial lane runs one transaction at a time, in the order of their entries, whatever happens to its holder."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from functools import partial
 

@@ -4,8 +4,6 @@ Any client can start such a workflow, and an operator can make the same mistake 
 product's, on a database of its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any

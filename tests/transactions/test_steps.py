@@ -1,7 +1,5 @@
 """A transaction as data, on a server that skips time: the money is moved, or the accounts are as before."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """A workflow that gives its steps as activity methods instead of a document."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from temporalio import workflow

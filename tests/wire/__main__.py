@@ -1,7 +1,5 @@
 """Records the messages: `python -m tests.wire`. A change that breaks running builds is refused without `--anew`."""
 
-from __future__ import annotations
-
 import sys
 
 from . import record

@@ -1,7 +1,5 @@
 """The record of all messages, and the rules for changes to them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from enum import StrEnum

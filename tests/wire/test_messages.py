@@ -1,7 +1,5 @@
 """No message changes in a way that breaks a running build."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

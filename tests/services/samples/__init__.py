@@ -1,7 +1,5 @@
 """Sample requests of every operation, a module for each service, found through the catalogue of the contracts."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from importlib.util import find_spec
 
