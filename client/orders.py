@@ -100,10 +100,23 @@ class Orders:
             raise OrderRetired(f"{log.error.message}; choose another id")
         if log is not None and not _is_duplicate(log):
             return log
-        first = (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
+        first = await self._on_record(placed)
+        if first is None and await self._has_begun(placed):  # and has not made the order yet
+            log = await SagaEngine(self.client).wait(placed)
+            if log is not None and not _is_duplicate(log):
+                return log
+            first = await self._on_record(placed)
         if first is None or not same(first.order, placed):
             raise duplicate
         return await self._first_outcome(first)
+
+    async def _on_record(self, placed: Order) -> OrderOnRecord | None:
+        return (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
+
+    async def _has_begun(self, placed: Order) -> bool:
+        """Whether just this order has a workflow of its own."""
+        begun = OrderInput.of(await handles.started_with(self.client, placed.transaction_id))
+        return begun is not None and same(begun.order, placed)
 
     async def first_outcomes(self, again: Iterable[Order]) -> list[TransactionLog]:
         """The outcomes of orders that were placed before. An order of another content is a log with DUPLICATE_ORDER.

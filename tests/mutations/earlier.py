@@ -116,6 +116,14 @@ _DECISION = (
         (f"{_RERUNS}::test_an_order_that_is_placed_again_as_a_choreography_without_an_answer_has_its_first_outcome",),
     ),
     Mutation(
+        "an order that its own workflow has not made yet counts as another one when it is placed as a choreography",
+        (Edit("client/orders.py", "if first is None and await self._has_begun(placed):", "if False:"),),
+        (
+            "tests/recovery/test_orders.py::"
+            "test_an_order_placed_as_a_choreography_beside_its_own_workflow_has_the_outcome_of_that",
+        ),
+    ),
+    Mutation(
         "a saga undoes what belongs to another one",
         (Edit(_UNDO, "        self._is_disowned = True", "        pass"),),
         (f"{_RERUNS}::test_a_second_placing_that_gets_no_answer_leaves_the_order_of_a_batch_alone[saga]",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,6 +114,22 @@ async def test_what_an_operator_has_decided_is_known_when_temporal_has_forgotten
     ]
     assert await decisions(rig.client, placed.order_id, 10) == logged
     assert set(logged) <= set(await decisions(rig.client, None, 1000))
+
+
+async def test_an_order_placed_as_a_choreography_beside_its_own_workflow_has_the_outcome_of_that(rig: Rig) -> None:
+    """The order service has no record yet that the second placing could be compared with."""
+    placed = an_order()
+    hangs = Fault(operation="order.create", transaction=placed.transaction_id, kind=FaultKind.HANG)
+    rig.faults.append(hangs)
+    first = await rig.place(placed)
+    await rig.until_begun(first, "order.create")
+    second = asyncio.create_task(Orders(rig.client).place(placed, Mode.CHOREOGRAPHY))
+    other = placed.model_copy(update={"customer_id": "c-2"})
+    with pytest.raises(DuplicateOrder):
+        await Orders(rig.client).place(other, Mode.CHOREOGRAPHY)
+    rig.faults.remove(hangs)
+    assert (await second).state is State.CONFIRMED
+    await first.result()
 
 
 async def test_a_lost_order_is_found_behind_a_refused_one_of_another_content(rig: Rig) -> None:
