@@ -252,8 +252,19 @@ class Orders:
             return None
         coordinator = coordinator_of(first)
         if coordinator.kind is Kind.ORDER and is_refused:
-            return None
+            return await self._before_it_was_refused(transaction) or as_on_record(first)
         return await self._engine_of(coordinator).status(order_id) or as_on_record(first)
+
+    async def _before_it_was_refused(self, transaction_id: str) -> OrderStatus | None:
+        """How the newest run of an order's own workflow ended that was not refused: a batch that gets no answer leaves
+        an order to such a workflow, and the order may have been placed before."""
+        runs = [run async for run in handles.listed(self.client, f"WorkflowId = '{transaction_id}'")]
+        for run in sorted(runs, key=lambda run: run.started_at, reverse=True):
+            if not run.is_closed_from_outside:
+                found = await status_at(self.client, transaction_id, run.run_id)
+                if found is not None and not found.is_duplicate_of_other:
+                    return found
+        return None
 
     def _engine_of_mode(self, mode: Mode) -> SingleOrderEngine:
         match mode:

@@ -193,7 +193,9 @@ class OrderWorkflow(CancellableOrderWorkflow):
 
     async def _recover(self, saga: Saga) -> None:
         """Return if an earlier execution has confirmed the order. Otherwise roll back what that may have done."""
-        if not await self._try_cancel_decision(saga):
+        left_by_batch = self._options.cause is not None  # which may not know whose the order is
+        foreign = Code.IDEMPOTENCY_CONFLICT if left_by_batch and saga.patched("foreign-order") else None
+        if not await self._try_cancel_decision(saga, foreign):
             return
         saga.assume_prepared(but=order.cancel)
         cause = self._options.cause or _ABANDONED

@@ -11,6 +11,9 @@ _PARTICIPANT = "workflows/participant.py"
 _RULES = "temporal_saga/fence/rules.py"
 _TEST = "tests/kernel/test_earlier.py"
 _RERUNS = "tests/reruns/test_reruns.py"
+_CARRIED = (
+    "tests/recovery/test_orders.py::test_a_confirmed_order_that_a_batch_carries_again_without_an_answer_stays_confirmed"
+)
 _FORGOTTEN = f"{_RERUNS}::test_a_confirmed_order_that_temporal_has_forgotten_and_is_placed_again_stays_confirmed"
 _DECIDED = f"{_RERUNS}::test_a_decided_transaction_that_is_run_again_while_a_service_is_down_is_not_rolled_back"
 
@@ -122,6 +125,16 @@ _DECISION = (
             "tests/recovery/test_orders.py::"
             "test_an_order_placed_as_a_choreography_beside_its_own_workflow_has_the_outcome_of_that",
         ),
+    ),
+    Mutation(
+        "a second placing that a batch has left hides the first one",
+        (Edit("client/orders.py", "return await self._before_it_was_refused(transaction) or", "return None and"),),
+        (f"{_CARRIED}[]",),
+    ),
+    Mutation(
+        "what a batch has left to be rolled back waits for an operator when it is another's",
+        (Edit(_ORDER, 'if left_by_batch and saga.patched("foreign-order")', "if False"),),
+        (f"{_CARRIED}[and is cancelled there]",),
     ),
     Mutation(
         "a saga undoes what belongs to another one",
