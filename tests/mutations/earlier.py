@@ -137,6 +137,11 @@ _DECISION = (
         (f"{_CARRIED}[and is cancelled there]",),
     ),
     Mutation(
+        "a lost reply is taken for that of another execution",
+        (Edit(_OUTCOME, "return self.attempts == 1 and bool(", "return bool("),),
+        (f"{_RERUNS}::test_a_reply_that_was_lost_tells_of_no_other_execution",),
+    ),
+    Mutation(
         "a saga undoes what belongs to another one",
         (Edit(_UNDO, "        self._is_disowned = True", "        pass"),),
         (f"{_RERUNS}::test_a_second_placing_that_gets_no_answer_leaves_the_order_of_a_batch_alone[saga]",),

@@ -275,6 +275,21 @@ async def test_a_decided_transaction_that_is_run_again_while_a_service_is_down_i
     assert (await rig.log(second)).state is State.CONFIRMED
 
 
+async def test_a_reply_that_was_lost_tells_of_no_other_execution(rig: Rig) -> None:
+    """A second attempt has the reply of the first. The transaction can still be given up."""
+    document, tx = _decided()
+    for step in document["steps"]:
+        step["timeout_s"] = 2
+    lost = Fault(operation="inventory.reserve", transaction=tx, kind=FaultKind.ERROR_AFTER, attempts=1)
+    rig.faults.append(lost)
+    rig.down("shipping.schedule", tx)
+    handle = await rig.start("TransactionWorkflow", f"transaction/{tx}", document)
+    log = await rig.until(handle, lambda log: log.state in (State.ROLLED_BACK, State.PARKED))
+    rig.repair()
+    assert (await rig.end(handle)).state is log.state is State.ROLLED_BACK
+    assert log.steps[0].attempts == 2
+
+
 def _decided() -> tuple[Document, str]:
     document = a_transaction(
         a_step("inventory.reserve", "inventory.release", **LINES),
