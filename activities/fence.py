@@ -216,10 +216,11 @@ def _kept(found: OperationRecord | None) -> Kept | None:
 
 def _kept_reply(operation: Operation[Any, ReplyT], kept: Repeat) -> ReplyT:
     try:
-        return operation.reply.model_validate_json(kept.answer)
+        reply = operation.reply.model_validate_json(kept.answer)
     except ValidationError as error:
         message = f"{operation.name} was done, but its kept reply cannot be read: {first_problem(error)}"
         raise UnreadableReply(message) from None
+    return reply.model_copy(update={"repeated": operation.undoes is None})
 
 
 def _acted_on(

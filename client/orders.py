@@ -91,10 +91,23 @@ class Orders:
             raise OrderRetired(f"{log.error.message}; choose another id")
         if log is not None and not _is_duplicate(log):
             return log
-        first = (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
+        first = await self._on_record(placed)
+        if first is None and await self._has_begun(placed):  # and has not made the order yet
+            log = await SagaEngine(self.client).wait(placed)
+            if log is not None and not _is_duplicate(log):
+                return log
+            first = await self._on_record(placed)
         if first is None or not same(first.order, placed):
             raise duplicate
         return await self._first_outcome(first)
+
+    async def _on_record(self, placed: Order) -> OrderOnRecord | None:
+        return (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
+
+    async def _has_begun(self, placed: Order) -> bool:
+        """Whether just this order has a workflow of its own."""
+        begun = OrderInput.of(await handles.started_with(self.client, placed.transaction_id))
+        return begun is not None and same(begun.order, placed)
 
     async def first_outcomes(self, again: Iterable[Order]) -> list[TransactionLog]:
         """The outcomes of orders that were placed before. An order of another content is a log with DUPLICATE_ORDER.
@@ -230,8 +243,19 @@ class Orders:
             return None
         coordinator = coordinator_of(first)
         if coordinator.kind is Kind.ORDER and is_refused:
-            return None
+            return await self._before_it_was_refused(transaction) or as_on_record(first)
         return await self._engine_of(coordinator).status(order_id) or as_on_record(first)
+
+    async def _before_it_was_refused(self, transaction_id: str) -> OrderStatus | None:
+        """How the newest run of an order's own workflow ended that was not refused: a batch that gets no answer leaves
+        an order to such a workflow, and the order may have been placed before."""
+        runs = [run async for run in handles.listed(self.client, f"WorkflowId = '{transaction_id}'")]
+        for run in sorted(runs, key=lambda run: run.started_at, reverse=True):
+            if not run.is_closed_from_outside:
+                found = await status_at(self.client, transaction_id, run.run_id)
+                if found is not None and not found.is_duplicate_of_other:
+                    return found
+        return None
 
     def _engine_of_mode(self, mode: Mode) -> SingleOrderEngine:
         match mode:

@@ -130,7 +130,7 @@ def is_paused(log: TransactionLog) -> bool:
 async def log_of(client: Client, found: Described) -> TransactionLog:
     """The log of a workflow that runs one saga; where it cannot tell it, what is known, and why it cannot."""
     if found.status in _ENDED_BY_ITSELF:
-        return await outcome_of(client.get_workflow_handle(found.id, result_type=TransactionLog))
+        return await outcome_of(client.get_workflow_handle(found.id, run_id=found.run_id, result_type=TransactionLog))
     log = await log_by_query(client, found.id)
     if found.is_closed_from_outside:
         return told_as_closed(log, found.id)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictBool, StrictInt
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -169,6 +169,8 @@ class Reply(Message):
 
     attempt: StrictInt = 1
     """The number of the attempt that answered, from 1."""
+    repeated: Annotated[StrictBool, Field(exclude_if=lambda repeated: not repeated)] = False
+    """The operation was done before: this is the reply that was kept then."""
 
 
 class ListOpen(Message):

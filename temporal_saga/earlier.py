@@ -51,6 +51,7 @@ class EarlierExecutions:
         self._parts: list[Body] = []
         self._rerun = RerunDetector()
         self._told = False
+        self._repeats = False
         self._undecided = False
         self._known: Counter[tuple[str, str | None]] = Counter()
 
@@ -71,6 +72,11 @@ class EarlierExecutions:
             )
         self._told = True
 
+    def was_done_before(self) -> None:
+        """Note that a step had been done before this execution asked for it: another one was here, and may have gone
+        further."""
+        self._repeats = True
+
     def was_not_decided(self) -> None:
         """Note that a step before the pivot was refused, so no execution has reached the pivot."""
         self._undecided = True
@@ -81,7 +87,7 @@ class EarlierExecutions:
 
     @property
     def is_rerun(self) -> bool:
-        return self._rerun.detected
+        return self._rerun.detected or self._repeats
 
     @property
     def may_be_ahead(self) -> bool:

@@ -53,6 +53,8 @@ from temporal_saga.waiting import run_to_completion
 
 Found = TypeVar("Found")
 Otherwise = TypeVar("Otherwise")
+_REPEATED_REPLY = "repeated-reply"
+"""Marker of a build that draws a conclusion from a repeated reply."""
 
 
 class _Otherwise(Enum):
@@ -111,7 +113,8 @@ class Saga:
 
     @property
     def is_rerun(self) -> bool:
-        """Whether this run repeats an earlier one of the same workflow: it was reset, or the server began it again."""
+        """Whether this run repeats an earlier one: it was reset, or the server began it again, or a step of it had been
+        done before. Temporal forgets a closed workflow, and its id can then be used again."""
         return self._earlier.is_rerun
 
     def patched(self, patch_id: str) -> bool:
@@ -145,6 +148,8 @@ class Saga:
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
         if not isinstance(ended, Refused):
             self._rollback.has_opened = True
+        if isinstance(ended, Done) and ended.is_repeated and workflow.patched(_REPEATED_REPLY):
+            self._earlier.was_done_before()
         undone_here = pushed is not None and self._rollback.has_undone(pushed)
         if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and not undone_here:
             self._earlier.was_rolled_back(entry.step)
@@ -250,16 +255,22 @@ class Saga:
         return self._reply_or_raise(entry, ended)
 
     async def try_cancel_decision(
-        self, operation: Operation[Request, Any], request: Request, *, committed: str
+        self, operation: Operation[Request, Any], request: Request, *, committed: str, foreign: str | None = None
     ) -> bool:
         """Call `operation`, which cancels the decision of an earlier execution, until its answer is known.
 
         True: it is cancelled, and the saga is to be rolled back. False: the service has refused with the code
         `committed`, so the earlier execution passed the pivot, and this saga can only go forward.
+
+        True too if it has refused with the code `foreign`: what is done under the saga's id belongs to another saga,
+        and the rollback leaves it alone.
         """
-        entry, ended = await self._decide(operation, request, lambda code: code == committed)
+        entry, ended = await self._decide(operation, request, lambda code: code in (committed, foreign))
         self._journal.record(entry, ended)
-        if isinstance(ended, Done):
+        if isinstance(ended, Refused) and ended.code == foreign:
+            self._progress.cause = Failure(ended.code, ended.message, operation.step)
+            self._rollback.disown()
+        if isinstance(ended, Done) or ended.code == foreign:
             self._progress.phase = Phase.PREPARING
             return True
         self._progress.cause = None  # a cancel that came before the answer came after the pivot

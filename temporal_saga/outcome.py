@@ -85,6 +85,11 @@ class Done(Generic[Reply]):
     def attempts(self) -> int:
         return self.before + int(getattr(self.reply, "attempt", 1))
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the service says that it has repeated a kept reply, though no attempt of this call was before."""
+        return self.attempts == 1 and bool(getattr(self.reply, "repeated", False))
+
 
 @dataclass(frozen=True)
 class Refused:

@@ -74,6 +74,7 @@ class Rollback:
         self.has_opened = False
         """The first step is done or may be, so all that is done under the saga's id belongs to it: its reply may have
         come together with a cancel, after a worker had gone on from it."""
+        self._is_disowned = False
         self._undone_to_savepoints: list[Undo[Any]] = []
         self._unknown = UndoStack()
         self._undo_tasks: list[asyncio.Task[Any]] = []
@@ -117,6 +118,11 @@ class Rollback:
         """Keep the steps that did not answer this execution: an earlier one has passed the pivot, so they are done."""
         self._unknown.clear()
 
+    def disown(self) -> None:
+        """Leave alone what is done under the saga's id: it belongs to another saga, so nobody is told of it."""
+        self._is_disowned = True
+        self.last_call = None
+
     def _undo_of(
         self, undo: Operation[Request, Any], request: Request, within: timedelta | None, name: str | None
     ) -> Undo[Request]:
@@ -131,6 +137,8 @@ class Rollback:
         That may be an earlier execution of the saga or, where calls are made before the history has them, a worker
         that is thought dead. Such a worker cannot have begun before the first step was in the history.
         """
+        if self._is_disowned:
+            return
         if self._earlier.may_be_ahead or (self._policies.are_colocated and self.has_opened):
             self.assume_prepared()
         await self._unwind_to_the_end(self.stack)

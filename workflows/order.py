@@ -20,6 +20,7 @@ from contracts.shipping import ScheduleShipment
 from temporal_saga import (
     POLICIES,
     DeskRefused,
+    Entry,
     Failure,
     Plan,
     Saga,
@@ -167,25 +168,32 @@ class OrderWorkflow(CancellableOrderWorkflow):
                 await prepare(saga, self._requests)
             await decide(saga, self._requests)
         except (StepFailed, asyncio.CancelledError):
-            if not saga.is_rerun or self._was_not_created(saga) or await self._try_cancel_decision(saga):
+            if await self._can_be_rolled_back(saga):
                 raise
 
-    @staticmethod
-    def _was_not_created(saga: Saga) -> bool:
-        """Whether the order service has refused to create the order: the order that it has belongs to another saga."""
-        first = saga.log.steps[0] if saga.log.steps else None
-        return first is not None and first.status is Status.REFUSED and first.error_code != Code.STEP_UNDONE
+    async def _can_be_rolled_back(self, saga: Saga) -> bool:
+        """Whether nobody has confirmed the order. Temporal may have forgotten an execution that made it, and it may
+        belong to another saga: without an answer to its creation, neither is known."""
+        creation = saga.log.steps[0] if saga.log.steps else None
+        if creation is not None and _is_unknown(creation) and saga.patched("unknown-creation"):
+            saga.assume_prepared()
+            return await self._try_cancel_decision(saga, foreign=Code.IDEMPOTENCY_CONFLICT)
+        is_refused = creation is not None and _is_refused(creation)
+        return not saga.is_rerun or is_refused or await self._try_cancel_decision(saga)
 
-    async def _try_cancel_decision(self, saga: Saga) -> bool:
+    async def _try_cancel_decision(self, saga: Saga, foreign: Code | None = None) -> bool:
         """Whether the order can be rolled back. An earlier execution may have confirmed it, although this one failed.
 
         The order service refuses to cancel a confirmed order. Once it has cancelled one, it refuses to confirm it.
         """
-        return await saga.try_cancel_decision(order.cancel, self._requests.create, committed=Code.CANCEL_REFUSED)
+        committed = Code.CANCEL_REFUSED
+        return await saga.try_cancel_decision(order.cancel, self._requests.create, committed=committed, foreign=foreign)
 
     async def _recover(self, saga: Saga) -> None:
         """Return if an earlier execution has confirmed the order. Otherwise roll back what that may have done."""
-        if not await self._try_cancel_decision(saga):
+        left_by_batch = self._options.cause is not None  # which may not know whose the order is
+        foreign = Code.IDEMPOTENCY_CONFLICT if left_by_batch and saga.patched("foreign-order") else None
+        if not await self._try_cancel_decision(saga, foreign):
             return
         saga.assume_prepared(but=order.cancel)
         cause = self._options.cause or _ABANDONED
@@ -209,6 +217,15 @@ class OrderWorkflow(CancellableOrderWorkflow):
 
     def _check_request(self, request: dict[str, Any]) -> None:
         check_order_of(request, self._order)
+
+
+def _is_refused(creation: Entry) -> bool:
+    """Whether the order service has refused to create the order: the order that it has belongs to another saga."""
+    return creation.status is Status.REFUSED and creation.error_code != Code.STEP_UNDONE
+
+
+def _is_unknown(creation: Entry) -> bool:
+    return creation.step == order.create.name and creation.status is Status.UNKNOWN
 
 
 def check_order_of(request: dict[str, Any], placed: Order) -> None:

@@ -205,7 +205,7 @@ class Participant:
         calls = [replace(call, request=call.request_after(failure)) for call in undo.calls]
         refusal, skipped = await self._make(calls, may_refuse=lambda code: code in final)
         if refusal is not None:
-            return refusal
+            return replace(refusal, step=calls[0].operation.step)  # as its creation would be
         self._journal.move(State.COMPENSATING, failure)
         await self._conclude(undo, State.ROLLED_BACK, cause=cause, skipped=skipped)
         return None

@@ -99,9 +99,9 @@ class OrderInput(NamedTuple):
             return None
 
 
-async def status_at(client: Client, workflow_id: str) -> OrderStatus | None:
-    """How the saga of one workflow stands; `None` if there is no such workflow."""
-    found = await handles.describe(client, workflow_id)
+async def status_at(client: Client, workflow_id: str, run_id: str | None = None) -> OrderStatus | None:
+    """How the saga of a workflow's run stands, by default of the newest; `None` if there is no such workflow."""
+    found = await handles.describe(client, workflow_id, run_id)
     if found is None:
         return None
     return OrderStatus(await log_of(client, found), not found.is_open, Coordinator.parse(workflow_id))

@@ -5,9 +5,14 @@ from .mutation import Edit, Mutation
 _KERNEL, _EARLIER, _CALLS = "temporal_saga/kernel.py", "temporal_saga/earlier.py", "temporal_saga/calls.py"
 _UNDO, _PROGRESS, _OUTCOME = "temporal_saga/undo.py", "temporal_saga/progress.py", "temporal_saga/outcome.py"
 _ORDER, _BATCH, _LANE = "workflows/order.py", "workflows/batch.py", "workflows/lane.py"
+_PARTICIPANT = "workflows/participant.py"
 _RULES = "temporal_saga/fence/rules.py"
 _TEST = "tests/kernel/test_earlier.py"
 _RERUNS = "tests/reruns/test_reruns.py"
+_CARRIED = (
+    "tests/recovery/test_orders.py::test_a_confirmed_order_that_a_batch_carries_again_without_an_answer_stays_confirmed"
+)
+_FORGOTTEN = f"{_RERUNS}::test_a_confirmed_order_that_temporal_has_forgotten_and_is_placed_again_stays_confirmed"
 _DECIDED = f"{_RERUNS}::test_a_decided_transaction_that_is_run_again_while_a_service_is_down_is_not_rolled_back"
 
 _UNDONE = (
@@ -67,8 +72,53 @@ _DECISION = (
     ),
     Mutation(
         "an order that is reset is rolled back without asking whether it was confirmed",
-        Edit(_ORDER, "if not saga.is_rerun or", "if True or"),
+        Edit(_ORDER, "return not saga.is_rerun or", "return True or"),
         f"{_RERUNS}::test_a_confirmed_order_that_is_reset_while_a_service_is_down_stays_confirmed",
+        f"{_FORGOTTEN}[saga-payment.authorize]",
+    ),
+    Mutation(
+        "a reply of long ago is taken for a new one",
+        Edit(_EARLIER, "        self._repeats = True", "        pass"),
+        f"{_FORGOTTEN}[colocated-payment.authorize]",
+        f"{_DECIDED}[forgotten and placed again]",
+    ),
+    Mutation(
+        "an order whose creation got no answer is rolled back without asking whose it is",
+        Edit(_ORDER, "        if creation is not None and _is_unknown(creation)", "        if False"),
+        f"{_FORGOTTEN}[saga-order.create]",
+        f"{_RERUNS}::test_an_order_whose_workflow_was_deleted_undoes_what_that_did_when_it_is_placed_again[saga]",
+        f"{_RERUNS}::test_a_second_placing_that_gets_no_answer_leaves_the_order_of_a_batch_alone[colocated]",
+    ),
+    Mutation(
+        "a choreography whose creation got no answer does not tell that the order is another one's",
+        Edit(_PARTICIPANT, "return replace(refusal, step=calls[0].operation.step)", "return refusal"),
+        f"{_RERUNS}::test_an_order_that_is_placed_again_as_a_choreography_without_an_answer_has_its_first_outcome",
+    ),
+    Mutation(
+        "an order that its own workflow has not made yet counts as another one when it is placed as a choreography",
+        Edit("client/orders.py", "if first is None and await self._has_begun(placed):", "if False:"),
+        "tests/recovery/test_orders.py::"
+        "test_an_order_placed_as_a_choreography_beside_its_own_workflow_has_the_outcome_of_that",
+    ),
+    Mutation(
+        "a second placing that a batch has left hides the first one",
+        Edit("client/orders.py", "return await self._before_it_was_refused(transaction) or", "return None and"),
+        f"{_CARRIED}[]",
+    ),
+    Mutation(
+        "what a batch has left to be rolled back waits for an operator when it is another's",
+        Edit(_ORDER, 'if left_by_batch and saga.patched("foreign-order")', "if False"),
+        f"{_CARRIED}[and is cancelled there]",
+    ),
+    Mutation(
+        "a lost reply is taken for that of another execution",
+        Edit(_OUTCOME, "return self.attempts == 1 and bool(", "return bool("),
+        f"{_RERUNS}::test_a_reply_that_was_lost_tells_of_no_other_execution",
+    ),
+    Mutation(
+        "a saga undoes what belongs to another one",
+        Edit(_UNDO, "        self._is_disowned = True", "        pass"),
+        f"{_RERUNS}::test_a_second_placing_that_gets_no_answer_leaves_the_order_of_a_batch_alone[saga]",
     ),
     Mutation(
         "what got no answer is undone although the order turns out to be confirmed",

@@ -1,5 +1,6 @@
 """Who coordinates an order is asked of the order service's record: a sweep begins no order that has its end."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from runtime.faults import Fault, FaultKind
 from temporal_saga import Operation, Retry, Skip, State, Status, TransactionLog
 from workflows.order import OrderWorkflow, Requests
 
+from ..eventually import eventually_async
 from ..rig import Rig, an_order, name
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -111,6 +113,47 @@ async def test_what_an_operator_has_decided_is_known_when_temporal_has_forgotten
     ]
     assert await decisions(rig.client, placed.order_id, 10) == logged
     assert set(logged) <= set(await decisions(rig.client, None, 1000))
+
+
+async def test_an_order_placed_as_a_choreography_beside_its_own_workflow_has_the_outcome_of_that(rig: Rig) -> None:
+    """The order service has no record yet that the second placing could be compared with."""
+    placed = an_order()
+    hangs = Fault(operation="order.create", transaction=placed.transaction_id, kind=FaultKind.HANG)
+    rig.faults.append(hangs)
+    first = await rig.place(placed)
+    await rig.until_begun(first, "order.create")
+    second = asyncio.create_task(Orders(rig.client).place(placed, Mode.CHOREOGRAPHY))
+    other = placed.model_copy(update={"customer_id": "c-2"})
+    with pytest.raises(DuplicateOrder):
+        await Orders(rig.client).place(other, Mode.CHOREOGRAPHY)
+    rig.faults.remove(hangs)
+    assert (await second).state is State.CONFIRMED
+    await first.result()
+
+
+@pytest.mark.parametrize("cancelled", [False, True], ids=["", "and is cancelled there"])
+async def test_a_confirmed_order_that_a_batch_carries_again_without_an_answer_stays_confirmed(
+    rig: Rig,
+    cancelled: bool,  # noqa: FBT001 — a case
+) -> None:
+    placed = an_order()
+    await (await rig.place(placed)).result()
+    rig.down("order.create.batch", placed.transaction_id)
+    batch = await rig.start("BatchWorkflow", f"batch/{name('b')}", [placed])
+    if cancelled:
+        await eventually_async(lambda: batch.query("transaction_log", placed.order_id), "it is begun", until=_has_steps)
+        await batch.execute_update("cancel_order", args=[placed.order_id, "it was placed twice"])
+    await batch.result()
+    rig.repair()
+    with pytest.raises(WorkflowFailureError):
+        await asyncio.wait_for(rig.client.get_workflow_handle(placed.transaction_id).result(), 20)
+    assert (await Orders(rig.client).status(placed.order_id)).log.state is State.CONFIRMED
+    assert (await Orders(rig.client).place(placed, Mode.SAGA)).state is State.CONFIRMED
+    assert rig.state("order", placed.transaction_id) == "CONFIRMED"
+
+
+def _has_steps(log: dict[str, Any]) -> bool:
+    return bool(log["steps"])
 
 
 async def test_a_lost_order_is_found_behind_a_refused_one_of_another_content(rig: Rig) -> None:

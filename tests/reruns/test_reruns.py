@@ -10,8 +10,15 @@ import pytest
 import pytest_asyncio
 from temporalio.client import WorkflowUpdateFailedError
 
+from client.engines.engine import is_duplicate_of_other
+from client.orders import Mode, Orders
+from contracts import notification, order, payment
 from contracts.errors import Code
+from contracts.order import OrderOptions
+from runtime.execute import execute
+from runtime.faults import Fault, FaultKind
 from temporal_saga import State, Status
+from workflows.order import Requests
 
 from ..rig import UNREACHABLE, Handle, Rig, an_order, name
 
@@ -148,9 +155,95 @@ async def test_an_order_that_is_reset_undoes_what_its_first_run_did_later(rig: R
     assert await rig.held(tx) == set()
 
 
-@pytest.mark.parametrize("to_task", [0, 1, None], ids=["reset", "reset to a later task", "terminated and resumed"])
+@pytest.mark.parametrize("step", ["order.create", "payment.authorize"])
+@pytest.mark.parametrize("colocated", [False, True], ids=["saga", "colocated"])
+async def test_a_confirmed_order_that_temporal_has_forgotten_and_is_placed_again_stays_confirmed(
+    rig: Rig,
+    step: str,
+    colocated: bool,  # noqa: FBT001 — a case
+) -> None:
+    """Its first run tells nothing any more; the services do."""
+    placed, options = an_order(customer_id=CUSTOMER), OrderOptions(colocated=colocated)
+    tx = placed.transaction_id
+    before = rig.balance(CUSTOMER)[0]
+    assert (await rig.end(await rig.place(placed, options))).state is State.CONFIRMED
+    await rig.forget(tx)
+    hangs = Fault(operation=step, transaction=tx, kind=FaultKind.HANG)
+    rig.faults.append(hangs)
+    again = await rig.place(placed, options)
+    await rig.until_begun(again, step)
+    await again.execute_update("cancel_order", "it was placed twice")
+    rig.repair()
+    assert (await rig.end(again)).state is State.CONFIRMED
+    assert rig.balance(CUSTOMER)[0] == before - PRICE_MINOR, "it is captured, and not refunded"
+    assert (await rig.log(again)).state is State.CONFIRMED
+    assert [each for each in (await rig.audited()).violations if each.subject in (tx, placed.order_id)] == []
+
+
+@pytest.mark.parametrize("colocated", [False, True], ids=["saga", "colocated"])
+async def test_an_order_whose_workflow_was_deleted_undoes_what_that_did_when_it_is_placed_again(
+    rig: Rig,
+    colocated: bool,  # noqa: FBT001 — a case
+) -> None:
+    placed, options = an_order(customer_id=CUSTOMER), OrderOptions(colocated=colocated)
+    tx = placed.transaction_id
+    rig.down("order.confirm", tx)
+    await rig.until_parked(await rig.place(placed, options), "order.confirm")
+    await rig.forget(tx)
+    rig.repair()
+    rig.down("order.create", tx)
+    again = await rig.place(placed, options)
+    await rig.until_begun(again, "order.cancel")
+    rig.repair()
+    log = await rig.end(again)
+    assert (log.state, log.error and log.error.code) == (State.ROLLED_BACK, Code.SERVICE_UNAVAILABLE)
+    assert await rig.held(tx) == set()
+
+
+@pytest.mark.parametrize("colocated", [False, True], ids=["saga", "colocated"])
+async def test_a_second_placing_that_gets_no_answer_leaves_the_order_of_a_batch_alone(
+    rig: Rig,
+    colocated: bool,  # noqa: FBT001 — a case
+) -> None:
+    placed = an_order(customer_id=CUSTOMER)
+    tx, batch = placed.transaction_id, f"batch/{name('b')}"
+    requests = Requests.of(placed, batch)
+    await execute(rig.client, order.create, requests.create)
+    await execute(rig.client, payment.authorize, requests.payment)
+    await execute(rig.client, notification.send_confirmation, requests.notification)
+    rig.faults.append(Fault(operation="order.create", transaction=tx, kind=FaultKind.HANG))
+    second = await rig.place(placed, OrderOptions(colocated=colocated))
+    await rig.until_begun(second, "order.create")
+    await second.execute_update("cancel_order", "it was placed twice")
+    rig.repair()
+    log = await rig.end(second)
+    assert log.error is not None
+    assert is_duplicate_of_other(log.error.code, log.error.step), "clients look at the batch instead"
+    assert (rig.state("order", tx), rig.state("payment", tx)) == ("PENDING", "AUTHORIZED")
+    assert rig.rows("notification", "SELECT operation FROM effects WHERE transaction_id = ?", tx) == [
+        (notification.send_confirmation.name,)
+    ]
+    await (await rig.place(placed, OrderOptions(coordinator=batch))).result()
+
+
+async def test_an_order_that_is_placed_again_as_a_choreography_without_an_answer_has_its_first_outcome(
+    rig: Rig,
+) -> None:
+    placed = an_order(customer_id=CUSTOMER)
+    assert (await rig.end(await rig.place(placed))).state is State.CONFIRMED
+    await rig.forget(placed.transaction_id)
+    rig.down("order.create", placed.transaction_id)
+    assert (await Orders(rig.client).place(placed, Mode.CHOREOGRAPHY)).state is State.CONFIRMED
+    rig.repair()
+
+
+@pytest.mark.parametrize(
+    "to_task",
+    [0, 1, None, "forgotten"],
+    ids=["reset", "reset to a later task", "terminated and resumed", "forgotten and placed again"],
+)
 async def test_a_decided_transaction_that_is_run_again_while_a_service_is_down_is_not_rolled_back(
-    rig: Rig, to_task: int | None
+    rig: Rig, to_task: int | str | None
 ) -> None:
     document, tx = _decided()
     rig.refuse("inventory.commit", tx)
@@ -161,6 +254,9 @@ async def test_a_decided_transaction_that_is_run_again_while_a_service_is_down_i
     if to_task is None:
         await first.terminate("terminated by a test")
         second = await rig.start("TransactionWorkflow", first.id, document, *RESUMED)
+    elif isinstance(to_task, str):
+        await rig.forget(first.id)
+        second = await rig.start("TransactionWorkflow", first.id, document)
     else:
         second = await rig.reset(first, to_task=to_task)
 
@@ -175,6 +271,21 @@ async def test_a_decided_transaction_that_is_run_again_while_a_service_is_down_i
     assert (await rig.end(second)).state is State.CONFIRMED
     assert await rig.held(tx) == set()
     assert (await rig.log(second)).state is State.CONFIRMED
+
+
+async def test_a_reply_that_was_lost_tells_of_no_other_execution(rig: Rig) -> None:
+    """A second attempt has the reply of the first. The transaction can still be given up."""
+    document, tx = _decided()
+    for step in document["steps"]:
+        step["timeout_s"] = 2
+    lost = Fault(operation="inventory.reserve", transaction=tx, kind=FaultKind.ERROR_AFTER, attempts=1)
+    rig.faults.append(lost)
+    rig.down("shipping.schedule", tx)
+    handle = await rig.start("TransactionWorkflow", f"transaction/{tx}", document)
+    log = await rig.until(handle, lambda log: log.state in (State.ROLLED_BACK, State.PARKED))
+    rig.repair()
+    assert (await rig.end(handle)).state is log.state is State.ROLLED_BACK
+    assert log.steps[0].attempts == 2
 
 
 def _decided() -> tuple[Document, str]:

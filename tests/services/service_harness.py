@@ -27,6 +27,7 @@ FORWARDS = [each for each in HANDLED if each.undoes is None]
 UNDOS = [each for each in HANDLED if each.undoes is not None]
 TEMPORAL_ATTEMPTS = 20
 """Deliveries that `deliver_until_answered` makes, in place of Temporal's retries; contention ends long before."""
+_AS_FIRST = {"repeated": False}
 
 
 class Call(NamedTuple):
@@ -78,11 +79,13 @@ class ServiceHarness:
         return ServiceHarness(self.definition.name, self.url)
 
     async def deliver(self, operation: Operations, request: Request) -> Reply | RefusedDecision:
-        [answer] = await self.service.perform(handler_of(operation), [request])
+        [answer] = await self.deliver_all(operation, [request])
         return answer
 
     async def deliver_all(self, operation: Operations, requests: Sequence[Request]) -> list[Reply | RefusedDecision]:
-        return await self.service.perform(handler_of(operation), requests)
+        """The answers; a reply that is repeated is the first one, but for the field that says so."""
+        answers = await self.service.perform(handler_of(operation), requests)
+        return [each if isinstance(each, RefusedDecision) else each.model_copy(update=_AS_FIRST) for each in answers]
 
     async def execute(self, operation: Operations, question: Message) -> Reply:
         [query] = [each for each in self.definition.queries if each.operation is operation]

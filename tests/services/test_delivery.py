@@ -49,7 +49,7 @@ class Outside:
 
     async def deliver(self, operation: Any, request: Any) -> CustomerNotified:
         reply: CustomerNotified = await self.service.execute(operation, request)
-        return reply
+        return reply.model_copy(update={"repeated": False})
 
     async def refuse(self, operation: Any, request: Any) -> tuple[str, str]:
         with pytest.raises(RefusedDecision) as refused:
