@@ -53,8 +53,6 @@ from temporal_saga.waiting import run_to_completion
 
 Found = TypeVar("Found")
 Otherwise = TypeVar("Otherwise")
-_REPEATED_REPLY = "repeated-reply"
-"""Marker of a build that draws a conclusion from a repeated reply."""
 
 
 class _Otherwise(Enum):
@@ -148,7 +146,7 @@ class Saga:
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
         if not isinstance(ended, Refused):
             self._rollback.has_opened = True
-        if isinstance(ended, Done) and ended.is_repeated and workflow.patched(_REPEATED_REPLY):
+        if isinstance(ended, Done) and ended.is_repeated and policy.local is None:  # else a dead worker has made it
             self._earlier.was_done_before()
         undone_here = pushed is not None and self._rollback.has_undone(pushed)
         if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and not undone_here:

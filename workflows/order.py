@@ -175,7 +175,7 @@ class OrderWorkflow(CancellableOrderWorkflow):
         """Whether nobody has confirmed the order. Temporal may have forgotten an execution that made it, and it may
         belong to another saga: without an answer to its creation, neither is known."""
         creation = saga.log.steps[0] if saga.log.steps else None
-        if creation is not None and _is_unknown(creation) and saga.patched("unknown-creation"):
+        if creation is not None and _is_unknown(creation):
             saga.assume_prepared()
             return await self._try_cancel_decision(saga, foreign=Code.IDEMPOTENCY_CONFLICT)
         is_refused = creation is not None and _is_refused(creation)
@@ -192,7 +192,7 @@ class OrderWorkflow(CancellableOrderWorkflow):
     async def _recover(self, saga: Saga) -> None:
         """Return if an earlier execution has confirmed the order. Otherwise roll back what that may have done."""
         left_by_batch = self._options.cause is not None  # which may not know whose the order is
-        foreign = Code.IDEMPOTENCY_CONFLICT if left_by_batch and saga.patched("foreign-order") else None
+        foreign = Code.IDEMPOTENCY_CONFLICT if left_by_batch else None
         if not await self._try_cancel_decision(saga, foreign):
             return
         saga.assume_prepared(but=order.cancel)

@@ -19,6 +19,7 @@ class Receipt:
 
     step: str
     attempt: int
+    repeated: bool = False
 
 
 Act: TypeAlias = Operation[Booking, Receipt]

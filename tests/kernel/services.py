@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -49,6 +50,10 @@ async def fail(do: Work) -> Receipt:
 async def hang(do: Work) -> Receipt:
     await asyncio.Event().wait()  # until the worker shuts down
     return do()
+
+
+async def repeat(do: Work) -> Receipt:
+    return replace(do(), repeated=True)
 
 
 async def lose_reply(do: Work) -> Receipt:

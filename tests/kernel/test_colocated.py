@@ -4,21 +4,37 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from temporalio import workflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.testing import WorkflowEnvironment
 
-from temporal_saga import DEADLINE_EXCEEDED, Policies, Policy, Saga, State, Status
-from temporal_saga.outcome import CANCELLED
+from temporal_saga import DEADLINE_EXCEEDED, Plan, Policies, Policy, Saga, State, Status, TransactionLog
+from temporal_saga.outcome import CANCELLED, SERVICE_UNAVAILABLE
 
 from . import expect, tree
 from .cancels import by_business
 from .harness import Handle, Harness, real_server
 from .plan import BEST_EFFORT, FINISHES, OPERATIONS, PIVOT, STEPS
 from .policies import COLOCATED
-from .services import SOLD_OUT, FakeServices, fail, hang, lose_reply, refuse, slow
-from .workflows import TreeWorkflow
+from .services import SOLD_OUT, FakeServices, fail, hang, lose_reply, refuse, repeat, slow
+from .workflows import TreeWorkflow, Trip, TripBase, served_here
 
 OPENING = STEPS[0].name
+
+
+@workflow.defn
+class WholeTripWorkflow(TripBase):
+    """A saga whose body has the pivot, too."""
+
+    async def _body(self, saga: Saga | Plan) -> None:
+        await super()._body(saga)
+        await saga.pivot(served_here(PIVOT), self._booking)
+
+    @workflow.run
+    async def run(self, _trip: Trip) -> TransactionLog:
+        async with self.saga as saga:
+            await self._body(saga)
+        return saga.log
 
 
 def test_a_colocated_saga_cannot_be_built_without_its_body() -> None:
@@ -85,6 +101,19 @@ async def test_a_worker_after_a_failover_makes_no_local_calls(harness: Harness) 
     assert {(entry.status, entry.attempts) for entry in (await harness.log(handle)).steps} == {(Status.DONE, 1)}
     everything = {*(step.name for step in STEPS), PIVOT.name, *(finish.name for finish in FINISHES), BEST_EFFORT.name}
     assert {*await _scheduled(handle)} == everything
+
+
+async def test_a_local_call_that_a_dead_worker_had_made_tells_of_no_other_execution(
+    server: WorkflowEnvironment,
+) -> None:
+    """Else no step of a saga whose body has a pivot would be given up."""
+    harness = Harness(server, FakeServices(), workflows=(WholeTripWorkflow,))
+    for step in STEPS[1:-1]:
+        harness.services.script(step.name, then=repeat)
+    harness.services.script(STEPS[-1].name, then=fail)
+    async with harness.worker():
+        end = await harness.end(await harness.start(WholeTripWorkflow, policies=COLOCATED))
+    expect.rolled_back(harness, end, SERVICE_UNAVAILABLE, step=STEPS[-1].name)
 
 
 async def test_a_step_that_gets_no_answer_either_way_is_undone(harness: Harness) -> None:

@@ -107,8 +107,13 @@ _DECISION = (
     ),
     Mutation(
         "what a batch has left to be rolled back waits for an operator when it is another's",
-        Edit(_ORDER, 'if left_by_batch and saga.patched("foreign-order")', "if False"),
+        Edit(_ORDER, "if left_by_batch else", "if False else"),
         f"{_CARRIED}[and is cancelled there]",
+    ),
+    Mutation(
+        "a local call that a dead worker had made tells of another execution",
+        Edit(_KERNEL, "ended.is_repeated and policy.local is None:", "ended.is_repeated:"),
+        "tests/kernel/test_colocated.py::test_a_local_call_that_a_dead_worker_had_made_tells_of_no_other_execution",
     ),
     Mutation(
         "a lost reply is taken for that of another execution",
