@@ -88,6 +88,21 @@ def test_nothing_is_no_document_and_told_as_that(
     assert re.search(r": (not JSON: it is empty; write a document|there is no order in it; write one a line)$", problem)
 
 
+@pytest.mark.parametrize("pattern", ["paymnt.authorize", "payment", "order/*", "payment.authorize.batches"])
+def test_a_fault_of_no_operation_is_refused_because_it_would_never_strike(pattern: str, tmp_path: Path) -> None:
+    (tmp_path / "faults.toml").write_text(f'[[fault]]\noperation = "{pattern}"\nkind = "hang"')
+    with pytest.raises(SettingsError, match=rf"fault\.0\.operation: {re.escape(pattern)} matches no operation"):
+        read_faults(tmp_path / "faults.toml")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "payment.*", "*.batch", "order.publish.OrderCreated", "recovery.sweep", "payment.authorize"]
+)
+def test_a_fault_names_operations_by_a_pattern(pattern: str, tmp_path: Path) -> None:
+    (tmp_path / "faults.toml").write_text(f'[[fault]]\noperation = "{pattern}"\nkind = "hang"')
+    assert [fault.operation for fault in read_faults(tmp_path / "faults.toml")] == [pattern]
+
+
 @every_reader
 @pytest.mark.parametrize("place", ["stdin", "file"])
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252"])
