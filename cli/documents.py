@@ -69,16 +69,7 @@ def read_orders(source: str) -> list[Order]:
         raise invalid(
             f"{name_of(source)}: write one order a line; `starter.py place FILE` places one over several lines"
         )
-    placed = dict[str, tuple[int, Order]]()
-    orders = list[Order]()
-    for number, line in numbered:
-        where = f"{name_of(source)}:{number}"
-        orders.append(order := _order_of(line, where))
-        first, same = placed.setdefault(order.order_id, (number, order))
-        if same != order:
-            message = f"{where}: order_id: {order.order_id} has another content on line {first}; choose another id"
-            raise CommandFailed(Code.DUPLICATE_ORDER, message, Exit.INVALID)
-    return orders
+    return [_order_of(line, f"{name_of(source)}:{number}") for number, line in numbered]
 
 
 def remark(text: str, option: str) -> str:

@@ -166,16 +166,6 @@ def test_orders_are_one_a_line_whatever_ends_the_line(
     assert [order.order_id for order in read] == ["o-0", "o-1", "o-2"]
 
 
-def test_an_id_with_two_contents_in_one_file_starts_no_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which of the two would be placed first, nobody could tell."""
-    lines = [json.dumps(_ORDER), json.dumps(_ORDER | {"order_id": "o-2"}), json.dumps(_ORDER)]
-    assert len(_from("file", documents.read_orders, "\n".join(lines).encode(), tmp_path, monkeypatch)) == 3
-    other = json.dumps(_ORDER | {"order_id": "o-2", "deadline_s": 59})
-    with pytest.raises(CommandFailed, match="document:4: order_id: o-2 has another content on line 2") as refused:
-        _from("file", documents.read_orders, "\n".join([*lines, other]).encode(), tmp_path, monkeypatch)
-    assert (refused.value.code, refused.value.exit_code) == (Code.DUPLICATE_ORDER, Exit.INVALID)
-
-
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\u3000"])
 def test_no_character_within_a_text_ends_the_line_of_its_order(
     separator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
