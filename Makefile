@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 install: .venv/installed ## the virtual environment, with pinned dependencies
 

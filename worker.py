@@ -32,6 +32,9 @@ from runtime.stopping import stop_of
 from runtime.welcome import welcome
 from temporal_saga import register_search_attributes
 
+_OF_THE_SERVER = ("port", "ui_port")
+"""Options that would be taken for those of another server, without an embedded one."""
+
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,6 +44,7 @@ app = typer.Typer(
 
 @app.command()
 def main(
+    context: typer.Context,
     service: Annotated[
         list[str] | None, typer.Option(help=f"A queue to serve, repeatable: {', '.join(QUEUES)}.")
     ] = None,
@@ -68,6 +72,9 @@ def main(
     unknown = [queue for queue in queues if queue not in QUEUES]
     if unknown:
         raise SettingsError(f"--service {unknown[0]}: there are only {', '.join(QUEUES)}")
+    if not embedded and (given := [name for name in _OF_THE_SERVER if _is_given(context, name)]):
+        option = given[0].replace("_", "-")
+        raise SettingsError(f"--{option}: goes with --embedded; TEMPORAL_ADDRESS names another server")
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
     interceptors: list[Interceptor] = [LoggingInterceptor()]
     interceptors += [FaultInterceptor(injected, fault_seed)] if injected else []
@@ -75,6 +82,11 @@ def main(
     codec = None if codec_port is None else _codec_server(settings, codec_port, ui_port, embedded=embedded)
     system = _embedded_system(port=port, ui_port=ui_port, data=data, codec=codec) if embedded else None
     asyncio.run(_serve_until_stopped(settings, queues, interceptors, system, data, adopt=adopt_databases))
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _codec_server(settings: Settings, port: int, ui_port: int, *, embedded: bool) -> AbstractAsyncContextManager[str]:

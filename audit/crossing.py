@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, String, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.catalogue import SERVICES
@@ -36,7 +36,7 @@ ROLLOUT = timedelta(days=1)
 class Traces:
     """The rows that transactions have left at the services; the keys are transaction ids."""
 
-    orders: Mapping[str, OrderState]
+    orders: Mapping[str, str]
     coordinators: Mapping[str, str]
     """The workflow that decides about an order, for the orders where it is not the order's own."""
     by_service: Mapping[str, Mapping[str, set[str]]]
@@ -67,12 +67,18 @@ class Traces:
 SERVICES_WITH_TRACES = ("order", *_LEAVES)
 
 
-async def read_orders(connection: AsyncConnection) -> tuple[dict[str, OrderState], dict[str, str]]:
+async def read_orders(connection: AsyncConnection) -> tuple[dict[str, str], dict[str, str]]:
     """The state of every order, and the coordinators of those that have one."""
     columns = PlacedOrder.table.c
-    found = (await connection.execute(select(columns.transaction_id, columns.state, columns.coordinator))).all()
+    query = select(columns.transaction_id, _as_written(columns.state), columns.coordinator)
+    found = (await connection.execute(query)).all()
     coordinators = {row.transaction_id: row.coordinator for row in found if row.coordinator is not None}
     return {row.transaction_id: row.state for row in found}, coordinators
+
+
+def _as_written(state: ColumnElement[Any]) -> ColumnElement[str]:
+    """The text of a state, also of one that no build has written: the audit has to say so, and to read the others."""
+    return type_coerce(state, String).label("state")
 
 
 async def read_retiring(connection: AsyncConnection) -> set[str]:
@@ -84,8 +90,9 @@ async def read_retiring(connection: AsyncConnection) -> set[str]:
 
 async def read_states(connection: AsyncConnection, service: str) -> dict[str, set[str]]:
     columns = _LEAVES[service].kind.table.c
+    query = select(columns.transaction_id, _as_written(columns.state)).distinct()
     states: dict[str, set[str]] = defaultdict(set)
-    for transaction_id, state in await connection.execute(select(columns.transaction_id, columns.state).distinct()):
+    for transaction_id, state in await connection.execute(query):
         states[transaction_id].add(state)
     return states
 
@@ -112,14 +119,17 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
         if transaction_id in open_transactions or not is_orders(transaction_id):
             continue
         left = traces.of(transaction_id)
-        if state is OrderState.PENDING:
+        if state == OrderState.PENDING:
             message = "the order has no end, and no workflow is bringing it there: `starter.py sweep` does"
             yield _violation(Check.ORPHANS, transaction_id, message, left | {"order": {state}})
-        elif state is OrderState.CONFIRMED and not traces.is_whole(transaction_id):
+        elif state == OrderState.CONFIRMED and not traces.is_whole(transaction_id):
             message = f"a confirmed order must be {_told(WHOLE)}"
             yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
-        elif state is OrderState.CANCELLED and any(left[service] - NOTHING[service] for service in left):
+        elif state == OrderState.CANCELLED and any(left[service] - NOTHING[service] for service in left):
             message = "a cancelled order must hold nothing"
+            yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
+        elif state not in set(OrderState):
+            message = f"an order must be {', '.join(OrderState)}: no other state is known to this build"
             yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
     yield from _without_order(traces, open_transactions)
 

@@ -128,6 +128,6 @@ def holding_of(traces: Traces) -> dict[str, dict[str, set[str]]]:
             if not is_orders(ours) and found - NOTHING[service]:
                 holding[whole_of(ours)][service] |= found - NOTHING[service]
     for ours, state in traces.orders.items():
-        if not is_orders(ours) and state is not OrderState.CANCELLED:
+        if not is_orders(ours) and state != OrderState.CANCELLED:
             holding[whole_of(ours)]["order"].add(state)
     return holding

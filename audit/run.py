@@ -33,10 +33,7 @@ async def audit(client: Client, settings: Settings) -> Report:
     try:
         return await _audit(client, settings)
     except UNUSABLE as error:
-        databases = unquote(make_url(settings.database_url).render_as_string(hide_password=True))
-        where = f"a database of {databases} cannot be read"
-        remedy = "it is busy: try again" if is_busy(error) else "set DATABASE_URL, or start `python worker.py`"
-        raise Unreachable(f"{where}: {reason_of(error)}; {remedy}") from error
+        raise _unreachable("a database of", settings.database_url, error) from error
 
 
 async def _audit(client: Client, settings: Settings) -> Report:
@@ -44,9 +41,14 @@ async def _audit(client: Client, settings: Settings) -> Report:
     async with AsyncExitStack() as stack:
         databases = {}
         for service in SERVICES:
-            databases[service] = await stack.enter_async_context(reading(settings.database_of(service)))
+            url = settings.database_of(service)
+            try:
+                databases[service] = await stack.enter_async_context(reading(url))
+                there = await bound_to(databases[service])
+            except UNUSABLE as error:
+                raise _unreachable(f"the {service} database", url, error) from error
             if here is not None:
-                _require_same(service, await bound_to(databases[service]), here)
+                _require_same(service, there, here)
         found = await invariants.stock(databases["inventory"]) + await invariants.money(databases["payment"])
         for service, connection in databases.items():
             found += await invariants.single_effect(connection, service)
@@ -67,6 +69,12 @@ async def _audit(client: Client, settings: Settings) -> Report:
             suspects, known_too = skips.set_apart(traces, suspects, fresh)
             known += known_too
         return Report.of(len(traces.orders), found + suspects, known)
+
+
+def _unreachable(database: str, url: str, error: Exception) -> Unreachable:
+    where = unquote(make_url(url).render_as_string(hide_password=True))
+    remedy = "it is busy: try again" if is_busy(error) else "set DATABASE_URL, or start `python worker.py`"
+    return Unreachable(f"{database} {where} cannot be read: {reason_of(error)}; {remedy}")
 
 
 def _require_same(service: str, there: TemporalIdentity | None, here: TemporalIdentity) -> None:

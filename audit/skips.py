@@ -111,7 +111,7 @@ def _as_if_done(traces: Traces, skip: Skip) -> Traces:
         state = traces.orders.get(skip.transaction_id)
         if state not in does:
             return traces
-        return replace(traces, orders={**traces.orders, skip.transaction_id: OrderState(does[state])})
+        return replace(traces, orders={**traces.orders, skip.transaction_id: does[state]})
     states = traces.by_service.get(service, {}).get(skip.transaction_id)
     if not states:  # there are no rows, or a service that the audit does not read, such as notification
         return traces
@@ -121,7 +121,7 @@ def _as_if_done(traces: Traces, skip: Skip) -> Traces:
 
 def _parts_of(traces: Traces, wanted: Set[str]) -> dict[str, Traces]:
     """The part of `traces` about each wanted order, or about each wanted transaction and its parts."""
-    orders: dict[str, dict[str, OrderState]] = defaultdict(dict)
+    orders: dict[str, dict[str, str]] = defaultdict(dict)
     states: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(dict)
     for tx, state in traces.orders.items():
         if (whole := whole_of(tx)) in wanted:

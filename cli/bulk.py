@@ -150,7 +150,7 @@ class _Rate(ProgressColumn):
 def _show(summary: Summary, parked: Sequence[str]) -> None:
     ends = ", ".join(f"{count} {state}" for state, count in sorted(summary.states.items()))
     show.line(f"{summary.orders} orders in {summary.seconds} s ({summary.orders_per_second}/s): {ends}")
-    show.line(f"latency p50 {summary.latency_ms.p50:g} ms, p99 {summary.latency_ms.p99:g} ms")
+    show.line(f"latency p50 {summary.latency_ms.p50} ms, p99 {summary.latency_ms.p99} ms")
     for code, count in sorted(summary.errors.items()):
         show.line(f"  {count} {code}")
     if Untold.UNKNOWN in summary.states:

@@ -93,7 +93,15 @@ def order_of_options(items: list[str], customer: str | None = None, order_id: st
         return Order.model_validate(made)
     except ValidationError as error:
         field, _, problem = first_problem(error).partition(": ")
-        raise invalid(f"{_OPTIONS.get(field, f'--item: {field}')}: {problem}") from error
+        raise invalid(f"{_option_of(field, items)}: {problem}" if problem else f"--item: {field}") from error
+
+
+def _option_of(field: str, items: list[str]) -> str:
+    """The option that a field of the order comes from; of a line, with what the option says."""
+    match field.split("."):
+        case ["lines", number, name]:
+            return f"--item {items[int(number)]}: {name}"
+    return _OPTIONS.get(field, f"--item: {field}")
 
 
 def generated_orders(count: int) -> Iterator[Order]:

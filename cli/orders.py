@@ -20,7 +20,7 @@ from contracts.order import Order
 from runtime.commandline import CommandFailed, Exit
 from runtime.connection import Unreachable
 from runtime.settings import Settings, SettingsError
-from temporal_saga import State
+from temporal_saga import CallKind, State, TransactionLog
 
 
 class CancelAnswer(BaseModel):
@@ -73,9 +73,15 @@ def place(
     seen = wait.run(lambda client: Orders(client).place(order, mode, until))
     log = seen.status.log
     show.look(seen, json=json)
-    if log.state.is_confirmed and any(entry.ended_at is None for entry in log.steps) and not json:
+    if log.state.is_confirmed and not json and goes_on(log):
         show.line(f"decided; what was promised is under way: `starter.py status {order.order_id}` shows it")
     return session.exit_code(log)
+
+
+def goes_on(log: TransactionLog) -> bool:
+    """Whether a confirmed order is not complete yet: calls are open, or those after the pivot have not begun."""
+    is_open = any(entry.ended_at is None for entry in log.steps)
+    return is_open or any(entry.kind is CallKind.PIVOT for entry in log.steps[-1:])
 
 
 def _workflow_of(order: Order, mode: Mode) -> str:

@@ -13,8 +13,8 @@ from temporal_saga import State
 
 
 class Latency(BaseModel):
-    p50: float
-    p99: float
+    p50: int
+    p99: int
 
 
 class Summary(BaseModel):

@@ -21,19 +21,26 @@ _KEY: TypeAdapter[str] = TypeAdapter(Id)
 
 def transaction(
     file: Annotated[str, typer.Argument(help="A transaction document in JSON, or - for stdin.")],
-    lane: Annotated[str, typer.Option(help="The lane it takes its turn in: one of a lane runs at a time.")] = GLOBAL,
+    lane: Annotated[
+        str | None,
+        typer.Option(help=f"The lane it takes its turn in: one of a lane runs at a time. Default: {GLOBAL}."),
+    ] = None,
     concurrent: Annotated[bool, typer.Option("--concurrent", help="In no lane: at once, beside any other.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the transaction's end.")] = False,
     json: Json = False,
 ) -> int:
     """Run a transaction: a list of steps, each with its commit and its rollback."""
+    if concurrent and lane is not None:
+        raise CommandFailed(Code.USAGE, "--concurrent is for no lane, --lane for one: leave one out", Exit.INVALID)
     asked = documents.read_document(file, Transaction, Code.INVALID_TRANSACTION, MAX_DOCUMENT_BYTES)
     if (problem := asked.disagreement()) is not None:
         raise CommandFailed(Code.INVALID_TRANSACTION, f"{name_of(file)}: {problem}", Exit.INVALID)
     try:
-        key = None if concurrent else _KEY.validate_python(lane)
+        key = None if concurrent else _KEY.validate_python(lane or GLOBAL)
     except ValidationError as error:
-        raise CommandFailed(Code.USAGE, f"--lane {lane[:80]}: {first_problem(error)}", Exit.INVALID) from error
+        raise CommandFailed(
+            Code.USAGE, f"--lane {(lane or GLOBAL)[:80]}: {first_problem(error)}", Exit.INVALID
+        ) from error
 
     def tell(ahead: int) -> None:
         show.remark(f"{ahead} ahead in lane {key}")

@@ -1,5 +1,6 @@
 """Orders, whichever way they travel: placed, looked at, cancelled and redone."""
 
+import asyncio
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -31,15 +32,18 @@ from client.errors import (
     UnreadableOrder,
 )
 from client.outage import OutageBudget
-from client.records import as_on_record, coordinator_of, on_record
+from client.records import Records, as_on_record, coordinator_of, on_record
 from client.standing import closed_from_outside
 from client.transactions import Transactions
 from contracts.errors import Code
 from contracts.ids import Coordinator, Kind, order_id_of, order_workflow_id, participant_id, transaction_workflow_id
 from contracts.message import same
-from contracts.order import Order, OrderOnRecord
+from contracts.order import Order, OrderOnRecord, OrderState
 from runtime.execute import OperationFailed
 from temporal_saga import Failure, State, TransactionLog
+
+_RECORD_S = 2
+"""A start that nobody waits for asks the order service no longer whether it knows the order."""
 
 
 class Mode(StrEnum):
@@ -60,9 +64,22 @@ class Orders:
         self._batches: dict[str, BatchEngine] = {}
 
     async def start(self, placed: Order, mode: Mode) -> TransactionLog:
-        """Start the order and return how it stands. Raises `DuplicateOrder`, and `ValueError` for a batch."""
+        """Start the order and return how it stands: as its first placing does, if it was placed before in any mode.
+
+        Raises `DuplicateOrder`, `OrderRetired`, and `ValueError` for a batch.
+        """
         engine = self._engine_of_mode(mode)
-        await engine.start(placed)
+        try:
+            await engine.start(placed)
+        except DuplicateOrder as refused:
+            return (await self._standing(await self._first(placed, refused))).log
+        try:
+            async with asyncio.timeout(_RECORD_S):
+                known = await on_record(self.client, [placed.transaction_id])
+        except (TimeoutError, OperationFailed):  # it waits for the order service, as any other order does
+            known = Records()
+        if (first := known.get(placed.transaction_id)) is not None:
+            return (await self._standing(_require_same(first, placed))).log
         now = await engine.status(placed.order_id)
         return TransactionLog(placed.transaction_id, State.RUNNING) if now is None else now.log
 
@@ -82,32 +99,27 @@ class Orders:
             self.budget.answered()
             return await engine.wait(placed)
 
-        duplicate = DuplicateOrder.of_other_content(placed.order_id)
+        refused = None
         try:
             log = await self.budget.retried(start_and_wait)
         except DuplicateOrder as error:
-            log, duplicate = None, error
+            log, refused = None, error
         if log is not None and log.error is not None and log.error.code == Code.RETIRED:
             raise OrderRetired(f"{log.error.message}; choose another id")
         if log is not None and not _is_duplicate(log):
             return log
-        first = await self._on_record(placed)
-        if first is None and await self._has_begun(placed):  # and has not made the order yet
-            log = await SagaEngine(self.client).wait(placed)
-            if log is not None and not _is_duplicate(log):
-                return log
-            first = await self._on_record(placed)
-        if first is None or not same(first.order, placed):
-            raise duplicate
-        return await self._first_outcome(first)
+        return await self._first_outcome(await self._first(placed, refused))
 
-    async def _on_record(self, placed: Order) -> OrderOnRecord | None:
-        return (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
-
-    async def _has_begun(self, placed: Order) -> bool:
-        """Whether just this order has a workflow of its own."""
-        begun = OrderInput.of(await handles.started_with(self.client, placed.transaction_id))
-        return begun is not None and same(begun.order, placed)
+    async def _first(self, placed: Order, refused: DuplicateOrder | None) -> OrderOnRecord:
+        """The order as it was placed before, in whatever mode. Raises `DuplicateOrder` if its content is another."""
+        first = (await on_record(self.client, [placed.transaction_id])).get(placed.transaction_id)
+        if first is None and refused is not None:  # by its own workflow, which has not created it, or never will
+            own = OrderInput.of(await handles.started_with(self.client, placed.transaction_id))
+            if own is not None:
+                first = OrderOnRecord(order=own.order, coordinator=own.coordinator, state=OrderState.PENDING)
+        if first is None:
+            raise refused or DuplicateOrder.of_other_content(placed.order_id)
+        return _require_same(first, placed)
 
     async def first_outcomes(self, again: Iterable[Order]) -> list[TransactionLog]:
         """The outcomes of orders that were placed before. An order of another content is a log with DUPLICATE_ORDER.
@@ -244,7 +256,11 @@ class Orders:
         coordinator = coordinator_of(first)
         if coordinator.kind is Kind.ORDER and is_refused:
             return await self._before_it_was_refused(transaction) or as_on_record(first)
-        return await self._engine_of(coordinator).status(order_id) or as_on_record(first)
+        return await self._standing(first)
+
+    async def _standing(self, first: OrderOnRecord) -> OrderStatus:
+        """How an order on record stands, by its coordinator."""
+        return await self._engine_of(coordinator_of(first)).status(first.order.order_id) or as_on_record(first)
 
     async def _before_it_was_refused(self, transaction_id: str) -> OrderStatus | None:
         """How the newest run of an order's own workflow ended that was not refused: a batch that gets no answer leaves
@@ -276,6 +292,12 @@ class Orders:
                 return ChoreographyEngine(self.client)
             case _:
                 return SagaEngine(self.client)
+
+
+def _require_same(first: OrderOnRecord, placed: Order) -> OrderOnRecord:
+    if not same(first.order, placed):
+        raise DuplicateOrder.of_other_content(placed.order_id)
+    return first
 
 
 def _is_duplicate(log: TransactionLog) -> bool:

@@ -29,6 +29,8 @@ from runtime.settings import SettingsError
 from temporal_saga import Failure
 
 _SILENT = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
+_ONE_QUERY = "query buffer is full"
+"""The server's words to a second client that asks while no worker takes the first one's query up."""
 _EVENTS_LOOKED_AT = 20
 _KEY = "PAYLOAD_KEY"
 """Every error about a key begins so."""
@@ -38,7 +40,7 @@ async def why_silent(client: Client, workflow_id: str, error: Exception) -> Fail
     """Why a query has no answer. Raises `error` where that is neither the workflow's nor its workers' doing."""
     if isinstance(error, WorkflowPaused):
         return paused(error.described)
-    if isinstance(error, RPCError) and error.status not in _SILENT:
+    if isinstance(error, RPCError) and error.status not in _SILENT and _ONE_QUERY not in error.message:
         raise error
     found = await describe(client, workflow_id)
     if found is None:

@@ -45,8 +45,10 @@ def json_of(text: str) -> Any:
     """The value of a JSON text.
 
     Raises `ValueError` also for values that JSON cannot carry on (NaN, half a surrogate pair), for input that Python's
-    own reader fails on (ten thousand brackets or digits), and for a key that an object has twice.
+    own reader fails on (ten thousand brackets or digits), for a key that an object has twice, and for no text at all.
     """
+    if not text.strip():
+        raise ValueError("not JSON: it is empty; write a document")
     try:
         value = pydantic_core.from_json(text, allow_inf_nan=False)  # first, because it bounds depth and digits
     except ValueError as error:

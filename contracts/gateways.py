@@ -45,7 +45,7 @@ class MailServer:
     @classmethod
     def parse(cls, url: str) -> Self:
         """The server at `smtp://user:password@host:587?from=shop@example.com&starttls=required`, or at `smtps://…`."""
-        parts = _split(url, tuple(_PORTS))
+        parts = split_url(url, tuple(_PORTS))
         options = _options(parts, {"from", "starttls"})
         written = options.get("from", "")
         name, sender = parseaddr(written)
@@ -78,9 +78,9 @@ class SmsWebhook:
     secret: bytes = field(repr=False)
 
 
-def webhook_url(url: str) -> str:
+def web_url(url: str) -> str:
     """`url`, which must be one of HTTP or HTTPS."""
-    _split(url, ("http", "https"))
+    split_url(url, ("http", "https"))
     return url
 
 
@@ -95,7 +95,7 @@ def webhook_secret(encoded: str) -> bytes:
     return key
 
 
-def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
+def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
     """The parts of an URL with a host. It may have no character that `urlsplit` would drop without a word."""
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("must be a URL of printable ASCII characters; write any other percent-encoded")

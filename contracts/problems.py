@@ -1,6 +1,7 @@
 """Messages for people about input that does not fit a model."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -43,12 +44,18 @@ _TO_THE_READER = re.compile(r"^(Input|Value|String|List|Tuple|Dictionary) should
 
 def first_problem(error: ValidationError) -> str:
     """One line with the field, its problem and the number of further problems. It never shows the input."""
-    problems = error.errors(include_url=False)
+    problems = _without_echoes(error.errors(include_url=False))
     first = problems[0]
     field = ".".join(str(part) for part in first["loc"])
     message = _words(first)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{field}: {message}{more}" if field else f"{message}{more}"
+
+
+def _without_echoes(problems: Sequence[Any]) -> list[Any]:
+    """The problems but for lists that pydantic calls too short because it counts only their valid members."""
+    within = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in within]
 
 
 def _words(problem: Any) -> str:

@@ -79,11 +79,21 @@ def guarded(command: Any) -> Any:
     while waiting:
         each = waiting.pop()
         waiting += getattr(each, "commands", {}).values()
+        each.get_help_option = _without_type(each.get_help_option)
         for parameter in each.params:
             parameter.process_value = _refuse_empty(parameter, parameter.process_value)
             if getattr(parameter, "is_flag", False):
                 parameter.metavar = ""
     return command
+
+
+def _without_type(get_help_option: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def without_type(context: Any) -> Any:
+        if (option := get_help_option(context)) is not None:
+            option.metavar = ""
+        return option
+
+    return without_type
 
 
 def _refuse_empty(parameter: Any, process: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -1,7 +1,10 @@
 """The connection of every process to Temporal: its address, the payload converter, the SDK's logs and metrics."""
 
 import logging
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetClusterInfoRequest
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -17,7 +20,7 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
-from temporalio.service import GrpcCompression, RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RPCError, RPCStatusCode, TLSConfig
 
 from contracts.identity import TemporalIdentity
 from runtime import logs
@@ -27,8 +30,17 @@ from runtime.settings import Settings, SettingsError
 from runtime.tracing import tracing
 
 DEFAULT_ADDRESS = "localhost:7233"
+_ADDRESS = re.compile(r"(\[[^\s/@\[\]]+\]|[^\s:/@\[\]]+):[0-9]{1,5}")
+_LAST_PORT = 65535
+_SWITCHES = ("TEMPORAL_TLS", "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION")
 _ANSWERED = "after connection"
 """Part of the SDK's message about a server that answered and refused the connection."""
+_IN_WORDS = {
+    "tcp connect error": "nothing listens there",
+    "dns error": "no such host is known",
+    "InvalidContentType": "it does not speak TLS, which TEMPORAL_TLS or TEMPORAL_API_KEY asks for",
+}
+"""Parts of the SDK's messages about a server that cannot be reached, and what they mean."""
 CLOSED_FROM_OUTSIDE = (
     WorkflowExecutionStatus.TERMINATED,
     WorkflowExecutionStatus.TIMED_OUT,
@@ -99,12 +111,12 @@ async def open_client(settings: Settings, *, address: str | None = None, with_me
 
     Raises `Unreachable` and `SettingsError`.
     """
-    profile = ClientConnectConfig(target_host=address) if address else _profile()
-    where = profile["target_host"]
+    chosen = ClientConnectConfig(target_host=address) if address else profile()
+    where = chosen["target_host"]
     core = make_runtime(settings, with_metrics=with_metrics)
     try:
         return await Client.connect(
-            **profile,
+            **chosen,
             data_converter=data_converter(settings),
             runtime=core,
             interceptors=[*tracing(settings), *announcing(settings)],
@@ -112,20 +124,53 @@ async def open_client(settings: Settings, *, address: str | None = None, with_me
         )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if "ParseError" in reason:
+            raise SettingsError("TEMPORAL_TLS_*: its certificate or private key is not in PEM") from error
         if _ANSWERED in reason:
             raise Unreachable(f"Temporal at {where}: {reason}; see TEMPORAL_API_KEY and TEMPORAL_TLS_*") from error
-        reason = "nothing listens there" if "tcp connect error" in reason else reason
+        reason = next((told for said, told in _IN_WORDS.items() if said in reason), reason)
         remedy = "start one with `make up`, or set TEMPORAL_ADDRESS"
         raise Unreachable(f"no Temporal server at {where}: {reason}; {remedy}") from error
 
 
-def _profile() -> ClientConnectConfig:
+def profile(environment: Mapping[str, str] = os.environ) -> ClientConnectConfig:
+    """How to connect, by `TEMPORAL_*` and `temporal.toml`. Raises `SettingsError`.
+
+    The SDK takes more for an answer than it should: an empty variable for a value, any word but `false` and `0` for
+    true, a file that is missing for an empty one.
+    """
+    given = {name: value for name, value in environment.items() if value or not name.startswith("TEMPORAL_")}
+    for name in _SWITCHES:
+        if given.get(name, "false").lower() not in ("true", "false", "1", "0"):
+            raise SettingsError(f"{name}: must be true or false")
+    file = given.get("TEMPORAL_CONFIG_FILE")
+    if file is not None and not Path(file).exists():
+        raise SettingsError(f"TEMPORAL_CONFIG_FILE: No such file or directory: {file}")
+    where = f"TEMPORAL_CONFIG_FILE {file}" if file else "temporal.toml"
     try:
-        profile = ClientConfig.load_client_connect_config()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise SettingsError(f"TEMPORAL_* or temporal.toml: {error}") from error
-    profile.setdefault("target_host", DEFAULT_ADDRESS)
-    return profile
+        loaded = ClientConfig.load_client_connect_config(override_env_vars=given)
+    except OSError as error:
+        by = (name for name, value in given.items() if name.startswith("TEMPORAL_") and value == error.filename)
+        raise SettingsError(f"{next(by, where)}: {error.strerror}: {error.filename}") from error
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        by_profile = reason.startswith("Profile") and "TEMPORAL_PROFILE" in given
+        raise SettingsError(f"{'TEMPORAL_PROFILE' if by_profile else where}: {reason}") from error
+    address = loaded.setdefault("target_host", DEFAULT_ADDRESS)
+    if not _ADDRESS.fullmatch(address) or int(address.rpartition(":")[2]) > _LAST_PORT:
+        name = "TEMPORAL_ADDRESS" if "TEMPORAL_ADDRESS" in given else f"{where}: address"
+        raise SettingsError(f"{name}: must be HOST:PORT, such as {DEFAULT_ADDRESS}")
+    if isinstance(tls := loaded.get("tls"), TLSConfig):
+        _require_whole_identity(tls)
+    return loaded
+
+
+def _require_whole_identity(tls: TLSConfig) -> None:
+    if bool(tls.client_cert) != bool(tls.client_private_key):
+        missing = "KEY" if tls.client_cert else "CERT"
+        raise SettingsError(
+            f"TEMPORAL_TLS_CLIENT_{missing}_PATH: must be set too; a client has both a certificate and its key"
+        )
 
 
 async def require_namespace(client: Client) -> None:

@@ -63,6 +63,8 @@ async def embedded_server(
     `SettingsError` for a port that is taken or a folder that cannot be written or that another server uses, and
     `Unreachable` if the server does not start.
     """
+    if port == ui_port:
+        raise SettingsError(f"--port and --ui-port: {port} cannot be both; name another for one of them")
     with _open_log(data) as log:
         await _require_alone(log, data)  # before the ports, which a server whose parent was killed holds as long
         for taken in (port, ui_port):

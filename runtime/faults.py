@@ -33,7 +33,10 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from contracts import lane, recovery
 from contracts.batch_operation import SUFFIX
+from contracts.catalogue import OPERATIONS
+from contracts.choreography import PUBLISHING
 from contracts.errors import Code
 from contracts.message import Message, as_written
 from contracts.problems import first_problem
@@ -44,6 +47,13 @@ from runtime.settings import SettingsError
 _log = structlog.stdlib.get_logger("faults")
 _MAX_BYTES = 1_000_000
 """Limit of a file of faults, which is some ten thousand of them."""
+_SERVED = {
+    *(name + suffix for name in OPERATIONS for suffix in ("", SUFFIX)),
+    *(publish.name for publish in PUBLISHING.values()),
+    recovery.sweep.name,
+    lane.await_close.name,
+}
+"""Every operation that a worker of this project serves. A fault of no other can strike."""
 HANG_S = 3600.0
 """Time that is longer than any step's timeout, so that Temporal gives the attempt up and cancels it."""
 
@@ -103,13 +113,18 @@ def random_faults(rate: float) -> list[Fault]:
 def read_faults(path: Path) -> list[Fault]:
     """The faults in a TOML file. Raises `SettingsError`."""
     try:
-        return list(as_written(FaultFile, tomllib.loads(read_text(str(path), _MAX_BYTES))).fault)
+        faults = list(as_written(FaultFile, tomllib.loads(read_text(str(path), _MAX_BYTES))).fault)
     except Unreadable as error:
         raise SettingsError(f"--faults {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"--faults {path}: not TOML: {error}") from error
     except ValidationError as error:
         raise SettingsError(f"--faults {path}: {first_problem(error)}") from error
+    for number, fault in enumerate(faults):
+        if not any(fnmatchcase(name, fault.operation) for name in _SERVED):
+            problem = f"{fault.operation} matches no operation; docs/operations.md lists them"
+            raise SettingsError(f"--faults {path}: fault.{number}.operation: {problem}")
+    return faults
 
 
 class FaultInterceptor(Interceptor):

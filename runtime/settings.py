@@ -9,12 +9,12 @@ from enum import StrEnum
 from inspect import signature
 from ipaddress import ip_address
 from typing import Annotated, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from temporalio.common import WorkerDeploymentVersion
 
-from contracts.gateways import MailServer, SmsWebhook, webhook_secret, webhook_url
+from contracts.gateways import MailServer, SmsWebhook, split_url, web_url, webhook_secret
 from contracts.message import InWords
 from contracts.problems import first_problem
 
@@ -30,7 +30,7 @@ class LogFormat(StrEnum):
 
 _DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 _DATABASE_URL = re.compile(
-    r"(?P<driver>[\w+]+)://([^:/]*(:[^@]*)?@)?(\[[^/?]+\]|[^/:?]*)(:\d*)?(/(?P<database>[^?]*))?(\?(?P<options>.*))?"
+    r"(?P<driver>[\w+]+)://([^:/]*(:[^@]*)?@)?(\[[^/?]+\]|[^/:?]*)(:(?P<port>\d*))?(/(?P<database>[^?]*))?(\?(?P<options>.*))?"
 )
 """As SQLAlchemy reads one. Its import takes a fifth of a command's time, and most commands open no database."""
 
@@ -43,6 +43,8 @@ def _database_url(template: str) -> str:
     url = _DATABASE_URL.fullmatch(template)
     if url is None:
         raise ValueError("is no database URL such as postgresql+asyncpg://user:pw@host/{service}")
+    if url["port"] and not 1 <= int(url["port"]) <= 65535:
+        raise ValueError("must have a port from 1 to 65535, if it names one")
     if url["driver"].startswith("sqlite") and "{service}" not in (url["database"] or ""):
         raise ValueError("must have {service} in its path; a ? in a folder's name is written %3F")
     if url["driver"].startswith("postgresql") and url["options"]:
@@ -63,9 +65,7 @@ def _ip_address(address: str) -> str:
 
 
 def _events_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("nats", "tls") or not parts.hostname:
-        raise ValueError("must be the URL of a NATS server, such as nats://localhost:4222 or tls://user:password@host")
+    split_url(url, ("nats", "tls"))
     return url
 
 
@@ -93,9 +93,7 @@ class Settings(BaseModel):
     log_format: LogFormat = LogFormat.CONSOLE
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     metrics_address: Annotated[str, AfterValidator(_ip_address)] = "127.0.0.1"
-    otel_exporter_otlp_endpoint: (
-        Annotated[str, Field(pattern=r"^https?://"), InWords("must begin with http:// or https://")] | None
-    ) = None
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(web_url)] | None = None
     payload_key: Annotated[str, AfterValidator(_payload_key)] | None = Field(default=None, repr=False)
     codec_token: (
         Annotated[
@@ -104,7 +102,7 @@ class Settings(BaseModel):
         | None
     ) = Field(default=None, repr=False)
     smtp_url: Annotated[MailServer, PlainValidator(MailServer.parse)] | None = None
-    sms_webhook_url: Annotated[str, AfterValidator(webhook_url)] | None = Field(default=None, repr=False)
+    sms_webhook_url: Annotated[str, AfterValidator(web_url)] | None = Field(default=None, repr=False)
     sms_webhook_secret: Annotated[bytes, PlainValidator(webhook_secret)] | None = Field(default=None, repr=False)
     # Temporal's worker controller for Kubernetes sets these two. The server reserves `.` and `:` in a name.
     temporal_deployment_name: (

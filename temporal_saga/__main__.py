@@ -109,7 +109,8 @@ def _words(error: RPCError) -> str:
 
 async def _connected() -> Client:
     try:
-        profile = ClientConfig.load_client_connect_config()
+        given = {name: value for name, value in os.environ.items() if value}  # an empty variable counts as absent
+        profile = ClientConfig.load_client_connect_config(override_env_vars=given)
         profile.setdefault("target_host", "localhost:7233")
     except (RuntimeError, ValueError, OSError) as error:
         raise _Failed(f"TEMPORAL_* or temporal.toml: {error}", _USAGE) from None

@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+from temporalio.client import Client
 
+from client.bulk import place_many
 from client.engines.batch import Batch, BatchEngine
 from client.engines.engine import Until
 from client.errors import DuplicateOrder
@@ -12,7 +14,7 @@ from client.orders import Mode, Orders
 from contracts.errors import Code
 from contracts.order import Order
 from runtime.faults import Fault, FaultKind
-from temporal_saga import State, Status
+from temporal_saga import State, Status, TransactionLog
 from tests.eventually import eventually_async
 from tests.rig import UNREACHABLE, Rig, an_order
 
@@ -41,6 +43,43 @@ async def test_a_client_is_told_the_decision_while_a_finish_is_open(rig: Rig, mo
     assert now.log.state is not State.CONFIRMED, "only the client's answer says so before the end"
     assert (await orders.place(placed, mode)).state is State.CONFIRMED
     assert (await orders.place(placed, mode, Until.CONFIRMED)).state is State.CONFIRMED
+
+
+async def _place(client: Client, placed: Order, mode: Mode) -> TransactionLog:
+    orders = Orders(client)
+    if mode is not Mode.BATCH:
+        return await orders.place(placed, mode)
+    [ended] = [each async for each in place_many(orders, [placed], mode, 1)]
+    [(_, log)] = ended.groups[0].logs()
+    return log
+
+
+@pytest.mark.parametrize("again", [Mode.SAGA, Mode.COLOCATED, Mode.CHOREOGRAPHY])
+@pytest.mark.parametrize("first", Mode)
+async def test_an_order_started_again_in_any_mode_stands_as_its_first_placing_does(
+    rig: Rig, first: Mode, again: Mode
+) -> None:
+    placed, other = an_order(), an_order()
+    outcome = await _place(rig.client, placed, first)
+    assert await Orders(rig.client).start(placed, again) == outcome
+    await _place(rig.client, other, first)
+    with pytest.raises(DuplicateOrder, match="was placed before with another content; choose another id"):
+        await Orders(rig.client).start(other.model_copy(update={"deadline_s": 59}), again)
+    with pytest.raises(DuplicateOrder, match="was placed before with another content; choose another id"):
+        await Orders(rig.client).place(other.model_copy(update={"deadline_s": 59}), again)
+
+
+async def test_an_order_that_was_cancelled_before_it_was_created_has_that_outcome_in_any_mode(rig: Rig) -> None:
+    placed, orders = an_order(), Orders(rig.client)
+    rig.down("order.create", placed.transaction_id)
+    await orders.start(placed, Mode.SAGA)
+    await orders.cancel(placed.order_id, "changed my mind")
+    rig.repair()
+    first = await orders.place(placed, Mode.SAGA)
+    assert first.error is not None
+    assert first.error.code == Code.CANCELLED
+    assert await orders.place(placed, Mode.CHOREOGRAPHY) == first
+    assert await orders.start(placed, Mode.CHOREOGRAPHY) == first
 
 
 async def test_a_single_order_is_not_placed_as_a_batch(rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,31 @@ def test_a_byte_order_mark_before_a_document_means_nothing(
     marked = _from(place, read, text.encode("utf-8-sig"), tmp_path, monkeypatch)
     assert marked == _from(place, read, text.encode(), tmp_path, monkeypatch)
     assert "Zoë" in repr(marked)
+
+
+@every_reader_of_json
+@pytest.mark.parametrize("place", ["stdin", "file"])
+@pytest.mark.parametrize("data", [b"", b" \n\t", b"\xef\xbb\xbf"])
+def test_nothing_is_no_document_and_told_as_that(
+    read: Read, text: str, place: str, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = _refusal(place, read, data, tmp_path, monkeypatch)
+    assert re.search(r": (not JSON: it is empty; write a document|there is no order in it; write one a line)$", problem)
+
+
+@pytest.mark.parametrize("pattern", ["paymnt.authorize", "payment", "order/*", "payment.authorize.batches"])
+def test_a_fault_of_no_operation_is_refused_because_it_would_never_strike(pattern: str, tmp_path: Path) -> None:
+    (tmp_path / "faults.toml").write_text(f'[[fault]]\noperation = "{pattern}"\nkind = "hang"')
+    with pytest.raises(SettingsError, match=rf"fault\.0\.operation: {re.escape(pattern)} matches no operation"):
+        read_faults(tmp_path / "faults.toml")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "payment.*", "*.batch", "order.publish.OrderCreated", "recovery.sweep", "payment.authorize"]
+)
+def test_a_fault_names_operations_by_a_pattern(pattern: str, tmp_path: Path) -> None:
+    (tmp_path / "faults.toml").write_text(f'[[fault]]\noperation = "{pattern}"\nkind = "hang"')
+    assert [fault.operation for fault in read_faults(tmp_path / "faults.toml")] == [pattern]
 
 
 @every_reader
@@ -159,8 +185,9 @@ def test_no_character_within_a_text_ends_the_line_of_its_order(
     [
         ((["BOOK-1:1"], "a b", None), "--customer: must be 1 to 64 letters"),
         ((["BOOK-1:1"], None, "a/b"), "--id: must be 1 to 64 letters"),
-        ((["B K:1"], None, None), "--item: lines.0.sku: must be 1 to 64 letters"),
-        ((["BOOK-1:0"], None, None), "--item: lines.0.quantity: "),
+        ((["B K:1"], None, None), "--item B K:1: sku: must be 1 to 64 letters"),
+        ((["PEN-1:1", "BOOK-1:0"], None, None), "--item BOOK-1:0: quantity: must be at least 1"),
+        ((["BOOK-1:1", "BOOK-1:2"], None, None), "--item: sku BOOK-1 is on two lines"),
         (([""], None, None), "--item : write SKU:QUANTITY"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, create_model
 from pydantic_core.core_schema import ErrorType
 
 from cli.lazy import LazyCommand
@@ -134,6 +134,27 @@ def test_a_choice_in_a_document_is_told_with_what_was_meant() -> None:
     with pytest.raises(ValidationError) as no_list:
         TypeAdapter(list[OrderLine]).validate_python(3)
     assert first_problem(no_list.value) == "must be a list"
+
+
+def test_a_list_is_not_too_short_because_of_what_is_wrong_in_it() -> None:
+    model = create_model("Cart", lines=(tuple[OrderLine, ...], Field(min_length=1)))
+    line = {"sku": "B", "quantity": 1, "unit_price_minor": 1}
+    for lines, told in (
+        ([line | {"quantity": 0}], "lines.0.quantity: must be at least 1"),
+        ([line | {"quantity": 0}] * 2, "lines.0.quantity: must be at least 1 (and 1 more)"),
+        ([], "lines: must have at least 1, and has 0"),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            model.model_validate({"lines": lines})
+        assert first_problem(refused.value) == told
+
+
+@pytest.mark.parametrize("words", [[], ["place"], ["desk"], ["desk", "list"], ["stock", "set"]], ids=" ".join)
+def test_the_help_names_a_type_for_no_flag(run: Run, words: list[str]) -> None:
+    answer = run(*words, "--help")
+    assert answer.code == 0
+    assert "--help" in answer.out
+    assert "<bool>" not in answer.out
 
 
 def test_no_other_problem_is_told_in_the_words_of_pydantic() -> None:

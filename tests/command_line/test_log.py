@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli import log
+from cli import log, orders
 from client.engines.engine import OrderStatus
 from client.handles import PendingCall
 from client.look import Look
@@ -162,3 +162,15 @@ def test_a_call_whose_service_is_still_working_is_shown_with_the_time_of_the_nex
     assert log.told(look, _NOW)["payment.capture", CallKind.FINISH] == (
         "payment.capture finish WAITING: next question at 12:10:30Z"
     )
+
+
+def test_an_order_goes_on_until_each_call_after_its_pivot_has_ended() -> None:
+    whole = _trip()
+    begun = replace(whole, steps=(*whole.steps[:-1], replace(whole.steps[-1], ended_at=None)))
+    decided = replace(whole, steps=whole.steps[:-2])  # a colocated order is decided before the next call begins
+    assert [orders.goes_on(each) for each in (decided, begun, whole, replace(whole, steps=()))] == [
+        True,
+        True,
+        False,
+        False,
+    ]

@@ -1,7 +1,9 @@
 """A value that is given but empty is never taken for one that is absent, in whichever command and option."""
 
+import os
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import worker
 from cli.lazy import LazyCommand
 from runtime.commandline import guarded
 
+from ..end_to_end.command import Program
 from .conftest import Run
 
 
@@ -94,3 +97,19 @@ def test_a_state_that_does_not_exist_is_told_with_its_option(run: Run) -> None:
     answer = run("list", "--state", "BROKEN")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("error: Invalid value for '--state': 'BROKEN' is not one of 'RUNNING', ")
+
+
+@pytest.mark.parametrize("given", [["--port", "7300"], ["--ui-port", "8233"]], ids=" ".join)
+def test_an_option_of_the_embedded_server_is_refused_without_one(given: list[str], tmp_path: Path) -> None:
+    """A worker that ignored it would serve another server than its user means."""
+    worker = Program(["worker.py", *given], tmp_path, os.environ | {"TEMPORAL_ADDRESS": "127.0.0.1:1"})
+    assert worker.wait() == 2
+    assert (worker.out, worker.err.count("\n")) == ("", 1)
+    assert worker.err.startswith(f"error: {given[0]}: goes with --embedded")
+
+
+def test_the_embedded_server_and_its_web_ui_need_two_ports(tmp_path: Path) -> None:
+    ports = ["--port", "17999", "--ui-port", "17999"]
+    worker = Program(["worker.py", "--embedded", *ports, "--data", str(tmp_path)], tmp_path, dict(os.environ))
+    assert worker.wait() == 2
+    assert worker.err == "error: --port and --ui-port: 17999 cannot be both; name another for one of them\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from contracts.gateways import Encryption, MailServer, SmsWebhook
+from runtime import connection
 from runtime.connection import make_runtime
 from runtime.embedded import free_port
 from runtime.settings import Settings, SettingsError
@@ -49,6 +50,13 @@ MALFORMED: dict[str, tuple[dict[str, str], str]] = {
     "no port of metrics": ({"METRICS_PORT": "many"}, "must be a whole number"),
     "no key": ({"PAYLOAD_KEY": "s3cret"}, "must be URL-safe base64"),
     "no collector": ({"OTEL_EXPORTER_OTLP_ENDPOINT": "s3cret"}, "must begin with http:// or https://"),
+    "no host of a collector": ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}, "needs a host"),
+    "no port of a collector": ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:s3cret"}, "its port cannot be read"),
+    "events of no NATS": ({"EVENTS_URL": "http://s3cret"}, "must begin with nats:// or tls://"),
+    "no port of NATS": ({"EVENTS_URL": "nats://u:s3cret@h:abc"}, "its port cannot be read"),
+    "no such port of NATS": ({"EVENTS_URL": "nats://u:s3cret@h:99999"}, "its port cannot be read"),
+    "no such port of a database": ({"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h:99999/{service}"}, "65535"),
+    "port 0 of a database": ({"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h:0/{service}"}, "65535"),
     "secret without its mark": (_WEBHOOK | {"SMS_WEBHOOK_SECRET": _SECRET[6:]}, "must be whsec_ and"),
 }
 
@@ -100,6 +108,67 @@ def test_gateways_are_read_with_every_part() -> None:
     assert "p/w?" not in repr(settings)
     assert "s3cret" not in repr(settings)
     assert "secret of 32" not in repr(settings)
+
+
+_OF_TEMPORAL: dict[str, tuple[dict[str, str], str]] = {
+    "no port": ({"TEMPORAL_ADDRESS": "temporal"}, "TEMPORAL_ADDRESS: must be HOST:PORT, such as localhost:7233"),
+    "no number": ({"TEMPORAL_ADDRESS": "temporal:grpc"}, "TEMPORAL_ADDRESS: must be HOST:PORT"),
+    "no such port": ({"TEMPORAL_ADDRESS": "temporal:72330"}, "TEMPORAL_ADDRESS: must be HOST:PORT"),
+    "a URL": ({"TEMPORAL_ADDRESS": "http://temporal:7233"}, "TEMPORAL_ADDRESS: must be HOST:PORT"),
+    "neither true nor false": ({"TEMPORAL_TLS": "no"}, "TEMPORAL_TLS: must be true or false"),
+    "neither on nor off": (
+        {"TEMPORAL_TLS_DISABLE_HOST_VERIFICATION": "off"},
+        "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION: must be true or false",
+    ),
+    "no such file": ({"TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/no/ca.pem"}, "TEMPORAL_TLS_SERVER_CA_CERT_PATH: No such"),
+    "no key": ({"TEMPORAL_TLS_CLIENT_CERT_DATA": "s3cret"}, "TEMPORAL_TLS_CLIENT_KEY_PATH: must be set too"),
+    "no certificate": ({"TEMPORAL_TLS_CLIENT_KEY_DATA": "s3cret"}, "TEMPORAL_TLS_CLIENT_CERT_PATH: must be set too"),
+    "no such profile": ({"TEMPORAL_PROFILE": "prod"}, "TEMPORAL_PROFILE: Profile 'prod' not found"),
+    "no such profiles": ({"TEMPORAL_CONFIG_FILE": "/no/temporal.toml"}, "TEMPORAL_CONFIG_FILE: No such file"),
+}
+
+
+@pytest.mark.parametrize(("environment", "words"), _OF_TEMPORAL.values(), ids=_OF_TEMPORAL)
+def test_a_malformed_setting_of_temporals_own_is_named_in_one_line(environment: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        connection.profile(environment)
+    assert str(refused.value).startswith(words)
+    assert "\n" not in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_a_malformed_certificate_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    for name in ("CERT", "KEY"):
+        monkeypatch.setenv(f"TEMPORAL_TLS_CLIENT_{name}_DATA", "s3cret")
+    with pytest.raises(SettingsError, match=r"^TEMPORAL_TLS_\*: its certificate or private key is not in PEM$"):
+        await connection.open_client(Settings.read({}))
+
+
+def test_a_malformed_file_of_profiles_is_named_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "temporal.toml"
+    for malformed in ("x = ", '[profile.default]\naddress = "temporal"'):
+        path.write_text(malformed)
+        with pytest.raises(SettingsError) as refused:
+            connection.profile({"TEMPORAL_CONFIG_FILE": str(path)})
+        assert str(path) in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["localhost:7233", "127.0.0.1:7233", "[::1]:7233", "my_temporal.example.com:443"])
+def test_an_address_is_a_host_and_a_port(address: str) -> None:
+    assert connection.profile({"TEMPORAL_ADDRESS": address}) == {"target_host": address}
+
+
+def test_an_empty_setting_of_temporals_own_counts_as_absent() -> None:
+    """As an empty one of ours does: files of variables name those that are not needed too."""
+    names = ["ADDRESS", "NAMESPACE", "API_KEY", "TLS", "TLS_CLIENT_CERT_PATH", "PROFILE", "CONFIG_FILE"]
+    assert connection.profile({f"TEMPORAL_{name}": "" for name in names}) == connection.profile({})
+
+
+@pytest.mark.parametrize(("given", "is_on"), [("true", True), ("1", True), ("False", False), ("0", False)])
+def test_encryption_on_the_way_to_temporal_is_on_or_off(given: str, *, is_on: bool) -> None:
+    assert (connection.profile({"TEMPORAL_TLS": given})["tls"] is not False) == is_on
 
 
 def test_a_worker_with_a_malformed_gateway_ends_with_2(tmp_path: Path) -> None:

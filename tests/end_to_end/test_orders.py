@@ -159,6 +159,7 @@ def test_bulk_brings_every_order_to_an_end_under_faults_and_sums_up(system: Syst
     assert sum(summary["states"].values()) == 25
     assert len(summary["outcomes"]) == 25
     assert summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    assert {type(milliseconds) for milliseconds in summary["latency_ms"].values()} == {int}
     attempts = [entry["attempts"] for outcome in summary["outcomes"] for entry in outcome["steps"]]
     assert max(attempts) > 1  # the injected faults did strike
 

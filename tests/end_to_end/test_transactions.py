@@ -37,7 +37,8 @@ def _document(customer: str = "c-1", suffix: str = "x", **changes: Any) -> dict[
 
 def _run(system: System, document: Any, *options: str) -> Answer:
     text = document if isinstance(document, str) else json.dumps(document)
-    return system.run("transaction", "-", "--json", "--lane", f"l-{uuid4().hex[:8]}", *options, stdin=text)
+    lane = [] if "--concurrent" in options else ["--lane", f"l-{uuid4().hex[:8]}"]
+    return system.run("transaction", "-", "--json", *lane, *options, stdin=text)
 
 
 def test_a_transaction_is_confirmed_and_found_again(system: System) -> None:

@@ -69,6 +69,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "a file that is not there": (["place", "nowhere.json"], "nowhere.json"),
     "an item without quantity": (["place", "--item", "BOOK-1"], "SKU:QUANTITY"),
     "malformed JSON": (["place", "-"], "not JSON"),
+    "a lane and none": (["transaction", "-", "--lane", "a", "--concurrent"], "leave one out"),
     "an item of too many": (["place", "--item", "BOOK-1:" + "1" * 5_000], "SKU:QUANTITY"),
     "an order that is not UTF-8": (["status", "\udcff"], "UTF-8"),
     "an empty list of orders": (["bulk", "-"], "no order"),

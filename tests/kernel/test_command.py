@@ -226,6 +226,12 @@ async def test_a_namespace_without_search_attributes_is_said_by_the_desk(
     assert (await command("desk", "list")).out == []
 
 
+async def test_an_empty_variable_counts_as_absent(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NAMESPACE", "API_KEY", "TLS"):
+        monkeypatch.setenv(f"TEMPORAL_{name}", "")
+    assert (await command("register")).code == 0
+
+
 async def test_a_wrong_file_is_one_line_and_exit_code_2(command: Command, tmp_path: Path) -> None:
     missing = await command("desk", "fix", "any", "cancel", "--actor", "me", "--input", str(tmp_path / "none.json"))
     assert missing.code == 2

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
 from activities.database import reading
 from audit import crossing
@@ -56,6 +57,19 @@ def test_an_incomplete_order_is_told_with_what_each_service_must_have_of_it_and_
         assert f"{service} {state}" in violation.message
     has = {service: state for service, [state] in WHOLE.items()}
     assert violation.figures == {**has, "inventory": None, "order": "CONFIRMED"}
+
+
+async def test_an_order_in_a_state_that_this_build_does_not_know_is_told_among_the_others(
+    open_harness: OpenHarness,
+) -> None:
+    orders, placed = await open_harness("order"), an_order()
+    await orders.accept(Call(order.create, CreateOrder(transaction_id=placed.transaction_id, order=placed)))
+    await orders.database.transaction(lambda tx: tx.execute(text("UPDATE orders SET state = 'SPOILT'")))
+    async with reading(orders.url) as connection:
+        states, _ = await crossing.read_orders(connection)
+    [violation] = crossing.violations(Traces(states, {}, {}), set())
+    assert (violation.subject, violation.invariant) == (placed.order_id, "all_or_nothing")
+    assert violation.figures["order"] == "SPOILT"
 
 
 async def test_the_audit_reads_since_when_a_service_has_had_orders_and_when_they_were_created(

@@ -3,6 +3,8 @@
 import pytest
 from sqlalchemy import text
 
+from activities.database import reading
+from audit import invariants
 from contracts import inventory
 from contracts.errors import Code
 from contracts.inventory import ReservationState, StockLevels, StockSet
@@ -116,3 +118,14 @@ async def test_one_sku_that_cannot_be_right_is_listed_as_it_is_among_the_others(
         ("apple", 10, 0),
         ("not a sku", -5, -7),
     ]
+
+
+async def test_the_audit_misses_a_sku_of_which_units_are_held_or_gone(shop: ServiceHarness) -> None:
+    await shop.accept(
+        Call(inventory.reserve, reservation(pear=2, apple=3)), Call(inventory.commit, reservation(pear=2, apple=3))
+    )
+    await shop.database.transaction(lambda tx: tx.execute(text("DELETE FROM stock WHERE sku = 'pear'")))
+    async with reading(shop.url) as connection:
+        [violation] = await invariants.stock(connection)
+    assert violation.subject == "pear"
+    assert violation.figures == {"received": None, "on_hand": None, "reserved": None, "held": 0, "committed": 2}

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from activities.database import reading
-from audit import invariants
+from audit import crossing, invariants
 from contracts import payment
 from contracts.errors import Code
 from contracts.message import ListOpen, OpenTransactions
@@ -137,6 +137,39 @@ async def test_the_audit_names_the_one_account_that_cannot_be_right(bank: Servic
     async with reading(bank.url) as connection:
         [violation] = await invariants.money(connection)
     assert (violation.subject, violation.figures["balance_minor"]) == ("ada", -5_000)
+
+
+async def test_the_audit_misses_an_account_from_which_money_was_taken_or_is_held(bank: ServiceHarness) -> None:
+    await bank.accept(Call(payment.authorize, charge(3)))
+    await _spoil(bank, "DELETE FROM accounts")
+    async with reading(bank.url) as connection:
+        [violation] = await invariants.money(connection)
+    assert violation.subject == "ada"
+    assert violation.figures == {
+        "deposited_minor": None,
+        "balance_minor": None,
+        "held_minor": None,
+        "authorized": 3,
+        "captured": 0,
+    }
+
+
+async def test_the_audit_names_the_order_of_which_an_operation_took_effect_twice(bank: ServiceHarness) -> None:
+    await bank.accept(Call(payment.authorize, charge(3, "order/o-1")))
+    again = "INSERT INTO effects (transaction_id, operation, at) SELECT transaction_id, operation, at FROM effects"
+    await _spoil(bank, f"{again} WHERE operation LIKE '%authorize'")
+    async with reading(bank.url) as connection:
+        [violation] = await invariants.single_effect(connection, "payment")
+    assert violation.subject == "o-1"
+    assert violation.figures == {"operation": payment.authorize.name, "times": 2}
+
+
+async def test_the_audit_reads_a_state_that_this_build_does_not_know(bank: ServiceHarness) -> None:
+    await bank.accept(Call(payment.authorize, charge(3, "order/1")), Call(payment.authorize, charge(3, "order/2")))
+    await _spoil(bank, "UPDATE payments SET state = 'SPOILT' WHERE transaction_id = 'order/1'")
+    async with reading(bank.url) as connection:
+        states = await crossing.read_states(connection, "payment")
+    assert states == {"order/1": {"SPOILT"}, "order/2": {PaymentState.AUTHORIZED}}
 
 
 async def test_one_payment_that_cannot_be_right_is_listed_as_open_among_the_others(bank: ServiceHarness) -> None:
