@@ -14,6 +14,7 @@ from tests.rig import Rig
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest.mark.long  # it waits for an answer that does not come
 async def test_clients_who_ask_at_once_are_each_told_that_no_worker_runs(rig: Rig) -> None:
     """The server keeps one query of a workflow without a worker, and refuses another beside it."""
     queue = f"nobody-{uuid4().hex[:8]}"
