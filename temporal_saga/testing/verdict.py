@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
-from temporal_saga.journal import TransactionLog
+from temporal_saga.journal import CallKind, TransactionLog
 from temporal_saga.testing.changes import Changes, described, less
 from temporal_saga.testing.faults import Case, Fault
 from temporal_saga.testing.learning import Call, Lesson, Undo
@@ -107,11 +107,14 @@ class _Judgement:
     # --- the order of the undos -------------------------------------------------------------------------------------
 
     def _wrong_order(self) -> Iterator[str]:
-        """An undo that had ended before the undo of a later step began. Calls made side by side have no order."""
+        """An undo that had ended before the undo of a later step began. Calls made side by side have no order, and one
+        that the saga has called to find out whether it is decided (`Saga.try_cancel_decision`) comes first."""
+        log = self._run.log
+        decided = {entry.operation for entry in log.steps if entry.kind is CallKind.PIVOT} if log is not None else set()
         ran = [(each, undo) for each in self._lesson.undos_in(self._run) if (undo := self._undo(each)) is not None]
         first: dict[str, tuple[str, Undo, Call]] = {}
         for call, undo in ran:
-            if undo.undoes is not None:
+            if undo.undoes is not None and undo.target.activity not in decided:
                 first.setdefault(undo.target.label, (call, undo, undo.undoes))
         for (early, undo, of), (late, later_undo, later) in permutations(first.values(), 2):
             in_order = self._lesson.faultless.history.precedes(of.target.call, later.target.call)

@@ -59,6 +59,11 @@ MUTATIONS = (
         f"{_CAUGHT}[`except Exception` around a step swallows its failure]",
     ),
     Mutation(
+        "the harness for sagas takes a cancelled decision for an undo in the wrong order",
+        Edit(_VERDICT, " and undo.target.activity not in decided", ""),
+        "tests/end_to_end/test_matrix.py::test_every_step_and_undo_survives_every_fault[lost replies]",
+    ),
+    Mutation(
         "the late attempt of the harness for sagas never arrives",
         Edit(_LEARNING, "        for delivery in run.late:\n", "        for delivery in ():\n"),
         f"{_CAUGHT}[A service has no fence]",
