@@ -38,8 +38,6 @@ _ONCE = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         groups = {_ONCE[fixture] for fixture in getattr(item, "fixturenames", ()) if fixture in _ONCE}
-        if "rig" in groups:  # most of its tests wait: in one group they would end last
-            groups = groups - {"rig"} | {f"rig of {item.path.parent.name}"}
         for group in groups:
             item.add_marker(pytest.mark.xdist_group(group))
             item.add_marker(pytest.mark.processes)

@@ -115,6 +115,7 @@ async def test_what_an_operator_has_decided_is_known_when_temporal_has_forgotten
     assert set(logged) <= set(await decisions(rig.client, None, 1000))
 
 
+@pytest.mark.long
 async def test_an_order_placed_as_a_choreography_beside_its_own_workflow_has_the_outcome_of_that(rig: Rig) -> None:
     """The order service has no record yet that the second placing could be compared with."""
     placed = an_order()

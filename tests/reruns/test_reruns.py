@@ -157,6 +157,7 @@ async def test_an_order_that_is_reset_undoes_what_its_first_run_did_later(rig: R
 
 @pytest.mark.parametrize("step", ["order.create", "payment.authorize"])
 @pytest.mark.parametrize("colocated", [False, True], ids=["saga", "colocated"])
+@pytest.mark.long
 async def test_a_confirmed_order_that_temporal_has_forgotten_and_is_placed_again_stays_confirmed(
     rig: Rig,
     step: str,
@@ -181,6 +182,7 @@ async def test_a_confirmed_order_that_temporal_has_forgotten_and_is_placed_again
 
 
 @pytest.mark.parametrize("colocated", [False, True], ids=["saga", "colocated"])
+@pytest.mark.long
 async def test_an_order_whose_workflow_was_deleted_undoes_what_that_did_when_it_is_placed_again(
     rig: Rig,
     colocated: bool,  # noqa: FBT001 — a case
@@ -226,6 +228,7 @@ async def test_a_second_placing_that_gets_no_answer_leaves_the_order_of_a_batch_
     await (await rig.place(placed, OrderOptions(coordinator=batch))).result()
 
 
+@pytest.mark.long
 async def test_an_order_that_is_placed_again_as_a_choreography_without_an_answer_has_its_first_outcome(
     rig: Rig,
 ) -> None:
