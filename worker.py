@@ -32,8 +32,12 @@ from runtime.stopping import stop_of
 from runtime.welcome import welcome
 from temporal_saga import register_search_attributes
 
-_OF_THE_SERVER = ("port", "ui_port")
-"""Options that would be taken for those of another server, without an embedded one."""
+_OF_THE_SERVER = {
+    "port": "TEMPORAL_ADDRESS names another server",
+    "ui_port": "TEMPORAL_ADDRESS names another server",
+    "codec_port": "for another server, run `python codec.py`",
+}
+"""Options that mean nothing without an embedded server, and what to do for another one."""
 
 app = typer.Typer(
     add_completion=False,
@@ -72,14 +76,14 @@ def main(
     unknown = [queue for queue in queues if queue not in QUEUES]
     if unknown:
         raise SettingsError(f"--service {unknown[0]}: there are only {', '.join(QUEUES)}")
-    if not embedded and (given := [name for name in _OF_THE_SERVER if _is_given(context, name)]):
-        option = given[0].replace("_", "-")
-        raise SettingsError(f"--{option}: goes with --embedded; TEMPORAL_ADDRESS names another server")
+    for name, remedy in _OF_THE_SERVER.items():
+        if not embedded and _is_given(context, name):
+            raise SettingsError(f"--{name.replace('_', '-')}: goes with --embedded; {remedy}")
     injected = [*(read_faults(faults) if faults else []), *(random_faults(fault_rate) if fault_rate else [])]
     interceptors: list[Interceptor] = [LoggingInterceptor()]
     interceptors += [FaultInterceptor(injected, fault_seed)] if injected else []
     interceptors += [interceptor_at(where) for where in interceptor or ()]
-    codec = None if codec_port is None else _codec_server(settings, codec_port, ui_port, embedded=embedded)
+    codec = None if codec_port is None else _codec_server(settings, codec_port, ui_port)
     system = _embedded_system(port=port, ui_port=ui_port, data=data, codec=codec) if embedded else None
     asyncio.run(_serve_until_stopped(settings, queues, interceptors, system, data, adopt=adopt_databases))
 
@@ -89,10 +93,8 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _codec_server(settings: Settings, port: int, ui_port: int, *, embedded: bool) -> AbstractAsyncContextManager[str]:
+def _codec_server(settings: Settings, port: int, ui_port: int) -> AbstractAsyncContextManager[str]:
     """The codec server of the embedded Web UI. Raises `SettingsError`."""
-    if not embedded:
-        raise SettingsError("--codec-port: goes with --embedded; for another server, run `python codec.py`")
     if settings.codec_token is not None:
         raise SettingsError("CODEC_TOKEN: the Web UI cannot send it; unset it, or leave out --codec-port")
     return CodecServer.of(settings, web_ui_origins(ui_port)).listening("127.0.0.1", port)

@@ -37,9 +37,11 @@ from contracts import lane, recovery
 from contracts.batch_operation import SUFFIX
 from contracts.catalogue import OPERATIONS
 from contracts.choreography import PUBLISHING
+from contracts.erasure import ERASE, FIND
 from contracts.errors import Code
 from contracts.message import Message, as_written
 from contracts.problems import first_problem
+from contracts.retention import LIST_OLD, RETIRE
 from runtime.attempts import transaction_id_of
 from runtime.reading import Unreadable, read_text
 from runtime.settings import SettingsError
@@ -49,7 +51,7 @@ _MAX_BYTES = 1_000_000
 """Limit of a file of faults, which is some ten thousand of them."""
 _SERVED = {
     *(name + suffix for name in OPERATIONS for suffix in ("", SUFFIX)),
-    *(publish.name for publish in PUBLISHING.values()),
+    *(each.name for declared in (PUBLISHING, LIST_OLD, RETIRE, FIND, ERASE) for each in declared.values()),
     recovery.sweep.name,
     lane.await_close.name,
 }

@@ -49,7 +49,7 @@ os.environ.setdefault("GOMEMLIMIT", "400MiB")
 
 
 def pytest_collection_finish() -> None:
-    """Spare the collector of garbage the four thousand tests, which live to the end."""
+    """Spare the collector of garbage the tests, which live to the end."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)

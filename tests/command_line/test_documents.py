@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from activities.catalogue import SERVICES
 from cli import documents
 from contracts.batch import InvalidBatch, parse
+from contracts.batch_operation import SUFFIX
 from contracts.errors import Code
 from contracts.order import Order
 from contracts.transaction import MAX_DOCUMENT_BYTES, Transaction
@@ -91,6 +93,19 @@ def test_a_fault_of_no_operation_is_refused_because_it_would_never_strike(patter
     (tmp_path / "faults.toml").write_text(f'[[fault]]\noperation = "{pattern}"\nkind = "hang"')
     with pytest.raises(SettingsError, match=rf"fault\.0\.operation: {re.escape(pattern)} matches no operation"):
         read_faults(tmp_path / "faults.toml")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_fault_of_every_operation_that_a_service_serves_is_read(service: str, tmp_path: Path) -> None:
+    handled = [each.operation.name for each in SERVICES[service].handlers]
+    served = [
+        *handled,
+        *(f"{name}{SUFFIX}" for name in handled),
+        *(q.operation.name for q in SERVICES[service].queries),
+    ]
+    faults = [f'[[fault]]\noperation = "{name}"\nkind = "hang"' for name in served]
+    (tmp_path / "faults.toml").write_text("\n".join(faults))
+    assert len(read_faults(tmp_path / "faults.toml")) == len(served) > 3
 
 
 @pytest.mark.parametrize(
