@@ -130,10 +130,15 @@ class Described(Run):
     pending: tuple[PendingCall, ...]
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether it is open, and something is paused, or a call is known to be parked."""
+        stopped = self.is_paused or self.paused_activities or self.attributes.get(SAGA_STATE) == State.PARKED
+        return self.is_open and bool(stopped)
+
+    @property
     def goes_on(self) -> bool:
-        """Whether a call or a workflow task is pending, nothing is paused, and no call is known to be parked."""
-        stuck = self.is_paused or self.paused_activities or self.attributes.get(SAGA_STATE) == State.PARKED
-        return self.is_open and not stuck and bool(self.pending or self.task_attempt)
+        """Whether a call or a workflow task is pending, and it is not stuck."""
+        return self.is_open and not self.is_stuck and bool(self.pending or self.task_attempt)
 
 
 async def describe(client: Client, workflow_id: str, run_id: str | None = None) -> Described | None:

@@ -26,6 +26,8 @@ from temporal_saga.visibility import SAGA_STATE
 
 LOOK_EVERY_S = 5
 """Between two looks at a saga that has not ended: one that is parked will not end soon."""
+_FIRST_LOOK_AFTER_S = 1
+"""It may be parked already. Each further look comes after twice the pause before it, up to `LOOK_EVERY_S`."""
 _LOG = TypeAdapter(TransactionLog)
 _ENDED_BY_ITSELF = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED)
 
@@ -93,7 +95,7 @@ async def wait_for_end(
     end: Coroutine[Any, Any, TransactionLog | None],
     look: Callable[[], Awaitable[TransactionLog | None]],
     seconds: float,
-    goes_on: Callable[[], Awaitable[bool]] | None = None,
+    goes_on: Callable[[], Awaitable[bool]],
 ) -> TransactionLog | None:
     """The log that `end` returns, or what `look` sees when the saga is parked or paused, or `seconds` are over.
 
@@ -103,12 +105,15 @@ async def wait_for_end(
     result = asyncio.ensure_future(end)
     loop = asyncio.get_running_loop()
     overdue = loop.time() + seconds
+    pause = _FIRST_LOOK_AFTER_S
     try:
         while True:
-            done, _ = await asyncio.wait([result], timeout=min(LOOK_EVERY_S, max(0.0, overdue - loop.time())))
+            pause = min(pause, LOOK_EVERY_S)
+            done, _ = await asyncio.wait([result], timeout=min(pause, max(0.0, overdue - loop.time())))
             if done:
                 return result.result()
-            if goes_on is not None and loop.time() < overdue and await goes_on():
+            pause *= 2
+            if loop.time() < overdue and await goes_on():
                 continue
             log = await look()
             if log is None or log.state.is_end or is_stuck(log) or loop.time() >= overdue:

@@ -274,7 +274,7 @@ async def running_rig(folder: Path) -> AsyncIterator[Rig]:
     settings = Settings(database_url=f"sqlite+aiosqlite:///{folder}/{{service}}.db")
     async with AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:  # while the server starts, and for no other test
-            patch.setitem(embedded._TUNING, "history.transferProcessorUpdateAckInterval", '"500ms"')  # for deletions
+            patch.setitem(embedded._TUNING, "history.transferProcessorUpdateAckInterval", '"50ms"')  # for deletions
             starting = embedded_server(port=free_port(), ui_port=free_port(), data=folder)
             server = await stack.enter_async_context(starting)
         client = await connection.connect(settings, address=server.address)

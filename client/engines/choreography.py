@@ -120,7 +120,14 @@ class ChoreographyEngine:
             raise DuplicateOrder.of_other_content(placed.order_id)
 
     async def _wait(self, placed: Order, end: Coroutine[Any, Any, TransactionLog | None]) -> TransactionLog | None:
-        return await wait_for_end(end, partial(self._look, placed), placed.deadline_s + WAIT_BEYOND_DEADLINE_S)
+        seconds = placed.deadline_s + WAIT_BEYOND_DEADLINE_S
+        return await wait_for_end(end, partial(self._look, placed), seconds, partial(self._goes_on, placed.order_id))
+
+    async def _goes_on(self, order_id: str) -> bool:
+        ids = [participant_id(order_id, service) for service in PARTICIPANTS]
+        found = await asyncio.gather(*(handles.describe(self._client, each) for each in ids))
+        known = [each for each in found if each is not None]
+        return any(each.goes_on for each in known) and not any(each.is_stuck for each in known)
 
     async def _look(self, placed: Order) -> TransactionLog | None:
         now = await self.status(placed.order_id)
