@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from runtime.embedded import embedded_server, free_port
-
 from .postgresql import postgresql_server
+from .servers import server_without_pauses
 
 if TYPE_CHECKING:
     from .rig import Rig
@@ -59,7 +58,7 @@ def pytest_collection_finish() -> None:
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of one real server, for tests that need no system of their own."""
     with asyncio.Runner() as runner:
-        up = embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path_factory.mktemp("temporal"))
+        up = server_without_pauses(tmp_path_factory.mktemp("temporal"))
         yield runner.run(up.__aenter__()).address
         runner.run(up.__aexit__(None, None, None))
 

@@ -34,8 +34,7 @@ from contracts.order import WORKFLOWS_QUEUE, Order
 from contracts.payment import AuthorizePayment, SetAccount
 from contracts.recovery import SweepOrders, Swept
 from recovery.sweep import Recovery
-from runtime import connection, embedded
-from runtime.embedded import embedded_server, free_port
+from runtime import connection
 from runtime.execute import execute
 from runtime.faults import Fault, FaultInterceptor, FaultKind
 from runtime.settings import Settings
@@ -43,6 +42,7 @@ from temporal_saga import Parked, TransactionLog
 
 from .eventually import eventually_async
 from .resets import reset
+from .servers import server_without_pauses
 
 UNREACHABLE = {"name": "R. Amundsen", "street": "1 Pole", "city": "South Pole", "postcode": "0", "country": "AQ"}
 CUSTOMERS = ("c-1", "c-2")
@@ -273,10 +273,7 @@ class Rig:
 async def running_rig(folder: Path) -> AsyncIterator[Rig]:
     settings = Settings(database_url=f"sqlite+aiosqlite:///{folder}/{{service}}.db")
     async with AsyncExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:  # while the server starts, and for no other test
-            patch.setitem(embedded._TUNING, "history.transferProcessorUpdateAckInterval", '"50ms"')  # for deletions
-            starting = embedded_server(port=free_port(), ui_port=free_port(), data=folder)
-            server = await stack.enter_async_context(starting)
+        server = await stack.enter_async_context(server_without_pauses(folder))
         client = await connection.connect(settings, address=server.address)
         made = Rig(client, server.address, folder, settings)
         await stack.enter_async_context(

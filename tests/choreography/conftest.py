@@ -8,11 +8,11 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 
 from composition.workers import WORKFLOW_RUNNER
 from runtime import connection
-from runtime.embedded import embedded_server, free_port
 from runtime.settings import Settings
 from temporal_saga import POLICIES, Rounds
 from workflows import participant
 
+from ..servers import server_without_pauses
 from .harness import Harness, serving_participants
 
 _SHORT_ROUNDS = Rounds(first_pause=timedelta(seconds=0.5), longest_pause=timedelta(seconds=4))
@@ -26,7 +26,7 @@ async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Har
     folder = tmp_path_factory.mktemp("choreography")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(participant, "POLICIES", replace(POLICIES, rounds=_SHORT_ROUNDS))
-        async with embedded_server(port=free_port(), ui_port=free_port(), data=folder) as server:
+        async with server_without_pauses(folder) as server:
             client = await connection.connect(Settings(), address=server.address)
             async with serving_participants(client, folder) as made:
                 yield made

@@ -33,10 +33,10 @@ def _call(step: str, code: str) -> ParkedCall:
 
 async def test_a_call_on_a_queue_without_a_worker_is_parked_because_nobody_serves_it(embedded: str) -> None:
     desk = OperatorsDesk(await Client.connect(embedded))
-    own, ours = await desk.explained([_call("flight.cancel", "X"), _call("payment.cancel#2", Code.STEP_TIMEOUT)])
+    own, ours = await desk.explained([_call("flight.cancel", "X"), _call("shipping.cancel#2", Code.STEP_TIMEOUT)])
     assert own.cause == "X: no answer in time", "nobody knows the queue of a service of one's own"
-    assert ours.cause == "nobody serves the queue payment: start `worker.py --service payment`"
-    assert ours.command == "starter.py desk retry o-1 payment.cancel#2"
+    assert ours.cause == "nobody serves the queue shipping: start `worker.py --service shipping`"
+    assert ours.command == "starter.py desk retry o-1 shipping.cancel#2"
 
 
 @pytest.mark.parametrize("code", [Code.IDEMPOTENCY_CONFLICT, Code.INVALID_REQUEST])

@@ -6,9 +6,9 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from runtime.embedded import embedded_server, free_port
 from tests.kernel.conftest import server, stopped_server
 
+from ..servers import server_without_pauses
 from .harness import Harness
 
 __all__ = ["server", "stopped_server"]
@@ -31,7 +31,7 @@ async def idle_realtime(embedded: str) -> Harness:
 @pytest.fixture
 async def realtime_alone(tmp_path: Path) -> AsyncIterator[Harness]:
     """The bank on a real server of its own, for a test that changes which workers of a queue get its tasks."""
-    async with embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as running:
+    async with server_without_pauses(tmp_path) as running:
         made = Harness(await Client.connect(running.address, data_converter=pydantic_data_converter))
         async with made.serving():
             yield made
