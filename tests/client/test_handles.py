@@ -7,14 +7,17 @@ import pytest
 from temporalio.api.common.v1 import SearchAttributes
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as RawStatus
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingWorkflowTaskInfo, WorkflowExecutionInfo
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.converter import encode_search_attributes
+from temporalio.service import RPCError, RPCStatusCode
 
 from client import standing
+from client.engines.choreography import ChoreographyEngine
 from client.engines.engine import wait_for_saga
 from client.handles import described_by
+from contracts.ids import participant_id
 from temporal_saga import State, TransactionLog
 from temporal_saga.visibility import SAGA_STATE
 
@@ -64,6 +67,49 @@ def test_a_saga_goes_on_while_something_is_pending_and_nothing_is_parked_or_paus
     response: DescribeWorkflowExecutionResponse, *, goes_on: bool
 ) -> None:
     assert described_by(response).goes_on is goes_on
+
+
+class _Participants:
+    """A client that knows the participants of one order by their services."""
+
+    namespace = "default"
+
+    def __init__(self, responses: dict[str, DescribeWorkflowExecutionResponse]) -> None:
+        self._responses = {participant_id("o-1", service): each for service, each in responses.items()}
+
+    @property
+    def workflow_service(self) -> Any:
+        return self
+
+    async def describe_workflow_execution(
+        self, request: DescribeWorkflowExecutionRequest, **_: Any
+    ) -> DescribeWorkflowExecutionResponse:
+        found = self._responses.get(request.execution.workflow_id)
+        if found is None:
+            raise RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")
+        return found
+
+
+_CLOSED = _response(RawStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED)
+_CALLS = _response(pending_activities=[_A_CALL])
+
+
+@pytest.mark.parametrize(
+    ("participants", "goes_on"),
+    [
+        ({"order": _response(), "payment": _CALLS, "inventory": _CLOSED}, True),
+        ({"order": _response(), "payment": _response()}, False),
+        ({"order": _response(), "payment": _response(state=State.PARKED), "shipping": _CALLS}, False),
+        ({"order": _CLOSED, "payment": _CLOSED}, False),
+        ({}, False),
+    ],
+    ids=["one calls", "all wait", "one is parked", "all are closed", "all are deleted"],
+)
+async def test_a_choreographed_order_goes_on_while_one_of_its_participants_does_and_none_is_parked(
+    participants: dict[str, DescribeWorkflowExecutionResponse], *, goes_on: bool
+) -> None:
+    engine = ChoreographyEngine(cast("Client", _Participants(participants)))
+    assert await engine._goes_on("o-1") is goes_on
 
 
 class _Busy:

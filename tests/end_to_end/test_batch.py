@@ -184,6 +184,7 @@ def test_lost_replies_of_whole_batches_take_effect_once(system: System, order: M
     assert {entry["attempts"] for outcome in outcomes.values() for entry in outcome["steps"]} == {2}
 
 
+@pytest.mark.long  # both attempts at a hanging call time out
 async def test_an_order_of_a_batch_can_be_looked_at_and_cancelled_before_its_pivot(system: System, order: Make) -> None:
     slow, neighbour = order("slow"), order()
     handle = await _start(system, slow, neighbour)

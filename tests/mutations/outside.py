@@ -46,8 +46,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a client that waits for a saga queries its worker again and again",
-        Edit(_STANDING, "            if goes_on is not None and", "            if False and"),
+        Edit(_STANDING, "            if loop.time() < overdue and", "            if False and"),
         "tests/client/test_handles.py::test_a_client_that_waits_asks_no_worker_while_the_saga_goes_on",
+    ),
+    Mutation(
+        "a choreographed order with a parked participant is taken for one that goes on while another calls",
+        Edit("client/engines/choreography.py", " and not any(each.is_stuck for each in known)", ""),
+        "tests/client/test_handles.py::"
+        "test_a_choreographed_order_goes_on_while_one_of_its_participants_does_and_none_is_parked[one is parked]",
     ),
     Mutation(
         "a parked saga is taken for one that goes on while its service is tried again",
