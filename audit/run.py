@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from activities.binding import BoundElsewhere, bound_to, require_same
 from activities.catalogue import SERVICES
 from activities.database import UNUSABLE, is_busy, reading, reason_of
-from audit import crossing, generic, invariants, skips
+from audit import contents, crossing, generic, invariants, skips
 from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import DecidedSkip, Report, Violation
 from client import handles
@@ -52,6 +52,7 @@ async def _audit(client: Client, settings: Settings) -> Report:
         found = await invariants.stock(databases["inventory"]) + await invariants.money(databases["payment"])
         for service, connection in databases.items():
             found += await invariants.single_effect(connection, service)
+        found += await contents.violations(databases)
         traces, suspects, known = await _compare(client, databases)
         if (
             suspects

@@ -10,6 +10,10 @@ _TESTS, _WHOLE = "tests/services", "tests/end_to_end"
 _OWN_STEP = "tests/docs/test_own_step.py"
 _LEFT_OUT = f"{_OWN_STEP}::test_what_was_left_out_is_told_by_the_list_and_by_the_tests_in_the_same_words"
 _CATALOGUE, _CROSSING = "tests/test_catalogue.py", "tests/services/test_crossing.py"
+_CONTENTS = (
+    "tests/recovery/test_contents.py::"
+    "test_a_confirmed_order_of_which_too_little_was_taken_is_named_though_the_sums_are_right"
+)
 _RANDOM = f"{_TESTS}/test_random_orders.py::test_orders_that_cross_in_any_order_leave_the_audit_clean"
 
 _ACT_AGAIN = Edit(
@@ -202,6 +206,16 @@ _EVERY_SERVICE = (
             "states.get(transaction_id, set()) for service, states in self.by_service.items()}",
         ),
         f"{_CROSSING}::test_an_incomplete_order_is_told_with_what_each_service_must_have_of_it_and_has",
+    ),
+    Mutation(
+        "the audit does not see that less money was captured than the order cost",
+        Edit("audit/contents.py", "paid != _money(total, currency):", "paid != paid:"),
+        f"{_CONTENTS}[money]",
+    ),
+    Mutation(
+        "the audit does not see that fewer goods were committed than were ordered",
+        Edit("audit/contents.py", "goods is not None and got != goods:", "goods is not None and got != got:"),
+        f"{_CONTENTS}[goods]",
     ),
 )
 
