@@ -26,8 +26,8 @@ from temporal_saga.visibility import SAGA_STATE
 
 LOOK_EVERY_S = 5
 """Between two looks at a saga that has not ended: one that is parked will not end soon."""
-_FIRST_LOOK_AFTER_S = 1
-"""It may be parked already. Each further look comes after twice the pause before it, up to `LOOK_EVERY_S`."""
+FIRST_LOOK_AFTER_S = 1
+"""The first look at one comes sooner: a call that is refused is parked at once."""
 _LOG = TypeAdapter(TransactionLog)
 _ENDED_BY_ITSELF = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.FAILED)
 
@@ -105,14 +105,13 @@ async def wait_for_end(
     result = asyncio.ensure_future(end)
     loop = asyncio.get_running_loop()
     overdue = loop.time() + seconds
-    pause = _FIRST_LOOK_AFTER_S
+    pause = FIRST_LOOK_AFTER_S
     try:
         while True:
-            pause = min(pause, LOOK_EVERY_S)
             done, _ = await asyncio.wait([result], timeout=min(pause, max(0.0, overdue - loop.time())))
             if done:
                 return result.result()
-            pause *= 2
+            pause = LOOK_EVERY_S
             if loop.time() < overdue and await goes_on():
                 continue
             log = await look()

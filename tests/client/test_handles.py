@@ -136,6 +136,7 @@ class _Busy:
 
 
 async def test_a_client_that_waits_asks_no_worker_while_the_saga_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "FIRST_LOOK_AFTER_S", 0)
     monkeypatch.setattr(standing, "LOOK_EVERY_S", 0)
     log = await wait_for_saga(cast("Client", _Busy()), _Busy.id, 10)
     assert log is not None

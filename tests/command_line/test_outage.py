@@ -58,7 +58,7 @@ async def test_a_wait_that_an_outage_ends_leaves_no_failure_that_nobody_retrieve
 ) -> None:
     unretrieved: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(context))
-    monkeypatch.setattr(standing, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(standing, "FIRST_LOOK_AFTER_S", 0.01)
     client = cast("Client", _ClientOfAServerThatIsGone())
     ended = await asyncio.gather(wait_for_saga(client, "order/o-1", 10), return_exceptions=True)
     assert isinstance(ended[0], RPCError)
