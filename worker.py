@@ -16,7 +16,8 @@ from temporalio.worker import Interceptor
 
 from composition.services import seed_through
 from composition.serving import serving
-from composition.workers import GARBAGE_AFTER, QUEUES
+from composition.workers import GARBAGE_AFTER
+from contracts.catalogue import QUEUES
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.schedule import keep_sweeping
 from runtime import connection, logs, web_ui

@@ -20,7 +20,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from client import handles
-from contracts.catalogue import SERVICES
+from contracts.catalogue import QUEUES
 from contracts.ids import BATCH_WORKFLOW, DECIDERS, SCHEDULE_ID, TRANSACTION_WORKFLOW
 from contracts.order import WORKFLOWS_QUEUE
 from runtime.encryption import is_encrypted, key_ids
@@ -39,7 +39,6 @@ _CLOCK_POLLS = 4
 """As many as a queue has partitions by default: the server gives each of them one."""
 _LOOK_EVERY_S = 0.05
 _EVENTS_LOOKED_AT = 50
-_QUEUES = (WORKFLOWS_QUEUE, *(service.QUEUE for service in SERVICES))
 _KINDS = {"workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
 
 
@@ -81,7 +80,7 @@ async def of_temporal(client: Client, settings: Settings) -> list[Check]:
         checked("search attributes", lambda: _search_attributes(client), _REGISTER),
         *(
             checked(f"workers of {queue}", lambda queue=queue: workers(client, queue), _start(queue))  # type: ignore[misc]  # mypy knows no default of a lambda
-            for queue in _QUEUES
+            for queue in QUEUES
         ),
         checked("clock", lambda: _clock(client), "try again"),
         checked("keys", lambda: _keys(client, settings), "give every worker and client the same PAYLOAD_KEY"),

@@ -9,7 +9,8 @@ from temporalio.worker import Interceptor
 from activities.database import UNUSABLE
 from activities.service import Service
 from composition.services import meter_of, open_services
-from composition.workers import QUEUES, service_worker, workflow_worker
+from composition.workers import service_worker, workflow_worker
+from contracts.catalogue import QUEUES
 from contracts.order import WORKFLOWS_QUEUE
 from recovery.parked import watching_parked
 from runtime.readiness import until_served

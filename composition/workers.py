@@ -16,7 +16,6 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 
-from activities.catalogue import SERVICES
 from activities.service import Service
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
@@ -32,7 +31,6 @@ from workflows.participant import ParticipantWorkflow
 from workflows.sweep import SweepWorkflow
 from workflows.transaction import TransactionWorkflow
 
-QUEUES = (WORKFLOWS_QUEUE, *SERVICES)
 WORKFLOWS = [OrderWorkflow, BatchWorkflow, SweepWorkflow, TransactionWorkflow, LaneWorkflow]
 LEAVES_TRACES = [each.__name__ for each in (*WORKFLOWS, ParticipantWorkflow) if each is not SweepWorkflow]
 """Workflow types that use the services: where one of them has run, the databases are not new."""

@@ -9,6 +9,9 @@ from temporal_saga import Operation
 
 SERVICES: tuple[ModuleType, ...] = (order, payment, inventory, shipping, notification)
 
+QUEUES: tuple[str, ...] = (order.WORKFLOWS_QUEUE, *(service.QUEUE for service in SERVICES))
+"""The task queues: that of the workflows, and one for each service."""
+
 OPERATIONS: dict[str, Operation[Any, Any]] = {
     declared.name: declared
     for service in SERVICES

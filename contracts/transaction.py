@@ -9,10 +9,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, JsonValue, ValidationError, ValidationInfo, model_validator
 
-from contracts.catalogue import OPERATIONS
+from contracts.catalogue import OPERATIONS, QUEUES
 from contracts.ids import transaction_workflow_id
 from contracts.message import WRITTEN, Id, InWords, Message, as_written
-from contracts.order import WORKFLOWS_QUEUE
 from contracts.problems import first_problem
 from temporal_saga import Operation
 
@@ -24,7 +23,6 @@ MAX_DOCUMENT_BYTES = 100_000
 """Limit of ten steps of 10 kB. A lane keeps waiting documents in its history, which may have 50 MB."""
 _RESERVED = frozenset({"order", "transaction", "lane"})
 """First parts of our own workflow ids. A transaction called `order` could have a part with the id of an order."""
-_SERVICE_QUEUES = frozenset(operation.queue for operation in OPERATIONS.values()) | {WORKFLOWS_QUEUE}
 
 Activity = Annotated[
     str,
@@ -176,8 +174,8 @@ def _problem_in_catalogue(step: TransactionStep) -> str | None:
 def _problem_outside(step: TransactionStep) -> str | None:
     """The problem of a step whose commit is not in the catalogue: a user's own service, or a misspelt name."""
     for field, name in (("commit", step.commit), ("rollback", step.rollback)):
-        is_ours = name is not None and (name in OPERATIONS or name.partition(".")[0] in _SERVICE_QUEUES)
-        if name is not None and (is_ours or step.queue in _SERVICE_QUEUES):
+        is_ours = name is not None and (name in OPERATIONS or name.partition(".")[0] in QUEUES)
+        if name is not None and (is_ours or step.queue in QUEUES):
             near = get_close_matches(name, OPERATIONS, n=1)
             hint = f"; is it {near[0]}?" if near and near[0] != name else "; docs/operations.md lists them"
             return f"{field}: {name} is no operation" + (f" of {step.queue}" if step.queue else "") + hint

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from activities.catalogue import SERVICES
-from composition.workers import QUEUES
+from contracts.catalogue import QUEUES
 from runtime.commandline import run
 from tests.end_to_end.fleet import Fleet
 from tests.end_to_end.system import ROOT, System

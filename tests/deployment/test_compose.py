@@ -18,7 +18,7 @@ import worker
 from activities.catalogue import SERVICES
 from activities.postgresql import POOL_SIZE
 from composition import workers
-from composition.workers import QUEUES
+from contracts.catalogue import QUEUES
 from runtime.codec_server import DEFAULT_PORT
 from runtime.connection import DEFAULT_ADDRESS
 from runtime.embedded import _TUNING, free_port

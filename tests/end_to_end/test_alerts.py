@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from temporalio.client import Client
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
-from composition.workers import QUEUES
+from contracts.catalogue import QUEUES
 from contracts.order import WORKFLOWS_QUEUE
 from recovery import parked
 from recovery.parked import ParkedGauges

@@ -13,8 +13,7 @@ import pytest
 from temporalio.client import Client
 
 from client.engines.choreography import ChoreographyEngine
-from composition.workers import QUEUES
-from contracts.catalogue import OPERATIONS
+from contracts.catalogue import OPERATIONS, QUEUES
 from contracts.choreography import PUBLISHING, Fact
 from contracts.order import NotificationMode, Order
 from runtime import connection

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from composition.workers import QUEUES
-from contracts.catalogue import OPERATIONS
+from contracts.catalogue import OPERATIONS, QUEUES
 
 from ..orders import BOUNCES, REQUIRED
 from .conftest import Make

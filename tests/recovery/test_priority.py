@@ -17,7 +17,7 @@ from client.desk import OperatorsDesk
 from client.engines.batch import Batch, BatchEngine
 from client.orders import Mode, Orders
 from composition.serving import serving
-from composition.workers import QUEUES
+from contracts.catalogue import QUEUES
 from runtime import connection
 from runtime.embedded import embedded_server, free_port
 from runtime.execute import execute
