@@ -63,7 +63,6 @@ _DECISION = (
         "a run that was reset to its start is taken for the first one",
         Edit(_EARLIER, "self._from_the_start = was_reset or", "self._from_the_start = False and"),
         f"{_DECIDED}[reset]",
-        f"{_RERUNS}::test_an_order_that_is_reset_undoes_what_its_first_run_did_later",
     ),
     Mutation(
         "a run that was reset to a later task is taken for the first one",
