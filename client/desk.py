@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.client import Client, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from client import handles, silence, updates
 from client.errors import DeskRefused, Silent
-from client.handles import WorkflowPaused
 from client.orders import Orders
 from contracts.catalogue import OPERATIONS
 from contracts.errors import Code
@@ -22,7 +21,6 @@ from temporal_saga import DeskRecord, Failure, Fix, Parked, Retry, SagaWorkflow,
 from temporal_saga.journal import operation_of
 
 _UPDATES: dict[type, Any] = {Retry: SagaWorkflow.desk_retry, Skip: SagaWorkflow.desk_skip, Fix: SagaWorkflow.desk_fix}
-_CANNOT_SAY = (WorkflowPaused, WorkflowQueryFailedError, RPCError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,7 @@ class OperatorsDesk:
             try:
                 handle = self._client.get_workflow_handle(found.id)
                 parked: list[Parked] = await handles.query(self._client, handle, SagaWorkflow.parked)
-            except _CANNOT_SAY as error:
+            except handles.CANNOT_SAY as error:
                 silent(found.id, await silence.why_silent(self._client, found.id, error))
                 continue
             about = Coordinator.parse(found.id)
@@ -79,7 +77,7 @@ class OperatorsDesk:
         try:
             handle = self._client.get_workflow_handle(workflow_id)
             found: DeskRecord | None = await handles.query(self._client, handle, SagaWorkflow.desk_record, step)
-        except _CANNOT_SAY as error:
+        except handles.CANNOT_SAY as error:
             raise Silent(workflow_id, await silence.why_silent(self._client, workflow_id, error)) from error
         if found is None:
             raise DeskRefused(f"{known_as}: {step} was never parked")

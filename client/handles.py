@@ -23,12 +23,19 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     ListWorkflowExecutionsRequest,
 )
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryRejectedError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
 from temporalio.common import QueryRejectCondition, TypedSearchAttributes
 from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from runtime.connection import CLOSED_FROM_OUTSIDE
+from runtime.settings import SettingsError
 from temporal_saga import State
 from temporal_saga.visibility import SAGA_STATE
 
@@ -62,6 +69,11 @@ class WorkflowPaused(Exception):
     def __init__(self, described: Described) -> None:
         super().__init__(f"{described.id} is paused")
         self.described = described
+
+
+CANNOT_SAY = (WorkflowPaused, WorkflowQueryFailedError, RPCError, SettingsError, ValueError)
+"""What a query raises that is not answered, or whose answer cannot be read: it is encrypted with another key, or of a
+newer build."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +236,7 @@ async def query(
     result_type: type | None = None,
     reject_condition: QueryRejectCondition | None = None,
 ) -> Any:
-    """The workflow's answer within `QUERY_TIMEOUT_S`. Raises `WorkflowPaused`, and what `handle.query` raises."""
+    """The workflow's answer within `QUERY_TIMEOUT_S`. Raises one of `CANNOT_SAY`."""
     timeout = timedelta(seconds=QUERY_TIMEOUT_S)
     try:
         return await handle.query(

@@ -4,13 +4,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 
 from pydantic import BaseModel
-from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from client import handles
 from client.engines.batch import BatchEngine
 from client.errors import ClientError
-from client.handles import CLOSED_BY_OTHERS, OPEN, Run, WorkflowPaused
+from client.handles import CLOSED_BY_OTHERS, OPEN, Run
 from client.orders import Orders
 from client.standing import Closed, Standing, standing_in_list, standing_of
 from contracts.errors import Code
@@ -25,7 +24,6 @@ from contracts.ids import (
     order_id_of,
 )
 from runtime.execute import OperationFailed
-from runtime.settings import SettingsError
 from temporal_saga import State, TransactionLog
 from temporal_saga.visibility import SAGA_ERROR_CODE
 
@@ -147,7 +145,7 @@ async def _rows(
             batch = BatchEngine(orders.client, run.id)
             return [_row_of_batch(run, log) for log in await batch.listed(run.status)]
         return [_row(run, parked)]
-    except (WorkflowPaused, WorkflowQueryFailedError, RPCError, SettingsError, ValueError) as error:
+    except handles.CANNOT_SAY as error:
         left_out(run.id, error)
         return []
 

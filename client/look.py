@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from temporalio.client import Client, WorkflowQueryFailedError
+from temporalio.client import Client
 from temporalio.service import RPCError
 
 from client import handles
 from client.engines.engine import OrderStatus
 from client.errors import ClientError
-from client.handles import PendingCall, WorkflowPaused
+from client.handles import PendingCall
 from client.orders import Orders
 from client.to_come import StepToCome, outline_of, to_come
 from contracts.choreography import PARTICIPANTS
@@ -86,7 +86,7 @@ class Observer:
         handle = self._client.get_workflow_handle(workflow_id)
         try:
             parked: list[Parked] = await handles.query(self._client, handle, SagaWorkflow.parked)
-        except (WorkflowPaused, WorkflowQueryFailedError, RPCError):  # the log says that it is parked
+        except handles.CANNOT_SAY:  # the log says that it is parked
             return []
         return parked
 

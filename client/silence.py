@@ -40,6 +40,8 @@ async def why_silent(client: Client, workflow_id: str, error: Exception) -> Fail
     """Why a query has no answer. Raises `error` where that is neither the workflow's nor its workers' doing."""
     if isinstance(error, WorkflowPaused):
         return paused(error.described)
+    if isinstance(error, SettingsError | ValueError):
+        return _silent(f"its answer cannot be read: {str(error).splitlines()[0]}")
     if isinstance(error, RPCError) and error.status not in _SILENT and _ONE_QUERY not in error.message:
         raise error
     found = await describe(client, workflow_id)

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from pydantic import BaseModel, ValidationError
-from temporalio.client import Client, WorkflowQueryFailedError
-from temporalio.service import RPCError
+from pydantic import BaseModel
+from temporalio.client import Client
 
 from client import handles
 from client.engines.engine import OrderStatus
-from client.handles import WorkflowPaused
 from contracts.errors import Code
 from contracts.ids import Kind, order_id_of
 from contracts.outline import OUTLINE, Outline, OutlinedCall
@@ -36,7 +34,7 @@ async def outline_of(client: Client, status: OrderStatus) -> Outline | None:
     handle = client.get_workflow_handle(coordinator.workflow_id)
     try:
         outline: Outline | None = await handles.query(client, handle, OUTLINE, *about, result_type=Outline)
-    except (WorkflowPaused, WorkflowQueryFailedError, RPCError, ValidationError):  # also of a build that has none
+    except handles.CANNOT_SAY:  # also of a build that has none
         return None
     return outline
 

@@ -90,6 +90,8 @@ async def _decided(asked: Awaitable[T]) -> T | None:
         if isinstance(error.cause, ApplicationError) and error.cause.type == _ENDED_BEFORE_ITS_ANSWER:
             return None
         raise
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise (error.__cause__ or error) from None  # the SDK hides so an outage, and that this task was cancelled
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise

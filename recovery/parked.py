@@ -9,12 +9,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from temporalio.client import Client, WorkflowQueryFailedError
+from temporalio.client import Client
 from temporalio.common import MetricMeter
-from temporalio.service import RPCError
 
 from client import handles
-from client.handles import Run, WorkflowPaused
+from client.handles import Run
 from recovery.tolerance import parts
 from temporal_saga import Parked, SagaWorkflow, State
 from temporal_saga.visibility import SAGA_PARKED_SINCE, SAGA_STATE
@@ -30,7 +29,6 @@ Each costs a worker a query, and one that no worker has in memory a replay."""
 _AT_ONCE = 10
 """Sagas asked at a time, so that steps need not wait behind them. If none answers, a round lasts 50 seconds longer."""
 _PARKED = f"{SAGA_STATE.name} = '{State.PARKED}' AND {handles.OPEN}"
-_CANNOT_SAY = (WorkflowPaused, WorkflowQueryFailedError, RPCError)
 _UNKNOWN = ("unknown", "")
 """The service and the code of what was not asked, or did not answer."""
 _log = structlog.get_logger("parked")
@@ -51,8 +49,8 @@ async def _watch(gauges: ParkedGauges) -> None:
     while True:
         try:
             await gauges.refresh()
-        except RPCError as error:
-            _log.warning("what is parked cannot be counted", error=error.message)
+        except Exception as error:  # noqa: BLE001 — whatever it is: gauges that stand still would hide what is parked
+            _log.warning("what is parked cannot be counted", error=str(error))
         await asyncio.sleep(_EVERY_S)
 
 
@@ -123,6 +121,6 @@ async def _calls_of(client: Client, run: Run) -> Sequence[Parked] | None:
         parked: list[Parked] = await handles.query(
             client, client.get_workflow_handle(run.id, run_id=run.run_id), SagaWorkflow.parked
         )
-    except _CANNOT_SAY:
+    except handles.CANNOT_SAY:
         return None
     return parked

@@ -50,6 +50,18 @@ MUTATIONS = (
         "tests/client/test_handles.py::test_a_client_that_waits_asks_no_worker_while_the_saga_goes_on",
     ),
     Mutation(
+        "a parked saga whose answer cannot be read hides the others",
+        Edit(_HANDLES, "RPCError, SettingsError, ValueError)", "RPCError)"),
+        "tests/recovery/test_tolerance.py::"
+        "test_a_parked_saga_whose_answer_cannot_be_read_is_named_and_counted_beside_the_others",
+    ),
+    Mutation(
+        "an outage while a client waits for a decision ends it with an error that nobody knows",
+        Edit("client/updates.py", "        raise (error.__cause__ or error) from None", "        raise"),
+        "tests/client/test_updates.py::test_a_decision_whose_call_times_out_is_asked_for_again",
+        "tests/client/test_updates.py::test_a_wait_for_a_decision_that_is_cancelled_stays_so",
+    ),
+    Mutation(
         "a choreographed order with a parked participant is taken for one that goes on while another calls",
         Edit("client/engines/choreography.py", " and not any(each.is_stuck for each in known)", ""),
         "tests/client/test_handles.py::"

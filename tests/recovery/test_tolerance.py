@@ -4,22 +4,26 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError
 
 from activities.catalogue import SERVICES
 from audit.run import audit
+from client import handles
 from client.bulk import place_many
+from client.desk import OperatorsDesk
 from client.orders import Mode, Orders
 from contracts import inventory, payment
 from contracts.recovery import Swept
+from recovery.parked import parked_since
 from runtime.connection import Unreachable
 from runtime.execute import execute
-from runtime.settings import Settings
-from temporal_saga import State
+from runtime.settings import Settings, SettingsError
+from temporal_saga import Failure, Retry, State
 
-from ..rig import Rig, an_order, charge_of, goods_of, name
+from ..rig import Handle, Rig, an_order, charge_of, goods_of, name
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -140,6 +144,35 @@ async def test_no_lease_ends_while_the_order_service_cannot_say_whose_it_is(rig:
     assert (swept.found, swept.leases_ended) == (0, 0)
     assert rig.state("payment", lost.transaction_id) == "AUTHORIZED"
     assert lost.order_id in (await rig.sweep()).orders
+
+
+async def test_a_parked_saga_whose_answer_cannot_be_read_is_named_and_counted_beside_the_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed, other = an_order(), an_order()
+    for placed in (sealed, other):
+        rig.refuse("inventory.commit", placed.transaction_id)
+        await rig.until_parked(await rig.place(placed), "inventory.commit")
+        await rig.until_listed(f"WorkflowId = '{placed.transaction_id}' AND SagaState = 'PARKED'")
+    asked = handles.query
+
+    async def with_another_key(client: Client, handle: Handle, *arguments: Any, **options: Any) -> Any:
+        if handle.id == sealed.transaction_id:
+            raise SettingsError("PAYLOAD_KEY: another key, 1234, has encrypted what Temporal holds")
+        return await asked(client, handle, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(handles, "query", with_another_key)
+        silent: dict[str, Failure] = {}
+        calls = [call.order_id async for call in OperatorsDesk(rig.client).parked(silent.__setitem__)]
+        counted = await parked_since(rig.client)
+    assert other.order_id in calls
+    assert [*silent] == [sealed.transaction_id]
+    assert silent[sealed.transaction_id].message.startswith("its answer cannot be read: PAYLOAD_KEY: another key, 1234")
+    assert {service for service, _ in counted} >= {"inventory", "unknown"}
+    rig.repair()
+    for placed in (sealed, other):
+        await OperatorsDesk(rig.client).decide(placed.order_id, "inventory.commit", Retry())
 
 
 async def test_bulk_places_the_others_beside_an_order_that_was_placed_under_another_key(rig: Rig) -> None:
