@@ -21,7 +21,7 @@ class Violation(BaseModel):
 
     invariant: Check
     subject: str
-    """The order, sku or customer."""
+    """The order, sku or customer, or the workflow of a transaction that was given as data."""
     message: str
     figures: dict[str, int | str | None]
     """The figures that disagree."""

@@ -15,7 +15,7 @@ from audit.crossing import SERVICES_WITH_TRACES, Traces
 from audit.report import DecidedSkip, Report, Violation
 from client import handles
 from contracts.identity import TemporalIdentity
-from contracts.ids import ORDER_WORKFLOW, TRANSACTION_WORKFLOW, is_orders, order_workflow_id
+from contracts.ids import ORDER_WORKFLOW, TRANSACTION_WORKFLOW, Coordinator, Kind, is_orders, order_workflow_id
 from runtime.connection import Unreachable, identity_of
 from runtime.settings import Settings, SettingsError
 
@@ -63,7 +63,7 @@ async def _audit(client: Client, settings: Settings) -> Report:
             before = {violation.subject for violation in suspects}
             second = [violation for violation in again if violation.subject in before]
             if len(second) <= MAX_SECOND_LOOKS:
-                second = [v for v in second if not await _is_open(client, order_workflow_id(v.subject), traces)]
+                second = [v for v in second if not await _is_open(client, _transaction_of(v.subject), traces)]
             suspects = second
         if len(suspects) <= MAX_SECOND_LOOKS:
             fresh = await skips.not_recorded_yet(client, suspects)
@@ -108,6 +108,10 @@ async def _compare(
     found += await generic.violations(client, traces)
     found += await generic.forgotten(client, databases, confirmed - placed - running)
     return traces, *skips.set_apart(traces, found, await skips.recorded(databases["order"]))
+
+
+def _transaction_of(subject: str) -> str:
+    return subject if Coordinator.parse(subject).kind is Kind.TRANSACTION else order_workflow_id(subject)
 
 
 async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:

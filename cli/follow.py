@@ -95,7 +95,7 @@ def watch(known_as: str, *, json: bool) -> Look:
             while True:
                 look = await budget.retried(observer.look)
                 budget.answered()
-                if look.status.closed:
+                if look.status.has_ended:
                     return look
                 see(look)
                 is_parked = look.status.log.state is State.PARKED

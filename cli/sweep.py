@@ -1,7 +1,5 @@
 """`sweep`: finds orders and transactions whose workflow was closed without an end, and has them finished."""
 
-from datetime import timedelta
-
 from cli import session, show
 from cli.session import Json
 from cli.words import counted
@@ -10,13 +8,10 @@ from contracts.recovery import SweepOrders, Swept
 from runtime.commandline import Exit
 from runtime.execute import execute
 
-_TIMEOUT = timedelta(minutes=10)
-"""Thousands of orders after an outage; the next sweep takes what is left."""
-
 
 def sweep(json: Json = False) -> int:
     """Find orders whose workflow was closed without an end (terminated, timed out) and finish them."""
-    swept = session.run(lambda client: execute(client, recovery.sweep, SweepOrders(), attempt_timeout=_TIMEOUT))
+    swept = session.run(lambda client: execute(client, recovery.sweep, SweepOrders(), attempt_timeout=recovery.TIMEOUT))
     if json:
         show.document(swept.model_dump(exclude={"attempt"}))
     else:

@@ -122,7 +122,7 @@ class OperatorsDesk:
     async def _nothing_parked(self, known_as: str) -> DeskRefused:
         """Why no open workflow has a desk for an order or a transaction. Raises as `Orders.status` does."""
         now = await Orders(self._client).status(known_as)
-        why = f"it has ended {now.log.state}" if now.closed else f"it is under way in {now.coordinator.workflow_id}"
+        why = f"it has ended {now.log.state}" if now.has_ended else f"it is under way in {now.coordinator.workflow_id}"
         if now.log.error is not None and now.log.error.code in (Code.CLOSED_FROM_OUTSIDE, Code.FORGOTTEN):
             why = now.log.error.message
         return DeskRefused(f"{known_as}: nothing is parked: {why}")

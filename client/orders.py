@@ -185,14 +185,14 @@ class Orders:
         Raises `CancelRefused`, `AlreadyEnded`, `ClosedFromOutside`, `Paused`, and `NotAnswered` without a worker.
         """
         now, asked = await self.status(known_as), False
-        if not now.closed:
+        if not now.has_ended:
             if now.coordinator.kind is Kind.TRANSACTION:
                 workflow_id = now.coordinator.workflow_id
                 told = f"`temporal workflow cancel -w {workflow_id}` rolls it back, as long as it can be"
                 raise CancelRefused(f"{workflow_id} is no order: {told}")
             asked = await self._engine_of(now.coordinator).cancel(order_id_of(known_as), reason)
             now = await self.status(known_as)
-        if now.closed:
+        if now.has_ended:
             _require_cancelled(known_as, now.log, asked=asked)
         return now.log
 

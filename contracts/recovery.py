@@ -1,5 +1,7 @@
 """The sweep: it finds orders and transactions that no workflow runs any more, and finishes or undoes them."""
 
+from datetime import timedelta
+
 from pydantic import StrictInt
 
 from contracts.message import Message, Reply
@@ -43,5 +45,10 @@ class Swept(Reply):
     failures: tuple[NotSwept, ...] = ()
     """The first `MAX_NAMED` of those."""
 
+
+TIMEOUT = timedelta(minutes=10)
+"""Of one sweep: hundreds of orders that park, or thousands that do not. The next sweep takes the rest."""
+HEARTBEAT_TIMEOUT = timedelta(seconds=60)
+"""A sweep whose worker was killed is begun anew after it. The schedule starts no other meanwhile."""
 
 sweep = Operation("recovery.sweep", SweepOrders, Swept, queue=WORKFLOWS_QUEUE)

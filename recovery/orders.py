@@ -100,8 +100,8 @@ class OrderSweep:
             self._round.note(transaction, Code.UNREADABLE, f"the order on record: {problem}")
         forgotten = [each for each in closed if each.transaction_id not in records]
         unrecorded = await self._round.each(forgotten, lambda each: each.workflow_id, self._in_history)
-        unrecorded += [placed for transaction, placed in batched.items() if transaction not in records]
-        placed = [*records.orders.values(), *unrecorded]
+        histories = batched | {each.order.transaction_id: each for each in unrecorded}  # of one order there may be two
+        placed = [*records.orders.values(), *(histories[each] for each in histories if each not in records)]
         candidates = [each for each in await self._coordinated(placed) if each.may_be_left]
         if not candidates:
             return []

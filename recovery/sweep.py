@@ -19,14 +19,16 @@ Holds of a transaction that no order and no workflow accounts for are given back
 | `tolerance` | how a round survives each of its items |
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from temporalio import activity
 from temporalio.client import Client
 
 from contracts.message import ListOpen
-from contracts.recovery import MAX_NAMED, SweepOrders, Swept, sweep
+from contracts.recovery import HEARTBEAT_TIMEOUT, MAX_NAMED, SweepOrders, Swept, sweep
 from recovery.decisions import keep_decisions
 from recovery.leases import LeaseSweep
 from recovery.orders import OrderSweep
@@ -40,6 +42,20 @@ _FINDINGS_METRIC = "sweep_findings_total"
 whose lease was over, and what it could not examine or finish (failure)."""
 
 
+@asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_TIMEOUT.total_seconds() / 4)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
 class Recovery:
     """The sweep as an activity of the workflows' own queue."""
 
@@ -49,6 +65,10 @@ class Recovery:
 
     @activity.defn(name=sweep.name)
     async def sweep(self, _: SweepOrders) -> Swept:
+        async with _heartbeats():
+            return await self._sweep()
+
+    async def _sweep(self) -> Swept:
         round_ = Round()
         await keep_skips(self._client, round_)
         await keep_decisions(self._client, round_)

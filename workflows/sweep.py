@@ -1,6 +1,5 @@
 """The sweep as a workflow, which a schedule starts."""
 
-from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -8,9 +7,6 @@ from temporalio.common import RetryPolicy
 
 from contracts import recovery
 from contracts.recovery import SweepOrders
-
-_TIMEOUT = timedelta(minutes=10)
-"""Enough for thousands of orders after an outage; the next sweep takes the rest."""
 
 
 @workflow.defn
@@ -22,6 +18,7 @@ class SweepWorkflow:
             recovery.sweep.name,
             SweepOrders(),
             task_queue=recovery.sweep.queue,
-            start_to_close_timeout=_TIMEOUT,
+            start_to_close_timeout=recovery.TIMEOUT,
+            heartbeat_timeout=recovery.HEARTBEAT_TIMEOUT,
             retry_policy=RetryPolicy(maximum_attempts=3),
         )

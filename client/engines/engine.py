@@ -13,7 +13,7 @@ from client import handles
 from client.standing import log_of, outcome_of, wait_for_end
 from contracts import order
 from contracts.errors import Code
-from contracts.ids import Coordinator
+from contracts.ids import Coordinator, Kind
 from contracts.order import Order, OrderOnRecord, OrderOptions
 from temporal_saga import TransactionLog
 
@@ -36,6 +36,12 @@ class OrderStatus:
     log: TransactionLog
     closed: bool
     coordinator: Coordinator
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the order has: a batch goes on with others, and a saga with its announcements. A choreographed order
+        has ended when all its participants have."""
+        return self.closed or (self.log.state.is_end and self.coordinator.kind is not Kind.PARTICIPANT)
 
     @property
     def is_duplicate_of_other(self) -> bool:

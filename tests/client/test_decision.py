@@ -6,17 +6,18 @@ import pytest
 from temporalio.client import Client
 
 from client.bulk import place_many
+from client.desk import OperatorsDesk
 from client.engines.batch import Batch, BatchEngine
 from client.engines.engine import Until
-from client.errors import DuplicateOrder
+from client.errors import AlreadyEnded, DeskRefused, DuplicateOrder
 from client.handles import status_of
 from client.orders import Mode, Orders
 from contracts.errors import Code
 from contracts.order import Order
 from runtime.faults import Fault, FaultKind
-from temporal_saga import State, Status, TransactionLog
+from temporal_saga import Retry, State, Status, TransactionLog
 from tests.eventually import eventually_async
-from tests.rig import UNREACHABLE, Rig, an_order
+from tests.rig import UNREACHABLE, Rig, an_order, name
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 every_mode = pytest.mark.parametrize("mode", [Mode.SAGA, Mode.COLOCATED, Mode.CHOREOGRAPHY])
@@ -144,6 +145,22 @@ async def test_the_orders_of_a_batch_are_decided_before_it_ends(rig: Rig) -> Non
     assert status is not None
     assert status.log.state is State.RUNNING
     assert (await engine.outcome()).logs()[confirmed.order_id].state is State.CONFIRMED
+
+
+async def test_an_order_that_has_ended_in_a_batch_that_goes_on_is_not_told_as_under_way(rig: Rig) -> None:
+    waits, refused = an_order(), an_order(ship_to=UNREACHABLE)
+    rig.down("shipping.dispatch.batch", "*")
+    batch = await rig.start("BatchWorkflow", f"batch/{name('b')}", [waits, refused])
+    orders = Orders(rig.client)
+    await eventually_async(
+        lambda: orders.status(refused.order_id), "it is rolled back", until=lambda now: now.log.state.is_end
+    )
+    with pytest.raises(AlreadyEnded, match="has ended before: ROLLED_BACK, SHIPPING_UNAVAILABLE"):
+        await orders.cancel(refused.order_id, "changed my mind")
+    with pytest.raises(DeskRefused, match="nothing is parked: it has ended ROLLED_BACK"):
+        await OperatorsDesk(rig.client).decide(refused.order_id, "payment.cancel", Retry())
+    rig.repair()
+    await batch.result()
 
 
 async def test_an_order_that_is_terminated_before_its_decision_is_told_as_closed(rig: Rig) -> None:

@@ -50,6 +50,11 @@ MUTATIONS = (
         "tests/client/test_handles.py::test_a_client_that_waits_asks_no_worker_while_the_saga_goes_on",
     ),
     Mutation(
+        "an order that has ended in a batch that goes on is told as under way",
+        Edit("client/engines/engine.py", "return self.closed or (", "return self.closed and ("),
+        "tests/client/test_decision.py::test_an_order_that_has_ended_in_a_batch_that_goes_on_is_not_told_as_under_way",
+    ),
+    Mutation(
         "a parked saga whose answer cannot be read hides the others",
         Edit(_HANDLES, "RPCError, SettingsError, ValueError)", "RPCError)"),
         "tests/recovery/test_tolerance.py::"

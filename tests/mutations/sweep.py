@@ -11,6 +11,26 @@ _DETACHED = f"{_ON_ORDERS}::test_an_order_that_its_batch_has_detached_is_found_w
 
 _COORDINATORS = (
     Mutation(
+        "an order that is in two histories and on no record is swept twice",
+        Edit(
+            "recovery/orders.py",
+            "*(histories[each] for each in histories if each not in records)]",
+            "*(each for each in [*batched.values(), *unrecorded] if each.order.transaction_id not in records)]",
+        ),
+        "tests/recovery/test_orders.py::"
+        "test_an_order_that_is_not_on_record_is_swept_once_though_its_batch_was_terminated_too",
+    ),
+    Mutation(
+        "a sweep whose worker was killed keeps the next ones waiting for ten minutes",
+        Edit("workflows/sweep.py", "            heartbeat_timeout=recovery.HEARTBEAT_TIMEOUT,\n", ""),
+        "tests/recovery/test_orders.py::test_a_sweep_whose_worker_dies_is_begun_anew_within_a_minute",
+    ),
+    Mutation(
+        "a long sweep is begun anew beside itself, as it does not say that it goes on",
+        Edit("recovery/sweep.py", "            activity.heartbeat()\n", ""),
+        "tests/recovery/test_orders.py::test_a_sweep_whose_worker_dies_is_begun_anew_within_a_minute",
+    ),
+    Mutation(
         "the sweep begins a closed workflow as what it was started with, whoever coordinates the order on record",
         Edit(_ORDERS, "if each.transaction_id not in records]", "]"),
         f"{_ON_ORDERS}::test_a_confirmed_order_is_not_begun_because_a_second_placing_was_terminated",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
 from client import listing
 from client.decisions import decisions
@@ -19,6 +20,8 @@ from contracts import inventory, order, payment, shipping
 from contracts.choreography import PARTICIPANTS
 from contracts.ids import participant_id
 from contracts.order import CreateOrder, Order, OrderOptions, RollbackCause
+from contracts.recovery import SweepOrders
+from recovery.sweep import Recovery
 from runtime.execute import execute
 from runtime.faults import Fault, FaultKind
 from temporal_saga import Operation, Retry, Skip, State, Status, TransactionLog
@@ -391,3 +394,29 @@ async def test_a_deleted_workflow_is_told_on_the_desk_as_closed_and_in_the_list_
         assert [row.state for row in rows] == known
     assert (await orders.status(swept.order_id)).log.state is State.ROLLED_BACK
     assert swept.order_id not in (await rig.sweep()).orders
+
+
+async def test_an_order_that_is_not_on_record_is_swept_once_though_its_batch_was_terminated_too(rig: Rig) -> None:
+    placed, batch = an_order(), f"batch/{name('b')}"
+    await rig.never_runs("BatchWorkflow", batch, [placed])
+    await rig.never_runs("OrderWorkflow", placed.transaction_id, placed, OrderOptions(coordinator=batch))
+    swept = await rig.sweep()
+    assert swept.orders.count(placed.order_id) == 1
+    assert placed.transaction_id not in swept.unfinished
+
+
+async def test_a_sweep_whose_worker_dies_is_begun_anew_within_a_minute(rig: Rig) -> None:
+    beats: list[Any] = []
+    environment = ActivityEnvironment()
+    environment.on_heartbeat = lambda *details: beats.append(details)
+    await environment.run(Recovery(rig.client).sweep, SweepOrders())
+    assert beats
+    sweep = await rig.start("SweepWorkflow", name("sweep"))
+    await sweep.result()
+    [scheduled] = [
+        event.activity_task_scheduled_event_attributes
+        for event in (await sweep.fetch_history()).events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert scheduled.heartbeat_timeout.ToTimedelta() <= timedelta(minutes=1)
+    assert scheduled.heartbeat_timeout.ToTimedelta() > timedelta(0)
