@@ -6,8 +6,11 @@
 | `engines` | the ways in which an order travels: saga, choreography, batch |
 | `bulk` | many orders at a time |
 | `transactions` | transactions given as data, and their turn in a serial lane |
+| `look`, `to_come` | how one order stands, with its parked calls and the steps that are still to come |
 | `listing`, `desk` | orders in rows; calls that do not get through, and decisions about them |
-| `records` | what the order service has on record |
+| `records`, `decisions` | what the order service has on record: orders, and what operators decided |
+| `coordinators` | the workflows that may know a transaction |
+| `retirement`, `erasure` | what goes away: old transactions, and a customer's personal data |
 | `standing` | how a saga stands and how it ended, also where its workflow cannot say so |
 | `silence` | why a workflow does not answer, and what is paused: a sentence and a remedy for each |
 | `handles`, `updates` | workflows described, listed, queried and updated, whatever their status |

@@ -23,10 +23,10 @@ from runtime.settings import SettingsError
 from temporal_saga import Failure, State, TransactionLog
 
 _SETTLED_AT_ONCE = 50
-"""Orders that are looked up one by one because their batch has detached them: no more than without a batch."""
-_UNTOLD = (OperationFailed, RPCError, SettingsError)
+"""Limit on the orders that are awaited one by one at a time, after their batch has left them to their own workflows."""
+_NO_ANSWER = (OperationFailed, RPCError, SettingsError)
 """Why nobody answered for an order: it may not have been started."""
-_NOT_TOLD = (ClientError, *_UNTOLD)
+_NO_END_KNOWN = (ClientError, *_NO_ANSWER)
 """Why the end of an order cannot be told; the other orders go on."""
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,7 +43,7 @@ class Placed:
 
     @classmethod
     def of(cls, logs: Iterable[TransactionLog], begun: float, error: Exception | None = None) -> Self:
-        groups, is_told = [OutcomeGroup.of(log) for log in logs], not isinstance(error, _UNTOLD)
+        groups, is_told = [OutcomeGroup.of(log) for log in logs], not isinstance(error, _NO_ANSWER)
         return cls(groups, time.perf_counter() - begun, is_told)
 
     @property
@@ -83,7 +83,7 @@ async def _place_one(orders: Orders, mode: Mode, order: Order) -> Placed:
         log = await orders.place(order, mode)
     except (DuplicateOrder, OrderRetired) as refused:  # it was not started: nothing is held for it
         log = TransactionLog(order.transaction_id, State.ROLLED_BACK, Failure(refused.code, refused.message))
-    except _NOT_TOLD as error:
+    except _NO_END_KNOWN as error:
         return Placed.of([_not_told(order, error)], begun, error)
     return Placed.of([log], begun)
 
@@ -104,7 +104,7 @@ class _BatchSender:
         except WorkflowFailureError:  # closed from outside
             self._settle(batch, batch.documents, begun)
             return Placed([], 0)
-        except _NOT_TOLD as error:
+        except _NO_END_KNOWN as error:
             return Placed.of([_not_told(batch.order(each), error) for each in batch.documents], begun, error)
         for group in outcome.groups:
             if is_duplicate_of_other(group.code, group.step):
@@ -136,7 +136,7 @@ class _BatchSender:
         async with self._slots:
             try:
                 logs = await look(orders)
-            except _NOT_TOLD as error:
+            except _NO_END_KNOWN as error:
                 return Placed.of([_not_told(each, error) for each in orders], begun, error)
         return Placed.of(logs, begun)
 

@@ -43,7 +43,7 @@ from runtime.execute import OperationFailed
 from temporal_saga import Failure, State, TransactionLog
 
 _RECORD_S = 2
-"""A start that nobody waits for asks the order service no longer whether it knows the order."""
+"""How long a start that nobody waits for asks the order service whether it knows the order."""
 
 
 class Mode(StrEnum):

@@ -50,18 +50,18 @@ class EarlierExecutions:
         self._whole_body = body
         self._parts: list[Body] = []
         self._rerun = RerunDetector()
-        self._told = False
+        self._another_assumed = False
         self._repeats = False
-        self._undecided = False
+        self._proven_undecided = False
         self._known: Counter[tuple[str, str | None]] = Counter()
 
     def foresee(self, part: Body) -> None:
         """Add to what this execution is going to do. A body that was given as a whole has it already."""
         self._parts.append(part)
 
-    def tell(self) -> None:
+    def assume_another(self) -> None:
         """Note that there was one, which may have done any part of the saga."""
-        self._told = True
+        self._another_assumed = True
 
     def was_rolled_back(self, step: str) -> None:
         """Note that `step` was undone before: another execution is rolled back, so this one must be, too."""
@@ -70,7 +70,7 @@ class EarlierExecutions:
                 f"{step} was undone by another execution of this saga, which may have done more: "
                 "say with Saga.foresee what is to be undone"
             )
-        self._told = True
+        self._another_assumed = True
 
     def was_done_before(self) -> None:
         """Note that a step had been done before this execution asked for it: another one was here, and may have gone
@@ -78,10 +78,10 @@ class EarlierExecutions:
         self._repeats = True
 
     def was_not_decided(self) -> None:
-        """Note that a step before the pivot was refused, so no execution has reached the pivot."""
-        self._undecided = True
+        """Note that a step or the pivot was refused, so no execution has passed the pivot."""
+        self._proven_undecided = True
 
-    def knows(self, undo: str, name: str | None) -> None:
+    def note_undo(self, undo: str, name: str | None) -> None:
         """Note that this execution runs this undo itself, if it is needed."""
         self._known[undo, name] += 1
 
@@ -91,7 +91,7 @@ class EarlierExecutions:
 
     @property
     def may_be_ahead(self) -> bool:
-        return self._told or self.is_rerun
+        return self._another_assumed or self.is_rerun
 
     def proves_not_decided(self, code: str) -> bool:
         """Whether a refusal of the pivot with `code` proves that no execution has passed it. The run may be reset while
@@ -101,7 +101,7 @@ class EarlierExecutions:
     @property
     def may_have_decided(self) -> bool:
         """Whether another execution may have passed a pivot that this one has not reached."""
-        if self._undecided or not self.may_be_ahead:
+        if self._proven_undecided or not self.may_be_ahead:
             return False
         return any(stage.kind is CallKind.PIVOT for stage in self.follow().stages)
 

@@ -14,8 +14,9 @@ from temporal_saga.waiting import run_to_completion, until
 async def run_group(calls: Sequence[Coroutine[Any, Any, Any]], settle: timedelta) -> list[Any]:
     """Run `calls` side by side and return their results in order.
 
-    If one fails, or the waiting task is cancelled, the others get `settle` to end and are then cancelled: nothing of a
-    group may go on beside its unwinding. A bug in one of them is raised before a failure of another.
+    If one fails, the others get `settle` to end and are then cancelled; if the waiting task is cancelled, all are
+    cancelled at once. Nothing of a group goes on beside its unwinding. A bug in one of them is raised before a failure
+    of another.
     """
     tasks = [asyncio.create_task(call) for call in calls]
     try:

@@ -146,7 +146,8 @@ class Saga:
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
         if not isinstance(ended, Refused):
             self._rollback.has_opened = True
-        if isinstance(ended, Done) and ended.is_repeated and policy.local is None:  # else a dead worker has made it
+        # A local call may have been made by this execution's own worker, which died before the history had it.
+        if isinstance(ended, Done) and ended.is_repeated and policy.local is None:
             self._earlier.was_done_before()
         undone_here = pushed is not None and self._rollback.has_undone(pushed)
         if isinstance(ended, Refused) and ended.code == outcome.STEP_UNDONE and not undone_here:
@@ -316,8 +317,8 @@ class Saga:
     # --- other executions, and cancels --------------------------------------------------------------------------------
 
     def foresee(self, body: Body, *, resumed: bool = False) -> None:
-        """Say what this saga is going to do: `body` makes the same calls, up to the pivot at least. A saga that was
-        made with a body knows it already.
+        """Say what this saga is going to do: `body` makes the same calls, up to the pivot at least. It may be
+        called for one part after another: together they are the body. A saga that was made with a body ignores them.
 
         A `Plan` follows the body where another execution of the same saga may have got further than this one: a step
         answers that it was undone, the run was reset, or it is `resumed`. Then a rollback undoes every step of the
@@ -327,7 +328,7 @@ class Saga:
         """
         self._earlier.foresee(body)
         if resumed:
-            self._earlier.tell()
+            self._earlier.assume_another()
 
     def assume_prepared(self, *, but: Operation[Any, Any] | None = None) -> None:
         """Register the undos of all foreseen steps that this execution has not begun, except `but`, which is done."""

@@ -126,7 +126,7 @@ class Rollback:
     def _undo_of(
         self, undo: Operation[Request, Any], request: Request, within: timedelta | None, name: str | None
     ) -> Undo[Request]:
-        self._earlier.knows(undo.name, name)
+        self._earlier.note_undo(undo.name, name)
         return Undo(undo, request, self._policies.undo.bounded_by(within), name)
 
     # --- going back ---------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ _COORDINATORS = (
     ),
     Mutation(
         "the sweep leaves the orders of a terminated batch without an end once nothing is held for them",
-        Edit(_ORDERS, "placed for transaction, placed in batched.items()", "placed for transaction, placed in ()"),
+        Edit(_ORDERS, "histories = batched | {", "histories = {"),
         f"{_ON_ORDERS}::test_the_orders_of_a_terminated_batch_get_their_ends_though_nothing_is_held_for_them",
     ),
     Mutation(
