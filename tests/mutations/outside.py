@@ -14,7 +14,7 @@ _DELETED = (
 MUTATIONS = (
     Mutation(
         "`bulk` tells orders as running that an outage kept from their start",
-        Edit("client/bulk.py", "not isinstance(error, _UNTOLD)", "True"),
+        Edit("client/bulk.py", "not isinstance(error, _NO_ANSWER)", "True"),
         f"{_OUTAGE}[saga]",
         f"{_OUTAGE}[choreography]",
         f"{_OUTAGE}[batch]",

@@ -138,8 +138,8 @@ _TOLERANT = (
         "an order that was placed under another key ends the placing of many",
         Edit(
             "client/bulk.py",
-            "_UNTOLD = (OperationFailed, RPCError, SettingsError)",
-            "_UNTOLD = (OperationFailed, RPCError)",
+            "_NO_ANSWER = (OperationFailed, RPCError, SettingsError)",
+            "_NO_ANSWER = (OperationFailed, RPCError)",
         ),
         f"{_ON_FAILURES}::test_bulk_places_the_others_beside_an_order_that_was_placed_under_another_key",
     ),
