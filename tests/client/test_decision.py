@@ -9,7 +9,7 @@ from client.bulk import place_many
 from client.desk import OperatorsDesk
 from client.engines.batch import Batch, BatchEngine
 from client.engines.engine import Until
-from client.errors import AlreadyEnded, DeskRefused, DuplicateOrder
+from client.errors import AlreadyEnded, DeskRefused, DuplicateOrder, UnknownOrder
 from client.handles import status_of
 from client.orders import Mode, Orders
 from contracts.errors import Code
@@ -152,9 +152,14 @@ async def test_an_order_that_has_ended_in_a_batch_that_goes_on_is_not_told_as_un
     rig.down("shipping.dispatch.batch", "*")
     batch = await rig.start("BatchWorkflow", f"batch/{name('b')}", [waits, refused])
     orders = Orders(rig.client)
-    await eventually_async(
-        lambda: orders.status(refused.order_id), "it is rolled back", until=lambda now: now.log.state.is_end
-    )
+
+    async def ended() -> bool:
+        try:
+            return (await orders.status(refused.order_id)).log.state.is_end
+        except UnknownOrder:  # the batch has not begun
+            return False
+
+    await eventually_async(ended, "it is rolled back")
     with pytest.raises(AlreadyEnded, match="has ended before: ROLLED_BACK, SHIPPING_UNAVAILABLE"):
         await orders.cancel(refused.order_id, "changed my mind")
     with pytest.raises(DeskRefused, match="nothing is parked: it has ended ROLLED_BACK"):
