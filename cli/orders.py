@@ -64,8 +64,7 @@ def place(
     if no_wait and until is Until.CONFIRMED:
         message = "--no-wait waits for nothing, --until confirmed for the decision: leave one out"
         raise CommandFailed(Code.USAGE, message, Exit.INVALID)
-    made = documents.order_of_options
-    order = documents.read_order(file) if file is not None else made(item or [], customer, id)
+    order = documents.order_of_options(item or [], customer, id) if file is None else documents.read_order(file)
     if no_wait:
         show.started(session.run(lambda client: Orders(client).start(order, mode)), json=json)
         return Exit.OK

@@ -25,7 +25,7 @@ from contracts.message import (
     Unreadable,
     WorkflowId,
 )
-from temporal_saga import Announcement, Operation
+from temporal_saga import Announcement, Failure, Operation
 
 QUEUE = "order"
 WORKFLOWS_QUEUE = "orders"
@@ -123,6 +123,14 @@ class RollbackCause(Message):
     code: str
     message: str
     step: str | None = None
+
+    @classmethod
+    def of(cls, failure: Failure) -> Self:
+        return cls(code=failure.code, message=failure.message, step=failure.step)
+
+    @property
+    def failure(self) -> Failure:
+        return Failure(self.code, self.message, self.step)
 
 
 class OrderOptions(Message):

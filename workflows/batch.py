@@ -229,9 +229,10 @@ class BatchWorkflow:
 
         Not if the creation of the order was refused: it belongs to another coordinator.
         """
-        if refusal is not None and (refusal.code == STEP_UNDONE or index == 0):
-            return refusal.code == STEP_UNDONE
-        return self._rerun.detected
+        if refusal is not None and refusal.code == STEP_UNDONE:
+            return True
+        creation_was_refused = refusal is not None and index == 0
+        return self._rerun.detected and not creation_was_refused
 
     def _restart_options(self, _: BatchMember) -> OrderOptions:
         """An earlier run of a batch that was reset may have confirmed the order: its workflow finds that out first."""
@@ -241,9 +242,7 @@ class BatchWorkflow:
 
     def _rollback_options(self, member: BatchMember) -> OrderOptions:
         assert member.failure is not None  # noqa: S101 — it is being rolled back
-        failure = member.failure
-        cause = RollbackCause(code=failure.code, message=failure.message, step=failure.step)
-        return OrderOptions(coordinator=self._id, cause=cause)
+        return OrderOptions(coordinator=self._id, cause=RollbackCause.of(member.failure))
 
     # --- queries and updates ------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from contracts import inventory, notification, order, payment, shipping
 from contracts.errors import Code
 from contracts.inventory import ReserveStock, StockLine
 from contracts.notification import NotifyCustomer
-from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, OrderOptions, RollbackCause
+from contracts.order import ConfirmOrder, CreateOrder, NotificationMode, Order, OrderOptions
 from contracts.outline import Outline
 from contracts.payment import AuthorizePayment
 from contracts.remedy import remedy_for
@@ -34,7 +34,7 @@ from workflows.cancellable import CancellableOrderWorkflow
 from workflows.inputs import check_workflow_id, parse_input
 
 _MOMENT = timedelta(milliseconds=1)
-_ABANDONED = RollbackCause(code=Code.ABANDONED, message="its workflow was closed before the order was confirmed")
+_ABANDONED = Failure(Code.ABANDONED, "its workflow was closed before the order was confirmed")
 
 
 @dataclass(frozen=True)
@@ -196,8 +196,7 @@ class OrderWorkflow(CancellableOrderWorkflow):
         if not await self._try_cancel_decision(saga, foreign):
             return
         saga.assume_prepared(but=order.cancel)
-        cause = self._options.cause or _ABANDONED
-        raise StepFailed(Failure(cause.code, cause.message, cause.step))
+        raise StepFailed(_ABANDONED if self._options.cause is None else self._options.cause.failure)
 
     async def _foreseen(self, plan: Plan) -> None:
         """The body of the saga, without the pivot: `_try_cancel_decision` finds out whether that was reached."""

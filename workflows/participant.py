@@ -130,7 +130,7 @@ class Participant:
 
     async def _deadline_timer(self) -> None:
         await workflow.sleep(timedelta(seconds=self._order.deadline_s), summary="deadline")
-        cause = _cause_of(deadline_exceeded(self._order.deadline_s))
+        cause = RollbackCause.of(deadline_exceeded(self._order.deadline_s))
         self.events.on_event(self.events.event(Fact.DEADLINE_PASSED, cause))
 
     async def _step(self, step: Reaction) -> bool:
@@ -147,8 +147,8 @@ class Participant:
         ended: Outcome[Any]
         try:
             ended = await call
-        except asyncio.CancelledError:  # before the call was sent
-            ended = Unknown(Code.CANCELLED, "the call was cancelled before it was made", 0)
+        except asyncio.CancelledError:  # before the call was sent, or between two questions to a service at work
+            ended = Unknown(Code.CANCELLED, "the call was cancelled while it ran", 1)
         failure = self._journal.record(entry, ended)
         if failure is None:
             self.events.publish(step.emits, step)
@@ -156,7 +156,7 @@ class Participant:
         if isinstance(ended, Refused):
             self._note_rejection(failure)
         if step.emits_on_failure is not None and not self.events.is_due(self._role.undo):
-            self.events.publish(step.emits_on_failure, step, cause=_cause_of(failure))
+            self.events.publish(step.emits_on_failure, step, cause=RollbackCause.of(failure))
         return False
 
     def _note_rejection(self, refusal: Failure) -> None:
@@ -184,7 +184,7 @@ class Participant:
         refusal, skipped = await self._make(finish.calls, may_refuse=lambda _: True)
         if refusal is not None and finish.emits_on_failure is not None:
             self._confirming = False
-            self.events.publish(finish.emits_on_failure, finish, cause=_cause_of(refusal))
+            self.events.publish(finish.emits_on_failure, finish, cause=RollbackCause.of(refusal))
             return False
         await self._conclude(finish, State.CONFIRMED, skipped=skipped)
         return True
@@ -197,8 +197,7 @@ class Participant:
         """
         undo, is_decider = self._role.undo, self._role.is_decider
         reason = next(event for fact, event in self.events.happened.items() if fact in undo.on)
-        cause = reason.cause or RollbackCause(code=Code.ABANDONED, message=reason.fact)
-        failure = Failure(cause.code, cause.message, cause.step)
+        failure = reason.cause.failure if reason.cause is not None else Failure(Code.ABANDONED, reason.fact)
         if not is_decider:
             self._journal.move(State.COMPENSATING, failure)
         final = (Code.CANCEL_REFUSED, Code.IDEMPOTENCY_CONFLICT)
@@ -207,7 +206,7 @@ class Participant:
         if refusal is not None:
             return replace(refusal, step=calls[0].operation.step)  # as its creation would be
         self._journal.move(State.COMPENSATING, failure)
-        await self._conclude(undo, State.ROLLED_BACK, cause=cause, skipped=skipped)
+        await self._conclude(undo, State.ROLLED_BACK, cause=RollbackCause.of(failure), skipped=skipped)
         return None
 
     async def _conclude(
@@ -251,10 +250,6 @@ class Participant:
                 return refusal, skipped
             skipped = skipped or ended is None
         return None, skipped
-
-
-def _cause_of(failure: Failure) -> RollbackCause:
-    return RollbackCause(code=failure.code, message=failure.message, step=failure.step)
 
 
 @workflow.defn

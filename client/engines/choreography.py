@@ -89,13 +89,11 @@ class ChoreographyEngine:
         errors = [each.log.error for each in known if each.log.error is not None and not state.is_confirmed]
         # A participant that came back after the end knows only that its step was undone; the others know why.
         error = min(errors, key=lambda each: each.code == Code.STEP_UNDONE, default=None)
-        log, closed = (
-            TransactionLog(order_workflow_id(order_id), state, error, tuple(steps)),
-            all(e.closed for e in known),
-        )
-        return OrderStatus(
-            told_as_closed(log, coordinator.workflow_id) if closed and not state.is_end else log, closed, coordinator
-        )
+        log = TransactionLog(order_workflow_id(order_id), state, error, tuple(steps))
+        closed = all(each.closed for each in known)
+        if closed and not state.is_end:
+            log = told_as_closed(log, coordinator.workflow_id)
+        return OrderStatus(log, closed, coordinator)
 
     async def cancel(self, order_id: str, reason: str) -> bool:
         return await request_cancel(self._client, participant_id(order_id), order_id, [reason])

@@ -31,7 +31,11 @@ _UNDONE = (
     ),
     Mutation(
         "a batch takes an order that was undone before for refused",
-        Edit(_BATCH, "            return refusal.code == STEP_UNDONE\n", "            return False\n"),
+        Edit(
+            _BATCH,
+            "refusal.code == STEP_UNDONE:\n            return True\n",
+            "refusal.code == STEP_UNDONE:\n            return False\n",
+        ),
         f"{_RERUNS}::test_a_batch_detaches_an_order_that_another_execution_unwinds",
     ),
     Mutation(
