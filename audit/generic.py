@@ -83,8 +83,7 @@ async def forgotten(client: Client, databases: Mapping[str, AsyncConnection], co
 async def _steps_of(client: Client, workflow_id: str) -> set[tuple[str, str]] | None:
     """The keys of the operation records of a confirmed transaction; `None` if its document cannot be read."""
     try:
-        document, *_ = [*await handles.started_with(client, workflow_id), None]
-        transaction = Transaction.model_validate(document)
+        transaction = Transaction.model_validate(await handles.document_of(client, workflow_id))
     except RPCError:
         raise
     except Exception:  # noqa: BLE001 — codecs and converters raise any error; it must not hide the other transactions

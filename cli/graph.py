@@ -69,8 +69,7 @@ async def _way(client: Client, known_as: str) -> Picture:
     orders = Orders(client)
     now = await orders.status(known_as)
     if now.coordinator.kind is Kind.TRANSACTION:
-        document, *_ = [*await handles.started_with(client, now.coordinator.workflow_id), None]
-        plan = _plan_of_transaction(document)
+        plan = _plan_of_transaction(await handles.document_of(client, now.coordinator.workflow_id))
     else:
         placed = await orders.document_of(known_as, now)
         if placed is None:

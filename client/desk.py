@@ -44,7 +44,7 @@ class OperatorsDesk:
 
     async def parked(self, silent: Callable[[str, Failure], None]) -> AsyncIterator[ParkedCall]:
         """The parked calls of all workflows that answer; `silent` is told of the others, and why they do not."""
-        async for found in handles.listed(self._client, f"SagaState = 'PARKED' AND {handles.OPEN}"):
+        async for found in handles.listed(self._client, handles.PARKED):
             try:
                 handle = self._client.get_workflow_handle(found.id)
                 parked: list[Parked] = await handles.query(self._client, handle, SagaWorkflow.parked)

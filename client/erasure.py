@@ -118,7 +118,7 @@ class Eraser:
         for workflow_id in workflows_of(transaction_id, coordinators.get(transaction_id)):
             if Coordinator.parse(workflow_id).kind is Kind.BATCH:
                 continue
-            async for run in handles.listed(self._client, f'WorkflowId = "{workflow_id}"'):
+            for run in await handles.runs_of(self._client, workflow_id):
                 deleted += await self._delete(run.id, run.run_id)
         return deleted
 

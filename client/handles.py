@@ -42,6 +42,8 @@ from temporal_saga.visibility import SAGA_STATE
 OPEN = "CloseTime IS NULL"
 """Visibility query for every workflow that is not closed. `ExecutionStatus = 'Running'` leaves paused ones out, and a
 server that does not know the word 'Paused' refuses a query with it."""
+PARKED = f"{SAGA_STATE.name} = '{State.PARKED}' AND {OPEN}"
+"""Visibility query for the sagas with a parked call."""
 CLOSED_BY_OTHERS = "ExecutionStatus IN ('Terminated', 'TimedOut', 'Canceled')"
 """Visibility query for the statuses in `CLOSED_FROM_OUTSIDE`."""
 QUERY_TIMEOUT_S = 5
@@ -184,6 +186,12 @@ async def listed(client: Client, query: str, *, page_size: int = _PAGE) -> Async
         request.next_page_token = page.next_page_token
 
 
+async def runs_of(client: Client, workflow_id: str) -> list[Run]:
+    """All runs of a workflow, the newest first."""
+    runs = [run async for run in listed(client, f"WorkflowId = '{workflow_id}'")]
+    return sorted(runs, key=lambda run: run.started_at, reverse=True)
+
+
 async def newest(client: Client, runs: Sequence[Run]) -> list[Run]:
     """Those of `runs` that no later run of the same id has followed. An open run is always the newest."""
 
@@ -215,6 +223,11 @@ async def started_with(client: Client, workflow_id: str, run_id: str | None = No
         return []
     started = first.workflow_execution_started_event_attributes
     return await client.data_converter.decode(started.input.payloads)
+
+
+async def document_of(client: Client, workflow_id: str) -> Any:
+    """The first argument of a workflow, which is its document; `None` if it is gone. Raises as `started_with` does."""
+    return next(iter(await started_with(client, workflow_id)), None)
 
 
 async def result_of(handle: WorkflowHandle[Any, T]) -> T:

@@ -265,8 +265,7 @@ class Orders:
     async def _before_it_was_refused(self, transaction_id: str) -> OrderStatus | None:
         """How the newest run of an order's own workflow ended that was not refused: a batch that gets no answer leaves
         an order to such a workflow, and the order may have been placed before."""
-        runs = [run async for run in handles.listed(self.client, f"WorkflowId = '{transaction_id}'")]
-        for run in sorted(runs, key=lambda run: run.started_at, reverse=True):
+        for run in await handles.runs_of(self.client, transaction_id):
             if not run.is_closed_from_outside:
                 found = await status_at(self.client, transaction_id, run.run_id)
                 if found is not None and not found.is_duplicate_of_other:

@@ -82,7 +82,7 @@ class Transactions:
         Raises `NothingToRedo`, and `WorkflowAlreadyStartedError` if it runs.
         """
         closed = await handles.describe(self._client, workflow_id)
-        document, *_ = [*await handles.started_with(self._client, workflow_id), None]
+        document = await handles.document_of(self._client, workflow_id)
         try:
             asked = Transaction.model_validate(document)
         except ValidationError as error:
@@ -182,9 +182,9 @@ class Transactions:
         return True
 
     async def _require_same(self, asked: Transaction) -> None:
-        begun_with = await handles.started_with(self._client, asked.workflow_id)
+        document = await handles.document_of(self._client, asked.workflow_id)
         try:
-            same = Transaction.model_validate(next(iter(begun_with), None)) == asked
+            same = Transaction.model_validate(document) == asked
         except ValidationError:
             same = False
         if not same:

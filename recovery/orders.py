@@ -139,7 +139,7 @@ class OrderSweep:
         return found
 
     async def _orders_of(self, batch: str) -> dict[str, OrderOnRecord]:
-        documents, *_ = [*await handles.started_with(self._client, batch), None]
+        documents = await handles.document_of(self._client, batch)
         try:
             orders, _ = parse(json.dumps(documents).encode())
         except InvalidBatch as error:
@@ -199,8 +199,7 @@ class OrderSweep:
         newest = await handles.status_of(self._client, workflow_id)
         if newest in (None, Status.RUNNING) or await self._is_for(placed):
             return newest
-        runs = [run async for run in handles.listed(self._client, f"WorkflowId = '{workflow_id}'")]
-        for run in sorted(runs, key=lambda run: run.started_at, reverse=True):
+        for run in await handles.runs_of(self._client, workflow_id):
             if await self._is_for(placed, run.run_id):
                 return await handles.status_of(self._client, workflow_id, run.run_id)
         return None

@@ -15,8 +15,8 @@ from temporalio.common import MetricMeter
 from client import handles
 from client.handles import Run
 from recovery.tolerance import parts
-from temporal_saga import Parked, SagaWorkflow, State
-from temporal_saga.visibility import SAGA_PARKED_SINCE, SAGA_STATE
+from temporal_saga import Parked, SagaWorkflow
+from temporal_saga.visibility import SAGA_PARKED_SINCE
 
 _EVERY_S = 30
 """Between two rounds of three counts, a list and up to `_ASKED` queries. An alert on an hour needs no more."""
@@ -28,7 +28,6 @@ _ASKED = 100
 Each costs a worker a query, and one that no worker has in memory a replay."""
 _AT_ONCE = 10
 """Sagas asked at a time, so that steps need not wait behind them. If none answers, a round lasts 50 seconds longer."""
-_PARKED = f"{SAGA_STATE.name} = '{State.PARKED}' AND {handles.OPEN}"
 _UNKNOWN = ("unknown", "")
 """The service and the code of what was not asked, or did not answer."""
 _log = structlog.get_logger("parked")
@@ -84,7 +83,7 @@ class ParkedGauges:
 async def parked_for(client: Client, least: timedelta) -> int:
     """The number of open workflows that have had a parked call for at least that long."""
     since = (datetime.now(UTC) - least).isoformat().replace("+00:00", "Z")
-    return (await client.count_workflows(f"{_PARKED} AND {SAGA_PARKED_SINCE.name} <= '{since}'")).count
+    return (await client.count_workflows(f"{handles.PARKED} AND {SAGA_PARKED_SINCE.name} <= '{since}'")).count
 
 
 async def parked_since(client: Client) -> dict[tuple[str, str], list[datetime]]:
@@ -94,7 +93,7 @@ async def parked_since(client: Client) -> dict[tuple[str, str], list[datetime]]:
     have been parked for longer. More than a thousand parked sagas are not listed.
     """
     runs: list[Run] = []
-    async for run in handles.listed(client, _PARKED, page_size=_LISTED):
+    async for run in handles.listed(client, handles.PARKED, page_size=_LISTED):
         runs.append(run)
         if len(runs) == _LISTED:
             break

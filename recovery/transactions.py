@@ -52,7 +52,7 @@ class TransactionSweep:
             WorkflowExecutionStatus.TIMED_OUT,
         ):
             return None
-        document, *_ = [*await handles.started_with(self._client, workflow_id), None]
+        document = await handles.document_of(self._client, workflow_id)
         try:
             transaction = Transaction.model_validate(document)
         except ValidationError as error:
