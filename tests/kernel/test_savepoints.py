@@ -128,13 +128,13 @@ async def test_a_cancel_while_it_goes_back_waits_for_the_undos_and_then_rolls_ba
     harness: Harness, cancel: Cancel
 ) -> None:
     harness.services.script(CAR.name, then=refuse)
-    gate = harness.services.gate("flight.release")
+    gate = harness.services.gate("transfer.release")  # that of the hotel has not begun
     handle = await harness.start(SavepointWorkflow)
     await gate.reached.wait()
-    await harness.until_known(handle, ["hotel.release"])
+    await harness.until_known(handle, ["flight.release"])
     await cancel(handle)
     await harness.until_known(handle)
-    assert entry_of(End(None, "", await harness.log(handle)), "flight.release").status is Status.RUNNING
+    assert entry_of(End(None, "", await harness.log(handle)), "transfer.release").status is Status.RUNNING
     gate.open.set()
     end = await harness.end(handle)
     assert (end.code, end.log.state) == (CANCELLED, State.ROLLED_BACK)

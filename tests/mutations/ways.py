@@ -117,7 +117,7 @@ _SAVEPOINTS = (
     Mutation(
         "what was undone at a savepoint is undone again by a rollback",
         Edit(_UNDO, "        del stack[stack.index(point) + 1 :]\n", ""),
-        f"{_POINT}::test_a_rollback_after_the_other_way_undoes_each_step_once",
+        f"{_POINT}::test_a_step_of_unknown_outcome_since_a_savepoint_is_undone_once[refuse]",
     ),
     Mutation(
         "a saga takes its own undo of a step for that of another execution",
