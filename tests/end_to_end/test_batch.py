@@ -146,6 +146,7 @@ def _gist(outcome: dict[str, Any]) -> Any:
     return outcome["state"], error, steps
 
 
+@pytest.mark.long
 def test_orders_that_need_long_retries_are_detached_from_their_batch_and_every_order_ends_as_it_must(
     system: System, order: Make
 ) -> None:

@@ -120,7 +120,7 @@ def test_a_choreographed_order_is_cancelled_before_its_confirmation(system: Syst
 @pytest.mark.parametrize(
     "intruder",
     [
-        pytest.param(False, id="alone"),
+        pytest.param(False, id="alone", marks=pytest.mark.long),
         pytest.param(True, id="with another order under its id", marks=pytest.mark.chaos),
     ],
 )

@@ -47,6 +47,7 @@ async def _until_it_runs(client: Client, placed: dict[str, Any], step: str) -> N
     await eventually_async(steps, f"{step} is asked for", until=lambda names: step in names, pause_s=0.02)
 
 
+@pytest.mark.long
 async def test_an_order_terminated_past_the_pivot_is_finished_by_the_sweep(system: System, order: Make) -> None:
     placed = order("capture")
     system.place(placed, "--no-wait")

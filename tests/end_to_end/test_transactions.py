@@ -210,6 +210,7 @@ def test_a_service_of_a_users_own_takes_part_in_a_transaction(system: System) ->
         serving.wait(timeout=10)
 
 
+@pytest.mark.long
 async def test_a_terminated_transaction_is_an_orphan_until_it_is_submitted_again(system: System) -> None:
     document = _document(suffix="slow")
     name = document["transaction_id"]

@@ -341,7 +341,7 @@ async def test_an_order_on_record_that_cannot_be_read_is_neither_unknown_nor_a_d
     ("failing", "hanging", "end"),
     [
         ("inventory.reserve.batch", "order.confirm", {"order": "CANCELLED", "payment": "CANCELLED"}),
-        ("payment.capture*", "", {"order": "CONFIRMED", "payment": "CAPTURED"}),
+        pytest.param("payment.capture*", "", {"order": "CONFIRMED", "payment": "CAPTURED"}, marks=pytest.mark.long),
     ],
 )
 async def test_an_order_that_its_batch_has_detached_is_found_when_its_own_workflow_was_deleted(

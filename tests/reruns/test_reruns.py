@@ -245,7 +245,7 @@ async def test_an_order_that_is_placed_again_as_a_choreography_without_an_answer
     [
         (0, "inventory.reserve"),
         (1, "shipping.schedule"),
-        (None, "inventory.reserve"),
+        pytest.param(None, "inventory.reserve", marks=pytest.mark.long),
         ("forgotten", "shipping.schedule"),
     ],
     ids=["reset", "reset to a later task", "terminated and resumed", "forgotten and placed again"],
