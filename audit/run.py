@@ -63,7 +63,7 @@ async def _audit(client: Client, settings: Settings) -> Report:
             before = {violation.subject for violation in suspects}
             second = [violation for violation in again if violation.subject in before]
             if len(second) <= MAX_SECOND_LOOKS:
-                second = [v for v in second if not await _is_open(client, _transaction_of(v.subject), traces)]
+                second = [v for v in second if not await _is_open(client, _workflow_of(v.subject), traces)]
             suspects = second
         if len(suspects) <= MAX_SECOND_LOOKS:
             fresh = await skips.not_recorded_yet(client, suspects)
@@ -110,12 +110,13 @@ async def _compare(
     return traces, *skips.set_apart(traces, found, await skips.recorded(databases["order"]))
 
 
-def _transaction_of(subject: str) -> str:
+def _workflow_of(subject: str) -> str:
+    """The workflow of its own that an order or a transaction has."""
     return subject if Coordinator.parse(subject).kind is Kind.TRANSACTION else order_workflow_id(subject)
 
 
-async def _is_open(client: Client, transaction: str, traces: Traces) -> bool:
-    for workflow_id in {transaction, traces.coordinators.get(transaction, transaction)}:
+async def _is_open(client: Client, own: str, traces: Traces) -> bool:
+    for workflow_id in {own, traces.coordinators.get(own, own)}:
         if await handles.status_of(client, workflow_id) is WorkflowExecutionStatus.RUNNING:
             return True
     return False
