@@ -40,6 +40,9 @@ _GARBAGE_COLLECTION = {"GOGC": "400"}
 some megabytes of memory."""
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")  # twice the throughput of the defaults on a file database
 _START_TIMEOUT_S = 30
+_STARTS = 3
+"""How often the server is started at most: it chooses ports of its own for its parts, and ends at once if another
+process has taken one before it listens there."""
 _STOP_TIMEOUT_S = 10
 _PORTS = range(10_000, 32_768)
 
@@ -69,25 +72,11 @@ async def embedded_server(
         await _require_alone(log, data)  # before the ports, which a server whose parent was killed holds as long
         for taken in (port, ui_port):
             _require_free(taken)
-        process = await asyncio.create_subprocess_exec(
-            *_command(port, ui_port, codec),
-            cwd=data,
-            env=_GARBAGE_COLLECTION | os.environ,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C reaches only this process, so that workers drain before the server stops
-            preexec_fn=DIE_WITH_PARENT,
-        )
+        process = await _start(_command(port, ui_port, codec), port, data, log)
         try:
-            await _wait_until_up(process, port, data)
             yield EmbeddedServer(f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}", process.pid)
         finally:
-            with suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
-            except TimeoutError:
-                process.kill()
+            await _stop(process)
 
 
 def _open_log(data: Path) -> BinaryIO:
@@ -136,18 +125,50 @@ def _command(port: int, ui_port: int, codec: str | None) -> list[str]:
     return command
 
 
-async def _wait_until_up(process: asyncio.subprocess.Process, port: int, data: Path) -> None:
-    """Wait until the server answers for its namespace, which is later than its port opens."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _START_TIMEOUT_S
+async def _start(command: list[str], port: int, data: Path, log: BinaryIO) -> asyncio.subprocess.Process:
+    """Start the server and wait until it answers. Raises `Unreachable`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            for _ in range(_STARTS):
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    cwd=data,
+                    env=_GARBAGE_COLLECTION | os.environ,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C reaches only this process: workers drain before the server stops
+                    preexec_fn=DIE_WITH_PARENT,
+                )
+                try:
+                    if await _is_up(process, port):
+                        return process
+                except BaseException:
+                    await _stop(process)
+                    raise
+    log_file = data / "temporal.log"
+    last = log_file.read_text(errors="replace").strip().rpartition("\n")[2] or "it said nothing"
+    raise Unreachable(f"the embedded Temporal server did not start: {last}; its log is {log_file}")
+
+
+async def _is_up(process: asyncio.subprocess.Process, port: int) -> bool:
+    """Wait until the server answers for its namespace, which is later than its port opens; False if it ends before."""
     quiet = Runtime(telemetry=TelemetryConfig(logging=None))  # by default the core logs to stdout
-    while loop.time() < deadline and process.returncode is None:
+    while process.returncode is None:
         with suppress(RuntimeError, RPCError):
             client = await Client.connect(f"127.0.0.1:{port}", runtime=quiet)
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-            return
+            return True
         await asyncio.sleep(0.1)
-    raise Unreachable(f"the embedded Temporal server did not start; its log is {data / 'temporal.log'}")
+    return False
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
 
 
 def _require_free(port: int) -> None:

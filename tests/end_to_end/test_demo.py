@@ -38,7 +38,7 @@ def test_a_demo_that_is_told_to_end_takes_everything_down(tmp_path: Path) -> Non
     command = [sys.executable, str(ROOT / "starter.py"), "demo"]
     demo = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE)
     eventually(lambda: demo.poll() is not None or list(tmp_path.glob("*/temporal.db")), "its Temporal server starts")
-    assert demo.poll() is None
+    assert demo.poll() is None, demo.communicate()
     [folder] = tmp_path.iterdir()
     system = psutil.Process(demo.pid).children(recursive=True)
     assert len(system) == 2  # the worker and its Temporal server

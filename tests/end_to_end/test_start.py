@@ -22,6 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from runtime import embedded, readiness
+from runtime.connection import Unreachable
 from runtime.embedded import free_port
 from runtime.readiness import until_answered, until_served
 from runtime.settings import SettingsError
@@ -172,6 +173,36 @@ async def test_a_restart_waits_for_the_server_of_a_killed_parent_which_still_hol
         loop.call_later(0.3, log.close)
         async with embedded.embedded_server(port=port, ui_port=free_port(), data=tmp_path) as server:
             assert server.address == f"127.0.0.1:{port}"
+
+
+async def test_a_server_that_finds_a_port_of_its_own_choice_taken_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail_first(1, tmp_path, monkeypatch)
+    async with embedded.embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path) as server:
+        assert await Client.connect(server.address)
+
+
+async def test_a_server_that_never_starts_is_said_with_its_own_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail_first(100, tmp_path, monkeypatch)
+    never = embedded.embedded_server(port=free_port(), ui_port=free_port(), data=tmp_path)
+    with pytest.raises(Unreachable, match=r"did not start: Error: address already in use; its log is .*temporal\.log"):
+        await never.__aenter__()
+    assert (tmp_path / "temporal.log").read_text().count("Error") == 3
+
+
+def _fail_first(times: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server's first starts fail as they do if another process takes a port that it has just chosen."""
+    program = folder / "temporal"
+    program.write_text(f"""#!/bin/sh
+        echo >> starts
+        if [ $(wc -l < starts) -le {times} ]; then echo 'Error: address already in use' >&2; exit 1; fi
+        exec {embedded.find_cli()} "$@"
+    """)
+    program.chmod(0o755)
+    monkeypatch.setattr(embedded, "find_cli", lambda: str(program))
 
 
 @pytest.mark.parametrize("place", ["data", "database"])
