@@ -1,6 +1,7 @@
 """A client that waits for the decision: it is told CONFIRMED when the pivot is done, while the finishes go on."""
 
 import asyncio
+from itertools import product
 
 import pytest
 from temporalio.client import Client
@@ -20,14 +21,13 @@ from tests.eventually import eventually_async
 from tests.rig import UNREACHABLE, Rig, an_order, name
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-every_mode = pytest.mark.parametrize("mode", [Mode.SAGA, Mode.COLOCATED, Mode.CHOREOGRAPHY])
 
 
 def _slow_capture(placed: Order) -> Fault:
     return Fault(operation="payment.capture", transaction=placed.transaction_id, kind=FaultKind.DELAY, seconds=1.5)
 
 
-@every_mode
+@pytest.mark.parametrize("mode", [Mode.SAGA, Mode.COLOCATED, pytest.param(Mode.CHOREOGRAPHY, marks=pytest.mark.long)])
 async def test_a_client_is_told_the_decision_while_a_finish_is_open(rig: Rig, mode: Mode) -> None:
     placed, orders = an_order(), Orders(rig.client)
     rig.down("shipping.dispatch", placed.transaction_id)
@@ -55,8 +55,20 @@ async def _place(client: Client, placed: Order, mode: Mode) -> TransactionLog:
     return log
 
 
-@pytest.mark.parametrize("again", [Mode.SAGA, Mode.COLOCATED, Mode.CHOREOGRAPHY])
-@pytest.mark.parametrize("first", Mode)
+_ALWAYS = {
+    (Mode.SAGA, Mode.COLOCATED),
+    (Mode.COLOCATED, Mode.CHOREOGRAPHY),
+    (Mode.CHOREOGRAPHY, Mode.SAGA),
+    (Mode.BATCH, Mode.COLOCATED),
+}
+"""Each mode once as the first and once as the second; the other pairs are among the long tests."""
+_PAIRS = [
+    pytest.param(*pair, marks=() if pair in _ALWAYS else pytest.mark.long)
+    for pair in product(Mode, [Mode.SAGA, Mode.COLOCATED, Mode.CHOREOGRAPHY])
+]
+
+
+@pytest.mark.parametrize(("first", "again"), _PAIRS)
 async def test_an_order_started_again_in_any_mode_stands_as_its_first_placing_does(
     rig: Rig, first: Mode, again: Mode
 ) -> None:

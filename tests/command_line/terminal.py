@@ -18,11 +18,13 @@ _ROWS = 200
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _WITH_CONTROLLING_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.default_int_handler)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Only with its terminal as the controlling one does a program get Ctrl-C from it as a signal."""
+"""Only with its terminal as the controlling one does a program get Ctrl-C from it as a signal, and only if it does not
+inherit that it is ignored, as what a script starts in the background does."""
 _TIMEOUT_S = 60
 
 

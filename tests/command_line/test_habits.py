@@ -179,7 +179,7 @@ def test_the_shell_completes_commands_options_and_choices(tmp_path: Path) -> Non
     """As README has it: `./starter.py` in the activated virtual environment."""
     script = tmp_path / "completion.sh"
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    shown = _bash("./starter.py --show-completion bash", PATH=path)
+    shown = _bash("./starter.py --show-completion bash; exit $?", PATH=path)  # it asks which shell its parent is
     script.write_text(shown)
     completed = _bash(_COMPLETE, PATH=path, SCRIPT=str(script)).splitlines()
     assert completed == ["place", "colocated choreography", "skip"]

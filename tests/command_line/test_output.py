@@ -66,7 +66,7 @@ def _run(what: str, *, out: IO[bytes] | int, err: IO[bytes] | int = subprocess.P
     return done.returncode, (done.stderr or b"").decode()
 
 
-@pytest.mark.parametrize("what", ["everything", "short"])
+@pytest.mark.parametrize("what", [pytest.param("everything", marks=pytest.mark.long), "short"])
 def test_a_full_disk_is_said_in_one_line_and_changes_no_exit_code(what: str) -> None:
     code, said = _run(what, out=_full())
     assert code == 4
@@ -80,7 +80,7 @@ def test_a_reader_who_leaves_changes_neither_the_exit_code_nor_stderr(what: str)
     assert (code, said) == (4, "error: it is not so\n" if what == "failure" else "")
 
 
-@pytest.mark.parametrize("taker", [_full, _left])
+@pytest.mark.parametrize("taker", [pytest.param(_full, marks=pytest.mark.long), _left])
 def test_remarks_that_cannot_be_written_change_no_exit_code(taker: Taker) -> None:
     assert _run("everything", out=taker(), err=taker()) == (4, "")
 

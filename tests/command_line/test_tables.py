@@ -43,7 +43,6 @@ _TEXT = "payment database: no answer within 4 s, which is longer than what stand
 _SCREENS = {
     "80": Screen(80),
     "100": Screen(100),
-    "140": Screen(140),
     "100, dumb": Screen(100, "dumb"),
     "80, no colours": Screen(80, colours=False),
 }

@@ -88,8 +88,8 @@ async def _gauges_tell_what_is_parked(client: Client, monkeypatch: pytest.Monkey
 
 
 def test_a_refused_order_is_no_failure_in_the_metrics(system: System) -> None:
-    """A twentieth of all attempts fails by an injected fault, which counts: of ten orders, less than ten do."""
-    port, orders = system.worker_environment["METRICS_PORT"], 10
+    """A twentieth of all attempts fails by an injected fault, which counts: of three orders, less than three do."""
+    port, orders = system.worker_environment["METRICS_PORT"], 3
     failed = _count(port, "temporal_workflow_failed")
     refused = _count(port, "temporal_activity_execution_failed", 'activity_type="inventory.reserve"')
     ends = [system.start_command("place", "--item", "UNICORN-1:1") for _ in range(orders)]

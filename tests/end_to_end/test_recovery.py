@@ -115,6 +115,7 @@ async def _say_no(_: Any) -> None:
     raise ApplicationError("no", type="NO", non_retryable=True)
 
 
+@pytest.mark.long
 async def test_a_hold_without_an_open_workflow_is_released_when_its_lease_has_expired(
     system: System, order: Make
 ) -> None:

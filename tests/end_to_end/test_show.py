@@ -100,7 +100,7 @@ def test_a_row_of_the_list_says_how_an_order_travels_and_who_coordinates_it(
     assert [row["started_at"] for row in shown] == sorted((row["started_at"] for row in shown), reverse=True)
 
 
-@pytest.mark.parametrize("mode", ["saga", "choreography"])
+@pytest.mark.parametrize("mode", ["saga", pytest.param("choreography", marks=pytest.mark.long)])
 def test_the_picture_of_an_order_shows_what_was_refused_and_which_undos_ran(
     system: System, order: Make, mode: str
 ) -> None:

@@ -127,6 +127,7 @@ async def _descend(_: Any) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.long
 async def test_a_full_lane_refuses_a_transaction_that_does_not_wait_and_a_closed_lane_is_entered_again(
     system: System,
 ) -> None:
@@ -164,6 +165,7 @@ async def _say_no(_: Any) -> None:
     raise ApplicationError("no", type="NO", non_retryable=True)
 
 
+@pytest.mark.long
 def test_a_transaction_behind_a_parked_one_is_told_so_and_keeps_its_place(system: System) -> None:
     stuck, behind = _document("nobody", "stuck"), _document()
     lane, name = f"l-{uuid4().hex[:8]}", stuck["transaction_id"]

@@ -59,6 +59,7 @@ def test_a_program_that_ends_a_waiting_command_gets_one_document(system: System,
     assert placed["order_id"] in answer.document["error"]["message"]
 
 
+@pytest.mark.long
 def test_where_nothing_can_move_each_change_is_a_line(system: System, order: Make) -> None:
     placed = order("slow")
     terminal = _on_terminal(system, "place", _document(placed, system.folder), term="dumb")
@@ -78,7 +79,7 @@ def test_without_a_terminal_a_document_comes_alone(system: System, order: Make) 
     assert (answer.document["order_id"] is not None, answer.err) == (True, "")
 
 
-@pytest.mark.parametrize("mode", ["saga", "choreography"])
+@pytest.mark.parametrize("mode", ["saga", pytest.param("choreography", marks=pytest.mark.long)])
 def test_status_tells_the_steps_that_are_still_to_come(system: System, order: Make, mode: str) -> None:
     placed = order("slow")
     assert system.place(placed, "--no-wait", "--mode", mode).code == 0

@@ -70,12 +70,21 @@ async def verdicts_of(server: WorkflowEnvironment, policies: Policies, faults: C
     return list(report.verdicts)
 
 
-@pytest.mark.parametrize("fault", [each for each in Fault if each not in _UNNOTICED], ids=lambda it: it.value)
+_LONG = {Fault.WORKER_REPLACED, Fault.CANCELLED_TWICE}
+_FAULTS = [
+    pytest.param(each, id=each.value, marks=pytest.mark.long if each in _LONG else ())
+    for each in Fault
+    if each not in _UNNOTICED
+]
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
 async def test_a_trip_is_booked_whole_or_not_at_all(server: WorkflowEnvironment, fault: Fault) -> None:
     for verdict in await verdicts_of(server, POLICIES, {fault}):
         expect_the_right_end(verdict, given_up=_CODES)
 
 
+@pytest.mark.long
 async def test_a_colocated_trip_asks_again_over_the_queue(server: WorkflowEnvironment) -> None:
     for verdict in await verdicts_of(server, COLOCATED, {Fault.NONE, Fault.REFUSED, Fault.REPLY_LOST}):
         expect_the_right_end(verdict, given_up=_REFUSALS)

@@ -143,7 +143,11 @@ _FILE = (
     ),
     Mutation(
         "the server takes the signs of a URI in its folder's name for a URI",
-        Edit("runtime/embedded.py", "*_command(port, ui_port, codec),", "*_command(port, ui_port, codec, data),"),
+        Edit(
+            "runtime/embedded.py",
+            "_start(_command(port, ui_port, codec),",
+            "_start(_command(port, ui_port, codec, data),",
+        ),
         Edit("runtime/embedded.py", "codec: str | None) -> list[str]:", "codec: str | None, data: Path) -> list[str]:"),
         Edit("runtime/embedded.py", '"--db-filename", "temporal.db"', '"--db-filename", str(data / "temporal.db")'),
         _STATE,

@@ -157,7 +157,7 @@ _TERMINAL = (
     Mutation(
         "an id in a table is cut to the width of the terminal",
         Edit(_TABLE, "options.update(width=width)", "options.update(width=width // 2)"),
-        f"{_TABLES}::test_every_id_step_and_code_of_every_recorded_outcome_is_whole[140]",
+        f"{_TABLES}::test_every_id_step_and_code_of_every_recorded_outcome_is_whole[100]",
         f"{_TABLES}::test_no_width_cuts_a_word_that_must_be_whole",
     ),
     Mutation(

@@ -282,6 +282,7 @@ async def test_an_order_whose_batch_temporal_has_forgotten_is_told_from_the_reco
     assert (await orders.status(pending.order_id)).log.state is State.ROLLED_BACK
 
 
+@pytest.mark.long
 async def test_a_choreographed_order_whose_participants_were_deleted_is_told_from_the_record(rig: Rig) -> None:
     placed = an_order()
     orders = Orders(rig.client)
@@ -337,11 +338,12 @@ async def test_an_order_on_record_that_cannot_be_read_is_neither_unknown_nor_a_d
     assert (await orders.status(placed.order_id)).log.state is State.CONFIRMED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("failing", "hanging", "end"),
     [
         ("inventory.reserve.batch", "order.confirm", {"order": "CANCELLED", "payment": "CANCELLED"}),
-        pytest.param("payment.capture*", "", {"order": "CONFIRMED", "payment": "CAPTURED"}, marks=pytest.mark.long),
+        ("payment.capture*", "", {"order": "CONFIRMED", "payment": "CAPTURED"}),
     ],
 )
 async def test_an_order_that_its_batch_has_detached_is_found_when_its_own_workflow_was_deleted(

@@ -117,7 +117,7 @@ async def _found(rig: Rig, asked: Transaction) -> dict[str, Any] | None:
     ("restored", "end", "held", "lane"),
     [
         pytest.param(None, State.CONFIRMED, "HELD", "another-lane", id="forgotten"),
-        pytest.param("RELEASED", State.ROLLED_BACK, "RELEASED", None, id="undone"),
+        pytest.param("RELEASED", State.ROLLED_BACK, "RELEASED", None, id="undone", marks=pytest.mark.long),
     ],
 )
 async def test_a_confirmed_transaction_that_a_service_has_forgotten_or_undone_is_named_and_redone(

@@ -84,6 +84,7 @@ async def test_a_fix_sends_the_new_request_and_the_desk_keeps_the_first_one_and_
     assert [(each.decision, each.actor, each.request) for each in kept.decisions] == [("fix", "ann", fixed)]
 
 
+@pytest.mark.long
 async def test_a_decision_that_is_sent_twice_without_a_worker_is_taken_once(
     idle_realtime: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ async def test_a_parked_rollback_holds_the_lane_and_is_freed_on_the_desk(realtim
     assert (await realtime.end(handle)).state is State.ROLLED_BACK_WITH_SKIPS
 
 
-@pytest.mark.parametrize("run", [SHORT_RUNS, LaneState()])
+@pytest.mark.parametrize("run", [pytest.param(SHORT_RUNS, marks=pytest.mark.long), LaneState()])
 async def test_a_terminated_transaction_frees_the_lane(realtime: Harness, run: LaneState) -> None:
     gate = Gate()
     realtime.bank.injected["bank.withdraw"].append(gate)
@@ -211,7 +211,7 @@ def test_the_most_entries_fit_into_the_input_of_the_next_run(size: int, length: 
     assert payload.ByteSize() < 2 * 1024**2
 
 
-@pytest.mark.parametrize("run", [SHORT_RUNS, LaneState()])
+@pytest.mark.parametrize("run", [pytest.param(SHORT_RUNS, marks=pytest.mark.long), LaneState()])
 async def test_a_lane_ignores_a_cancellation(realtime: Harness, run: LaneState) -> None:
     gate = Gate()
     realtime.bank.injected["bank.withdraw"].append(gate)
@@ -229,6 +229,7 @@ async def test_a_lane_ignores_a_cancellation(realtime: Harness, run: LaneState) 
     assert set(realtime.bank.balances.values()) == {990}
 
 
+@pytest.mark.long
 async def test_a_lane_goes_over_to_a_new_build(realtime_alone: Harness) -> None:
     realtime = realtime_alone
     old, new = (workflow_worker(realtime.client, version=WorkerDeploymentVersion("d", name)) for name in ("old", "new"))
