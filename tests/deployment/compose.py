@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<rule>:[-?][^}]*)?\}")
 Definition = dict[str, Any]
 
 
+@cache
 def services() -> dict[str, Definition]:
     return cast("dict[str, Definition]", YAML(typ="safe").load(COMPOSE_FILE)["services"])
 
