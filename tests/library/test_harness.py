@@ -176,6 +176,15 @@ def test_pytest_runs_a_test_for_each_case_and_says_what_is_wrong(pytester: pytes
     )
 
 
+def test_the_example_of_the_page_passes_in_all_its_cases(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_trip=Path(__file__).with_name("trip.py").read_text())
+    result = pytester.runpytest_inprocess("-v", *_PLUGINS)
+    result.assert_outcomes(passed=26 + 1)
+    shown = [line for line in (_ROOT / DOCUMENT).read_text().splitlines() if line.startswith("test_trip.py::")]
+    assert len(shown) == 3
+    result.stdout.fnmatch_lines([line.replace("[", "[[]") + "*" for line in shown])
+
+
 def test_pytest_asks_for_the_argument_verdict(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(_USER.replace("test_trip(verdict)", "test_trip()"))
     result = pytester.runpytest_inprocess(*_PLUGINS)

@@ -1,4 +1,4 @@
-"""The example of docs/library/testing.md, as it stands there."""
+"""The example of docs/library/testing.md, as it stands there. `test_harness` runs pytest on it."""
 
 import asyncio
 
