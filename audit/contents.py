@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from activities.inventory import Reservation
 from activities.order import PlacedOrder
 from activities.payment import Payment
-from audit.report import Check, Violation
+from audit.report import Invariant, Violation
 from contracts.ids import order_id_of
 from contracts.inventory import ReservationState
 from contracts.order import OrderLine, OrderState
@@ -86,4 +86,4 @@ def _told(goods: Goods) -> str:
 
 def _violation(transaction_id: str, message: str, **figures: str) -> Violation:
     subject = order_id_of(transaction_id)
-    return Violation(invariant=Check.ALL_OR_NOTHING, subject=subject, message=message, figures={**figures})
+    return Violation(invariant=Invariant.ALL_OR_NOTHING, subject=subject, message=message, figures={**figures})

@@ -14,7 +14,7 @@ from activities.catalogue import SERVICES
 from activities.definition import Leaves
 from activities.fence import RETIRED
 from activities.order import Fence, PlacedOrder, metadata
-from audit.report import Check, Violation
+from audit.report import Invariant, Violation
 from contracts import order
 from contracts.ids import is_orders, order_id_of, order_workflow_id
 from contracts.order import OrderState
@@ -121,16 +121,16 @@ def violations(traces: Traces, running: set[str]) -> Iterator[Violation]:
         left = traces.of(transaction_id)
         if state == OrderState.PENDING:
             message = "the order has no end, and no workflow is bringing it there: `starter.py sweep` does"
-            yield _violation(Check.ORPHANS, transaction_id, message, left | {"order": {state}})
+            yield _violation(Invariant.ORPHANS, transaction_id, message, left | {"order": {state}})
         elif state == OrderState.CONFIRMED and not traces.is_whole(transaction_id):
             message = f"a confirmed order must be {_told(WHOLE)}"
-            yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
+            yield _violation(Invariant.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
         elif state == OrderState.CANCELLED and any(left[service] - NOTHING[service] for service in left):
             message = "a cancelled order must hold nothing"
-            yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
+            yield _violation(Invariant.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
         elif state not in set(OrderState):
             message = f"an order must be {', '.join(OrderState)}: no other state is known to this build"
-            yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
+            yield _violation(Invariant.ALL_OR_NOTHING, transaction_id, message, left | {"order": {state}})
     yield from _without_order(traces, open_transactions)
 
 
@@ -138,7 +138,7 @@ def forgotten(traces: Traces, running: set[str], confirmed: set[str]) -> Iterato
     """Orders that were confirmed and that the order service does not know: its database is an older backup."""
     for transaction_id in sorted(confirmed - traces.orders.keys() - running):
         message = "its workflow ended confirmed, and the order service does not know it: `starter.py redo` places it"
-        yield _violation(Check.ALL_OR_NOTHING, transaction_id, message, traces.of(transaction_id))
+        yield _violation(Invariant.ALL_OR_NOTHING, transaction_id, message, traces.of(transaction_id))
 
 
 def _without_order(traces: Traces, open_transactions: set[str]) -> Iterator[Violation]:
@@ -148,16 +148,16 @@ def _without_order(traces: Traces, open_transactions: set[str]) -> Iterator[Viol
         left = traces.of(transaction_id)
         if any(left[service] - NOTHING[service] for service in left):
             message = "something is held for an order that the order service does not know"
-            yield _violation(Check.ORPHANS, transaction_id, message, left)
+            yield _violation(Invariant.ORPHANS, transaction_id, message, left)
 
 
 def _told(states: Mapping[str, set[str]]) -> str:
     return ", ".join(f"{service} {state}" for service, known in states.items() for state in sorted(known))
 
 
-def _violation(check: Check, transaction_id: str, message: str, left: Mapping[str, set[Any]]) -> Violation:
+def _violation(invariant: Invariant, transaction_id: str, message: str, left: Mapping[str, set[Any]]) -> Violation:
     figures: dict[str, int | str | None] = {
         service: ", ".join(sorted(map(str, states))) or None for service, states in left.items()
     }
     subject = order_id_of(transaction_id)
-    return Violation(invariant=check, subject=subject, message=message, figures=figures)
+    return Violation(invariant=invariant, subject=subject, message=message, figures=figures)

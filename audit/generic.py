@@ -16,7 +16,7 @@ from temporalio.service import RPCError
 from activities.catalogue import SERVICES
 from activities.fence import RecordState
 from audit.crossing import NOTHING, Traces
-from audit.report import Check, Violation
+from audit.report import Invariant, Violation
 from client import handles
 from contracts.ids import TRANSACTION_WORKFLOW, is_orders, transaction_workflow_id, whole_of
 from contracts.order import OrderState
@@ -51,7 +51,7 @@ async def violations(client: Client, traces: Traces) -> list[Violation]:
         }
         found.append(
             Violation(
-                invariant=Check.ALL_OR_NOTHING if failed else Check.ORPHANS,
+                invariant=Invariant.ALL_OR_NOTHING if failed else Invariant.ORPHANS,
                 subject=its_workflow,
                 message="a transaction that failed must hold nothing" if failed else again,
                 figures=figures,
@@ -116,7 +116,7 @@ def _forgotten(workflow_id: str, missing: set[tuple[str, str]] | None) -> Violat
         figures = {
             service: ", ".join(sorted(step for _, step in missing if _FENCED[step] == service)) for service in services
         }
-    return Violation(invariant=Check.ALL_OR_NOTHING, subject=workflow_id, message=message, figures=figures)
+    return Violation(invariant=Invariant.ALL_OR_NOTHING, subject=workflow_id, message=message, figures=figures)
 
 
 def holding_of(traces: Traces) -> dict[str, dict[str, set[str]]]:

@@ -9,7 +9,7 @@ from activities.inventory import CARRIED as CARRIED_UNITS
 from activities.inventory import Reservation, Stock
 from activities.payment import CARRIED as CARRIED_MONEY
 from activities.payment import Account, Payment
-from audit.report import Check, Violation
+from audit.report import Invariant, Violation
 from contracts.ids import order_id_of
 from contracts.inventory import ReservationState
 from contracts.payment import PaymentState
@@ -48,7 +48,7 @@ async def stock(connection: AsyncConnection) -> list[Violation]:
     )
     found = (await connection.execute(query)).mappings()
     message = "received must be on_hand + committed, and reserved the sum of what is held"
-    return [_violation(Check.STOCK, row, "sku", message) for row in found]
+    return [_violation(Invariant.STOCK, row, "sku", message) for row in found]
 
 
 async def money(connection: AsyncConnection) -> list[Violation]:
@@ -86,7 +86,7 @@ async def money(connection: AsyncConnection) -> list[Violation]:
     )
     found = (await connection.execute(query)).mappings()
     message = "deposited must be balance + captured, and held the sum of what is authorized"
-    return [_violation(Check.MONEY, row, "customer_id", message) for row in found]
+    return [_violation(Invariant.MONEY, row, "customer_id", message) for row in found]
 
 
 async def single_effect(connection: AsyncConnection, service: str) -> list[Violation]:
@@ -96,7 +96,9 @@ async def single_effect(connection: AsyncConnection, service: str) -> list[Viola
     times = func.count().label("times")
     twice = select(effects.transaction_id, effects.operation, times).group_by(effects.transaction_id, effects.operation)
     found = (await connection.execute(twice.having(func.count() > 1))).mappings()
-    violations = [_violation(Check.SINGLE_EFFECT, row, "transaction_id", "took effect more than once") for row in found]
+    violations = [
+        _violation(Invariant.SINGLE_EFFECT, row, "transaction_id", "took effect more than once") for row in found
+    ]
 
     same_step = and_(
         operation_records.transaction_id == effects.transaction_id, operation_records.step == effects.operation
@@ -106,7 +108,7 @@ async def single_effect(connection: AsyncConnection, service: str) -> list[Viola
     )
     found = (await connection.execute(late)).mappings()
     message = "took effect although it was undone or refused"
-    return violations + [_violation(Check.SINGLE_EFFECT, row, "transaction_id", message) for row in found]
+    return violations + [_violation(Invariant.SINGLE_EFFECT, row, "transaction_id", message) for row in found]
 
 
 def _sum(values: ColumnElement[int]) -> ColumnElement[int]:
@@ -114,8 +116,8 @@ def _sum(values: ColumnElement[int]) -> ColumnElement[int]:
     return cast(func.coalesce(func.sum(values), 0), BigInteger)
 
 
-def _violation(check: Check, row: RowMapping, subject: str, message: str) -> Violation:
+def _violation(invariant: Invariant, row: RowMapping, subject: str, message: str) -> Violation:
     figures: dict[str, int | str | None] = {
         name: value if isinstance(value, int | None) else str(value) for name, value in row.items() if name != subject
     }
-    return Violation(invariant=check, subject=order_id_of(str(row[subject])), message=message, figures=figures)
+    return Violation(invariant=invariant, subject=order_id_of(str(row[subject])), message=message, figures=figures)

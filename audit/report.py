@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import BaseModel
 
 
-class Check(StrEnum):
+class Invariant(StrEnum):
     ALL_OR_NOTHING = "all_or_nothing"
     STOCK = "stock"
     MONEY = "money"
@@ -19,7 +19,7 @@ class Check(StrEnum):
 class Violation(BaseModel):
     """One broken invariant."""
 
-    invariant: Check
+    invariant: Invariant
     subject: str
     """The order, sku or customer, or the workflow of a transaction that was given as data."""
     message: str
@@ -44,7 +44,7 @@ class Report(BaseModel):
     clean: bool
     """Whether there are no violations."""
     orders: int
-    checks: dict[Check, int]
+    checks: dict[Invariant, int]
     """The number of violations of each invariant."""
     violations: list[Violation]
     skips: list[DecidedSkip]
@@ -52,7 +52,7 @@ class Report(BaseModel):
 
     @classmethod
     def of(cls, orders: int, violations: list[Violation], skips: Sequence[DecidedSkip] = ()) -> Self:
-        checks = dict.fromkeys(Check, 0)
+        checks = dict.fromkeys(Invariant, 0)
         for violation in violations:
             checks[violation.invariant] += 1
         clean = not violations

@@ -21,7 +21,7 @@ from contracts.inventory import ReservationState
 from contracts.order import OrderState
 from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
-from recovery.skips import Skip, skips_in
+from recovery.skips import SkippedCall, skips_in
 
 
 def _done_by_default() -> dict[str, dict[str, str]]:
@@ -60,29 +60,29 @@ DOES: dict[str, dict[str, str]] = _done_by_default() | {
 """The states that a skipped operation leaves behind, with the states that it would have made of them."""
 
 
-async def recorded(orders: AsyncConnection) -> list[Skip]:
+async def recorded(orders: AsyncConnection) -> list[SkippedCall]:
     """The skips that the sweep has copied to the order service."""
-    return [Skip(**row) for row in (await orders.execute(select(SKIPS))).mappings()]
+    return [SkippedCall(**row) for row in (await orders.execute(select(SKIPS))).mappings()]
 
 
-async def not_recorded_yet(client: Client, suspects: Iterable[Violation]) -> list[Skip]:
+async def not_recorded_yet(client: Client, suspects: Iterable[Violation]) -> list[SkippedCall]:
     """The skips in the workflows of the suspects, for the minutes until the sweep has copied them."""
     workflows = [workflow for suspect in suspects for workflow in _workflows_of(_transaction_of(suspect))]
     return [skip for workflow in dict.fromkeys(workflows) for skip in await _readable_skips(client, workflow)]
 
 
 def set_apart(
-    traces: Traces, suspects: Iterable[Violation], skips: Iterable[Skip]
+    traces: Traces, suspects: Iterable[Violation], skips: Iterable[SkippedCall]
 ) -> tuple[list[Violation], list[DecidedSkip]]:
     """Divide `suspects` into violations and those that `skips` explain; the latter are returned as skips.
 
     A suspect is explained if its transaction is consistent once its skipped steps are counted as done.
     """
-    by_transaction: dict[str, list[Skip]] = defaultdict(list)
+    by_transaction: dict[str, list[SkippedCall]] = defaultdict(list)
     for skip in skips:
         by_transaction[whole_of(skip.transaction_id)].append(skip)
     left = _parts_of(traces, by_transaction.keys())
-    violations, decided = list[Violation](), dict[Skip, DecidedSkip]()
+    violations, decided = list[Violation](), dict[SkippedCall, DecidedSkip]()
     for suspect in suspects:
         tx = _transaction_of(suspect)
         applied = _explaining(tx, left[tx], by_transaction[tx]) if tx in left else []
@@ -92,7 +92,7 @@ def set_apart(
     return violations, list(decided.values())
 
 
-def _explaining(transaction_id: str, left: Traces, skips: Iterable[Skip]) -> list[Skip]:
+def _explaining(transaction_id: str, left: Traces, skips: Iterable[SkippedCall]) -> list[SkippedCall]:
     """The skips that make `left` consistent; none if it is inconsistent with all of them applied."""
     applied = []
     for skip in skips:
@@ -104,7 +104,7 @@ def _explaining(transaction_id: str, left: Traces, skips: Iterable[Skip]) -> lis
     return [] if still_wrong else applied
 
 
-def _as_if_done(traces: Traces, skip: Skip) -> Traces:
+def _as_if_done(traces: Traces, skip: SkippedCall) -> Traces:
     """`traces` as they would be after the skipped step: unchanged if it was done, or could not be done."""
     does, service = DOES.get(skip.step, {}), skip.step.partition(".")[0]
     if service == order.QUEUE:
@@ -153,7 +153,7 @@ def _workflows_of(transaction: str) -> list[str]:
     return [transaction, *(participant_id(about.name, service) for service in PARTICIPANTS)]
 
 
-async def _readable_skips(client: Client, workflow_id: str) -> list[Skip]:
+async def _readable_skips(client: Client, workflow_id: str) -> list[SkippedCall]:
     """The skips in a workflow; none if it cannot be read, so that its suspect stays a violation."""
     try:
         return await skips_in(client, workflow_id)
@@ -161,7 +161,7 @@ async def _readable_skips(client: Client, workflow_id: str) -> list[Skip]:
         return []
 
 
-def _decided(suspect: Violation, skip: Skip) -> DecidedSkip:
+def _decided(suspect: Violation, skip: SkippedCall) -> DecidedSkip:
     return DecidedSkip(
         subject=suspect.subject,
         step=skip.step,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from temporalio.client import Client
 
-from audit.report import Check, Report, Violation
+from audit.report import Invariant, Report, Violation
 from cli import session, show
 from cli.audit import print_report
 from cli.session import Json
@@ -73,7 +73,7 @@ def _require_clean(report: Report, plan: Plan) -> None:
 
 def _blocks(violation: Violation, plan: Plan) -> bool:
     about = violation.subject.removeprefix("transaction/")
-    is_sum = violation.invariant in (Check.STOCK, Check.MONEY)
+    is_sum = violation.invariant in (Invariant.STOCK, Invariant.MONEY)
     return is_sum or not plan.transactions.keys().isdisjoint({whole_of(about), order_workflow_id(about)})
 
 

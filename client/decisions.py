@@ -95,7 +95,7 @@ def _workflows_of(known_as: str) -> list[str]:
     """The workflows that may have a desk of an order or a transaction. Raises `UnknownOrder`."""
     name = order_id_of(known_as)
     if "'" in name or "\\" in name:  # no id has them, and they would end the query's text
-        raise UnknownOrder(f"there is no order or transaction {known_as[:80]}; `starter.py list` names the newest")
+        raise UnknownOrder.known_as(known_as)
     own = [known_as, order_workflow_id(name), transaction_workflow_id(name)]
     return [*own, *(participant_id(name, service) for service in PARTICIPANTS)]
 

@@ -69,6 +69,10 @@ class OpenOrders(ClientError):
 class UnknownOrder(ClientError):
     of = Code.UNKNOWN_ORDER
 
+    @classmethod
+    def known_as(cls, name: str) -> Self:
+        return cls(f"there is no order or transaction {name[:80]}; `starter.py list` names the newest")
+
 
 class UnreadableOrder(ClientError):
     of = Code.UNREADABLE

@@ -166,7 +166,7 @@ class Orders:
             return own
         found = await self._by_record(order_id, is_refused=own is not None) or own
         if found is None:
-            raise UnknownOrder(f"there is no order or transaction {known_as[:80]}; `starter.py list` names the newest")
+            raise UnknownOrder.known_as(known_as)
         return found
 
     async def document_of(self, known_as: str, now: OrderStatus) -> Order | None:

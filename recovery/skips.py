@@ -28,7 +28,7 @@ _LOG = TypeAdapter(TransactionLog)
 
 
 @dataclass(frozen=True)
-class Skip:
+class SkippedCall:
     """`step` is the operation that was left undone; `transaction_id` the one that its request named."""
 
     transaction_id: str
@@ -48,7 +48,7 @@ async def keep_skips(client: Client, round_: Round) -> None:
     await round_.each(ended, lambda found: found.id, keep)
 
 
-async def _keep(client: Client, skips: list[Skip]) -> None:
+async def _keep(client: Client, skips: list[SkippedCall]) -> None:
     by_transaction: dict[str, list[SkippedStep]] = defaultdict(list)
     for skip in skips:
         said = SkippedStep(
@@ -59,7 +59,7 @@ async def _keep(client: Client, skips: list[Skip]) -> None:
         await execute(client, record_skips, RecordSkips(transaction_id=transaction_id, skips=tuple(steps)))
 
 
-async def skips_in(client: Client, workflow_id: str, run_id: str | None = None) -> list[Skip]:
+async def skips_in(client: Client, workflow_id: str, run_id: str | None = None) -> list[SkippedCall]:
     """What operators left undone in a closed workflow with a saga; nothing if it runs, is gone, or has no saga."""
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
     try:
@@ -76,14 +76,14 @@ async def skips_in(client: Client, workflow_id: str, run_id: str | None = None) 
     return [] if ended is None else _skips_of(ended)
 
 
-def _skips_of(ended: Any) -> list[Skip]:
+def _skips_of(ended: Any) -> list[SkippedCall]:
     """`ended` is what a workflow left: a transaction log, or a participant's log and events."""
     try:
         log = _LOG.validate_python(ended.get("log", ended) if isinstance(ended, dict) else ended)
     except ValidationError:
         return []
     return [
-        Skip(
+        SkippedCall(
             transaction_id=entry.skipped.transaction_id or log.transaction_id,
             step=entry.operation,
             actor=entry.skipped.actor,

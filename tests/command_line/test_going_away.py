@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from audit.report import Check, Report, Violation
+from audit.report import Invariant, Report, Violation
 from cli.retire import _duration, _require_clean
 from client.retirement import Plan
 from contracts.message import LEASE
@@ -62,22 +62,22 @@ def test_an_erasure_names_what_is_wrong_with_its_words(run: Run, words: tuple[st
 _PLAN = Plan(before=None, transactions={"order/o-1": ["order/o-1"], "t-1": ["t-1", "t-1/goods"]})  # type: ignore[arg-type]  # no time is needed
 
 
-def _report(check: Check, subject: str) -> Report:
+def _report(check: Invariant, subject: str) -> Report:
     return Report.of(1, [Violation(invariant=check, subject=subject, message="", figures={})])
 
 
 @pytest.mark.parametrize(
     ("check", "subject"),
     [
-        (Check.ALL_OR_NOTHING, "o-1"),
-        (Check.ORPHANS, "transaction/t-1"),
-        (Check.SINGLE_EFFECT, "order/o-1"),
-        (Check.SINGLE_EFFECT, "t-1/goods"),
-        (Check.STOCK, "BOOK-1"),
-        (Check.MONEY, "c-1"),
+        (Invariant.ALL_OR_NOTHING, "o-1"),
+        (Invariant.ORPHANS, "transaction/t-1"),
+        (Invariant.SINGLE_EFFECT, "order/o-1"),
+        (Invariant.SINGLE_EFFECT, "t-1/goods"),
+        (Invariant.STOCK, "BOOK-1"),
+        (Invariant.MONEY, "c-1"),
     ],
 )
-def test_a_violation_that_the_old_rows_may_explain_keeps_them_all(check: Check, subject: str) -> None:
+def test_a_violation_that_the_old_rows_may_explain_keeps_them_all(check: Invariant, subject: str) -> None:
     with pytest.raises(CommandFailed) as refused:
         _require_clean(_report(check, subject), _PLAN)
     assert refused.value.exit_code is Exit.VIOLATIONS
@@ -86,4 +86,4 @@ def test_a_violation_that_the_old_rows_may_explain_keeps_them_all(check: Check, 
 
 @pytest.mark.parametrize("subject", ["o-2", "transaction/t-2", "t-10/goods"])
 def test_a_violation_of_another_order_keeps_nothing(subject: str) -> None:
-    _require_clean(_report(Check.ALL_OR_NOTHING, subject), _PLAN)
+    _require_clean(_report(Invariant.ALL_OR_NOTHING, subject), _PLAN)

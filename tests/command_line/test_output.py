@@ -10,7 +10,7 @@ from typing import IO
 import pytest
 from rich.text import Text
 
-from audit.report import Check, Report, Violation
+from audit.report import Invariant, Report, Violation
 from cli import show
 from cli.audit import print_report
 from runtime.visible import visible
@@ -182,6 +182,8 @@ def test_a_failure_that_a_service_names_is_logged_without_a_traceback_of_the_sdk
 
 
 def test_an_audit_says_none_of_what_a_service_lacks(capsys: pytest.CaptureFixture[str]) -> None:
-    lacking = Violation(invariant=Check.ALL_OR_NOTHING, subject="o-1", message="so", figures={"a": "KEPT", "b": None})
+    lacking = Violation(
+        invariant=Invariant.ALL_OR_NOTHING, subject="o-1", message="so", figures={"a": "KEPT", "b": None}
+    )
     print_report(Report.of(1, [lacking]))
     assert "o-1: so (a=KEPT, b=none)" in capsys.readouterr().out

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from audit.report import Check
+from audit.report import Invariant
 from client.orders import Mode, Orders
 
 from ..rig import Rig, an_order
@@ -41,7 +41,7 @@ async def test_a_confirmed_order_of_which_too_little_was_taken_is_named_though_t
     for change in changes:
         rig.rows(service, change.format(minus="+", plus="-"), placed.transaction_id)
     assert [(each.invariant, each.figures) for each in found if each.subject == placed.order_id] == [
-        (Check.ALL_OR_NOTHING, figures)
+        (Invariant.ALL_OR_NOTHING, figures)
     ]
     assert not {"BOOK-1", placed.customer_id} & {each.subject for each in found}
     assert placed.order_id not in {each.subject for each in (await rig.audited()).violations}

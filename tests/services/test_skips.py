@@ -7,7 +7,7 @@ import pytest
 from activities.order import SKIPS
 from audit import crossing, generic, skips
 from audit.crossing import Traces
-from audit.report import Check, Report, Violation
+from audit.report import Invariant, Report, Violation
 from cli.graph import plan_of
 from contracts import order
 from contracts.catalogue import OPERATIONS
@@ -23,7 +23,7 @@ from contracts.order import (
 )
 from contracts.payment import PaymentState
 from contracts.shipping import ShipmentState
-from recovery.skips import Skip
+from recovery.skips import SkippedCall
 
 from .conftest import OpenHarness
 from .requests import creation
@@ -48,11 +48,11 @@ def traces(state: OrderState, tx: str = "order/o-1", **states: str) -> Traces:
     return Traces({tx: state}, {}, by_service)
 
 
-def skip(step: str, transaction_id: str = "order/o-1") -> Skip:
-    return Skip(transaction_id, step, "ann", "by hand", AT)
+def skip(step: str, transaction_id: str = "order/o-1") -> SkippedCall:
+    return SkippedCall(transaction_id, step, "ann", "by hand", AT)
 
 
-def audited(left: Traces, *decided: Skip) -> Report:
+def audited(left: Traces, *decided: SkippedCall) -> Report:
     found = list(crossing.violations(left, set()))
     return Report.of(1, *skips.set_apart(left, found, decided))
 
@@ -86,7 +86,7 @@ def test_a_skip_explains_nothing_but_its_own_step(service: str) -> None:
     """A skip explains no other service, no other state, and not the same step of another order."""
     both = traces(OrderState.CANCELLED, **HELD)
     report = audited(both, skip(UNDOS[service]))
-    assert (report.clean, report.skips, report.checks[Check.ALL_OR_NOTHING]) == (False, [], 1)
+    assert (report.clean, report.skips, report.checks[Invariant.ALL_OR_NOTHING]) == (False, [], 1)
     turned = traces(OrderState.CONFIRMED, **WHOLE | {service: HELD[service]})
     assert not audited(turned, skip(UNDOS[service])).clean
     missing = traces(OrderState.CONFIRMED, **{other: WHOLE[other] for other in SERVICES if other != service})
@@ -115,7 +115,7 @@ def test_a_skip_explains_one_part_of_a_transaction_and_not_its_other_parts() -> 
     authorized = PaymentState.AUTHORIZED
     left = Traces({}, {}, {"payment": {"t-1/one": {authorized}, "t-1/two": {authorized}}})
     assert generic.holding_of(left).keys() == {"t-1"}
-    found = [Violation(invariant=Check.ALL_OR_NOTHING, subject="transaction/t-1", message="holds", figures={})]
+    found = [Violation(invariant=Invariant.ALL_OR_NOTHING, subject="transaction/t-1", message="holds", figures={})]
     one, two = skip("payment.cancel", "t-1/one"), skip("payment.cancel", "t-1/two")
     assert skips.set_apart(left, found, [one])[0] == found
     assert skips.set_apart(left, found, [one, two])[0] == []
