@@ -54,9 +54,8 @@ async def _audit(client: Client, settings: Settings) -> Report:
             found += await invariants.single_effect(connection, service)
         found += await contents.violations(databases)
         traces, suspects, known = await _compare(client, databases)
-        if (
-            suspects
-        ):  # an order may have begun or ended between two reads: a suspect that is only late is gone at the second
+        if suspects:
+            # An order may have begun or ended between two reads: a suspect that is only late is gone at the second.
             for connection in databases.values():
                 await connection.rollback()
             traces, again, known = await _compare(client, databases)

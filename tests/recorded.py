@@ -34,9 +34,8 @@ def _end_of(path: Path) -> Any:
     completed, failed = (last.get(f"workflowExecution{end}EventAttributes") for end in ("Completed", "Failed"))
     if completed:
         result = next(_payloads(completed["result"]))
-        result = (
-            result.get("log", result) if isinstance(result, dict) else None
-        )  # a participant's has its log beside the events that it published
+        # A participant's has its log beside the events that it published.
+        result = result.get("log", result) if isinstance(result, dict) else None
     else:
         result = next(_payloads(failed["failure"]["applicationFailureInfo"]["details"])) if failed else {}
     return result if isinstance(result, dict) and "steps" in result else None

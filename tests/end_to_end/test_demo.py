@@ -26,9 +26,7 @@ def test_the_demo_ends_every_order_as_it_says_and_leaves_nothing_behind(tmp_path
     assert "expected" not in done.stdout
     assert "audit of 15 orders: clean" in done.stdout
     assert "Web UI was at http://127.0.0.1:" in done.stdout
-    assert (
-        "Web UI, for as long as this runs: http://127.0.0.1:" in done.stderr
-    )  # before the orders, so that one can look
+    assert "Web UI, for as long as this runs: http://127.0.0.1:" in done.stderr  # said first, so that one can look
     assert "next: `make up`" in done.stdout
     assert list(tmp_path.iterdir()) == []
 

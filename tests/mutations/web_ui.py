@@ -77,6 +77,11 @@ MUTATIONS = (
         "tests/end_to_end/test_alerts.py::test_a_worker_exports_every_metric_that_the_runbook_names",
     ),
     Mutation(
+        "one round of the gauges that fails is their last",
+        Edit("recovery/parked.py", "except Exception as error:", "except TimeoutError as error:"),
+        "tests/recovery/test_parked.py::test_a_round_of_the_gauges_that_fails_is_told_and_followed_by_the_next",
+    ),
+    Mutation(
         "a parked saga that is not asked counts as nothing",
         Edit("recovery/parked.py", "found[_UNKNOWN] += map(_since, runs[_ASKED:])", "pass"),
         "tests/end_to_end/test_alerts.py::test_a_worker_exports_every_metric_that_the_runbook_names",

@@ -71,9 +71,8 @@ async def test_a_worker_of_another_temporal_opens_none_of_the_databases(database
     async with AsyncExitStack() as stack:
         with pytest.raises(NotToBeUsed, match="the order database belongs to Temporal namespace 'default'"):
             await Opening(urls, STAGING, _no_orders).open(stack, list(SERVICES))
-        await Opening(urls, None, _no_orders).open(
-            stack, list(SERVICES)
-        )  # a worker without permission to read the namespace compares nothing
+        without_permission = Opening(urls, None, _no_orders)  # to read the namespace: it compares nothing
+        await without_permission.open(stack, list(SERVICES))
         await Opening(urls, STAGING, _no_orders, adopt=True).open(stack, list(SERVICES))
     assert {service: await _bound_to(url) for service, url in urls.items()} == dict.fromkeys(SERVICES, STAGING)
 

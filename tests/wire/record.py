@@ -95,9 +95,7 @@ def write() -> None:
 def _messages(parent: type[Message]) -> Iterator[type[Message]]:
     for model in parent.__subclasses__():
         yield from _messages(model)
-        is_batch = bool(
-            model.__pydantic_generic_metadata__["args"]
-        )  # a batch of requests, which are recorded themselves
+        is_batch = bool(model.__pydantic_generic_metadata__["args"])  # its requests are recorded themselves
         if model.__module__.startswith(_OURS) and not is_batch:
             yield model
 
