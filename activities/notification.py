@@ -5,6 +5,7 @@ operation writes in its local transaction. Addresses under `.invalid` bounce (RF
 messages for real.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -149,7 +150,7 @@ def delivered_by(channels: Sequence[Channel]) -> ServiceDefinition:
     def send_confirmation(uow: UnitOfWork, request: NotifyCustomer) -> Decision[CustomerNotified]:
         first = uow.get(DeliveryRecord, request.transaction_id, OrderState.CONFIRMED, channels[0])
         if first is not None and first.state is DeliveryState.REFUSED:
-            raise RefusedDecision(Code.NOTIFICATION_FAILED, first.problem or "the message was refused")
+            raise RefusedDecision(Code.NOTIFICATION_FAILED, _refusal_of(first))
         return told(uow, request, OrderState.CONFIRMED)
 
     @implements(notification.send_cancellation, touches=messages)
@@ -157,3 +158,13 @@ def delivered_by(channels: Sequence[Channel]) -> ServiceDefinition:
         return told(uow, request, OrderState.CANCELLED)
 
     return replace(NOTIFICATION, handlers=[send_confirmation, send_cancellation])
+
+
+_ANSWER_CODE = re.compile(r"\b[45]\d\d\b( 5(\.\d{1,3}){2}\b)?")
+
+
+def _refusal_of(delivery: DeliveryRecord) -> str:
+    """The words of a refusal, which the fence keeps: without the gateway's own, which name the address and would
+    outlive its erasure. They are in `deliveries.problem`."""
+    code = _ANSWER_CODE.search(delivery.problem or "")
+    return f"the {delivery.channel} was refused{f': {code[0]}' if code else ''}"

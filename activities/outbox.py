@@ -37,6 +37,7 @@ def outbox_table(metadata: MetaData) -> Table:
         Column("operation", Text, nullable=False),
         Column("reply", Text, nullable=False),
         Column("at", UtcDateTime, nullable=False, server_default=func.now()),
+        sqlite_autoincrement=True,  # no id twice: a relay removes by id what it has sent, and another may have before
     )
 
 

@@ -175,6 +175,7 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: CodecServer) -> None:
         self._reader, self._writer, self._server = reader, writer, server
         self._http = h11.Connection(h11.SERVER)
+        self._is_head = False
 
     async def serve(self) -> None:
         while True:
@@ -183,6 +184,7 @@ class _Connection:
                     request = await self._next()
                     if not isinstance(request, h11.Request):
                         return
+                    self._is_head = request.method == b"HEAD"
                     await self._send(*await self._server.answer(request, await self._body()))
                 except h11.RemoteProtocolError as error:
                     await self._refuse(HTTPStatus(error.error_status_hint), "this is not HTTP/1.1")
@@ -219,7 +221,8 @@ class _Connection:
         length = [] if status is HTTPStatus.NO_CONTENT else [("Content-Length", str(len(body)))]
         kept = ("Cache-Control", "no-store")
         reply = h11.Response(status_code=status, headers=[*headers, kept, *length], reason=status.phrase)
-        events = [reply, h11.Data(data=body), h11.EndOfMessage()]
+        sent = [] if self._is_head else [h11.Data(data=body)]
+        events = [reply, *sent, h11.EndOfMessage()]
         await self._write(b"".join(filter(None, map(self._http.send, events))))
 
     async def _write(self, data: bytes | None) -> None:

@@ -9,13 +9,12 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
-import nats
 from nats.aio.client import Client as Nats
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -33,6 +32,9 @@ _IDLE_S = 0.5
 """Pause after an empty outbox: events are for people and for other systems, which react within seconds."""
 _LONGEST_PAUSE_S = 30
 _ACKNOWLEDGED_WITHIN_S = 5
+_CONNECTED_WITHIN_S = 5
+_CLOSED_WITHIN_S = 2
+"""Closing sends what is left, which a peer that has vanished takes only when the kernel gives up."""
 _AWAY = (NatsError, OSError, TimeoutError)
 T = TypeVar("T")
 _log = logging.getLogger("events")
@@ -116,7 +118,7 @@ class _Relay:
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            await client.close()
+            await _close(client)
 
     async def run(self, service: str, outbox: Outbox) -> None:
         """Send what waits, for ever. The pauses between failures double up to half a minute."""
@@ -131,6 +133,9 @@ class _Relay:
             except _AWAY as error:
                 sent, pause = 0, min(pause * 2, _LONGEST_PAUSE_S)
                 await self._note_outage(error)
+            except Exception:  # noqa: BLE001 — whatever it is: a relay that ends keeps back every later event
+                sent, pause = 0, min(pause * 2, _LONGEST_PAUSE_S)
+                _log.exception("the relay of %s goes on after", service)
             if not sent:
                 await asyncio.sleep(pause)
 
@@ -155,21 +160,13 @@ class _Relay:
         try:
             return await work
         except self._failures as error:
-            raise _OutboxFailed(str(error).splitlines()[0]) from error
+            raise _OutboxFailed((str(error) or type(error).__name__).splitlines()[0]) from error
 
     async def _connected(self) -> JetStreamContext:
         async with self._connecting:
             if self._client is None or not self._client.is_connected:
                 await self.close()
-                # Without the client's own reconnecting: it would keep events in its memory, and log each attempt.
-                self._client = await nats.connect(
-                    self._url,
-                    allow_reconnect=False,
-                    connect_timeout=5,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0.1,
-                    error_cb=_ignore,
-                )
+                self._client = await _connect(self._url)
                 await _make_stream(self._client.jetstream())
             return self._client.jetstream()
 
@@ -185,6 +182,29 @@ class _Relay:
         if self._is_away:
             self._is_away = False
             _log.warning("events are sent again")
+
+
+async def _connect(url: str) -> Nats:
+    client = Nats()
+    try:
+        # Without the client's own reconnecting: it would keep events in its memory, and log each attempt.
+        await client.connect(
+            url,
+            allow_reconnect=False,
+            connect_timeout=_CONNECTED_WITHIN_S,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            error_cb=_ignore,
+        )
+    except BaseException:
+        await _close(client)  # it leaves its connection open
+        raise
+    return client
+
+
+async def _close(client: Nats) -> None:
+    with suppress(*_AWAY):
+        await asyncio.wait_for(client.close(), _CLOSED_WITHIN_S)
 
 
 async def _make_stream(stream: JetStreamContext) -> None:

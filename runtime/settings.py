@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from inspect import signature
 from ipaddress import ip_address
 from typing import Annotated, Self
 from urllib.parse import parse_qs
@@ -35,6 +34,18 @@ _DATABASE_URL = re.compile(
 """As SQLAlchemy reads one. Its import takes a fifth of a command's time, and most commands open no database."""
 
 
+_DATABASE_OPTIONS = {
+    "ssl": "disable|allow|prefer|require|verify-ca|verify-full",
+    "host": ".+",
+    "port": r"\d+",
+    "passfile": ".+",
+    "command_timeout": r"\d+(\.\d+)?",
+    "prepared_statement_cache_size": r"\d+",
+    "target_session_attrs": "any|primary|standby|read-write|read-only|prefer-standby",
+}
+"""Options of asyncpg that can be given as text, and SQLAlchemy's of prepared statements; each with its values."""
+
+
 def _database_url(template: str) -> str:
     if "{service}" not in template:
         raise ValueError("must contain {service}: every service has a database of its own")
@@ -48,12 +59,12 @@ def _database_url(template: str) -> str:
     if url["driver"].startswith("sqlite") and "{service}" not in (url["database"] or ""):
         raise ValueError("must have {service} in its path; a ? in a folder's name is written %3F")
     if url["driver"].startswith("postgresql") and url["options"]:
-        import asyncpg  # noqa: PLC0415 — for those who set options
-
-        known = {*signature(asyncpg.connect).parameters, "prepared_statement_cache_size"}  # SQLAlchemy's own
-        unknown = sorted(parse_qs(url["options"]).keys() - known)
-        if unknown:
-            raise ValueError(f"asyncpg has no option {unknown[0]}; for TLS it is ?ssl=require")
+        for name, values in parse_qs(url["options"], keep_blank_values=True).items():
+            if name not in _DATABASE_OPTIONS:
+                raise ValueError(f"can have no option {name}; there are {', '.join(_DATABASE_OPTIONS)}")
+            values_of = _DATABASE_OPTIONS[name]
+            if len(values) > 1 or not re.fullmatch(values_of, values[0]):
+                raise ValueError(f"must have for {name} {'one of ' + values_of if '|' in values_of else 'a number'}")
     return template
 
 

@@ -68,6 +68,12 @@ def _connection(**variables: str) -> object:
     return ClientConfig.load_client_connect_config(disable_file=True, override_env_vars=variables)
 
 
+@pytest.mark.parametrize("name", [*WORKERS, "starter"])
+def test_whoever_starts_sagas_knows_whether_they_announce(name: str) -> None:
+    """A worker of `orders` starts them in its sweep."""
+    assert "EVENTS_URL" in SERVICES_OF_FILE[name]["environment"]
+
+
 @pytest.mark.parametrize("name", [*WORKERS, "starter", "codec"])
 def test_the_settings_accept_the_environment(name: str) -> None:
     settings = Settings.read(compose.environment(SERVICES_OF_FILE[name], VARIABLES))

@@ -44,7 +44,7 @@ MALFORMED: dict[str, tuple[dict[str, str], str]] = {
     "a database for all": ({"DATABASE_URL": "sqlite:///s3cret.db"}, "must contain {service}"),
     "another driver's option": (
         {"DATABASE_URL": "postgresql+asyncpg://services:s3cret@db/{service}?sslmode=require"},
-        "asyncpg has no option sslmode",
+        "can have no option sslmode; there are ssl, ",
     ),
     "no such format": ({"LOG_FORMAT": "xml"}, "must be one of 'console' or 'json'"),
     "no port of metrics": ({"METRICS_PORT": "many"}, "must be a whole number"),
@@ -55,6 +55,18 @@ MALFORMED: dict[str, tuple[dict[str, str], str]] = {
     "events of no NATS": ({"EVENTS_URL": "http://s3cret"}, "must begin with nats:// or tls://"),
     "no port of NATS": ({"EVENTS_URL": "nats://u:s3cret@h:abc"}, "its port cannot be read"),
     "no such port of NATS": ({"EVENTS_URL": "nats://u:s3cret@h:99999"}, "its port cannot be read"),
+    "an option that is no text": (
+        {"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h/{service}?statement_cache_size=0"},
+        "can have no option statement_cache_size",
+    ),
+    "an option that is no number": (
+        {"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h/{service}?command_timeout=soon"},
+        "must have for command_timeout a number",
+    ),
+    "no such way of TLS": (
+        {"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h/{service}?ssl=true"},
+        "must have for ssl one of disable|allow|prefer|require|verify-ca|verify-full",
+    ),
     "no such port of a database": ({"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h:99999/{service}"}, "65535"),
     "port 0 of a database": ({"DATABASE_URL": "postgresql+asyncpg://u:s3cret@h:0/{service}"}, "65535"),
     "secret without its mark": (_WEBHOOK | {"SMS_WEBHOOK_SECRET": _SECRET[6:]}, "must be whsec_ and"),

@@ -96,7 +96,7 @@ async def test_there_is_nothing_else() -> None:
     async with _serving() as client:
         for path in ("/", "/decode/", "/decode/x", "/metrics"):
             assert (await client.post(path, json=_CLEAR)).status_code == 404
-        for method in ("GET", "PUT", "OPTIONS"):
+        for method in ("GET", "HEAD", "PUT", "OPTIONS"):
             assert (await client.request(method, "/decode")).status_code == 405
 
 

@@ -1,5 +1,7 @@
 """The relay: at least once, in order for each transaction, whatever dies."""
 
+import asyncio
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,10 +10,12 @@ from typing import cast
 
 import nats
 import pytest
+from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from activities.outbox import OutboxRow
+from runtime import relay
 from runtime.relay import STREAM, SUBJECTS, _send_in_order, relaying
 from tests.eventually import eventually_async
 
@@ -26,7 +30,7 @@ class Rows:
     """An outbox in memory. `lives` is false once a crash has kept it from removing."""
 
     rows: list[OutboxRow] = field(default_factory=list)
-    fails: bool = False
+    fails: bool | Exception = False
     loses_removal: bool = False
 
     def add(self, *effects: tuple[str, str]) -> None:
@@ -35,7 +39,7 @@ class Rows:
 
     async def waiting_events(self, limit: int) -> Sequence[OutboxRow]:
         if self.fails:
-            raise OSError("the database is away")
+            raise self.fails if isinstance(self.fails, Exception) else OSError("the database is away")
         return self.rows[:limit]
 
     async def remove_events(self, ids: Sequence[int]) -> None:
@@ -199,3 +203,44 @@ async def test_a_database_that_is_away_is_said_by_name_and_asked_again(
             outbox.fails = False
             await emptied(outbox)
     assert len(await nats_server.events()) == 1
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), KeyError("unforeseen")], ids=["without words", "unforeseen"])
+async def test_no_error_of_an_outbox_ends_its_relay(nats_server: NatsServer, error: Exception) -> None:
+    outbox = Rows(fails=error)
+    outbox.add(("order/o-1", "payment.authorize"))
+    async with relaying(nats_server.url, {"payment": outbox}, (OSError,)):
+        await asyncio.sleep(0.1)  # it has met the error
+        outbox.fails = False
+        await emptied(outbox)
+    assert len(await nats_server.events()) == 1
+
+
+async def test_a_connection_that_cannot_be_closed_holds_up_no_worker_that_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Vanished:
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(relay, "_CLOSED_WITHIN_S", 0.1)
+    async with asyncio.timeout(5):
+        await relay._close(cast("Nats", Vanished()))
+
+
+async def test_a_server_that_says_nothing_is_left_without_an_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "_CONNECTED_WITHIN_S", 0.2)
+    left = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        left.set()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    gc.disable()  # which would close it late, and by chance
+    try:
+        with pytest.raises(TimeoutError):
+            await relay._connect(f"nats://127.0.0.1:{silent.sockets[0].getsockname()[1]}")
+        await asyncio.wait_for(left.wait(), 5)
+    finally:
+        gc.enable()
+        silent.close()

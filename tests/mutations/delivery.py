@@ -8,6 +8,26 @@ _TESTS, _MAILS = "tests/services/test_delivery.py", "tests/services/test_mail.py
 
 MUTATIONS = (
     Mutation(
+        "an option of a database that is no text ends a command with a traceback",
+        Edit("runtime/settings.py", "if name not in _DATABASE_OPTIONS:", "if name.startswith('sslm'):"),
+        Edit("runtime/settings.py", "_DATABASE_OPTIONS[name]\n", '_DATABASE_OPTIONS.get(name, ".*")\n'),
+        f"{_SETTINGS}::test_a_malformed_setting_is_named_in_one_line_without_its_secret[an option that is no text]",
+    ),
+    Mutation(
+        "the sweep of the compose file starts sagas that announce nothing",
+        Edit("docker-compose.yml", "  EVENTS_URL: ${EVENTS_URL:-} # of `orders` too", "  # of `orders` too"),
+        "tests/deployment/test_compose.py::test_whoever_starts_sagas_knows_whether_they_announce[orders]",
+    ),
+    Mutation(
+        "the fence keeps the words of a mail server, with the address, beyond its erasure",
+        Edit(
+            "activities/notification.py",
+            "NOTIFICATION_FAILED, _refusal_of(first)",
+            "NOTIFICATION_FAILED, str(first.problem)",
+        ),
+        f"{_TESTS}::test_a_refused_recipient_is_a_refusal_that_is_kept[sqlite]",
+    ),
+    Mutation(
         "a mail whose answer is lost is sent again",
         Edit(
             _MAIL,

@@ -33,6 +33,11 @@ MUTATIONS = (
         f"{_TESTS}::test_a_request_that_is_too_large_is_refused_with_an_answer",
     ),
     Mutation(
+        "the codec server answers HEAD with a body, which HTTP forbids",
+        Edit(_SERVER, "[] if self._is_head else ", ""),
+        f"{_TESTS}::test_there_is_nothing_else",
+    ),
+    Mutation(
         "the codec server waits for ever for a request that does not come",
         Edit(_SERVER, "asyncio.timeout(_TIMEOUT_S)", "asyncio.timeout(_TIMEOUT_S + 60)"),
         f"{_TESTS}::test_a_client_that_says_nothing_or_something_else_is_let_go",

@@ -10,6 +10,32 @@ _MODES = "tests/events/test_whole.py"
 
 MUTATIONS = (
     Mutation(
+        "a SQLite outbox gives a later event the number of one that another relay has removed",
+        Edit("activities/migrations/shared_tables.py", "        sqlite_autoincrement=True,\n", ""),
+        f"{_OUTBOX}::test_a_relay_that_removes_what_another_has_removed_takes_no_later_event[sqlite]",
+    ),
+    Mutation(
+        "an error without words ends the relay of its service",
+        Edit(_RELAY, "(str(error) or type(error).__name__).splitlines()[0]) from", "str(error).splitlines()[0]) from"),
+        Edit(
+            _RELAY,
+            "            except Exception:  # noqa: BLE001",
+            "            except ZeroDivisionError:  # noqa: BLE001",
+        ),
+        f"{_TESTS}::test_no_error_of_an_outbox_ends_its_relay[without words]",
+        f"{_TESTS}::test_no_error_of_an_outbox_ends_its_relay[unforeseen]",
+    ),
+    Mutation(
+        "a worker waits until a vanished NATS has taken the rest",
+        Edit(_RELAY, "await asyncio.wait_for(client.close(), _CLOSED_WITHIN_S)", "await client.close()"),
+        f"{_TESTS}::test_a_connection_that_cannot_be_closed_holds_up_no_worker_that_ends",
+    ),
+    Mutation(
+        "each attempt to connect to a silent NATS leaves a connection open",
+        Edit(_RELAY, "        await _close(client)  # it leaves its connection open\n", ""),
+        f"{_TESTS}::test_a_server_that_says_nothing_is_left_without_an_open_connection",
+    ),
+    Mutation(
         "an event has another id each time it is sent",
         Edit(_RELAY, '"id": f"{event.transaction_id}/{event.operation}"', '"id": f"{id(event)}/{id(object())}"'),
         f"{_TESTS}::test_an_event_is_a_cloud_event_with_a_stable_id",

@@ -153,11 +153,12 @@ async def test_a_refused_recipient_is_a_refusal_that_is_kept(
     opened: Opened, post: MailReceiver, phone: SmsReceiver
 ) -> None:
     outside = await opened(post, phone)
-    post.to_rcpt.append("550 5.1.1 no such user")
+    post.to_rcpt.append(f"550 5.1.1 <{notice().contact.email}> no such user")
     for _ in range(2):
         code, words = await outside.refuse(CONFIRM, notice())
         assert code == Code.NOTIFICATION_FAILED
-        assert words == "the mail server refused the recipient: 550 5.1.1 no such user"
+        assert words == "the email was refused: 550 5.1.1", "the fence keeps it, and no address may outlive its erasure"
+    assert "no such user" in (await outside.harness.row("deliveries", channel="email"))["problem"]
     assert len(post.attempts) == 1
     assert phone.keys == [], "a refused step has kept nothing"
 

@@ -51,6 +51,15 @@ async def test_events_wait_in_the_order_of_their_effects(publishing: ServiceHarn
     assert await told(publishing) == [("order/o-1", "payment.authorize"), ("order/o-1", "payment.cancel")]
 
 
+async def test_a_relay_that_removes_what_another_has_removed_takes_no_later_event(publishing: ServiceHarness) -> None:
+    await publishing.deliver(payment.authorize, _ASKED)
+    read_by_both = [row.id for row in await publishing.service.waiting_events(10)]
+    await publishing.service.remove_events(read_by_both)
+    await publishing.deliver(payment.cancel, _ASKED)
+    await publishing.service.remove_events(read_by_both)
+    assert await told(publishing) == [("order/o-1", "payment.cancel")]
+
+
 async def test_a_refusal_and_an_undo_of_nothing_are_no_events(publishing: ServiceHarness) -> None:
     assert isinstance(
         await publishing.deliver(payment.authorize, _ASKED.model_copy(update={"amount_minor": 151})), RefusedDecision
