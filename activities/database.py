@@ -13,6 +13,7 @@ from activities import postgresql, sqlite
 from activities.postgresql import NoAnswer, PostgresqlDatabase
 from activities.records import Stale
 from activities.sqlite import SqliteDatabase
+from temporal_saga.outcome import first_line
 
 Outcome = TypeVar("Outcome")
 
@@ -59,8 +60,7 @@ class Database(Protocol):
 
 def reason_of(error: Exception) -> str:
     """The reason of an error of a database, on one line and without the statement and its data."""
-    words = str(error.orig if isinstance(error, DBAPIError) else error) or type(error).__name__
-    return words.splitlines()[0]
+    return first_line(error.orig if isinstance(error, DBAPIError) and error.orig is not None else error)
 
 
 def is_busy(error: Exception) -> bool:

@@ -27,6 +27,7 @@ from contracts.errors import Code
 from runtime.pollers import last_poll
 from runtime.settings import SettingsError
 from temporal_saga import Failure
+from temporal_saga.outcome import first_line
 
 _SILENT = (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
 _ONE_QUERY = "query buffer is full"
@@ -41,7 +42,7 @@ async def why_silent(client: Client, workflow_id: str, error: Exception) -> Fail
     if isinstance(error, WorkflowPaused):
         return paused(error.described)
     if isinstance(error, SettingsError | ValueError):
-        return _silent(f"its answer cannot be read: {str(error).splitlines()[0]}")
+        return _silent(f"its answer cannot be read: {first_line(error)}")
     if isinstance(error, RPCError) and error.status not in _SILENT and _ONE_QUERY not in error.message:
         raise error
     found = await describe(client, workflow_id)
@@ -155,7 +156,7 @@ async def _message_of(client: Client, failure: FailureMessage) -> str:
     while error is not None:
         words.append(getattr(error, "message", None) or str(error))
         error = error.__cause__
-    return ": ".join(filter(None, words)).splitlines()[0]
+    return next(iter(": ".join(filter(None, words)).splitlines()), "it says nothing")
 
 
 def _unreadable(message: str) -> str | None:

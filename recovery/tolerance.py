@@ -10,6 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from contracts.errors import Code
 from contracts.recovery import NotSwept
 from runtime.execute import OperationFailed
+from temporal_saga.outcome import first_line
 
 _AT_ONCE = 50
 """Items looked up, or brought to an end, at a time: a sweep must not crowd out the orders under way."""
@@ -50,9 +51,9 @@ class Round:
         except RPCError as error:
             if error.status in _ABOUT_TEMPORAL:
                 raise
-            self.note(subject, Code.UNREACHABLE, f"Temporal: {_first_line(error)}")
+            self.note(subject, Code.UNREACHABLE, f"Temporal: {first_line(error)}")
         except Exception as error:  # noqa: BLE001 — codecs and converters raise what they like; the others must not pay
-            self.note(subject, Code.UNREADABLE, _first_line(error))
+            self.note(subject, Code.UNREADABLE, first_line(error))
         return None
 
     async def each(
@@ -67,8 +68,3 @@ class Round:
 
 def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _first_line(error: Exception) -> str:
-    words = str(error).splitlines()
-    return words[0] if words else type(error).__name__

@@ -28,6 +28,7 @@ from runtime.announcing import announcing
 from runtime.encryption import EncryptedFailures, EncryptionCodec, Sealed, SealedFailures
 from runtime.settings import Settings, SettingsError
 from runtime.tracing import tracing
+from temporal_saga.outcome import first_line
 
 DEFAULT_ADDRESS = "localhost:7233"
 _ADDRESS = re.compile(r"(\[[^\s/@\[\]]+\]|[^\s:/@\[\]]+):[0-9]{1,5}")
@@ -123,7 +124,7 @@ async def open_client(settings: Settings, *, address: str | None = None, with_me
             grpc_compression=GrpcCompression.NONE if _is_loopback(where) else GrpcCompression.GZIP,
         )
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         if "ParseError" in reason:
             raise SettingsError("TEMPORAL_TLS_*: its certificate or private key is not in PEM") from error
         if _ANSWERED in reason:
@@ -153,7 +154,7 @@ def profile(environment: Mapping[str, str] = os.environ) -> ClientConnectConfig:
         by = (name for name, value in given.items() if name.startswith("TEMPORAL_") and value == error.filename)
         raise SettingsError(f"{next(by, where)}: {error.strerror}: {error.filename}") from error
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         by_profile = reason.startswith("Profile") and "TEMPORAL_PROFILE" in given
         raise SettingsError(f"{'TEMPORAL_PROFILE' if by_profile else where}: {reason}") from error
     address = loaded.setdefault("target_host", DEFAULT_ADDRESS)

@@ -21,6 +21,8 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
+from temporal_saga.outcome import first_line
+
 STREAM = "ORDER_SAGA"
 SUBJECTS = "order-saga.>"
 DEDUPLICATED_FOR = timedelta(hours=1)
@@ -160,7 +162,7 @@ class _Relay:
         try:
             return await work
         except self._failures as error:
-            raise _OutboxFailed((str(error) or type(error).__name__).splitlines()[0]) from error
+            raise _OutboxFailed(first_line(error)) from error
 
     async def _connected(self) -> JetStreamContext:
         async with self._connecting:
@@ -174,9 +176,7 @@ class _Relay:
         await self.close()
         if not self._is_away:
             self._is_away = True
-            _log.warning(
-                "events wait, because NATS of EVENTS_URL has not taken one: %s", str(error) or type(error).__name__
-            )
+            _log.warning("events wait, because NATS of EVENTS_URL has not taken one: %s", first_line(error))
 
     def _note_answer(self) -> None:
         if self._is_away:

@@ -21,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from temporal_saga.desk import Fix, Skip
+from temporal_saga.outcome import first_line
 from temporal_saga.visibility import SEARCH_ATTRIBUTES, missing_search_attributes, register_search_attributes
 from temporal_saga.workflow import CancellableSagaWorkflow, SagaWorkflow
 
@@ -117,7 +118,7 @@ async def _connected() -> Client:
     try:
         return await Client.connect(**profile)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise _Failed(
             f"no Temporal at {profile['target_host']}: {reason}; see TEMPORAL_ADDRESS", _UNREACHABLE
         ) from None

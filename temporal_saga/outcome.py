@@ -123,6 +123,11 @@ def proves_not_done(code: str) -> bool:
     return code != IDEMPOTENCY_CONFLICT
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its kind if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def refusal_code(error: ApplicationError) -> str | None:
     """The code of a refusal, an error with a type that Temporal must not retry; `None` for any other error."""
     return error.type or None if error.non_retryable else None

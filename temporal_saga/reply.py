@@ -14,7 +14,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 from temporal_saga.operation import Operation, Reply
-from temporal_saga.outcome import UNREADABLE_REPLY, Done, Unknown
+from temporal_saga.outcome import UNREADABLE_REPLY, Done, Unknown, first_line
 
 _LONGEST_REASON = 200
 _MAY_BE_ANYTHING = (Any, object, bytes, type(None))
@@ -44,7 +44,7 @@ def as_declared(raw: RawValue | None, declared: type[Reply]) -> Reply:
     try:
         value = None if raw is None else workflow.payload_converter().from_payload(raw.payload, declared)
     except (ValueError, TypeError, LookupError) as error:
-        raise ValueError(str(error).splitlines()[0][:_LONGEST_REASON]) from None
+        raise ValueError(first_line(error)[:_LONGEST_REASON]) from None
     # The converter returns an empty payload, and one that is not JSON, as it is, whatever type is declared.
     if isinstance(value, bytes | None) and isinstance(declared, type) and declared not in _MAY_BE_ANYTHING:
         raise ValueError("it is empty" if value is None else "it is not JSON")

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from temporal_saga.fence.digest import as_json, canonical, digest
 from temporal_saga.fence.rules import ActedOn, Asked, Kept, OperationState, is_part_of
 from temporal_saga.operation import Operation
-from temporal_saga.outcome import UNREADABLE_REPLY, Refusal
+from temporal_saga.outcome import UNREADABLE_REPLY, Refusal, first_line
 
 INVALID_REQUEST = "INVALID_REQUEST"
 """The fence refuses a key that is empty, or too long for its table."""
@@ -76,7 +76,7 @@ class Arrival:
         try:
             self._typed(text)
         except (ValueError, TypeError) as error:
-            raise TypeError(f"{self.asked.operation} has a reply that cannot be kept: {_reason(error)}") from None
+            raise TypeError(f"{self.asked.operation} has a reply that cannot be kept: {first_line(error)}") from None
         return text
 
     def _is_reply(self, text: str) -> bool:
@@ -91,7 +91,7 @@ class Arrival:
         try:
             return self._typed(kept)
         except (ValueError, TypeError) as error:
-            message = f"{self.asked.operation} was done, but its kept reply cannot be read: {_reason(error)}"
+            message = f"{self.asked.operation} was done, but its kept reply cannot be read: {first_line(error)}"
             raise ApplicationError(message, type=UNREADABLE_REPLY) from None
 
     def _typed(self, text: str) -> Any:
@@ -110,11 +110,6 @@ class Arrival:
             asked = json.loads(canonical(self.request))
             is_same = is_part_of(asked, fields | {"transaction_id": self.transaction_id})
         return ActedOn(self.acts_on.name, earlier, is_same=is_same)
-
-
-def _reason(error: Exception) -> str:
-    """The first line, which quotes nothing of the reply."""
-    return str(error).splitlines()[0]
 
 
 class _Models(JSONTypeConverter):

@@ -81,3 +81,12 @@ def test_an_activity_error_without_a_cause_is_unknown() -> None:
 def test_a_reply_may_say_which_attempt_it_is_of() -> None:
     assert Done(Receipt("car.hold", 3)).attempts == 3
     assert Done("a reply that does not").attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("so it is\nbecause"), "so it is"), (ConnectionResetError(), "ConnectionResetError")],
+    ids=["two lines", "nothing"],
+)
+def test_what_an_error_says_is_one_line_also_if_it_says_nothing(error: Exception, said: str) -> None:
+    assert outcome.first_line(error) == said
