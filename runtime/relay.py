@@ -137,7 +137,7 @@ class _Relay:
                 await self._note_outage(error)
             except Exception:  # noqa: BLE001 — whatever it is: a relay that ends keeps back every later event
                 sent, pause = 0, min(pause * 2, _LONGEST_PAUSE_S)
-                _log.exception("the relay of %s goes on after", service)
+                _log.exception("the relay of %s tries again after an error", service)
             if not sent:
                 await asyncio.sleep(pause)
 
