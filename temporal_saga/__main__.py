@@ -152,6 +152,8 @@ async def _parked_calls(client: Client, workflow_id: str) -> list[dict[str, Any]
         calls = await client.get_workflow_handle(workflow_id).query(SagaWorkflow.parked, rpc_timeout=_QUERY_TIMEOUT)
     except RPCError as error:
         return [{"workflow": workflow_id, "silent": _words(error)}]
+    except WorkflowQueryFailedError as error:
+        return [{"workflow": workflow_id, "silent": f"no saga with SagaWorkflow as its base: {first_line(error)}"}]
     return [{"workflow": workflow_id, **dataclasses.asdict(call)} for call in calls]
 
 

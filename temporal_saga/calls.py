@@ -184,10 +184,11 @@ class PersistentCalls:
         A service that answers STILL_WORKING has not failed; the next question belongs to the same round.
 
         Returns `None` if an operator skipped it. A refusal whose code `may_refuse` allows is an answer; any other needs
-        an operator, and the call stays parked. The pauses double with each automatic round. A round that an operator
-        asks for changes nothing about them: the next automatic round comes when it was due.
+        an operator, and the call stays parked. So does one with a conflict after an operator has replaced the request:
+        the first one may have been done. The pauses double with each automatic round. A round that an operator asks for
+        changes nothing about them: the next automatic round comes when it was due.
         """
-        rounds, made, due, code = 0, 1, workflow.now(), ""
+        rounds, made, due, code, is_fixed = 0, 1, workflow.now(), "", False
         decision: Decision | None = None
         call = CallInProgress(operation, request, policy, reply)
         while True:
@@ -197,7 +198,8 @@ class PersistentCalls:
                 if entry.kind.is_skippable:
                     self.journal.settle(entry, Status.DONE, ended.attempts)
                 return ended
-            if isinstance(ended, Refused) and may_refuse(ended.code):
+            may_be_done = is_fixed and not outcome.proves_not_done(getattr(ended, "code", ""))  # as the first request
+            if isinstance(ended, Refused) and may_refuse(ended.code) and not may_be_done:
                 self.desk.settle(entry.step)
                 return ended
             now = workflow.now()
@@ -221,7 +223,7 @@ class PersistentCalls:
                 self._skip(entry, decision, request, code)
                 return None
             if isinstance(decision, Fix):
-                entry.note = f"request replaced by {decision.actor}"
+                entry.note, is_fixed = f"request replaced by {decision.actor}", True
                 request, reply = decision.request, None  # the reply was one to the other request
                 call = CallInProgress(operation, request, policy)
             self.desk.begin_round(entry.step, request)

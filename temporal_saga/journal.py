@@ -233,6 +233,12 @@ class Journal:
         entries = tuple(replace(entry) for entry in self._entries)
         return TransactionLog(self.transaction_id, self.state, self.error, entries, tuple(self._moved_deadlines))
 
+    def require_answers(self) -> None:
+        """Raise `RuntimeError` if a call of the body goes on: nobody has awaited it, so its end would be lost."""
+        for entry in self._entries:
+            if entry.kind is not CallKind.UNDO and entry.status in (Status.RUNNING, Status.WAITING, Status.PARKED):
+                raise RuntimeError(f"{entry.step} goes on at the end of the saga: await each call within its block")
+
     def begin(self, operation: str, kind: CallKind, name: str | None = None) -> Entry:
         """Add the entry of a call, or of a wait, which has its own name instead of an operation's."""
         service = _SAGA if kind is CallKind.WAIT else operation.partition(".")[0]

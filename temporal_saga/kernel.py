@@ -139,6 +139,8 @@ class Saga:
         """
         operation = Operation.of(operation)
         self._progress.require(Phase.PREPARING)
+        if current_stack.get(None) is None:
+            raise RuntimeError(f"{operation.name}: call the steps of a saga within its block, not in a handler")
         undoing = None if undo is None else Operation.undo_of(undo)
         pushed = None if undoing is None else self._rollback.push(undoing, request, within, name)
         policy = self._policy_of_step(attempt_timeout, within)
@@ -244,6 +246,8 @@ class Saga:
     ) -> Reply:
         """Make the call that decides, in rounds bounded by `within` until it is answered. A refusal rolls back."""
         self._progress.require(Phase.PREPARING)
+        if current_stack.get(None) is not self._rollback.stack:
+            raise RuntimeError("the pivot decides about the whole saga: call it in its block, and in no parallel group")
         entry, ended = await self._decide(
             Operation.of(operation), request, self._earlier.proves_not_decided, within, name
         )
@@ -354,6 +358,8 @@ class Saga:
     # --- entering and leaving -----------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        if current_stack.get(None) is not None:
+            raise RuntimeError("a saga is entered within another: the undos of both would be on one stack")
         self._outer_stack = current_stack.set(self._rollback.stack)
         self._progress.begin()
         return self
@@ -370,6 +376,7 @@ class Saga:
             await self._roll_back(failure)
             raise self._end_of(failure) from None  # the log is the detail: a stack trace would hide it
         if error is None:
+            self._journal.require_answers()
             await self._confirm()
 
     async def _confirm(self) -> None:

@@ -83,12 +83,13 @@ class Done(Generic[Reply]):
 
     @property
     def attempts(self) -> int:
-        return self.before + int(getattr(self.reply, "attempt", 1))
+        attempt = getattr(self.reply, "attempt", 1)  # a service's own field may have the name, and another meaning
+        return self.before + (attempt if type(attempt) is int else 1)
 
     @property
     def is_repeated(self) -> bool:
         """Whether the service says that it has repeated a kept reply, though no attempt of this call was before."""
-        return self.attempts == 1 and bool(getattr(self.reply, "repeated", False))
+        return self.attempts == 1 and getattr(self.reply, "repeated", False) is True
 
 
 @dataclass(frozen=True)

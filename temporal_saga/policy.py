@@ -63,6 +63,9 @@ class Policy:
         """The same policy for a call that is retried until `timeout`, as often as the pauses allow."""
         attempts, pause, begins = 1, self.first_pause, self.first_pause
         while pause and begins < timeout:
+            if pause == self.longest_pause:  # as all the others are: a year has half a million
+                attempts += -((begins - timeout) // pause)
+                break
             attempts += 1
             pause = min(pause * 2, self.longest_pause)
             begins += pause
@@ -131,8 +134,10 @@ class Policies:
 
     def of_step(self, attempt_timeout: timedelta | None, within: timedelta | None) -> Policy:
         """The policy of a forward step that may have timeouts of its own."""
-        policy = self.forward if within is None else self.forward.retried_for(within)
-        return policy if attempt_timeout is None else policy.with_attempt_timeout(attempt_timeout)
+        if within is None:
+            return self.forward if attempt_timeout is None else self.forward.with_attempt_timeout(attempt_timeout)
+        policy = self.forward.retried_for(within)
+        return replace(policy, attempt_timeout=min(attempt_timeout or within, within))
 
     @property
     def are_colocated(self) -> bool:

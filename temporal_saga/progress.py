@@ -217,6 +217,8 @@ class Progress:
             raise RuntimeError("cancelled, but nobody has asked the saga to stop") from error
         if error is None or isinstance(error, asyncio.CancelledError):
             return cause
+        if isinstance(error, workflow.ContinueAsNewError):
+            raise RuntimeError("continue as new after the block of the saga: its undos would be lost") from error  # noqa: TRY004 — a bug of the workflow
         if not workflow.is_failure_exception(error):
             return None
         code = error.type if isinstance(error, ApplicationError) and error.type else type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextvars import ContextVar
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -33,6 +34,10 @@ class Undo(Generic[Request]):
     policy: Policy
     name: str | None = None
     reply: Any = None
+
+    def is_of_same_step_as(self, other: Undo[Any]) -> bool:
+        """Whether both take back one effect: the same call with the same request."""
+        return (self.operation.name, self.request) == (other.operation.name, other.request)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +82,7 @@ class Rollback:
         self._is_disowned = False
         self._undone_to_savepoints: list[Undo[Any]] = []
         self._unknown = UndoStack()
+        self._done: list[Undo[Any]] = []
         self._undo_tasks: list[asyncio.Task[Any]] = []
         self._journal = journal
         self._calls = calls
@@ -88,7 +94,8 @@ class Rollback:
     def push(
         self, undo: Operation[Request, Any], request: Request, within: timedelta | None, name: str | None
     ) -> Undo[Request]:
-        pushed = self._undo_of(undo, request, within, name)
+        # A copy: the workflow may go on with its own, and the undo must get what the step got.
+        pushed = self._undo_of(undo, deepcopy(request), within, name)
         current_stack.get().append(pushed)
         return pushed
 
@@ -97,6 +104,7 @@ class Rollback:
         execution has done it."""
         if isinstance(ended, Done):
             pushed.reply = ended.reply
+            self._done.append(pushed)
         if isinstance(ended, Refused) and not self._earlier.may_be_ahead:
             current_stack.get().remove(pushed)
         if isinstance(ended, Unknown):
@@ -104,8 +112,7 @@ class Rollback:
 
     def has_undone(self, pushed: Undo[Any]) -> bool:
         """Whether this execution has undone the same step for a savepoint. STEP_UNDONE then tells of no other one."""
-        same = ((undo.operation.name, undo.request) for undo in self._undone_to_savepoints)
-        return (pushed.operation.name, pushed.request) in same
+        return any(undo.is_of_same_step_as(pushed) for undo in self._undone_to_savepoints)
 
     def assume_prepared(self, but: Operation[Any, Any] | None = None) -> None:
         for undo, call in self._earlier.unseen():
@@ -144,8 +151,13 @@ class Rollback:
         await self._unwind_to_the_end(self.stack)
 
     async def run_unknown(self) -> None:
-        """Undo the steps of unknown outcome of a saga that is confirmed: its workflow went another way after them."""
-        await self._unwind_to_the_end(self._unknown)
+        """Undo the steps of unknown outcome of a saga that is confirmed: its workflow went another way after them.
+
+        Not one that was made once more, and done: it has one effect, which is in use.
+        """
+        given_up = (undo for undo in self._unknown if isinstance(undo, Undo))
+        left = [undo for undo in given_up if not any(undo.is_of_same_step_as(done) for done in self._done)]
+        await self._unwind_to_the_end(UndoStack(left))
 
     async def run_to(self, point: Savepoint) -> None:
         """Undo what was begun since `point`, which stays. A parked undo goes on beside what the workflow does next."""

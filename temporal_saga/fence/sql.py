@@ -77,10 +77,17 @@ class Once(Generic[Reply]):
     """What the fence says of one request."""
 
     def __init__(self, operation: str, *, acts: bool, replied: tuple[Reply, ...]) -> None:
-        self.acts = acts
-        """Whether the request is to be performed now, and its `reply` to be set."""
+        self._acts = acts
+        self.was_asked = False
+        """Whether the block has looked at `acts`."""
         self._operation = operation
         self._replied = replied
+
+    @property
+    def acts(self) -> bool:
+        """Whether the request is to be performed now, and its `reply` to be set."""
+        self.was_asked = True
+        return self._acts
 
     @property
     def reply(self) -> Reply:
@@ -91,7 +98,7 @@ class Once(Generic[Reply]):
 
     @reply.setter
     def reply(self, reply: Reply) -> None:
-        if not self.acts:
+        if not self._acts:
             raise RuntimeError(f"{self._operation} is not to be performed now: write and reply only `if once.acts`")
         self._replied = (reply,)
 
@@ -217,7 +224,10 @@ class Fence:
         if isinstance(verdict, Tombstone) and not is_first:
             self._write(tx, arrival, Kept(verdict.state, verdict.digest, arrival.nothing))
         answer = verdict.answer if isinstance(verdict, Repeat) else arrival.nothing
-        yield Once(arrival.asked.operation, acts=False, replied=(arrival.read(answer),))
+        once = Once(arrival.asked.operation, acts=False, replied=(arrival.read(answer),))
+        yield once
+        if not once.was_asked:
+            raise RuntimeError(f"{arrival.asked.operation} is not to be performed now: its block must ask `once.acts`")
 
     @contextmanager
     def _performing(self, tx: Connection, arrival: Arrival, act: Act, *, is_first: bool) -> Iterator[Once[Any]]:

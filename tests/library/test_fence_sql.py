@@ -220,7 +220,15 @@ async def test_a_block_that_does_not_ask_whether_it_acts_fails_at_the_first_dupl
     await hotel.run(book_always)
     with pytest.raises(RuntimeError, match=r"only `if once\.acts`"):
         await hotel.run(book_always)
-    assert await hotel.deeds() == ["booked"]
+
+    def note_always(tx: Connection) -> None:  # without a reply, as most undos are
+        with fence.once(tx, Key("t-2", "note"), {}):
+            note(tx, "noted")
+
+    await hotel.run(note_always)
+    with pytest.raises(RuntimeError, match=r"its block must ask `once\.acts`"):
+        await hotel.run(note_always)
+    assert await hotel.deeds() == ["booked", "noted"]
 
 
 async def test_a_block_that_ends_the_transaction_is_told_and_never_acts_again(hotel: Hotel) -> None:

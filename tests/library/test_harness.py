@@ -234,9 +234,9 @@ class Hasty(CancellableSagaWorkflow):
     async def run(self, trip: Trip) -> None:
         async with self.saga as saga:
             await saga.step(BOOK["flight"], trip, undo=CANCEL["flight"])
-            booking = saga.best_effort(BOOK["boat"], trip)
-            self.booking = asyncio.create_task(booking)
-            await asyncio.sleep(0)
+        booking = saga.best_effort(BOOK["boat"], trip)
+        self.booking = asyncio.create_task(booking)
+        await asyncio.sleep(0)
 
 
 @activity.defn(name="flight.book")

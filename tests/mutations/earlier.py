@@ -120,7 +120,7 @@ _DECISION = (
     ),
     Mutation(
         "a lost reply is taken for that of another execution",
-        Edit(_OUTCOME, "return self.attempts == 1 and bool(", "return bool("),
+        Edit(_OUTCOME, "return self.attempts == 1 and getattr(", "return getattr("),
         f"{_RERUNS}::test_a_reply_that_was_lost_tells_of_no_other_execution",
     ),
     Mutation(

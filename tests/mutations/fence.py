@@ -73,6 +73,11 @@ _OF_RULES = (
 
 _OF_SQL = (
     Mutation(
+        "a block without a reply that does not ask acts again at each duplicate",
+        Edit("temporal_saga/fence/sql.py", "        if not once.was_asked:", "        if False:"),
+        *_everywhere("test_a_block_that_does_not_ask_whether_it_acts_fails_at_the_first_duplicate_and_changes_nothing"),
+    ),
+    Mutation(
         "a refusal does not roll back what its block wrote",
         Edit(_SQL, "            with tx.begin_nested():\n", "            if True:\n"),
         *_everywhere("test_a_refusal_rolls_back_what_its_block_wrote_and_is_kept_after_its_reason_is_gone"),
@@ -94,7 +99,7 @@ _OF_SQL = (
     ),
     Mutation(
         "a request is not told that it must not write again",
-        Edit(_SQL, "        if not self.acts:\n", "        if False:\n"),
+        Edit(_SQL, "        if not self._acts:\n", "        if False:\n"),
         f"{_ON_SQL}::test_a_block_that_does_not_ask_whether_it_acts_fails_at_the_first_duplicate_and_changes_nothing[sqlite]",
     ),
     Mutation(

@@ -10,6 +10,8 @@ _KERNEL, _CALLS, _UNDO, _GROUP = (
 )
 _PROGRESS = "temporal_saga/progress.py"
 _TESTS = "tests/kernel"
+_MISUSED = f"{_TESTS}/test_misuse.py"
+_BUG_IS_SAID = f"{_MISUSED}::test_what_would_lose_an_undo_or_an_end_is_a_bug_that_is_said"
 _FAULTS = f"{_TESTS}/test_every_fault.py::test_a_trip_is_booked_whole_or_not_at_all"
 _RANDOM = f"{_TESTS}/test_random_sagas.py::test_a_random_saga_is_all_done_or_all_undone"
 
@@ -172,4 +174,60 @@ _COLOCATED = (
     ),
 )
 
-MUTATIONS = (*_FORWARD, *_PIVOT, *_UNWINDING, *_COLOCATED)
+_MISUSE = (
+    Mutation(
+        "a pivot that an operator has fixed is taken for refused, though the first request has taken effect",
+        Edit("temporal_saga/calls.py", " and not may_be_done:", ":"),
+        f"{_MISUSED}::test_a_pivot_that_was_fixed_after_an_unknown_outcome_is_not_taken_for_refused",
+    ),
+    Mutation(
+        "a step that was made again after an unknown outcome is undone in a confirmed saga",
+        Edit("temporal_saga/undo.py", "            self._done.append(pushed)\n", ""),
+        f"{_MISUSED}::test_a_step_of_unknown_outcome_that_is_made_again_and_done_is_not_undone",
+    ),
+    Mutation(
+        "an undo gets what the workflow has made of the request since",
+        Edit("temporal_saga/undo.py", "deepcopy(request)", "request"),
+        f"{_MISUSED}::test_an_undo_gets_the_request_that_its_step_has_got",
+    ),
+    Mutation(
+        "a saga goes on in another run, without its undos",
+        Edit("temporal_saga/progress.py", "if isinstance(error, workflow.ContinueAsNewError):", "if False:"),
+        f"{_BUG_IS_SAID}[another run]",
+    ),
+    Mutation(
+        "a saga within another puts its undos on the other's stack",
+        Edit("temporal_saga/kernel.py", "        if current_stack.get(None) is not None:", "        if False:"),
+        f"{_BUG_IS_SAID}[nested]",
+    ),
+    Mutation(
+        "a saga is confirmed while a call of it goes on",
+        Edit("temporal_saga/kernel.py", "            self._journal.require_answers()\n", ""),
+        f"{_BUG_IS_SAID}[not awaited]",
+    ),
+    Mutation(
+        "a pivot beside a step decides before that has answered",
+        Edit("temporal_saga/kernel.py", "if current_stack.get(None) is not self._rollback.stack:", "if False:"),
+        f"{_BUG_IS_SAID}[pivot in a group]",
+    ),
+    Mutation(
+        "a step in a handler fails in the words of a variable of ours",
+        Edit("temporal_saga/kernel.py", "        if current_stack.get(None) is None:", "        if False:"),
+        f"{_MISUSED}::test_a_step_in_a_handler_is_a_bug_that_is_said",
+    ),
+    Mutation(
+        "an attempt timeout of a step takes away the bound of the whole",
+        Edit(
+            "temporal_saga/policy.py",
+            "return replace(policy, attempt_timeout=min(attempt_timeout or within, within))",
+            "return policy.with_attempt_timeout(attempt_timeout or within)",
+        ),
+        f"{_MISUSED}::test_within_bounds_a_step_that_has_an_attempt_timeout_too",
+    ),
+    Mutation(
+        "a field `attempt` of a service's own stops its saga for ever",
+        Edit("temporal_saga/outcome.py", "(attempt if type(attempt) is int else 1)", "int(attempt)"),
+        f"{_MISUSED}::test_a_field_of_a_services_own_is_not_taken_for_what_the_fence_says",
+    ),
+)
+MUTATIONS = (*_FORWARD, *_PIVOT, *_UNWINDING, *_COLOCATED, *_MISUSE)

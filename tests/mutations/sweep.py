@@ -33,6 +33,7 @@ _COORDINATORS = (
     Mutation(
         "the sweep begins a closed workflow as what it was started with, whoever coordinates the order on record",
         Edit(_ORDERS, "if each.transaction_id not in records]", "]"),
+        Edit(_ORDERS, "(histories[each] for each in histories if each not in records)", "histories.values()"),
         f"{_ON_ORDERS}::test_a_confirmed_order_is_not_begun_because_a_second_placing_was_terminated",
     ),
     Mutation(
