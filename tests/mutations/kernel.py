@@ -135,7 +135,7 @@ _UNWINDING = (
     ),
     Mutation(
         "an undo that was refused counts as done",
-        Edit(_CALLS, "if isinstance(ended, Refused) and may_refuse(ended.code):", "if isinstance(ended, Refused):"),
+        Edit(_CALLS, "may_refuse(ended.code) and not may_be_done:", "not may_be_done:"),
         f"{_TESTS}/test_unwinding.py::test_an_undo_that_is_refused_or_hangs_is_parked_too[car.release-refuse]",
     ),
     Mutation(
