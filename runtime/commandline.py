@@ -123,6 +123,7 @@ def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — 
     from runtime.execute import OperationFailed  # noqa: PLC0415
     from runtime.settings import SettingsError  # noqa: PLC0415
     from runtime.usage import usage  # noqa: PLC0415
+    from temporal_saga.outcome import first_line  # noqa: PLC0415
 
     match error:
         case TyperException():
@@ -140,13 +141,9 @@ def _failure_of(error: Exception) -> CommandFailed | None:  # noqa: PLR0911 — 
             told = f"this build cannot read what it was answered ({first_problem(error)}); use the workers' own build"
             return CommandFailed(Code.UNREADABLE_REPLY, told, Exit.UNREACHABLE)
         case RPCError():
-            return CommandFailed(Code.UNREACHABLE, f"Temporal: {_first_line(error.message)}", Exit.UNREACHABLE)
+            return CommandFailed(Code.UNREACHABLE, f"Temporal: {first_line(error)}", Exit.UNREACHABLE)
         case _:
             return None
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else "no reason given"
 
 
 def write(text: str) -> None:

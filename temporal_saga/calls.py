@@ -198,8 +198,11 @@ class PersistentCalls:
                 if entry.kind.is_skippable:
                     self.journal.settle(entry, Status.DONE, ended.attempts)
                 return ended
-            may_be_done = is_fixed and not outcome.proves_not_done(getattr(ended, "code", ""))  # as the first request
-            if isinstance(ended, Refused) and may_refuse(ended.code) and not may_be_done:
+            if (
+                isinstance(ended, Refused)
+                and may_refuse(ended.code)
+                and (not is_fixed or outcome.proves_not_done(ended.code))
+            ):
                 self.desk.settle(entry.step)
                 return ended
             now = workflow.now()

@@ -48,7 +48,7 @@ from temporal_saga.outcome import Done, Outcome, Refused, Unknown
 from temporal_saga.plan import PlannedCall
 from temporal_saga.policy import POLICIES, Policies, Policy
 from temporal_saga.progress import WAIT_TIMEOUT, Phase, Progress, StepFailed
-from temporal_saga.undo import Rollback, Savepoint, UndoStack, current_stack, on_stack
+from temporal_saga.undo import Rollback, Savepoint, UndoStack, current_stack, on_stack, stack_here
 from temporal_saga.waiting import run_to_completion
 
 Found = TypeVar("Found")
@@ -139,10 +139,9 @@ class Saga:
         """
         operation = Operation.of(operation)
         self._progress.require(Phase.PREPARING)
-        if current_stack.get(None) is None:
-            raise RuntimeError(f"{operation.name}: call the steps of a saga within its block, not in a handler")
+        stack = stack_here()
         undoing = None if undo is None else Operation.undo_of(undo)
-        pushed = None if undoing is None else self._rollback.push(undoing, request, within, name)
+        pushed = None if undoing is None else self._rollback.push(stack, undoing, request, within, name)
         policy = self._policy_of_step(attempt_timeout, within)
         entry = self._journal.begin(operation.name, CallKind.STEP, name)
         ended = await self._answer(entry, operation, request, policy, self._policies.finish.bounded_by(within))
@@ -156,7 +155,7 @@ class Saga:
             self._earlier.was_rolled_back(entry.step)
             self._progress.cause = self._progress.cause or Failure(ended.code, ended.message, entry.step)
         if pushed is not None:
-            self._rollback.settle(pushed, ended)
+            self._rollback.settle(stack, pushed, ended)
         return self._reply_or_raise(entry, ended)
 
     async def parallel(self, *calls: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -165,7 +164,7 @@ class Saga:
         The undos of the group run together. If one call fails, the others get `Policies.settle` to end; what is still
         under way then is abandoned as unknown.
         """
-        stacks = current_stack.get().branch(len(calls))
+        stacks = stack_here().branch(len(calls))
         group = run_group([on_stack(*pair) for pair in zip(stacks, calls, strict=True)], self._policies.settle)
         return await (run_to_completion(group) if self._progress.phase is Phase.COMMITTED else group)
 
@@ -212,7 +211,7 @@ class Saga:
             raise TypeError("a colocated saga has no savepoints: its history does not know all steps since one")
         self._progress.require(Phase.PREPARING)
         point = Savepoint(name)
-        current_stack.get().append(point)
+        stack_here().append(point)
         return point
 
     async def undo_to(self, point: Savepoint) -> None:
@@ -224,7 +223,7 @@ class Saga:
         of another branch of a parallel group or one that was undone itself.
         """
         self._progress.require(Phase.PREPARING)
-        if point not in current_stack.get():
+        if point not in stack_here():
             raise RuntimeError(f"the savepoint {point.name} is not in this branch of the saga, or was undone itself")
         if self._progress.may_be_decided:
             raise RuntimeError(
@@ -246,7 +245,7 @@ class Saga:
     ) -> Reply:
         """Make the call that decides, in rounds bounded by `within` until it is answered. A refusal rolls back."""
         self._progress.require(Phase.PREPARING)
-        if current_stack.get(None) is not self._rollback.stack:
+        if stack_here() is not self._rollback.stack:
             raise RuntimeError("the pivot decides about the whole saga: call it in its block, and in no parallel group")
         entry, ended = await self._decide(
             Operation.of(operation), request, self._earlier.proves_not_decided, within, name

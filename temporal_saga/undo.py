@@ -61,6 +61,14 @@ current_stack: ContextVar[UndoStack] = ContextVar("current_stack")
 """The stack that a step pushes its undo onto: the saga's own, or that of the step's branch in a parallel group."""
 
 
+def stack_here() -> UndoStack:
+    """The current stack. Raises `RuntimeError` outside of the saga's block: a signal handler, for example, has none."""
+    stack = current_stack.get(None)
+    if stack is None:
+        raise RuntimeError("use a saga within its block, not in a handler: what is done here could not be undone")
+    return stack
+
+
 async def on_stack(stack: UndoStack, call: Coroutine[Any, Any, T]) -> T:
     """Run `call` with `stack` as its current one. Must have a task of its own, whose context the change stays in."""
     current_stack.set(stack)
@@ -81,7 +89,7 @@ class Rollback:
         come together with a cancel, after a worker had gone on from it."""
         self._is_disowned = False
         self._undone_to_savepoints: list[Undo[Any]] = []
-        self._unknown = UndoStack()
+        self._unknown: list[Undo[Any]] = []
         self._done: list[Undo[Any]] = []
         self._undo_tasks: list[asyncio.Task[Any]] = []
         self._journal = journal
@@ -92,21 +100,26 @@ class Rollback:
     # --- going forward ------------------------------------------------------------------------------------------------
 
     def push(
-        self, undo: Operation[Request, Any], request: Request, within: timedelta | None, name: str | None
+        self,
+        stack: UndoStack,
+        undo: Operation[Request, Any],
+        request: Request,
+        within: timedelta | None,
+        name: str | None,
     ) -> Undo[Request]:
         # A copy: the workflow may go on with its own, and the undo must get what the step got.
         pushed = self._undo_of(undo, deepcopy(request), within, name)
-        current_stack.get().append(pushed)
+        stack.append(pushed)
         return pushed
 
-    def settle(self, pushed: Undo[Any], ended: Outcome[Any]) -> None:
+    def settle(self, stack: UndoStack, pushed: Undo[Any], ended: Outcome[Any]) -> None:
         """Keep or drop the undo of a step that has ended. A refused step has left nothing to undo, unless an earlier
         execution has done it."""
         if isinstance(ended, Done):
             pushed.reply = ended.reply
             self._done.append(pushed)
         if isinstance(ended, Refused) and not self._earlier.may_be_ahead:
-            current_stack.get().remove(pushed)
+            stack.remove(pushed)
         if isinstance(ended, Unknown):
             self._unknown.append(pushed)
 
@@ -155,13 +168,12 @@ class Rollback:
 
         Not one that was made once more, and done: it has one effect, which is in use.
         """
-        given_up = (undo for undo in self._unknown if isinstance(undo, Undo))
-        left = [undo for undo in given_up if not any(undo.is_of_same_step_as(done) for done in self._done)]
+        left = [undo for undo in self._unknown if not any(undo.is_of_same_step_as(done) for done in self._done)]
         await self._unwind_to_the_end(UndoStack(left))
 
     async def run_to(self, point: Savepoint) -> None:
         """Undo what was begun since `point`, which stays. A parked undo goes on beside what the workflow does next."""
-        stack = current_stack.get()
+        stack = stack_here()
         since = UndoStack(stack[stack.index(point) + 1 :])
         del stack[stack.index(point) + 1 :]
         await self._unwind(since, point)

@@ -46,7 +46,7 @@ os.environ.setdefault("GOGC", "off")
 os.environ.setdefault("GOMEMLIMIT", "400MiB")
 os.environ.setdefault("GOMAXPROCS", "1")
 """The servers that tests start collect garbage only for want of memory and run on one processor each: their threads
-would wait for the other tests' servers. Together that is a quarter of their CPU less."""
+would wait for the other tests' servers. Both cost less CPU."""
 
 
 def pytest_collection_finish() -> None:

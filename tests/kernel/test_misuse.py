@@ -163,7 +163,7 @@ async def test_a_pivot_that_was_fixed_after_an_unknown_outcome_is_not_taken_for_
     """The fence knows the first request, which has taken effect, and not the second."""
     harness.services.script(PIVOT.name, lose_reply, conflict)
     handle = await harness.start(ShortTripWorkflow, policies=POLICIES)
-    [call] = await until_desk(handle, bool)
+    await until_desk(handle, bool)
     fixed = {"transaction_id": (await harness.log(handle)).transaction_id}
     await decide(handle, "fix", PIVOT.name, Fix(actor="ann", reason="too much", request=fixed))
     await until_desk(handle, lambda now: now and now[0].error.code == IDEMPOTENCY_CONFLICT)
@@ -172,7 +172,6 @@ async def test_a_pivot_that_was_fixed_after_an_unknown_outcome_is_not_taken_for_
     assert (await harness.end(handle)).log.state is State.CONFIRMED
     assert await desk(handle) == []
     assert PIVOT.name in harness.services.of(Effect.HELD)
-    assert call.step == PIVOT.name
 
 
 def test_within_bounds_a_step_that_has_an_attempt_timeout_too() -> None:
@@ -185,8 +184,6 @@ def test_the_attempts_of_a_long_time_are_not_counted_one_by_one() -> None:
     policy = Policy(
         attempt_timeout=timedelta(seconds=1), attempts=1, total=timedelta(seconds=1), longest_pause=timedelta(seconds=4)
     )
-    pauses = [policy.first_pause, policy.first_pause * 2, timedelta(seconds=4)]
-    assert pauses[:2] < pauses[2:] * 2
     for seconds in (1, 2, 3, 7, 8, 11, 12, 13, 99, 100):
         begins, pause, attempts = policy.first_pause, policy.first_pause, 1
         while begins < timedelta(seconds=seconds):

@@ -23,12 +23,12 @@ _FORWARD = (
     ),
     Mutation(
         "an undo is pushed after its step, once that is known to be done",
-        Edit(_UNDO, "        current_stack.get().append(pushed)\n", ""),
+        Edit(_UNDO, "        stack.append(pushed)\n", ""),
         Edit(
             _UNDO,
             "        if isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n"
-            "            current_stack.get().remove(pushed)",
-            "        if not isinstance(ended, Refused | Unknown):\n            current_stack.get().append(pushed)",
+            "            stack.remove(pushed)",
+            "        if not isinstance(ended, Refused | Unknown):\n            stack.append(pushed)",
         ),
         f"{_FAULTS}[reply lost]",
         _RANDOM,
@@ -37,8 +37,8 @@ _FORWARD = (
         "a step of unknown outcome is taken for refused, and not undone",
         Edit(
             _UNDO,
-            "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n            current_stack",
-            "isinstance(ended, Refused | Unknown):\n            current_stack",
+            "isinstance(ended, Refused) and not self._earlier.may_be_ahead:\n            stack",
+            "isinstance(ended, Refused | Unknown):\n            stack",
         ),
         f"{_FAULTS}[reply lost]",
         _RANDOM,
@@ -135,7 +135,7 @@ _UNWINDING = (
     ),
     Mutation(
         "an undo that was refused counts as done",
-        Edit(_CALLS, "may_refuse(ended.code) and not may_be_done:", "not may_be_done:"),
+        Edit(_CALLS, "                and may_refuse(ended.code)\n", ""),
         f"{_TESTS}/test_unwinding.py::test_an_undo_that_is_refused_or_hangs_is_parked_too[car.release-refuse]",
     ),
     Mutation(
@@ -177,7 +177,7 @@ _COLOCATED = (
 _MISUSE = (
     Mutation(
         "a pivot that an operator has fixed is taken for refused, though the first request has taken effect",
-        Edit("temporal_saga/calls.py", " and not may_be_done:", ":"),
+        Edit(_CALLS, "                and (not is_fixed or outcome.proves_not_done(ended.code))\n", ""),
         f"{_MISUSED}::test_a_pivot_that_was_fixed_after_an_unknown_outcome_is_not_taken_for_refused",
     ),
     Mutation(
@@ -207,12 +207,12 @@ _MISUSE = (
     ),
     Mutation(
         "a pivot beside a step decides before that has answered",
-        Edit("temporal_saga/kernel.py", "if current_stack.get(None) is not self._rollback.stack:", "if False:"),
+        Edit("temporal_saga/kernel.py", "if stack_here() is not self._rollback.stack:", "if False:"),
         f"{_BUG_IS_SAID}[pivot in a group]",
     ),
     Mutation(
         "a step in a handler fails in the words of a variable of ours",
-        Edit("temporal_saga/kernel.py", "        if current_stack.get(None) is None:", "        if False:"),
+        Edit("temporal_saga/undo.py", "    if stack is None:", "    if False:"),
         f"{_MISUSED}::test_a_step_in_a_handler_is_a_bug_that_is_said",
     ),
     Mutation(
